@@ -1,0 +1,1 @@
+"""Look into running Go programs from outside."""

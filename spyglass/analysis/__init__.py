@@ -1,0 +1,1 @@
+"""Questions asked of snapshots, one per module."""

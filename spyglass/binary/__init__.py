@@ -1,0 +1,1 @@
+"""What an executable file tells: ELF, build info, pclntab, DWARF, Go types."""

@@ -1,0 +1,94 @@
+"""Every exception that spyglass raises on purpose.
+
+    SpyglassError               there is no answer; one line of what is wrong, one of what to do
+    ├── TargetError             the process, core or file that was asked for
+    │   ├── ProcessNotFound     no such pid, a zombie, a kernel thread
+    │   ├── ProcessChanged      it ended, became another program, or its pid was given to another
+    │   ├── PermissionDenied    the kernel refused; the message says which rule did
+    │   ├── NotGoProgram        no Go runtime in it (``go_children`` may name children that have one)
+    │   └── UnsupportedProgram  32-bit, big-endian, an unknown processor or Go version
+    │       └── UnsupportedGoVersion
+    ├── MemoryFault             bytes at an address that cannot be read
+    ├── BadDataError            bytes that were read and cannot be what they should be
+    └── MissingInfo             something is not recorded in this program (a symbol, a section)
+
+Part of an answer that is missing or doubtful is not an exception but a `spyglass.model.Problem`.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BadDataError",
+    "MemoryFault",
+    "MissingInfo",
+    "NotGoProgram",
+    "PermissionDenied",
+    "ProcessChanged",
+    "ProcessNotFound",
+    "SpyglassError",
+    "TargetError",
+    "UnsupportedGoVersion",
+    "UnsupportedProgram",
+]
+
+
+class SpyglassError(Exception):
+    """There is no answer: `message` says what is wrong, `hint` what to do about it."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class TargetError(SpyglassError):
+    """The process, core or file that was asked for cannot be inspected."""
+
+
+class ProcessNotFound(TargetError):
+    """There is no process to look into: no such pid, a zombie, or a kernel thread."""
+
+
+class ProcessChanged(TargetError):
+    """The process ended, ran another program, or its pid now belongs to another process."""
+
+
+class PermissionDenied(TargetError):
+    """The kernel does not let this user read that process."""
+
+
+class NotGoProgram(TargetError):
+    """There is no Go runtime in this program; `go_children` are pids of children that have one."""
+
+    def __init__(
+        self, message: str, hint: str | None = None, go_children: tuple[int, ...] = ()
+    ) -> None:
+        super().__init__(message, hint)
+        self.go_children = go_children
+
+
+class UnsupportedProgram(TargetError):
+    """A program that spyglass cannot read: 32-bit, big-endian, another processor."""
+
+
+class UnsupportedGoVersion(UnsupportedProgram):
+    """No known layout of the runtime's structures fits what is in this process."""
+
+
+class MemoryFault(SpyglassError):
+    """`size` bytes at `address` could not be read."""
+
+    def __init__(self, address: int, size: int, detail: str = "") -> None:
+        super().__init__(
+            f"cannot read {size} bytes at {address:#x}" + (f": {detail}" if detail else "")
+        )
+        self.address = address
+        self.size = size
+
+
+class BadDataError(SpyglassError):
+    """Bytes that were read and cannot be what they should be."""
+
+
+class MissingInfo(SpyglassError):
+    """Something that is not recorded in this program: a symbol, a section, a type."""

@@ -1,0 +1,1 @@
+"""Snapshots as documents for other programs."""

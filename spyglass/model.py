@@ -1,0 +1,308 @@
+"""A snapshot: one decoded moment of a Go program. Pure data, nothing to read it with.
+
+Small things are frozen dataclasses. Goroutines are columns (numpy arrays of one length), because
+there may be a million; a `Goroutine` is a view of one row. Frames and stacks are stored once and
+shared by index. The JSON form is described in ``export/snapshot.schema.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "NONE",
+    "QUALITIES",
+    "STATUSES",
+    "Frame",
+    "Goroutine",
+    "Goroutines",
+    "MemoryStats",
+    "Problem",
+    "Process",
+    "Processor",
+    "Scheduler",
+    "Snapshot",
+    "Source",
+    "Thread",
+]
+
+#: Goroutine states; a column holds the index. The order and the words are the runtime's
+#: (``runtime/runtime2.go``, ``_Gidle`` and following; number 5 is ``_Gmoribund_unused`` and 7
+#: ``_Genqueue_unused``, neither of which a running program ever shows).
+STATUSES: tuple[str, ...] = (
+    "idle",
+    "runnable",
+    "running",
+    "syscall",
+    "waiting",
+    "moribund",
+    "dead",
+    "enqueue",
+    "copystack",
+    "preempted",
+    "leaked",
+)
+
+#: How far a row can be trusted: nothing moved between the reads before and after; it moved and was
+#: read again until it stood still; it never stood still; it could not be read.
+QUALITIES: tuple[str, ...] = ("stable", "moved", "torn", "unreadable")
+
+#: In a column: there is no value.
+NONE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A part of the answer that is missing or doubtful.
+
+    `kind` is one of unreadable, implausible, torn, truncated, unsupported, unknown; `subject` names
+    what it is about ("goroutine 77", "scheduler"), `detail` says why.
+    """
+
+    kind: str
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a snapshot came from: a live "process" or a "core"; whether its threads were stopped."""
+
+    kind: str
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """The program that was inspected. None: not known."""
+
+    pid: int
+    exe: str | None
+    cmdline: tuple[str, ...]
+    started_at: datetime | None
+    uptime_seconds: float | None
+    go_version: str | None
+    module: str | None
+    module_version: str | None
+    build_id: str | None
+    arch: str
+    stripped: bool
+    pie: bool
+    cgo: bool | None
+    rss_bytes: int | None
+    container: str | None
+    memory_limit_bytes: int | None
+    #: The file that holds the Go runtime when it is not `exe` (a c-shared library).
+    library: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduler:
+    """The runtime's own counters (``runtime.sched``). None: cannot be known in this program."""
+
+    gomaxprocs: int | None
+    goroutines: int | None
+    system_goroutines: int | None
+    run_queue: int | None
+    idle_ps: int | None
+    idle_ms: int | None
+    spinning_ms: int | None
+    freed_ms: int | None
+    gc_waiting: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """A P of the scheduler; `run_queue` counts its queue and runnext; `m` is the id of its M."""
+
+    id: int
+    status: str
+    schedtick: int
+    syscalltick: int
+    run_queue: int
+    m: int | None
+    tid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A thread of the process, and the M that the runtime runs on it, if it is one of Go's.
+
+    `os_state` is the kernel's word (running, sleeping, disk sleep, ...); `goroutine` and
+    `locked_goroutine` are goroutine ids; `p` is the id of the P it holds.
+    """
+
+    tid: int
+    name: str | None
+    os_state: str | None
+    m: int | None
+    goroutine: int | None
+    p: int | None
+    spinning: bool
+    locked_goroutine: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryStats:
+    """What the runtime accounts for, in its own sense of each word (``runtime.MemStats``)."""
+
+    heap_in_use_bytes: int | None
+    heap_idle_bytes: int | None
+    heap_released_bytes: int | None
+    stacks_in_use_bytes: int | None
+    heap_goal_bytes: int | None
+    gc_count: int | None
+    gc_pause_total_ns: int | None
+    last_gc_at: datetime | None
+    last_gc_pause_ns: int | None
+    #: None: not known; -1: GOGC=off.
+    gogc_percent: int | None
+    #: None: not known, or no limit.
+    memory_limit_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One call on a stack, or a place in the code (where a goroutine starts, or was created).
+
+    `hidden`: Go's own traceback leaves it out by default.
+    """
+
+    function: str
+    file: str | None
+    line: int | None
+    pc: int
+    inlined: bool = False
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Goroutines:
+    """The goroutines as columns, all of one length, in the order of the runtime's ``allgs``.
+
+    =============  ======  ==========================================================
+    column         dtype   meaning
+    =============  ======  ==========================================================
+    id             uint64  goid
+    status         uint8   index into `STATUSES`
+    wait_reason    int16   index into `Snapshot.wait_reasons`, `NONE` unless waiting
+    waiting_ns     int64   a lower bound, `NONE` when not known
+    stack          int32   index into `Snapshot.stacks`, `NONE` when there is none
+    where          int32   frame index: the first one outside the runtime, or `NONE`
+    start          int32   frame index: where it begins, or `NONE`
+    creator        int32   frame index: the ``go`` statement that made it, or `NONE`
+    creator_id     int64   goid of its creator, `NONE` when not recorded
+    m              int64   id of the M it runs on, or `NONE`
+    locked         bool    locked to its thread
+    system         bool    one of the runtime's own
+    quality        uint8   index into `QUALITIES`
+    =============  ======  ==========================================================
+    """
+
+    id: NDArray[np.uint64]
+    status: NDArray[np.uint8]
+    wait_reason: NDArray[np.int16]
+    waiting_ns: NDArray[np.int64]
+    stack: NDArray[np.int32]
+    where: NDArray[np.int32]
+    start: NDArray[np.int32]
+    creator: NDArray[np.int32]
+    creator_id: NDArray[np.int64]
+    m: NDArray[np.int64]
+    locked: NDArray[np.bool_]
+    system: NDArray[np.bool_]
+    quality: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Goroutine:
+    """One row of `Goroutines`, with its indices looked up."""
+
+    id: int
+    status: str
+    wait_reason: str | None
+    waiting_ns: int | None
+    where: Frame | None
+    start: Frame | None
+    created_by: Frame | None
+    creator_id: int | None
+    m: int | None
+    locked_to_thread: bool
+    system: bool
+    quality: str
+    stack: tuple[Frame, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One decoded moment of a Go program.
+
+    `stack_offsets` (int64, one more than there are stacks) cuts `stack_frames` (int32 indices into
+    `frames`) into stacks, each innermost frame first. Both are empty when only the top of each stack
+    was asked for; `Goroutines.where` is there all the same.
+    """
+
+    taken_at: datetime
+    took_ns: int
+    source: Source
+    process: Process
+    scheduler: Scheduler
+    processors: tuple[Processor, ...]
+    threads: tuple[Thread, ...]
+    memory: MemoryStats
+    goroutines: Goroutines
+    wait_reasons: tuple[str, ...]
+    frames: tuple[Frame, ...]
+    stack_offsets: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+    stack_frames: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    problems: tuple[Problem, ...] = ()
+    #: How long each phase took, in ns, in the order they ran.
+    timings_ns: dict[str, int] = field(default_factory=dict)
+
+    def frame(self, index: int) -> Frame | None:
+        """The frame at `index`, None for `NONE`."""
+        return self.frames[index] if index >= 0 else None
+
+    def stack(self, index: int) -> tuple[Frame, ...] | None:
+        """The frames of stack `index`, innermost first; None for `NONE`."""
+        if index < 0:
+            return None
+        low, high = self.stack_offsets[index], self.stack_offsets[index + 1]
+        return tuple(self.frames[i] for i in self.stack_frames[low:high])
+
+    def goroutine(self, row: int) -> Goroutine:
+        """Row `row` of `goroutines` with everything looked up."""
+        g = self.goroutines
+        return Goroutine(
+            id=int(g.id[row]),
+            status=STATUSES[g.status[row]],
+            wait_reason=self.wait_reasons[g.wait_reason[row]] if g.wait_reason[row] >= 0 else None,
+            waiting_ns=_known(g.waiting_ns[row]),
+            where=self.frame(int(g.where[row])),
+            start=self.frame(int(g.start[row])),
+            created_by=self.frame(int(g.creator[row])),
+            creator_id=_known(g.creator_id[row]),
+            m=_known(g.m[row]),
+            locked_to_thread=bool(g.locked[row]),
+            system=bool(g.system[row]),
+            quality=QUALITIES[g.quality[row]],
+            stack=self.stack(int(g.stack[row])),
+        )
+
+    def __iter__(self) -> Iterator[Goroutine]:
+        return (self.goroutine(row) for row in range(len(self.goroutines)))
+
+
+def _known(value: np.int64) -> int | None:
+    return int(value) if value >= 0 else None

@@ -1,0 +1,1 @@
+"""Snapshots and process lists as text for a terminal."""
