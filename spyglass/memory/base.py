@@ -1,0 +1,82 @@
+"""Memory: bytes at addresses, and nothing about where they come from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spyglass.errors import BadDataError
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["MAX_READ_BYTES", "Gathered", "Memory"]
+
+#: No single read is larger: a size that comes from a target may be any number.
+MAX_READ_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What `Memory.gather` read.
+
+    `buffer` (uint8) holds range i at ``offsets[i]`` (int64); `ok` (bool) tells which ranges were
+    read whole. Bytes of the others are undefined. Ranges may overlap in the buffer.
+    """
+
+    buffer: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+    ok: NDArray[np.bool_]
+
+    def rows(self, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """The ranges as an array of structures of `dtype`, each as long as every range was."""
+        lanes = -(-dtype.itemsize // 8)
+        table = self.words(lanes)
+        if dtype.itemsize == lanes * 8:
+            return table.view(dtype).reshape(-1)
+        raw = table.view(np.uint8)[:, : dtype.itemsize]
+        return np.ascontiguousarray(raw).view(dtype).reshape(-1)
+
+    def words(self, count: int) -> NDArray[np.uint64]:
+        """The first `count` 8-byte words of each range, as an array of shape (ranges, count)."""
+        words = self.buffer.view(np.uint64)
+        at = (self.offsets >> 3)[:, None] + np.arange(count, dtype=np.int64)
+        return words[np.minimum(at, max(len(words) - 1, 0))]
+
+
+class Memory(ABC):
+    """The memory of a target: exact reads, or `spyglass.errors.MemoryFault`."""
+
+    @abstractmethod
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes at `address`; `MemoryFault` if one of them cannot be read."""
+
+    @abstractmethod
+    def gather(
+        self, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64] | int
+    ) -> Gathered:
+        """Many ranges at once; those that cannot be read are masked, not raised.
+
+        Ranges start at multiples of 8 in the buffer if all `addresses` are multiples of 8.
+        """
+
+    def array(self, address: int, dtype: DTypeLike, count: int) -> NDArray[Any]:
+        """`count` values of `dtype` at `address`, as an array of shape (count,)."""
+        kind = np.dtype(dtype)
+        if not 0 <= count * kind.itemsize <= MAX_READ_BYTES:
+            raise BadDataError(f"{count} values at {address:#x} are too many to be true")
+        return np.frombuffer(self.read(address, count * kind.itemsize), kind, count)
+
+    def u64(self, address: int) -> int:
+        """The 8-byte word at `address`."""
+        return int.from_bytes(self.read(address, 8), "little")
+
+    def string(self, address: int, limit: int = 1 << 16) -> str:
+        """The Go string whose header (pointer, length) is at `address`; at most `limit` bytes."""
+        pointer, length = (int(word) for word in self.array(address, "<u8", 2))
+        if length > limit:
+            raise BadDataError(f"a string of {length} bytes at {address:#x} is too long to be true")
+        return self.read(pointer, length).decode("utf-8", "backslashreplace") if length else ""
