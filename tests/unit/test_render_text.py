@@ -27,11 +27,11 @@ from spyglass.render.text import age, count, duration, moment, size, visible
         ("alone\ud800", r"alone\ud800"),
     ],
 )
-def test_visible_leaves_nothing_for_the_terminal_to_obey(text: str, seen: str):
+def test_visible_leaves_nothing_for_the_terminal_to_obey(text: str, seen: str) -> None:
     assert visible(text) == seen
 
 
-def test_visible_of_every_code_point_is_printable():
+def test_visible_of_every_code_point_is_printable() -> None:
     everything = "".join(map(chr, range(0x110000)))
     assert visible(everything).isprintable()
 
@@ -58,7 +58,7 @@ def test_visible_of_every_code_point_is_printable():
         (400 * 86_400_000_000_000, "400d"),
     ],
 )
-def test_duration(duration_ns: int | None, words: str):
+def test_duration(duration_ns: int | None, words: str) -> None:
     assert duration(duration_ns) == words
 
 
@@ -75,23 +75,23 @@ def test_duration(duration_ns: int | None, words: str):
         (2**63 - 1, "8.0 EiB"),
     ],
 )
-def test_size(size_bytes: int | None, words: str):
+def test_size(size_bytes: int | None, words: str) -> None:
     assert size(size_bytes) == words
 
 
-def test_age_has_no_fraction_and_is_never_negative():
+def test_age_has_no_fraction_and_is_never_negative() -> None:
     assert age(4800.1) == "1h 20m"
     assert age(0.9) == "0s"
     assert age(-3.0) == "0s"
     assert age(None) == "?"
 
 
-def test_count_separates_thousands():
+def test_count_separates_thousands() -> None:
     assert count(1_234_567) == "1,234,567"
     assert count(None) == "?"
 
 
-def test_moment_is_in_utc():
+def test_moment_is_in_utc() -> None:
     noon = datetime(2026, 11, 20, 12, 0, 0, 5, tzinfo=timezone(timedelta(hours=7)))
     assert moment(noon) == "2026-11-20 05:00:00Z"
     assert moment(datetime(2026, 1, 1, tzinfo=UTC)) == "2026-01-01 00:00:00Z"
