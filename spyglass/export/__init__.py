@@ -1,1 +1,8 @@
 """Snapshots as documents for other programs."""
+
+from __future__ import annotations
+
+from spyglass.export.document import SCHEMA, document
+from spyglass.export.writer import write_json
+
+__all__ = ["SCHEMA", "document", "write_json"]
