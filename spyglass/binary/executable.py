@@ -28,7 +28,14 @@ MAX_SYMBOL_HITS = 64
 
 _MACHINES = {"EM_X86_64": "amd64", "EM_AARCH64": "arm64"}
 _SYMBOL = np.dtype(
-    [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"), ("size", "<u8")]
+    [
+        ("name", "<u4"),
+        ("info", "u1"),
+        ("other", "u1"),
+        ("section", "<u2"),
+        ("value", "<u8"),
+        ("size", "<u8"),
+    ]
 )
 #: Sections that only Go's linker writes.
 _GO_SECTIONS = (
@@ -128,7 +135,9 @@ class Executable:
         except (BadDataError, UnsupportedProgram):
             raise
         except Exception as error:
-            raise BadDataError(f"{self.path} is damaged: {error or type(error).__name__}") from error
+            raise BadDataError(
+                f"{self.path} is damaged: {error or type(error).__name__}"
+            ) from error
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
@@ -159,7 +168,9 @@ class Executable:
         found = []
         for header in self._elf.iter_sections():
             offset, size = int(header["sh_offset"]), int(header["sh_size"])
-            if header["sh_type"] not in ("SHT_NOBITS", "SHT_NULL") and offset + size <= len(self.image):
+            if header["sh_type"] not in ("SHT_NOBITS", "SHT_NULL") and offset + size <= len(
+                self.image
+            ):
                 compressed = bool(int(header["sh_flags"]) & 0x800)
                 found.append(Section(header.name, int(header["sh_addr"]), offset, size, compressed))
         return found
@@ -201,7 +212,12 @@ class Executable:
         return np.frombuffer(self.image, _SYMBOL, count, table.offset), names
 
     def symbol(self, name: str) -> int | None:
-        """The address of symbol `name` as the file has it (add the load bias), None without one.
+        """The address of symbol `name` as the file has it (add the load bias), None without one."""
+        found = self.symbol_range(name)
+        return found[0] if found else None
+
+    def symbol_range(self, name: str) -> tuple[int, int] | None:
+        """Address and size in bytes of symbol `name`, None without one.
 
         A search for the bytes of the name, then for the entry that has it: a millisecond.
         """
@@ -211,7 +227,7 @@ class Executable:
             hits = np.flatnonzero(symbols["name"] == offset)
             for hit in hits[:MAX_SYMBOL_HITS]:
                 if symbols["section"][hit] != 0:
-                    return int(symbols["value"][hit])
+                    return int(symbols["value"][hit]), int(symbols["size"][hit])
         return None
 
     @cached_property

@@ -55,9 +55,7 @@ class Memory(ABC):
         """`size` bytes at `address`; `MemoryFault` if one of them cannot be read."""
 
     @abstractmethod
-    def gather(
-        self, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64] | int
-    ) -> Gathered:
+    def gather(self, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64] | int) -> Gathered:
         """Many ranges at once; those that cannot be read are masked, not raised.
 
         Ranges start at multiples of 8 in the buffer if all `addresses` are multiples of 8.

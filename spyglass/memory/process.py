@@ -59,9 +59,7 @@ class ProcessMemory(Memory):
             raise MemoryFault(address, size)
         return buffer.tobytes()
 
-    def gather(
-        self, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64] | int
-    ) -> Gathered:
+    def gather(self, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64] | int) -> Gathered:
         """Many ranges at once; neighbours are read together, what cannot be read is masked."""
         sizes = spread(sizes, len(addresses))
         merged = merge(addresses, sizes)
@@ -86,7 +84,9 @@ class ProcessMemory(Memory):
         for row, begin in zip(failed.tolist(), begins.tolist(), strict=True):
             size = int(sizes[row])
             part = extra[begin : begin + size]
-            ok[row] = self._transfer(part, _iovec(addresses[row : row + 1], sizes[row : row + 1])) == size
+            ok[row] = (
+                self._transfer(part, _iovec(addresses[row : row + 1], sizes[row : row + 1])) == size
+            )
         base = (len(first.buffer) + 7) & ~7
         buffer = np.zeros(base + len(extra), np.uint8)
         buffer[: len(first.buffer)] = first.buffer

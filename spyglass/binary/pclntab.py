@@ -1,0 +1,405 @@
+"""The function table that every Go program carries: pc -> function, file, line, frame size.
+
+``strip`` and ``-ldflags=-s -w`` leave it alone, because the runtime itself unwinds with it. The
+format is that of ``cmd/link/internal/ld/pcln.go`` and ``runtime/symtab.go``; its first four bytes
+tell which of the four there have been.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from spyglass.errors import BadDataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spyglass.binary.executable import Executable
+
+__all__ = ["Function", "FunctionTable", "Location", "Place", "Trees", "find_pclntab"]
+
+MAX_FUNCTIONS = 1 << 24
+_MAX_NAME_BYTES = 1 << 16
+_MAX_STEPS = 1 << 20
+_MAX_INLINE_DEPTH = 256
+_HEADER_BYTES = 72
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """One of the table's formats. Field offsets are in bytes within ``runtime._func``."""
+
+    #: Where the offsets of the sub-tables are in the header; None: everything is in one table.
+    subtables: int | None
+    #: The function index holds 4-byte offsets from the start of the text, not 8-byte addresses.
+    relative: bool
+    #: Where `args` begins: 4 behind the name's offset, which follows the entry.
+    name: int
+    nfuncdata: int
+    cu: int | None
+    #: The index of the inlining tree among a function's funcdata.
+    inline_tree: int
+    #: ``runtime.inlinedCall``: its size and where its name and the call's position are.
+    inlined_call: tuple[int, int, int]
+
+
+_OLD_CALL, _NEW_CALL = (20, 12, 16), (16, 4, 8)
+_FORMATS = {
+    0xFFFFFFFB: _Format(None, False, 8, 39, None, 4, _OLD_CALL),  # Go 1.2 to 1.15
+    0xFFFFFFFA: _Format(24, False, 8, 43, 36, 3, _OLD_CALL),  # Go 1.16 and 1.17
+    0xFFFFFFF0: _Format(32, True, 4, 39, 32, 3, _OLD_CALL),  # Go 1.18 and 1.19
+    0xFFFFFFF1: _Format(32, True, 4, 43, 32, 3, _NEW_CALL),  # since Go 1.20
+}
+#: The index of the table that says which inlined call a pc belongs to (``PCDATA_InlTreeIndex``).
+_PCDATA_INLINE_TREE = 2
+
+
+class Place(NamedTuple):
+    """Where a pclntab was found: in the file, and as an address before the load bias."""
+
+    offset: int
+    size: int
+    address: int
+
+
+class Location(NamedTuple):
+    """One call at a pc; several when calls were inlined. `line` 0 and `file` "?": not recorded."""
+
+    function: str
+    file: str
+    line: int
+    inlined: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function: its code is [entry, end); `at` is where its record begins in the table."""
+
+    index: int
+    name: str
+    entry: int
+    end: int
+    at: int
+
+
+def find_pclntab(executable: Executable) -> Place | None:
+    """Where the table is in `executable`: by its section, else by its first bytes."""
+    for name in (".gopclntab", ".data.rel.ro.gopclntab"):
+        section = executable.sections.get(name)
+        if section and _looks_right(executable.image, section.offset, section.size):
+            return Place(section.offset, section.size, section.address)
+    # Some linkers put constants into the code's segment: that one comes last.
+    for segment in sorted(executable.segments, key=lambda s: s.executable):
+        place = _search(executable.image, segment.offset, segment.file_size)
+        if place is not None:
+            return Place(*place, segment.address + place[0] - segment.offset)
+    return None
+
+
+def _search(image: mmap.mmap | bytes, begin: int, size: int) -> tuple[int, int] | None:
+    """The offset and size of the first table in [begin, begin + size) of `image`."""
+    end = begin + size
+    for magic in sorted(_FORMATS, reverse=True):
+        wanted = magic.to_bytes(4, "little") + b"\0\0"
+        at = image.find(wanted, begin, end)
+        while at >= 0:
+            if at % 8 == begin % 8 and _looks_right(image, at, end - at):
+                return at, end - at
+            at = image.find(wanted, at + 1, end)
+    return None
+
+
+def _looks_right(image: mmap.mmap | bytes | memoryview, offset: int, size: int) -> bool:
+    header = bytes(image[offset : offset + _HEADER_BYTES])
+    try:
+        _Header.parse(header, size)
+    except BadDataError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """The header of the table: offsets from its start (``runtime.pcHeader``)."""
+
+    format: _Format
+    quantum: int
+    count: int
+    names: int
+    cus: int
+    files: int
+    pcs: int
+    functions: int
+
+    @classmethod
+    def parse(cls, raw: bytes, size: int) -> _Header:
+        """Decode `raw`, the start of a table of `size` bytes; `BadDataError` if it is none."""
+        known = _FORMATS.get(int.from_bytes(raw[:4], "little"))
+        if known is None or len(raw) < _HEADER_BYTES or raw[4:6] != b"\0\0":
+            raise BadDataError("no Go function table")
+        words = [int.from_bytes(raw[at : at + 8], "little") for at in range(8, _HEADER_BYTES, 8)]
+        if raw[6] not in (1, 2, 4) or raw[7] != 8 or not 0 < words[0] <= MAX_FUNCTIONS:
+            raise BadDataError("no Go function table that spyglass can read")
+        if known.subtables is None:
+            places = [0, 0, 0, 0, 0]
+            index = 16
+        else:
+            first = known.subtables // 8 - 1
+            places = words[first : first + 5]
+            index = places[4]
+        entry = 8 if known.relative else 16
+        if max(places) >= size or index + words[0] * entry > size or places != sorted(places):
+            raise BadDataError("a Go function table larger than what holds it")
+        return cls(known, raw[6], words[0], *places)
+
+
+class FunctionTable:
+    """The functions of one module.
+
+    `image` is the table's bytes as they are in the process (relocated, for the formats that hold
+    addresses), `text` the address of the module's first code byte.
+    """
+
+    def __init__(self, image: memoryview, text: int) -> None:
+        self._image = image
+        self._header = _Header.parse(bytes(image[:_HEADER_BYTES]), len(image))
+        self.format = self._header.format
+        self.text = text
+        self.entries, self._offsets = self._read_index()
+        self._cache: dict[int, Function] = {}
+
+    @property
+    def quantum(self) -> int:
+        """The smallest instruction size of the processor, in bytes; pc steps are multiples of it."""
+        return self._header.quantum
+
+    def __len__(self) -> int:
+        return self._header.count
+
+    def _read_index(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Entry addresses (count + 1, the last is the end) and the offsets of the records."""
+        header, relative = self._header, self.format.relative
+        base = header.functions if self.format.subtables is not None else 16
+        kind = "<u4" if relative else "<u8"
+        room = (len(self._image) - base) // np.dtype(kind).itemsize
+        flat = np.frombuffer(self._image, kind, min(2 * header.count + 1, room), base)
+        if len(flat) < 2 * header.count + 1:
+            raise BadDataError("the function table is cut off")
+        entries = flat[0::2].astype(np.uint64)
+        if relative:
+            entries += np.uint64(self.text)
+        offsets = flat[1::2].astype(np.int64) + header.functions
+        if (entries[1:] < entries[:-1]).any():
+            raise BadDataError("the function table is not sorted")
+        return entries, offsets
+
+    def find(self, pcs: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The index of the function that each of `pcs` lies in, -1 for none."""
+        found = np.searchsorted(self.entries, pcs, side="right") - 1
+        return np.where((found >= 0) & (found < len(self)), found, -1)
+
+    def function(self, index: int) -> Function:
+        """Function number `index`."""
+        known = self._cache.get(index)
+        if known is None:
+            at = int(self._offsets[index])
+            self._check(at, self.format.nfuncdata + 1)
+            entry, end = (int(pc) for pc in self.entries[index : index + 2])
+            name = self._string(self._header.names + self._u32(at + self.format.name))
+            known = self._cache[index] = Function(index, name, entry, end, at)
+        return known
+
+    def at(self, pc: int) -> Function | None:
+        """The function that `pc` lies in."""
+        index = int(self.find(np.array([pc], np.uint64))[0])
+        return self.function(index) if index >= 0 else None
+
+    def named(self, name: str) -> Function | None:
+        """The first function called `name`: a search for its bytes, then for the record."""
+        wanted = b"\0" + name.encode() + b"\0"
+        names = self._names
+        at = names.find(wanted)
+        while at >= 0:
+            hits = np.flatnonzero(self._name_offsets == at + 1)
+            if len(hits):
+                return self.function(int(hits[0]))
+            at = names.find(wanted, at + 1)
+        return None
+
+    @cached_property
+    def _names(self) -> bytes:
+        """All names, each between NULs; offsets in records count from its start."""
+        header = self._header
+        if self.format.subtables is not None:
+            return bytes(self._image[header.names : header.cus])
+        return bytes(self._image)
+
+    @cached_property
+    def _name_offsets(self) -> NDArray[np.int64]:
+        at = self._offsets[: len(self)] + self.format.name
+        words = np.frombuffer(self._image, "<u4", len(self._image) // 4)
+        inside = (at >= 0) & (at // 4 < len(words)) & (at % 4 == 0)
+        return np.where(inside, words[np.where(inside, at // 4, 0)], 0).astype(np.int64)
+
+    def frame_size(self, function: Function, pc: int) -> int | None:
+        """Bytes between sp and the return address at `pc` (``runtime.funcspdelta``).
+
+        None if the table does not say.
+        """
+        size = self._pc_value(function, self._u32(function.at + self.format.name + 12), pc)
+        return size if size is not None and 0 <= size < 1 << 31 else None
+
+    def locations(self, function: Function, pc: int, trees: Trees) -> list[Location]:
+        """The calls at `pc`, innermost first: inlined ones, then `function` itself.
+
+        `pc` is that of an instruction inside the call, not a return address. As
+        ``runtime/symtabinl.go: inlineUnwinder``.
+        """
+        calls: list[Location] = []
+        base = trees.address(self, function) if pc >= function.entry else None
+        while base is not None and len(calls) < _MAX_INLINE_DEPTH:
+            index = self._pc_data(function, _PCDATA_INLINE_TREE, pc)
+            if index is None or not 0 <= index < 1 << 20:
+                break
+            name, parent = trees.call(self, base, index)
+            file, line = self._file_line(function, pc)
+            calls.append(Location(self._string(self._header.names + name), file, line, True))
+            pc = function.entry + parent
+        file, line = self._file_line(function, pc)
+        return [*calls, Location(function.name, file, line, False)]
+
+    def inline_tree(self, function: Function) -> tuple[int, bool] | None:
+        """Where the inlining tree of `function` is, and whether that is relative to ``gofunc``."""
+        npcdata = self._u32(function.at + self._record_npcdata)
+        nfuncdata = self._image[function.at + self.format.nfuncdata]
+        if npcdata > 64 or nfuncdata <= self.format.inline_tree:
+            return None
+        at = function.at + self.format.nfuncdata + 1 + 4 * npcdata
+        if self.format.relative:
+            offset = self._u32(at + 4 * self.format.inline_tree)
+            return None if offset == 0xFFFFFFFF else (offset, True)
+        at = (at + 7) & ~7
+        address = self._u64(at + 8 * self.format.inline_tree)
+        return (address, False) if address else None
+
+    @property
+    def _record_npcdata(self) -> int:
+        # name, args, deferreturn, pcsp, pcfile, pcln, npcdata: seven words of four bytes.
+        return self.format.name + 24
+
+    def _pc_data(self, function: Function, table: int, pc: int) -> int | None:
+        if table >= self._u32(function.at + self._record_npcdata):
+            return None
+        return self._pc_value(
+            function, self._u32(function.at + self.format.nfuncdata + 1 + 4 * table), pc
+        )
+
+    def _file_line(self, function: Function, pc: int) -> tuple[str, int]:
+        """As ``runtime.funcline1``: file and line of the instruction at `pc`."""
+        base = function.at + self.format.name
+        number = self._pc_value(function, self._u32(base + 16), pc)
+        line = self._pc_value(function, self._u32(base + 20), pc)
+        if number is None or line is None or number < 0:
+            return "?", 0
+        return self._file(function, number), max(line, 0)
+
+    def _file(self, function: Function, number: int) -> str:
+        header = self._header
+        if self.format.cu is not None:
+            at = header.cus + 4 * (self._u32(function.at + self.format.cu) + number)
+            offset = self._u32(at)
+            return "?" if offset == 0xFFFFFFFF else self._string(header.files + offset)
+        table = self._u32(16 + 16 * header.count + 8)
+        return self._string(self._u32(table + 4 * number)) if number < self._u32(table) else "?"
+
+    def _pc_value(self, function: Function, offset: int, pc: int) -> int | None:
+        """The value at `pc` in the pc-value table at `offset` (``runtime.pcvalue``), or None.
+
+        Pairs of varints: a zig-zag difference of the value, and a difference of the pc.
+        """
+        if offset == 0 or not function.entry <= pc < function.end:
+            return None
+        at, value, here = self._header.pcs + offset, -1, function.entry
+        for step in range(_MAX_STEPS):
+            change, at = self._varint(at)
+            if change == 0 and step > 0:
+                return None
+            value += -(change >> 1) - 1 if change & 1 else change >> 1
+            advance, at = self._varint(at)
+            here += advance * self._header.quantum
+            if pc < here:
+                return value
+            if advance == 0:
+                return None
+        return None
+
+    def _varint(self, at: int) -> tuple[int, int]:
+        value = shift = 0
+        image = self._image
+        while shift < 35:
+            if at >= len(image):
+                raise BadDataError("the function table is cut off")
+            byte = image[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value & 0xFFFFFFFF, at
+            shift += 7
+        raise BadDataError("the function table holds a number that is too long")
+
+    def _string(self, at: int) -> str:
+        if not 0 <= at < len(self._image):
+            raise BadDataError("the function table points outside itself")
+        raw = bytes(self._image[at : at + 256])
+        if b"\0" not in raw:
+            raw = bytes(self._image[at : at + _MAX_NAME_BYTES])
+        return raw.partition(b"\0")[0].decode("utf-8", "backslashreplace")
+
+    def _check(self, at: int, size: int) -> None:
+        if not 0 <= at <= len(self._image) - size:
+            raise BadDataError("the function table points outside itself")
+
+    def _u32(self, at: int) -> int:
+        self._check(at, 4)
+        return int.from_bytes(self._image[at : at + 4], "little")
+
+    def _u64(self, at: int) -> int:
+        self._check(at, 8)
+        return int.from_bytes(self._image[at : at + 8], "little")
+
+
+class Trees:
+    """Inlining trees (``runtime.inlinedCall``), which lie outside the function table.
+
+    `read` takes (address, size) and gives bytes; `gofunc` is ``moduledata.gofunc``, which offsets
+    count from since Go 1.18 (None: not known, no inlined calls are found).
+    """
+
+    def __init__(self, read: Callable[[int, int], bytes], gofunc: int | None) -> None:
+        self._read = read
+        self._gofunc = gofunc
+
+    def address(self, table: FunctionTable, function: Function) -> int | None:
+        """Where the tree of `function` is in the process, None if it has none."""
+        place = table.inline_tree(function)
+        if place is None:
+            return None
+        where, relative = place
+        if not relative:
+            return where
+        return None if self._gofunc is None else self._gofunc + where
+
+    def call(self, table: FunctionTable, tree: int, index: int) -> tuple[int, int]:
+        """Call number `index`: its name's offset, and its position as an offset from the entry."""
+        size, name, parent = table.format.inlined_call
+        raw = self._read(tree + index * size, size)
+        return (
+            int.from_bytes(raw[name : name + 4], "little"),
+            int.from_bytes(raw[parent : parent + 4], "little"),
+        )
