@@ -3,6 +3,7 @@
     SpyglassError               there is no answer; one line of what is wrong, one of what to do
     ├── TargetError             the process, core or file that was asked for
     │   ├── ProcessNotFound     no such pid, a zombie, a kernel thread
+    │   ├── AmbiguousName       several processes have the name that was asked for (``pids``)
     │   ├── ProcessChanged      it ended, became another program, or its pid was given to another
     │   ├── PermissionDenied    the kernel refused; the message says which rule did
     │   ├── NotGoProgram        no Go runtime in it (``go_children`` may name children that have one)
@@ -18,6 +19,7 @@ Part of an answer that is missing or doubtful is not an exception but a `spyglas
 from __future__ import annotations
 
 __all__ = [
+    "AmbiguousName",
     "BadDataError",
     "MemoryFault",
     "MissingInfo",
@@ -47,6 +49,14 @@ class TargetError(SpyglassError):
 
 class ProcessNotFound(TargetError):
     """There is no process to look into: no such pid, a zombie, or a kernel thread."""
+
+
+class AmbiguousName(TargetError):
+    """Several processes, `pids`, have the name that was asked for; none was chosen."""
+
+    def __init__(self, message: str, hint: str | None = None, pids: tuple[int, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.pids = pids
 
 
 class ProcessChanged(TargetError):

@@ -1,0 +1,176 @@
+"""Which processes of this host are Go programs, by their executables alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from spyglass.errors import AmbiguousName, ProcessNotFound, SpyglassError
+from spyglass.process_list import GoProcess, ProcessList, UnreadableProcess
+from spyglass.procfs import container, descendants, explain_denied, facts, pids, why_denied
+from spyglass.procfs.files import read_stat
+
+__all__ = ["find_by_name", "go_descendants", "go_processes"]
+
+_LIST_HINT = "`spyglass ps` lists the Go processes"
+
+#: Device, inode, time of the last change in ns, size: the same file, unchanged.
+_FileKey = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _GoProgram:
+    """What the executable of a Go program says of itself."""
+
+    go_version: str | None
+    module: str | None
+    module_version: str | None
+    stripped: bool
+
+
+class _Programs:
+    """The programs that processes run; each file is looked at once, however many run it."""
+
+    def __init__(self) -> None:
+        self._known: dict[_FileKey, _GoProgram | None] = {}
+
+    def of(self, pid: int) -> _GoProgram | None:
+        """The Go program that process `pid` runs, None if it runs another or none.
+
+        Raises OSError, `UnsupportedProgram` or `BadDataError` when that cannot be known.
+        """
+        path = f"/proc/{pid}/exe"
+        try:
+            key = _file_key(path)
+        except (FileNotFoundError, ProcessLookupError):  # a kernel thread, a zombie, or gone
+            return None
+        if key in self._known:
+            return self._known[key]
+        program = _identify(path)
+        if _file_key(path) == key:  # else another program was started meanwhile
+            self._known[key] = program
+        return program
+
+
+def go_processes(among: Iterable[int] | None = None) -> ProcessList:
+    """The Go processes of this host, or of the pids `among`.
+
+    Memory is not read, so a Go library in another program is not noticed.
+    """
+    programs = _Programs()
+    found: list[GoProcess] = []
+    unreadable: list[UnreadableProcess] = []
+    for pid in pids() if among is None else among:
+        process = _examine(pid, programs)
+        if isinstance(process, GoProcess):
+            found.append(process)
+        elif process is not None:
+            unreadable.append(process)
+    return ProcessList(datetime.now(UTC), tuple(found), tuple(unreadable))
+
+
+def find_by_name(name: str) -> int:
+    """The pid of the one Go process whose comm, executable or first argument is called `name`.
+
+    Directories do not count. Raises `AmbiguousName` if there are several, `ProcessNotFound` if there
+    is none, `PermissionDenied` if there is one and it cannot be told whether it is a Go program.
+    """
+    listed = go_processes(pid for pid in pids() if name in _names(pid))
+    found = [process.pid for process in listed.processes]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise AmbiguousName(
+            f"{len(found)} Go processes are called {name}", "choose one with --pid", tuple(found)
+        )
+    for process in listed.unreadable:
+        raise explain_denied(process.pid, memory=False)
+    raise ProcessNotFound(f"no Go process is called {name}", _LIST_HINT)
+
+
+def go_descendants(pid: int) -> tuple[int, ...]:
+    """The Go processes that process `pid` started, directly or not; the nearest first."""
+    return tuple(process.pid for process in go_processes(descendants(pid)).processes)
+
+
+def _examine(pid: int, programs: _Programs) -> GoProcess | UnreadableProcess | None:
+    """Process `pid` if it is a Go process or cannot be read; None if it is another, or has ended."""
+    try:
+        program = programs.of(pid)
+        return _go_process(pid, program) if program else None
+    except ProcessNotFound:
+        return None
+    except (OSError, SpyglassError) as error:
+        return _unreadable(pid, error)
+
+
+def _go_process(pid: int, program: _GoProgram) -> GoProcess:
+    known = facts(pid)
+    return GoProcess(
+        pid=pid,
+        user=known.user,
+        go_version=program.go_version,
+        module=program.module,
+        module_version=program.module_version,
+        started_at=known.started_at,
+        age_seconds=known.uptime_seconds,
+        rss_bytes=known.rss_bytes,
+        threads=known.threads,
+        cmdline=known.cmdline,
+        exe=known.exe,
+        exe_deleted=known.exe_deleted,
+        stripped=program.stripped,
+        container=container(pid),
+    )
+
+
+def _unreadable(pid: int, error: OSError | SpyglassError) -> UnreadableProcess | None:
+    """Process `pid`, whose executable cannot be read; None if it has none, or has ended."""
+    try:
+        stat = read_stat(pid)
+        if stat.kernel_thread or stat.ended:
+            return None
+        return UnreadableProcess(pid, stat.name, _why(pid, error))
+    except PermissionError:  # hidepid: not even the name
+        return UnreadableProcess(pid, "?", why_denied(pid, memory=False).reason)
+    except (OSError, ProcessNotFound):
+        return None
+
+
+def _why(pid: int, error: OSError | SpyglassError) -> str:
+    if isinstance(error, SpyglassError):
+        return error.message
+    try:
+        os.readlink(f"/proc/{pid}/exe")
+    except PermissionError:
+        return why_denied(pid, memory=False).reason
+    # It may be looked at, and yet its file refuses: FUSE, a file system that has gone away.
+    return f"its executable cannot be opened: {error.strerror}"
+
+
+def _names(pid: int) -> Iterator[str]:
+    """What process `pid` may be called: its comm, the names of its executable and first argument."""
+    try:
+        known = facts(pid)
+    except SpyglassError:
+        return
+    yield known.name
+    yield from (os.path.basename(path) for path in (known.exe, *known.cmdline[:1]) if path)
+
+
+def _file_key(path: str) -> _FileKey:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _identify(path: str) -> _GoProgram | None:
+    """The Go program at `path`, None if another language's linker made it."""
+    from spyglass.binary.executable import Executable
+
+    with Executable.open(path) as executable:
+        if not executable.is_go:
+            return None
+        build = executable.build_info
+        return _GoProgram(build.go_version, build.module, build.module_version, executable.stripped)

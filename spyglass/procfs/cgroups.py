@@ -1,0 +1,141 @@
+"""Control groups: the container that a process is in, and how much memory it may have.
+
+cgroups(7): /proc/PID/cgroup names a process's groups relative to the reader's cgroup namespace.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from spyglass.procfs.access import refusals
+from spyglass.procfs.files import read, text
+
+__all__ = ["container", "find_container", "memory_limit_bytes"]
+
+_MAX_CGROUP_BYTES = 1 << 18
+_MAX_MOUNTS_BYTES = 1 << 24
+_MAX_LIMIT_BYTES = 1 << 16
+#: Version 1 says "no limit" with the largest number of pages that fits.
+_UNLIMITED_BYTES = 1 << 62
+
+#: How the last part of a group's path that belongs to a container looks. conmon is Podman's and
+#: CRI-O's guard of a container, outside of it.
+_CONTAINER = (
+    # docker, containerd, cri-o, podman, nerdctl; plain, or as a scope of systemd
+    re.compile(r"(?<![0-9a-f])(?<!conmon-)([0-9a-f]{64})(?:\.scope)?(?=/|$)"),
+    # Amazon ECS on Fargate
+    re.compile(r"/ecs/[0-9a-f]{32}/([0-9a-f]{32}-[0-9]+)(?=/|$)"),
+    # LXC, Incus, LXD
+    re.compile(r"/(?:lxc/|lxc\.payload[./])([^/]+)"),
+    # systemd-nspawn
+    re.compile(r"/machine\.slice/(?:systemd-nspawn@([^/]+)\.service|machine-([^/]+)\.scope)"),
+)
+#: Runtimes put files of theirs over these, from a directory that the container's id names.
+_RUNTIME_FILES = frozenset(
+    ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/run/.containerenv")
+)
+_RUNTIME_DIRECTORY = re.compile(r"/(?:containers|overlay-containers)/([0-9a-f]{64})/")
+
+
+def container(pid: int) -> str | None:
+    """The id, or for LXC and nspawn the name, of the container that process `pid` is in, if any.
+
+    From the paths of its groups. If they say nothing, as inside of a container, from the files that
+    runtimes mount into containers.
+    """
+    with refusals(pid):
+        paths = [path for _, path in _groups(pid)]
+        found = find_container(paths)
+        if found or any(path != "/" for path in paths):
+            return found
+        return _container_of_mounts(pid)
+
+
+def find_container(paths: list[str]) -> str | None:
+    """The container that the paths of a process's groups name, the innermost one if nested."""
+    for path in paths:
+        for pattern in _CONTAINER:
+            names = [match.group(match.lastindex or 0) for match in pattern.finditer(path)]
+            if names:
+                return names[-1]
+    return None
+
+
+def memory_limit_bytes(pid: int) -> int | None:
+    """The smallest memory limit of the groups that process `pid` is in, as far as can be seen.
+
+    None if there is none, or its groups are not mounted here.
+    """
+    with refusals(pid):
+        groups = dict(_groups(pid))
+        limits = [*_limits_v1(groups.get("memory")), *_limits_v2(groups.get(""))]
+    return min((limit for limit in limits if 0 <= limit < _UNLIMITED_BYTES), default=None)
+
+
+def _groups(pid: int) -> list[tuple[str, str]]:
+    """(controller, path) of each group; the controller of version 2 is ""."""
+    lines = text(read(f"/proc/{pid}/cgroup", _MAX_CGROUP_BYTES)).split("\n")
+    parts = [line.split(":", 2) for line in lines]
+    return [(c, part[2]) for part in parts if len(part) == 3 for c in part[1].split(",")]
+
+
+def _limits_v1(path: str | None) -> Iterator[int]:
+    """hierarchical_memory_limit counts the ancestors in, those too that are not visible from here."""
+    for *_, directory in _directories("cgroup", "memory", path):
+        for line in _read_if_there(f"{directory}/memory.stat").split("\n"):
+            key, _, value = line.partition(" ")
+            if key == "hierarchical_memory_limit" and value.isdecimal():
+                yield int(value)
+
+
+def _limits_v2(path: str | None) -> Iterator[int]:
+    for directories in _directories("cgroup2", None, path):
+        for directory in directories:
+            value = _read_if_there(f"{directory}/memory.max").strip()
+            if value.isdecimal():
+                yield int(value)
+
+
+def _directories(kind: str, option: str | None, path: str | None) -> Iterator[list[str]]:
+    """For each mount that shows the group `path`: the directories of its ancestors there, and its own.
+
+    A path with ".." is outside of what this cgroup namespace shows.
+    """
+    if path is None or ".." in path.split("/"):
+        return
+    for filesystem, options, root, mount_point in _mounts("self"):
+        top = root.rstrip("/")
+        if filesystem != kind or (option and option not in options.split(",")):
+            continue
+        if path == top or path.startswith(top + "/"):
+            names = [name for name in path[len(top) :].split("/") if name]
+            yield ["/".join([mount_point, *names[:i]]) for i in range(len(names) + 1)]
+
+
+def _container_of_mounts(pid: int) -> str | None:
+    for _, _, root, mount_point in _mounts(pid):
+        match = _RUNTIME_DIRECTORY.search(root) if mount_point in _RUNTIME_FILES else None
+        if match:
+            return match.group(1)
+    return None
+
+
+def _mounts(pid: int | str) -> Iterator[tuple[str, str, str, str]]:
+    """(file system, its options, root within it, mount point) of each line of /proc/PID/mountinfo."""
+    for line in text(read(f"/proc/{pid}/mountinfo", _MAX_MOUNTS_BYTES)).split("\n"):
+        mount, _, superblock = line.partition(" - ")
+        fields, rest = mount.split(" "), superblock.split(" ")
+        if len(fields) >= 6 and len(rest) >= 3:
+            yield rest[0], rest[2], _unescape(fields[3]), _unescape(fields[4])
+
+
+def _unescape(name: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), name)
+
+
+def _read_if_there(path: str) -> str:
+    try:
+        return text(read(path, _MAX_LIMIT_BYTES))
+    except OSError:
+        return ""

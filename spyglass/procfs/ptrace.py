@@ -1,0 +1,184 @@
+"""Which of the kernel's rules refused one process a look into another.
+
+The order of the rules is the kernel's: ptrace(2), "Ptrace access mode checking", then Yama
+(``Documentation/admin-guide/LSM/Yama.rst``). All that is needed to tell which one refused can be
+read by everyone.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from spyglass.procfs.files import read, read_stat, read_status, text
+from spyglass.procfs.users import user_name
+
+__all__ = ["Attempt", "Credentials", "Denial", "judge", "read_attempt"]
+
+_CAP_SYS_PTRACE = 1 << 19
+_MAX_UID_MAP_BYTES = 1 << 16
+_MAX_ANCESTORS = 1 << 12
+
+_CONTAINER_HINT = (
+    "start the container with the capability SYS_PTRACE (docker run --cap-add SYS_PTRACE; in"
+    " Kubernetes securityContext.capabilities.add)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who a process is: /proc/PID/status, and its user namespace as /proc/PID/uid_map shows it.
+
+    `uids` and `gids` are real, effective, saved; the capability sets are bit masks.
+    """
+
+    uids: tuple[int, ...]
+    gids: tuple[int, ...]
+    permitted: int
+    effective: int
+    bounding: int
+    uid_map: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A look of `caller` at `target` that the kernel refused.
+
+    `descendant`: the caller started the target, directly or not. `yama` is its ptrace_scope, 0
+    without Yama. `memory`: it was the memory, not just the files of /proc, for which Yama does not
+    care.
+    """
+
+    caller: Credentials
+    target: Credentials
+    dumpable: bool
+    descendant: bool
+    yama: int
+    memory: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """The rule that refused, continuing "process 1 cannot be read: ", and what to do about it."""
+
+    reason: str
+    hint: str
+
+
+def judge(attempt: Attempt) -> Denial:
+    """Which rule refused `attempt`, in the order in which the kernel asks."""
+    caller, target = attempt.caller, attempt.target
+    if not caller.effective & _CAP_SYS_PTRACE:
+        reason = _unprivileged_reason(attempt)
+        if reason:
+            return Denial(reason, _privilege_hint(caller))
+    if attempt.memory and attempt.yama:
+        denial = _yama(attempt)
+        if denial:
+            return denial
+    if caller.uid_map != target.uid_map:
+        return Denial(
+            "it is in another user namespace", "run spyglass as root outside of all containers"
+        )
+    return Denial(
+        "a security module (SELinux, AppArmor, Landlock) refused",
+        "see the audit log; in a container, " + _CONTAINER_HINT,
+    )
+
+
+def _unprivileged_reason(attempt: Attempt) -> str | None:
+    """The first of the rules that CAP_SYS_PTRACE would lift, Yama's aside."""
+    caller, target = attempt.caller, attempt.target
+    if set(target.uids) != {caller.uids[0]}:
+        return _another_user(caller, target)
+    if set(target.gids) != {caller.gids[0]}:
+        return "its group is not the group of this user"
+    if not attempt.dumpable:
+        return "it is protected (it gained privileges, or it asked for that with PR_SET_DUMPABLE)"
+    if caller.uid_map != target.uid_map:
+        return "it is in another user namespace"
+    if target.permitted & ~caller.permitted:
+        return "it has capabilities that spyglass lacks"
+    return None
+
+
+def _another_user(caller: Credentials, target: Credentials) -> str:
+    owner = next((uid for uid in target.uids if uid != caller.uids[0]), target.uids[1])
+    lacking = " without CAP_SYS_PTRACE" if caller.uids[1] == 0 else ""
+    return f"it runs as {user_name(owner)}, and spyglass as {user_name(caller.uids[1])}{lacking}"
+
+
+def _yama(attempt: Attempt) -> Denial | None:
+    caller, scope = attempt.caller, f"kernel.yama.ptrace_scope is {attempt.yama}"
+    if attempt.yama >= 3:
+        return Denial(
+            f"Yama lets nobody read a process ({scope})", "only a reboot can change that setting"
+        )
+    if caller.effective & _CAP_SYS_PTRACE:
+        return None
+    if attempt.yama == 2:
+        return Denial(
+            f"Yama lets only administrators read a process ({scope})", _privilege_hint(caller)
+        )
+    if attempt.descendant:
+        return None
+    return Denial(
+        f"Yama lets only its ancestors read a process ({scope})",
+        _privilege_hint(caller) + ", or run `sysctl kernel.yama.ptrace_scope=0`",
+    )
+
+
+def _privilege_hint(caller: Credentials) -> str:
+    if caller.uids[1] == 0 or not caller.bounding & _CAP_SYS_PTRACE:
+        return _CONTAINER_HINT
+    return "run spyglass with sudo"
+
+
+def read_attempt(pid: int, memory: bool) -> Attempt:
+    """What the rules look at when this process looks into `pid`; or OSError."""
+    target = _credentials(pid)
+    return Attempt(
+        caller=_credentials("self"),
+        target=target,
+        # A file of a process that may not be dumped belongs to root (kernel: task_dump_owner).
+        dumpable=os.stat(f"/proc/{pid}/maps").st_uid == target.uids[1],
+        descendant=_is_descendant(pid),
+        yama=_yama_scope(),
+        memory=memory,
+    )
+
+
+def _credentials(pid: int | str) -> Credentials:
+    status = read_status(pid)
+    return Credentials(
+        uids=tuple(map(int, status["Uid"].split()[:3])),
+        gids=tuple(map(int, status["Gid"].split()[:3])),
+        permitted=int(status["CapPrm"], 16),
+        effective=int(status["CapEff"], 16),
+        bounding=int(status["CapBnd"], 16),
+        uid_map=_uid_map(pid),
+    )
+
+
+def _uid_map(pid: int | str) -> bytes:
+    try:
+        return read(f"/proc/{pid}/uid_map", _MAX_UID_MAP_BYTES)
+    except FileNotFoundError:  # a kernel without user namespaces, or an end that others notice
+        return b""
+
+
+def _is_descendant(pid: int) -> bool:
+    for _ in range(_MAX_ANCESTORS):
+        if pid <= 1:
+            return False
+        pid = read_stat(pid).parent
+        if pid == os.getpid():
+            return True
+    return False
+
+
+def _yama_scope() -> int:
+    try:
+        return int(text(read("/proc/sys/kernel/yama/ptrace_scope", 16)))
+    except (OSError, ValueError):
+        return 0
