@@ -1,0 +1,82 @@
+"""What all tests share: the matrix of Go versions, and whether this machine lets us test at all."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import MATRIX, GoProcess, start
+
+_ONLY_WHEN_ASKED_FOR = ("slow", "benchmark")
+
+
+@pytest.fixture(params=MATRIX, scope="session")
+def minor(request: pytest.FixtureRequest) -> str:
+    """A minor version of Go; the test runs for each one that SPYGLASS_GO chooses."""
+    chosen: str = request.param
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def truth_process(minor: str) -> Iterator[GoProcess]:
+    """The truth program, at rest; shared, so tests only read it."""
+    with start("truth", minor) as process:
+        yield process
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what runs for the matrix, and leave out what was not asked for with -m."""
+    for item in items:
+        if "minor" in getattr(item, "fixturenames", ()):
+            item.add_marker("go")
+            item.add_marker("matrix")
+    asked = config.option.markexpr
+    unasked = [mark for mark in _ONLY_WHEN_ASKED_FOR if mark not in asked]
+    left_out = [item for item in items if any(map(item.get_closest_marker, unasked))]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Stop at once where no test of a live process can work, instead of failing each one."""
+    if session.config.option.collectonly:
+        return
+    if any(item.get_closest_marker("live") for item in session.items):
+        reason = _why_memory_of_children_cannot_be_read()
+        if reason:
+            pytest.exit(f"live tests cannot run here: {reason}", returncode=3)
+
+
+class _IoVec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("len", ctypes.c_size_t))
+
+
+def _why_memory_of_children_cannot_be_read() -> str | None:
+    """Try process_vm_readv(2) on a child of ours; None if it works."""
+    with subprocess.Popen(["sleep", "60"]) as child:
+        try:
+            first_mapping = Path(f"/proc/{child.pid}/maps").read_text().split("-", 1)[0]
+            return _read_one_byte(child.pid, int(first_mapping, 16))
+        except OSError as error:
+            return str(error)
+        finally:
+            child.kill()
+
+
+def _read_one_byte(pid: int, address: int) -> str | None:
+    buffer = ctypes.create_string_buffer(1)
+    local = _IoVec(ctypes.cast(buffer, ctypes.c_void_p), 1)
+    remote = _IoVec(address, 1)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.process_vm_readv(pid, ctypes.byref(local), 1, ctypes.byref(remote), 1, 0) == 1:
+        return None
+    return (
+        f"process_vm_readv: {os.strerror(ctypes.get_errno())} (ptrace not allowed: Yama, seccomp?)"
+    )
