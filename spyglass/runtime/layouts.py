@@ -169,7 +169,7 @@ def _resolve_struct(struct: Type, fields: tuple[Field, ...]) -> StructLayout | N
             found[wanted.name] = place
         elif not wanted.optional:
             return None
-    return StructLayout(struct.size, found)
+    return StructLayout(struct.size, found) if found else None
 
 
 def _resolve_field(struct: Type, wanted: Field) -> tuple[int, str] | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["STRUCTS", "Field"]
+__all__ = ["STRUCTS", "Field", "limit_headroom_percent"]
 
 #: What a field must look like to be used: a number or pointer; a slice as pointer, length, capacity; a
 #: string or interface as two words; an array of 256 words; bytes that the user cuts up himself.
@@ -162,12 +162,13 @@ _SCHEDT = (
 # 1.19 what the pacer needs is in gcControllerState and the rest in heapStats.
 _MSTATS = (
     _may("heapStats.stats", shape="bytes"),  # since 1.16: three heapStatsDelta, to be added up
-    _may("heap_sys"),
+    _may("heapStats.gen"),  # with it
+    # Up to 1.15; some are still there in 1.18, but not all are kept up to date.
     _may("heap_idle"),
     _may("heap_inuse"),
     _may("heap_released"),
     _may("stacks_inuse"),
-    _may("next_gc"),
+    _may("next_gc"),  # up to 1.16
     _need("last_gc_unix"),
     _need("pause_total_ns"),
     _need("pause_ns", shape="ring"),
@@ -303,3 +304,12 @@ STRUCTS: dict[str, tuple[Field, ...]] = {
     "heapStatsDelta": _HEAP_STATS_DELTA,
     "gcControllerState": _GC_CONTROLLER,
 }
+
+
+def limit_headroom_percent(version: tuple[int, int] | None) -> int:
+    """How much of the heap goal that the memory limit allows is left free, beside 1 MiB at least.
+
+    Only a constant in mgcpacer.go tells: ``memoryLimitHeapGoalHeadroomPercent`` since 1.21, before it the
+    1 MiB alone (``memoryLimitHeapGoalHeadroom``). `version` is (1, 21) or the like, None the newest.
+    """
+    return 0 if version is not None and version < (1, 21) else 3

@@ -1,0 +1,272 @@
+"""The scheduler: its counters, its Ps, and its Ms with the threads that they are.
+
+Knowledge: src/runtime/runtime2.go (``schedt``, ``p``, ``m``), proc.go (``gcount``, ``procresize``,
+``mexit``, ``schedtrace``), os_linux.go (``minit`` sets ``m.procid``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from spyglass.errors import BadDataError, MemoryFault, MissingInfo
+from spyglass.model import STATUSES, Processor, Scheduler, Thread
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spyglass.runtime.context import Runtime
+
+__all__ = ["Ms", "OsThread", "read_ms", "read_processors", "read_scheduler", "read_threads"]
+
+#: ``_Pidle`` and following (runtime2.go); a P is never dead while it is in allp.
+_P_STATUSES = ("idle", "running", "syscall", "gcstop", "dead")
+_RUN_QUEUE_LENGTH = 256
+#: The runtime has no limit of its own on Ps, and 10,000 on Ms (``debug.SetMaxThreads``).
+_MAX_PS = 1 << 16
+_MAX_MS = 1 << 17
+_MAX_TRIES = 3
+_G_SCAN = 0x1000
+_G_DEAD = STATUSES.index("dead")
+#: ``_Gdeadextra``, since Go 1.26: waits for a thread of C that calls Go.
+_G_DEAD_EXTRA = 11
+
+
+class OsThread(Protocol):
+    """A thread as the kernel tells of it."""
+
+    @property
+    def tid(self) -> int: ...
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def os_state(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Ms:
+    """The Ms in the order of ``runtime.allm``: `addresses` (uint64), `rows` (``layouts["m"]``)."""
+
+    addresses: NDArray[np.uint64]
+    rows: NDArray[Any]
+
+    @cached_property
+    def index(self) -> dict[int, int]:
+        """Address of an M -> its row."""
+        return {int(address): row for row, address in enumerate(self.addresses)}
+
+    def number(self, address: int, field: str = "id") -> int | None:
+        """Field `field` of the M at `address`; None if that is nil or none of them."""
+        row = self.index.get(address)
+        return int(self.rows[field][row]) if row is not None else None
+
+
+def read_scheduler(runtime: Runtime) -> Scheduler:
+    """The runtime's own counters; what cannot be known is None, and a problem says why."""
+    try:
+        row = _row(runtime, "schedt", runtime.address("sched"))
+    except (BadDataError, MemoryFault, MissingInfo) as error:
+        runtime.problem("unknown", "scheduler", error.message)
+        row = None
+    if row is None:
+        return Scheduler(_gomaxprocs(runtime), *[None] * 8)
+    return Scheduler(
+        gomaxprocs=_gomaxprocs(runtime),
+        goroutines=_count_goroutines(runtime, row),
+        system_goroutines=_count(runtime, row, "ngsys"),
+        run_queue=_count(runtime, row, "runq", "size"),
+        idle_ps=_count(runtime, row, "npidle"),
+        idle_ms=_count(runtime, row, "nmidle"),
+        spinning_ms=_count(runtime, row, "nmspinning"),
+        freed_ms=_count(runtime, row, "nmfreed"),
+        gc_waiting=bool(row["gcwaiting"]),
+    )
+
+
+def read_ms(runtime: Runtime) -> Ms:
+    """Every M, following ``m.alllink`` from ``runtime.allm``; about 10 us each."""
+    kind = runtime.layouts["m"]
+    addresses: dict[int, None] = {}
+    rows = []
+    try:
+        at = runtime.memory.u64(runtime.address("allm"))
+        while at and at not in addresses and len(rows) < _MAX_MS:
+            rows.append(runtime.memory.array(at, kind, 1))
+            addresses[at] = None
+            at = int(rows[-1]["alllink"][0])
+        if at:
+            runtime.problem("implausible", "threads", "the list of Ms has no end")
+    except (MemoryFault, MissingInfo) as error:
+        runtime.problem("truncated", "threads", f"the list of Ms: {error.message}")
+    found = np.concatenate(rows) if rows else np.zeros(0, kind)
+    return Ms(np.fromiter(addresses, np.uint64, len(addresses)), found)
+
+
+def read_processors(runtime: Runtime, ms: Ms) -> list[Processor]:
+    """The Ps of ``runtime.allp``, in order; a P that makes no sense is left out, with a problem."""
+    try:
+        rows = _read_ps(runtime)[1]
+    except (BadDataError, MemoryFault, MissingInfo) as error:
+        runtime.problem("unknown", "processors", error.message)
+        return []
+    processors = []
+    for index, row in enumerate(rows):
+        status, length = int(row["status"]), _queue_length(row)
+        if row["id"] != index or status >= len(_P_STATUSES) or length > _RUN_QUEUE_LENGTH:
+            runtime.problem("implausible", f"processor {index}", "its fields cannot be true")
+            continue
+        processors.append(
+            Processor(
+                id=index,
+                status=_P_STATUSES[status],
+                schedtick=int(row["schedtick"]),
+                syscalltick=int(row["syscalltick"]),
+                run_queue=length + bool(row["runnext"]),
+                m=ms.number(int(row["m"])),
+                tid=ms.number(int(row["m"]), "procid") or None,
+            )
+        )
+    return processors
+
+
+def read_threads(
+    runtime: Runtime,
+    ms: Ms,
+    os_threads: Sequence[OsThread],
+    inner_tids: Mapping[int, int] | None = None,
+) -> list[Thread]:
+    """The kernel's threads, each with the M that it is, if it is one.
+
+    `inner_tids` gives, by the tids of `os_threads`, those that the process itself sees: the runtime
+    records them, and in a pid namespace of its own they are others.
+    """
+    owners = _owners(ms)
+    ps = _p_ids(runtime)
+    goids = _goids(runtime, np.concatenate((ms.rows["curg"], ms.rows["lockedg"])))
+    threads = []
+    for thread in os_threads:
+        row = owners.get((inner_tids or {}).get(thread.tid, thread.tid))
+        m = ms.rows[row] if row is not None else None
+        threads.append(
+            Thread(
+                tid=thread.tid,
+                name=thread.name,
+                os_state=thread.os_state,
+                m=int(m["id"]) if m is not None else None,
+                goroutine=goids.get(int(m["curg"])) if m is not None else None,
+                p=ps.get(int(m["p"])) if m is not None else None,
+                spinning=bool(m["spinning"]) if m is not None else False,
+                locked_goroutine=goids.get(int(m["lockedg"])) if m is not None else None,
+            )
+        )
+    return threads
+
+
+def _row(runtime: Runtime, struct: str, address: int) -> Any:
+    return runtime.memory.array(address, runtime.layouts[struct], 1)[0]
+
+
+def _gomaxprocs(runtime: Runtime) -> int | None:
+    try:
+        value = int(runtime.memory.array(runtime.address("gomaxprocs"), "<i4", 1)[0])
+    except (MemoryFault, MissingInfo) as error:
+        runtime.problem("unknown", "scheduler", error.message)
+        return None
+    return value
+
+
+def _count(runtime: Runtime, row: Any, *path: str) -> int | None:
+    """A counter of ``runtime.sched`` that is never negative."""
+    for name in path:
+        row = row[name]
+    if row < 0:
+        runtime.problem("implausible", "scheduler", f"sched.{'.'.join(path)} is {int(row)}")
+        return None
+    return int(row)
+
+
+def _count_goroutines(runtime: Runtime, sched: Any) -> int | None:
+    """What ``gcount`` (proc.go) says: all that were ever made, without the dead and the runtime's own."""
+    try:
+        made = _allglen(runtime)
+        free = int(_read_ps(runtime)[1]["gFree"]["size"].sum()) + _free_in_sched(sched["gFree"])
+    except (BadDataError, MemoryFault, MissingInfo) as error:
+        runtime.problem("unknown", "scheduler", f"the number of goroutines: {error.message}")
+        return None
+    count = made - free - int(sched["ngsys"])
+    if free < 0 or count > made:
+        runtime.problem("implausible", "scheduler", f"{made} goroutines, {free} of them free")
+        return None
+    return max(count, 1)
+
+
+def _free_in_sched(free: Any) -> int:
+    """Dead goroutines to be used again: in two lists that count themselves, or one count of both."""
+    if "n" in free.dtype.names:
+        return int(free["n"])
+    return int(free["stack"]["size"]) + int(free["noStack"]["size"])
+
+
+def _allglen(runtime: Runtime) -> int:
+    """The number of goroutines ever made; ``allglen``, or the length of ``allgs``, which it copies."""
+    try:
+        return runtime.memory.u64(runtime.address("allglen"))
+    except MissingInfo:
+        return runtime.memory.u64(runtime.address("allgs") + 8)
+
+
+def _read_ps(runtime: Runtime) -> tuple[NDArray[np.uint64], NDArray[Any]]:
+    """The addresses in ``runtime.allp`` (uint64), and the Ps there (``layouts["p"]``).
+
+    ``procresize`` changes it, with everything else stopped: it is read until it stands still.
+    """
+    header = runtime.address("allp")
+    kind = runtime.layouts["p"]
+    for _ in range(_MAX_TRIES):
+        at, length = (int(word) for word in runtime.memory.array(header, "<u8", 2))
+        if not 0 < length <= _MAX_PS:
+            raise BadDataError(f"{length} Ps cannot be true")
+        addresses = runtime.memory.array(at, "<u8", length)
+        gathered = runtime.memory.gather(addresses, kind.itemsize)
+        if gathered.ok.all():
+            return addresses, gathered.rows(kind)
+    raise BadDataError("the list of Ps does not stand still")
+
+
+def _queue_length(p: Any) -> int:
+    return (int(p["runqtail"]) - int(p["runqhead"])) & 0xFFFFFFFF
+
+
+def _p_ids(runtime: Runtime) -> dict[int, int]:
+    """Address of a P -> its id. Empty if they cannot be read, which a problem has said by then."""
+    try:
+        return {int(address): index for index, address in enumerate(_read_ps(runtime)[0])}
+    except (BadDataError, MemoryFault, MissingInfo):
+        return {}
+
+
+def _owners(ms: Ms) -> dict[int, int]:
+    """Thread id, as the process sees it -> the row of its M.
+
+    Up to Go 1.26 an M that C has given back keeps the id of the thread that it was last: of several
+    with one id, the one that runs a goroutine or has a P.
+    """
+    alive = (ms.rows["curg"] != 0).astype(np.int8) * 2 + (ms.rows["p"] != 0)
+    order = np.argsort(alive, kind="stable")
+    return {int(ms.rows["procid"][row]): int(row) for row in order if ms.rows["procid"][row]}
+
+
+def _goids(runtime: Runtime, addresses: NDArray[np.uint64]) -> dict[int, int]:
+    """Address of a g -> its goid, for those that are not dead (an M of C's has such a one)."""
+    wanted = np.unique(addresses[addresses != 0])
+    if not len(wanted):
+        return {}
+    gathered = runtime.memory.gather(wanted, runtime.layouts["g"].itemsize)
+    rows = gathered.rows(runtime.layouts["g"])
+    status = rows["atomicstatus"] & ~np.uint32(_G_SCAN)
+    alive = gathered.ok & (status != _G_DEAD) & (status != _G_DEAD_EXTRA) & (rows["goid"] != 0)
+    return dict(zip(wanted[alive].tolist(), rows["goid"][alive].tolist(), strict=True))
