@@ -31,6 +31,11 @@ __all__ = ["read_memory"]
 _GENERATIONS = 3
 _PAUSES = 256
 _MAX_TRIES = 5
+#: What ``heapGoalInternal`` computes the goal from.
+_GOAL_FIELDS = frozenset(
+    ("gcPercentHeapGoal", "memoryLimit", "sweepDistMinTrigger", "triggered", "heapMarked")
+    + ("heapFree", "totalAlloc", "totalFree", "mappedReady")
+)
 _NO_TRIGGER = (1 << 64) - 1
 #: ``math.MaxInt64``: there is no memory limit (``readGOMEMLIMIT``). Goals of that size are none either.
 _NO_LIMIT = (1 << 63) - 1
@@ -56,8 +61,8 @@ def read_memory(runtime: Runtime) -> MemoryStats:
 
     The heap goal is None too when the collector is off.
     """
-    heap = _known(runtime, "heap", _read_heap)
-    collector = _known(runtime, "garbage collections", lambda r: _one(r, "mstats", "memstats"))
+    stats = _known(runtime, "heap and collections", lambda r: _one(r, "mstats", "memstats"))
+    heap = _known(runtime, "heap", _read_heap) if stats is not None else None
     pacer = _known(runtime, "collector", _read_pacer)
     limit = _limit(pacer)
     return MemoryStats(
@@ -65,11 +70,11 @@ def read_memory(runtime: Runtime) -> MemoryStats:
         heap_idle_bytes=heap.idle if heap else None,
         heap_released_bytes=heap.released if heap else None,
         stacks_in_use_bytes=heap.stacks_in_use if heap else None,
-        heap_goal_bytes=_known(runtime, "heap goal", lambda r: _read_goal(r, pacer, collector)),
-        gc_count=int(collector["numgc"]) if collector is not None else None,
-        gc_pause_total_ns=int(collector["pause_total_ns"]) if collector is not None else None,
-        last_gc_at=_known(runtime, "last GC", lambda _: _last_gc_at(collector)),
-        last_gc_pause_ns=_last_pause_ns(collector),
+        heap_goal_bytes=_known(runtime, "heap goal", lambda r: _read_goal(r, pacer, stats)),
+        gc_count=int(stats["numgc"]) if stats is not None else None,
+        gc_pause_total_ns=int(stats["pause_total_ns"]) if stats is not None else None,
+        last_gc_at=_known(runtime, "last GC", lambda _: _last_gc_at(stats)),
+        last_gc_pause_ns=_last_pause_ns(stats),
         gogc_percent=_known(runtime, "GOGC", lambda r: _gogc(r, pacer)),
         memory_limit_bytes=limit if limit != _NO_LIMIT else None,
     )
@@ -171,7 +176,7 @@ def _limit(pacer: dict[str, int] | None) -> int | None:
 
 def _read_goal(runtime: Runtime, pacer: dict[str, int] | None, stats: Any) -> int | None:
     """The size at which the heap is to be collected; None if it is not."""
-    if pacer is not None and "gcPercentHeapGoal" in pacer:
+    if pacer is not None and pacer.keys() >= _GOAL_FIELDS:
         goal = _computed_goal(runtime)
     elif pacer is not None and "heapGoal" in pacer:
         goal = pacer["heapGoal"]
@@ -180,7 +185,7 @@ def _read_goal(runtime: Runtime, pacer: dict[str, int] | None, stats: Any) -> in
     elif pacer is None or stats is None:
         return None
     else:
-        raise MissingInfo("this version keeps it somewhere else")
+        raise MissingInfo("where this version keeps it is not known")
     return goal if goal < _NO_GOAL else None
 
 

@@ -91,7 +91,7 @@ def read_ms(runtime: Runtime) -> Ms:
     """Every M, following ``m.alllink`` from ``runtime.allm``; about 10 us each."""
     kind = runtime.layouts["m"]
     addresses: dict[int, None] = {}
-    rows = []
+    rows: list[NDArray[Any]] = []
     try:
         at = runtime.memory.u64(runtime.address("allm"))
         while at and at not in addresses and len(rows) < _MAX_MS:
@@ -109,7 +109,7 @@ def read_ms(runtime: Runtime) -> Ms:
 def read_processors(runtime: Runtime, ms: Ms) -> list[Processor]:
     """The Ps of ``runtime.allp``, in order; a P that makes no sense is left out, with a problem."""
     try:
-        rows = _read_ps(runtime)[1]
+        rows = _read_ps(runtime)
     except (BadDataError, MemoryFault, MissingInfo) as error:
         runtime.problem("unknown", "processors", error.message)
         return []
@@ -193,7 +193,7 @@ def _count_goroutines(runtime: Runtime, sched: Any) -> int | None:
     """What ``gcount`` (proc.go) says: all that were ever made, without the dead and the runtime's own."""
     try:
         made = _allglen(runtime)
-        free = int(_read_ps(runtime)[1]["gFree"]["size"].sum()) + _free_in_sched(sched["gFree"])
+        free = int(_read_ps(runtime)["gFree"]["size"].sum()) + _free_in_sched(runtime, sched)
     except (BadDataError, MemoryFault, MissingInfo) as error:
         runtime.problem("unknown", "scheduler", f"the number of goroutines: {error.message}")
         return None
@@ -204,11 +204,13 @@ def _count_goroutines(runtime: Runtime, sched: Any) -> int | None:
     return max(count, 1)
 
 
-def _free_in_sched(free: Any) -> int:
+def _free_in_sched(runtime: Runtime, sched: Any) -> int:
     """Dead goroutines to be used again: in two lists that count themselves, or one count of both."""
-    if "n" in free.dtype.names:
-        return int(free["n"])
-    return int(free["stack"]["size"]) + int(free["noStack"]["size"])
+    if runtime.layouts.has("schedt", "gFree.n"):
+        return int(sched["gFree"]["n"])
+    if runtime.layouts.has("schedt", "gFree.stack.size"):
+        return int(sched["gFree"]["stack"]["size"]) + int(sched["gFree"]["noStack"]["size"])
+    raise MissingInfo("where the dead ones are counted is not known")
 
 
 def _allglen(runtime: Runtime) -> int:
@@ -219,21 +221,25 @@ def _allglen(runtime: Runtime) -> int:
         return runtime.memory.u64(runtime.address("allgs") + 8)
 
 
-def _read_ps(runtime: Runtime) -> tuple[NDArray[np.uint64], NDArray[Any]]:
-    """The addresses in ``runtime.allp`` (uint64), and the Ps there (``layouts["p"]``).
+def _p_addresses(runtime: Runtime) -> NDArray[np.uint64]:
+    """The addresses in ``runtime.allp``, shape (gomaxprocs,)."""
+    header = runtime.memory.array(runtime.address("allp"), "<u8", 2)
+    at, length = int(header[0]), int(header[1])
+    if not 0 < length <= _MAX_PS:
+        raise BadDataError(f"{length} Ps cannot be true")
+    return runtime.memory.array(at, "<u8", length)
 
-    ``procresize`` changes it, with everything else stopped: it is read until it stands still.
+
+def _read_ps(runtime: Runtime) -> NDArray[Any]:
+    """The Ps (``layouts["p"]``), in the order of ``runtime.allp``.
+
+    ``procresize`` replaces them with everything else stopped, so a second look is enough.
     """
-    header = runtime.address("allp")
     kind = runtime.layouts["p"]
     for _ in range(_MAX_TRIES):
-        at, length = (int(word) for word in runtime.memory.array(header, "<u8", 2))
-        if not 0 < length <= _MAX_PS:
-            raise BadDataError(f"{length} Ps cannot be true")
-        addresses = runtime.memory.array(at, "<u8", length)
-        gathered = runtime.memory.gather(addresses, kind.itemsize)
+        gathered = runtime.memory.gather(_p_addresses(runtime), kind.itemsize)
         if gathered.ok.all():
-            return addresses, gathered.rows(kind)
+            return gathered.rows(kind)
     raise BadDataError("the list of Ps does not stand still")
 
 
@@ -244,7 +250,7 @@ def _queue_length(p: Any) -> int:
 def _p_ids(runtime: Runtime) -> dict[int, int]:
     """Address of a P -> its id. Empty if they cannot be read, which a problem has said by then."""
     try:
-        return {int(address): index for index, address in enumerate(_read_ps(runtime)[0])}
+        return {int(address): index for index, address in enumerate(_p_addresses(runtime))}
     except (BadDataError, MemoryFault, MissingInfo):
         return {}
 
