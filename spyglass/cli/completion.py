@@ -1,0 +1,30 @@
+"""``spyglass completion``: let a shell complete commands, options and pids."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+__all__ = ["completion"]
+
+_SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command("completion", short_help="Print the completion script for a shell.")
+@click.argument("shell", type=click.Choice(_SHELLS))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print the completion script for SHELL: commands, options, and the pids of Go processes.
+
+    \b
+    bash, in ~/.bashrc:  eval "$(spyglass completion bash)"
+    zsh, in ~/.zshrc:    eval "$(spyglass completion zsh)"
+    fish, once:
+      spyglass completion fish > ~/.config/fish/completions/spyglass.fish
+    """
+    root = context.find_root()
+    maker = get_completion_class(shell)
+    if maker is None:  # click lost one
+        raise click.UsageError(f"no completion for {shell}")
+    name = root.info_name or "spyglass"
+    click.echo(maker(root.command, {}, name, f"_{name.upper()}_COMPLETE").source())

@@ -1,0 +1,55 @@
+"""``spyglass summary``: what a process is doing, in one screen."""
+
+from __future__ import annotations
+
+import sys
+from time import perf_counter_ns
+
+import click
+
+from spyglass.cli.options import debugging, target_options
+
+__all__ = ["summary"]
+
+
+@click.command("summary", short_help="Show what a Go process is doing, in one screen.")
+@target_options
+@click.option(
+    "--list", "listed", is_flag=True, help="A line for each goroutine, not for each group."
+)
+@click.option("--system", is_flag=True, help="Show the runtime's own goroutines too.")
+@click.option("--all", "everything", is_flag=True, help="All rows, not just as many as fit.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON document (spyglass.snapshot/1).")
+def summary(pid: int, listed: bool, system: bool, everything: bool, as_json: bool) -> None:
+    """Show what a Go process is doing: its scheduler, threads, memory and goroutines.
+
+    Goroutines that are in the same state at the same place, and were created by the same statement,
+    are shown as one group, the largest first. With 20 goroutines or fewer each has a line.
+
+    The process is not stopped. Waiting times are lower bounds: Go notes them when a garbage
+    collection comes by.
+    """
+    from spyglass import attach
+
+    with attach(pid) as process:
+        snapshot = process.snapshot(stacks="top")
+    began_ns = perf_counter_ns()
+    if as_json:
+        from spyglass.export import write_json
+
+        write_json(snapshot, sys.stdout)
+    else:
+        from spyglass.cli.terminal import Terminal
+        from spyglass.render.summary import render
+
+        terminal = Terminal()
+        view = terminal.view(listed=listed, system=system, everything=everything, debug=debugging())
+        terminal.show(render(snapshot, view))
+    if debugging():
+        _show_timings(snapshot.timings_ns | {"output": perf_counter_ns() - began_ns})
+
+
+def _show_timings(timings_ns: dict[str, int]) -> None:
+    width = max(map(len, timings_ns))
+    for phase, spent_ns in timings_ns.items():
+        click.echo(f"{phase:<{width}} {spent_ns / 1e6:10.3f} ms", err=True)

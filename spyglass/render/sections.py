@@ -1,0 +1,41 @@
+"""Lines of facts under a label: ``memory      heap in use 12.3 MiB  idle 4.0 MiB``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from spyglass.render.text import UNKNOWN
+
+__all__ = ["LABEL_WIDTH", "fact", "labelled", "section"]
+
+LABEL_WIDTH = 11
+_GAP = "  "
+
+
+def fact(name: str, value: str, style: str = "") -> Text:
+    """`value` with its name before it; a value that is not known stands out."""
+    return Text.assemble((f"{name} ", "dim"), (value, "yellow" if value == UNKNOWN else style))
+
+
+def section(label: str, facts: Sequence[Text], width: int | None) -> Iterator[Text]:
+    """`facts` after `label`, in as many lines as `width` needs; None: on one."""
+    line, is_empty = labelled(label), True
+    for each in facts:
+        if width is not None:
+            each = each.copy()
+            each.truncate(max(width - LABEL_WIDTH, 1), overflow="ellipsis")
+            if not is_empty and line.cell_len + len(_GAP) + each.cell_len > width:
+                yield line
+                line, is_empty = labelled(""), True
+        line = line if is_empty else line.append(_GAP)
+        line.append_text(each)
+        is_empty = False
+    if not is_empty:
+        yield line
+
+
+def labelled(label: str) -> Text:
+    """The beginning of a line of the section `label`, or of a further line of it if that is empty."""
+    return Text.assemble((label.ljust(LABEL_WIDTH), "bold cyan"))
