@@ -1,1 +1,42 @@
-"""Look into running Go programs from outside."""
+"""Look into running Go programs from outside: no restart, no code change, not one stopped thread.
+
+    import spyglass
+
+    with spyglass.attach(1234) as program:
+        snapshot = program.snapshot()
+    print(snapshot.scheduler.goroutines)
+    for goroutine in snapshot:
+        print(goroutine.id, goroutine.wait_reason or goroutine.status, goroutine.where)
+
+`attach` gives an `Inspector`, whose ``snapshot`` gives a `spyglass.model.Snapshot`: pure data,
+documented there. What cannot be answered raises a `spyglass.errors.SpyglassError`; what is missing or
+doubtful in an answer is in ``snapshot.problems``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spyglass.errors import SpyglassError
+    from spyglass.model import Snapshot
+    from spyglass.runtime.inspect import Inspector, attach
+
+__all__ = ["Inspector", "Snapshot", "SpyglassError", "__version__", "attach"]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Inspector": "spyglass.runtime.inspect",
+    "Snapshot": "spyglass.model",
+    "SpyglassError": "spyglass.errors",
+    "attach": "spyglass.runtime.inspect",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for when it is: ``spyglass --help`` needs none of it."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

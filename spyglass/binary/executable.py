@@ -6,6 +6,7 @@ object of each and a Go program has a hundred thousand.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import stat
@@ -101,10 +102,8 @@ class Executable:
     def close(self) -> None:
         """Forget the file. Arrays and views of it keep it mapped until they are gone."""
         if isinstance(self.image, mmap.mmap):
-            try:
+            with contextlib.suppress(BufferError):
                 self.image.close()
-            except BufferError:
-                pass
 
     def __enter__(self) -> Executable:
         return self

@@ -174,6 +174,11 @@ class FunctionTable:
         self.entries, self._offsets = self._read_index()
         self._cache: dict[int, Function] = {}
 
+    @staticmethod
+    def is_relative(image: memoryview) -> bool:
+        """Whether the table in `image` holds offsets, not addresses that depend on the load bias."""
+        return _Header.parse(bytes(image[:_HEADER_BYTES]), len(image)).format.relative
+
     @property
     def quantum(self) -> int:
         """The smallest instruction size of the processor, in bytes; pc steps are multiples of it."""

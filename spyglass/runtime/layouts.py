@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from spyglass.binary.executable import Executable
     from spyglass.memory.base import Memory
 
-__all__ = ["GoVersion", "Layouts", "StructLayout", "anchors", "candidates", "resolve"]
+__all__ = ["GoVersion", "Layouts", "StructLayout", "anchors", "candidates", "moduledata_layouts", "resolve"]
 
 _VERSION = re.compile(r"(?:devel )?go(\d{1,2})\.(\d{1,3})(\.\d+)?(.*)", re.DOTALL)
 _TABLE_NAME = re.compile(r"go(\d+)\.(\d+)-(\w+)\.json")
@@ -143,6 +143,16 @@ def anchors(go_version: str, arch: str) -> dict[str, Any] | None:
     version = GoVersion.parse(go_version)
     table = _load_table(version, arch) if version is not None else None
     return table.get("anchors") if table is not None else None
+
+
+def moduledata_layouts(go_version: str, arch: str) -> Iterator[np.dtype[Any]]:
+    """``runtime.moduledata`` as the tables of that version, or of its neighbours, have it.
+
+    Type descriptors are found through it, before anything else is known.
+    """
+    version = GoVersion.parse(go_version)
+    for structs in (_neighbours(version, arch) if version is not None else {}).values():
+        yield Layouts.of("", {"moduledata": structs["moduledata"]})["moduledata"]
 
 
 def resolve(find: Callable[[str], Type]) -> dict[str, StructLayout]:

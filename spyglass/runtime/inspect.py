@@ -1,0 +1,281 @@
+"""Look into one process: find the runtime once, then take snapshots of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import numpy as np
+
+from spyglass import procfs
+from spyglass.binary.pclntab import Trees
+from spyglass.errors import BadDataError, MemoryFault, MissingInfo, SpyglassError, UnsupportedGoVersion
+from spyglass.model import NONE, Goroutines, MemoryStats, Process, Scheduler, Snapshot, Source
+from spyglass.runtime import layouts, memstats, scheduler, variables
+from spyglass.runtime.code import Code
+from spyglass.runtime.context import Runtime
+from spyglass.runtime.goroutines import Reader, concatenate, fields_of, g_pointers, plausible
+from spyglass.runtime.module import Module, find_module
+from spyglass.runtime.unwind import StackTree
+from spyglass.target import Target
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spyglass.runtime.layouts import Layouts
+
+__all__ = ["Inspector", "attach"]
+
+T = TypeVar("T")
+
+#: So many goroutines are looked at to see whether a layout fits.
+_SAMPLE = 512
+#: Some of them may change while they are read.
+_FITTING = 0.9
+_MAX_WAIT_REASONS = 256
+_UNKNOWN_SCHEDULER = Scheduler(None, None, None, None, None, None, None, None, None)
+_UNKNOWN_MEMORY = MemoryStats(None, None, None, None, None, None, None, None, None, None, None)
+
+
+def attach(pid: int) -> Inspector:
+    """Look into Go process `pid`, which goes on running, never stopped.
+
+    Close the result, or use it in a with statement. Raises `spyglass.errors.TargetError` when there
+    is no such process, it is not a Go program, or the kernel does not let this user read it;
+    `UnsupportedGoVersion` when its runtime is not one that spyglass knows.
+    """
+    began = time.perf_counter_ns()
+    target = Target.attach(pid)
+    try:
+        return Inspector(target, began)
+    except BaseException:
+        target.close()
+        raise
+
+
+class Inspector:
+    """One process whose Go runtime was found: takes snapshots, as many as are wanted."""
+
+    def __init__(self, target: Target, began_ns: int | None = None) -> None:
+        timer = _Timer(began_ns)
+        self._target = target
+        with timer.phase("find runtime"):
+            module = find_module(target)
+            version = variables.go_version(target, module)
+        with timer.phase("find variables"):
+            places = variables.candidates(target, module, version)
+        with timer.phase("check layouts"):
+            self._runtime = _resolve(target, module, version, places)
+        self._code = Code(module.functions, Trees(target.constant, _gofunc(self._runtime, module)))
+        self._text = module.text
+        self._attach_timings = timer.phases
+
+    def __enter__(self) -> Inspector:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the process."""
+        self._target.close()
+
+    def snapshot(self, stacks: Literal["top", "full"] = "full") -> Snapshot:
+        """What the process is doing now.
+
+        `stacks`: "full" walks every stack to its end; "top" only to the first function outside the
+        runtime, which is faster and enough for a summary. Raises `ProcessChanged` if the process
+        ends or becomes another while it is read.
+        """
+        timer = _Timer()
+        taken_at = datetime.now(UTC)
+        runtime = replace(self._runtime, problems=[])
+        code, target = self._code, self._target
+        try:
+            with timer.phase("scheduler"):
+                ms = scheduler.read_ms(runtime)
+                counters = _part(runtime, "scheduler", lambda: scheduler.read_scheduler(runtime), _UNKNOWN_SCHEDULER)
+                processors = _part(runtime, "processors", lambda: scheduler.read_processors(runtime, ms), [])
+                os_threads = procfs.threads(target.pid)
+                threads = _part(runtime, "threads", lambda: scheduler.read_threads(runtime, ms, os_threads), [])
+            with timer.phase("memory"):
+                memory = _part(runtime, "memory", lambda: memstats.read_memory(runtime), _UNKNOWN_MEMORY)
+            with timer.phase("goroutines"):
+                tree = StackTree(code, self._text)
+                reader = Reader(runtime, tree, _monotonic_ns(target.pid))
+                batches = list(reader.read(g_pointers(runtime), stacks == "top"))
+                goroutines, nodes = concatenate(batches)
+            with timer.phase("names"):
+                goroutines = replace(goroutines, m=_m_ids(goroutines.m, ms))
+                offsets, stack_frames = np.zeros(1, np.int64), np.zeros(0, np.int32)
+                if stacks == "full":
+                    column, offsets, stack_frames = _stacks(tree, nodes)
+                    goroutines = replace(goroutines, stack=column)
+                reasons, goroutines = _wait_reasons(runtime, goroutines)
+        except SpyglassError:
+            target.identity.check()
+            raise
+        target.identity.check()
+        return Snapshot(
+            taken_at=taken_at, took_ns=timer.total(), source=Source("process"), process=self._process(),
+            scheduler=counters, processors=tuple(processors), threads=tuple(threads), memory=memory,
+            goroutines=goroutines, wait_reasons=reasons, frames=tuple(code.frames),
+            stack_offsets=offsets, stack_frames=stack_frames, problems=tuple(runtime.problems),
+            timings_ns=self._attach_timings | timer.phases,
+        )  # fmt: skip
+
+    def _process(self) -> Process:
+        target, runtime = self._target, self._runtime
+        facts = procfs.facts(target.pid)
+        executable, info = target.executable, target.executable.build_info
+        return Process(
+            pid=target.pid, exe=facts.exe, cmdline=facts.cmdline, started_at=facts.started_at,
+            uptime_seconds=facts.uptime_seconds, go_version=runtime.go_version or None,
+            module=info.module or info.path, module_version=info.module_version,
+            build_id=executable.build_id, arch=executable.arch, stripped=executable.stripped,
+            pie=executable.pie, cgo=_is_cgo(runtime), rss_bytes=facts.rss_bytes,
+            container=procfs.container(target.pid),
+            memory_limit_bytes=procfs.memory_limit_bytes(target.pid), library=target.library,
+        )  # fmt: skip
+
+
+def _resolve(target: Target, module: Module, version: str, places: dict[str, list[int]]) -> Runtime:
+    """The layouts and variables that fit what is in the process; `UnsupportedGoVersion` if none do."""
+    types = _types(target, module, version)
+    for layout in layouts.candidates(version, target.executable.arch, target.executable, target.memory, types):
+        for allgs in places.get("allgs", []):
+            chosen = {name: found[0] for name, found in places.items() if len(found) == 1}
+            chosen["allgs"] = allgs
+            chosen.update(_wait_reason_place(target, places))
+            runtime = Runtime(
+                target.memory, layout, chosen, module.functions, target.executable.arch, version
+            )
+            if _fits(runtime):
+                return runtime
+    raise UnsupportedGoVersion(
+        f"the runtime of process {target.pid} ({version or 'Go version not recorded'}) is not one that spyglass knows",
+        "it may have ended or still be starting; if not, please report it with `go version -m` of the program",
+    )
+
+
+def _wait_reason_place(target: Target, places: dict[str, list[int]]) -> dict[str, int]:
+    found = places.get("waitReasonStrings", [])
+    good = [place for place in found if variables.is_wait_reasons(target, place)]
+    return {"waitReasonStrings": good[0]} if good else {}
+
+
+def _fits(runtime: Runtime) -> bool:
+    """Whether the goroutines of this process look like goroutines with these layouts."""
+    try:
+        pointers = g_pointers(runtime)[:_SAMPLE]
+        dtype = fields_of(runtime.layouts["g"])
+        gathered = runtime.memory.gather(pointers, dtype.itemsize)
+    except (BadDataError, MemoryFault, MissingInfo):
+        return False
+    good = gathered.ok & plausible(pointers, gathered.rows(dtype))
+    return len(pointers) > 0 and good.mean() >= _FITTING
+
+
+def _types(target: Target, module: Module, version: str) -> tuple[int, int] | None:
+    """Where the type descriptors are: ``moduledata.types`` and ``etypes``."""
+    for known in layouts.moduledata_layouts(version, target.executable.arch):
+        try:
+            row = target.memory.array(module.address, known, 1)[0]
+        except MemoryFault:
+            continue
+        low, high = int(row["types"]), int(row["etypes"])
+        if 0 < low < high < low + (1 << 30):
+            return low, high
+    return None
+
+
+def _gofunc(runtime: Runtime, module: Module) -> int | None:
+    """The base of inlining trees (``moduledata.gofunc``), None where there is none or not known."""
+    if not runtime.layouts.has("moduledata", "gofunc"):
+        return None
+    return int(runtime.memory.array(module.address, runtime.layouts["moduledata"], 1)[0]["gofunc"])
+
+
+def _is_cgo(runtime: Runtime) -> bool | None:
+    try:
+        return runtime.memory.read(runtime.address("iscgo"), 1) != b"\0"
+    except (MissingInfo, MemoryFault):
+        return None
+
+
+def _monotonic_ns(pid: int) -> int | None:
+    """The clock that the runtime's nanotime reads, as process `pid` sees it (time_namespaces(7))."""
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
+def _m_ids(pointers: NDArray[np.int64], ms: scheduler.Ms) -> NDArray[np.int64]:
+    """The ids of the Ms at `pointers`, `NONE` for nil and for an M that is no longer there."""
+    unique, inverse = np.unique(pointers, return_inverse=True)
+    rows = [ms.index.get(pointer) for pointer in unique.tolist()]
+    ids = [NONE if row is None else int(ms.rows["id"][row]) for row in rows]
+    return np.array(ids, np.int64)[inverse]
+
+
+def _stacks(
+    tree: StackTree, nodes: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]:
+    """The stack number of each goroutine, and all distinct stacks as offsets and frame numbers."""
+    unique, inverse = np.unique(nodes, return_inverse=True)
+    frames = [tree.frames(node) for node in unique.tolist()]
+    offsets = np.concatenate([[0], np.cumsum([len(stack) for stack in frames])]).astype(np.int64)
+    flat = np.fromiter((call for stack in frames for call in stack), np.int32, int(offsets[-1]))
+    return np.where(nodes > 0, inverse, NONE).astype(np.int32), offsets, flat
+
+
+def _wait_reasons(runtime: Runtime, goroutines: Goroutines) -> tuple[tuple[str, ...], Goroutines]:
+    """The target's own words for the reasons in use, and the column with those that have none cleared."""
+    used = np.unique(goroutines.wait_reason[goroutines.wait_reason >= 0])
+    words = [""] * (int(used[-1]) + 1 if len(used) else 0)
+    missing = []
+    for reason in used.tolist():
+        try:
+            words[reason] = runtime.memory.string(runtime.address("waitReasonStrings") + 16 * reason, 64)
+        except SpyglassError:
+            missing.append(reason)
+    if missing:
+        runtime.problem("unknown", "wait reasons", f"the names of {len(missing)} of them could not be found")
+    named = np.array([*(bool(word) for word in words), False], np.bool_)
+    column = np.where(named[goroutines.wait_reason], goroutines.wait_reason, NONE).astype(np.int16)
+    return tuple(words), replace(goroutines, wait_reason=column)
+
+
+def _part(runtime: Runtime, subject: str, read: Callable[[], T], otherwise: T) -> T:
+    """What `read` gives; if it cannot, a problem and `otherwise`."""
+    try:
+        return read()
+    except (BadDataError, MemoryFault, MissingInfo) as error:
+        runtime.problem("unknown", subject, error.message)
+        return otherwise
+
+
+@dataclass
+class _Timer:
+    """How long each phase took; `began_ns` when something earlier should count as the first."""
+
+    began_ns: int | None = None
+
+    def __post_init__(self) -> None:
+        self._start = time.perf_counter_ns()
+        self.phases: dict[str, int] = {}
+        if self.began_ns is not None:
+            self.phases["attach"] = self._start - self.began_ns
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count what happens inside as phase `name`."""
+        begin = time.perf_counter_ns()
+        yield
+        self.phases[name] = time.perf_counter_ns() - begin
+
+    def total(self) -> int:
+        """Nanoseconds since this timer was made."""
+        return time.perf_counter_ns() - self._start
