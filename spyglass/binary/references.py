@@ -10,8 +10,8 @@ __all__ = ["references"]
 #: As capstone prints an operand relative to the next instruction: ``[rip + 0x1f2a3]``.
 _RIP = re.compile(r"\[rip ([+-]) (0x[0-9a-f]+|\d+)\]")
 _PAGE = re.compile(r"^(x\d+), #?(0x[0-9a-f]+|\d+)$")
-_ADD = re.compile(r"^(x\d+), (x\d+), #(0x[0-9a-f]+|\d+)$")
-_LOAD = re.compile(r"^[wx]\w+, (?:[wx]\w+, )?\[(x\d+)(?:, #(0x[0-9a-f]+|\d+))?\]!?$")
+_ADD = re.compile(r"^x\d+, (?P<base>x\d+), #(?P<offset>0x[0-9a-f]+|\d+)$")
+_LOAD = re.compile(r"^\w+, (?:\w+, )?\[(?P<base>x\d+)(?:, #(?P<offset>0x[0-9a-f]+|\d+))?\]$")
 
 _Decoded = Iterator[tuple[int, int, str, str]]
 
@@ -19,9 +19,9 @@ _Decoded = Iterator[tuple[int, int, str, str]]
 def references(code: bytes, address: int, arch: str) -> set[int]:
     """The addresses that the instructions `code` at `address` name relative to themselves.
 
-    amd64: operands relative to rip. arm64: ADRP and the additions, loads and stores that complete
-    it (``cmd/internal/obj/arm64``, which uses one register for each pair). Go's compilers reach
-    every package-level variable so, in every build mode.
+    amd64: operands relative to rip. arm64: ADRP and the addition, load or store behind it that
+    completes it (``cmd/internal/obj/arm64`` always makes such pairs). Go's compilers reach every
+    package-level variable so, in every build mode.
     """
     return set(_READERS[arch](_disassemble(code, address, arch)))
 
@@ -48,15 +48,15 @@ def _amd64(instructions: _Decoded) -> Iterator[int]:
 
 
 def _arm64(instructions: _Decoded) -> Iterator[int]:
-    pages: dict[str, int] = {}
+    register, page = "", 0
     for _, _, mnemonic, operands in instructions:
-        if mnemonic == "adrp" and (match := _PAGE.match(operands)):
-            pages[match[1]] = int(match[2], 0)
-        elif mnemonic == "add" and (match := _ADD.match(operands)) and match[2] in pages:
-            yield pages[match[2]] + int(match[3], 0)
-        elif mnemonic[:2] in ("ld", "st") and (match := _LOAD.match(operands)):
-            if match[1] in pages:
-                yield pages[match[1]] + int(match[2] or "0", 0)
+        match = _ADD.match(operands) if mnemonic == "add" else None
+        if mnemonic[:2] in ("ld", "st"):
+            match = _LOAD.match(operands)
+        if match and match["base"] == register:
+            yield page + int(match["offset"] or "0", 0)
+        match = _PAGE.match(operands) if mnemonic == "adrp" else None
+        register, page = (match[1], int(match[2], 0)) if match else ("", 0)
 
 
 _READERS: dict[str, Callable[[_Decoded], Iterator[int]]] = {"amd64": _amd64, "arm64": _arm64}
