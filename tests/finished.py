@@ -9,10 +9,10 @@ import os
 import socket
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from fixtures import fetch as _fetch
@@ -95,12 +95,13 @@ def _wait_until_up(program: Program, process: FinishedProcess) -> None:
 
 
 def _answers(port: int, path: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
-            return bool(response.status == HTTPStatus.OK)
-    except OSError:
-        time.sleep(0.02)
-        return False
+    with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status == HTTPStatus.OK
+        except (OSError, HTTPException):
+            time.sleep(0.02)
+            return False
 
 
 def _is_at_rest(process: FinishedProcess) -> bool:

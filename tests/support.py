@@ -260,6 +260,9 @@ for line in sys.stdin:
 
 
 def c_shared_host(minor: str = MATRIX[-1], goroutines: int = 20) -> GoProcess:
-    """A Python process with the library fixtures/programs/shared.go loaded, which runs Go."""
+    """A Python process that has loaded fixtures/programs/shared.go: three times so many goroutines.
+
+    The goroutine that answers for the truth is of the host's thread, and there only while it does.
+    """
     library = build("shared", minor, Flavour.C_SHARED)
     return GoProcess([sys.executable, "-c", _C_SHARED_HOST, library, str(goroutines)])

@@ -46,7 +46,7 @@ rip    0x48bfe1
 """
 
 
-def test_reads_states_and_creators_of_old_versions():
+def test_reads_states_and_creators_of_old_versions() -> None:
     first, second = goroutines_of_text(OLD)
     assert (first.id, first.state, first.created_by) == (1, "running", None)
     assert first.frames == (TextFrame("main.main", "/src/main.go", 10, offset=0x1D),)
@@ -59,7 +59,7 @@ def test_reads_states_and_creators_of_old_versions():
     assert second.creator_id is None
 
 
-def test_reads_what_the_system_level_adds():
+def test_reads_what_the_system_level_adds() -> None:
     idle, parked, running = goroutines_of_text(NEW)
     assert (idle.id, idle.m, idle.state) == (0, 0, "idle")
     assert (idle.frames[0].sp, idle.frames[0].pc) == (0x7FFDF8170DC8, 0x48BFE1)
@@ -70,7 +70,7 @@ def test_reads_what_the_system_level_adds():
     assert running.creator_id == 1
 
 
-def test_keeps_to_the_goroutine_itself():
+def test_keeps_to_the_goroutine_itself() -> None:
     parked = goroutines_of_text(NEW)[1]
     assert parked.functions == ["main.find[...]", "panic"]
     assert parked.frames[0].file == "/a path/with: colons/x.go"
@@ -79,6 +79,6 @@ def test_keeps_to_the_goroutine_itself():
     assert parked.creator_id == 12
 
 
-def test_text_that_is_no_traceback_has_no_goroutines():
+def test_text_that_is_no_traceback_has_no_goroutines() -> None:
     assert goroutines_of_text("") == []
     assert goroutines_of_text("goroutine 1 [running\n\nfatal error: x\n") == []
