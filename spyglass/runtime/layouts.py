@@ -19,14 +19,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spyglass.binary.types import Type, locate
-from spyglass.errors import BadDataError, MissingInfo
+from spyglass.errors import BadDataError, MemoryFault, MissingInfo
 from spyglass.runtime.needs import STRUCTS, Field
 
 if TYPE_CHECKING:
     from spyglass.binary.executable import Executable
     from spyglass.memory.base import Memory
 
-__all__ = ["GoVersion", "Layouts", "StructLayout", "anchors", "candidates", "moduledata_layouts", "resolve"]
+__all__ = [
+    "GoVersion",
+    "Layouts",
+    "StructLayout",
+    "anchors",
+    "candidates",
+    "moduledata_layouts",
+    "resolve",
+]
 
 _VERSION = re.compile(r"(?:devel )?go(\d{1,2})\.(\d{1,3})(\.\d+)?(.*)", re.DOTALL)
 _TABLE_NAME = re.compile(r"go(\d+)\.(\d+)-(\w+)\.json")
@@ -124,7 +132,7 @@ def candidates(
     makes no sense, is passed over.
     """
     version = GoVersion.parse(go_version)
-    described = cache(lambda: _from_descriptors(memory, types, version))
+    described = cache(lambda: _from_descriptors(memory, types))
     table = _load_table(version, arch) if version is not None else None
     if version is not None and table is not None:
         known = _table_structs(table)
@@ -238,9 +246,16 @@ def _from_dwarf(executable: Executable) -> dict[str, StructLayout]:
 
 
 def _from_descriptors(
-    memory: Memory | None, types: tuple[int, int] | None, version: GoVersion | None
+    memory: Memory | None, types: tuple[int, int] | None
 ) -> dict[str, StructLayout]:
-    return {}
+    from spyglass.binary.gotypes import GoTypes
+
+    if memory is None or types is None:
+        return {}
+    try:
+        return resolve(GoTypes(memory, *types).struct)
+    except (BadDataError, MemoryFault, MissingInfo):
+        return {}
 
 
 def _agree(

@@ -32,10 +32,10 @@ _GENERATIONS = 3
 _PAUSES = 256
 _MAX_TRIES = 5
 #: What ``heapGoalInternal`` computes the goal from.
-_GOAL_FIELDS = frozenset(
-    ("gcPercentHeapGoal", "memoryLimit", "sweepDistMinTrigger", "triggered", "heapMarked")
-    + ("heapFree", "totalAlloc", "totalFree", "mappedReady")
-)
+_GOAL_FIELDS = {
+    "gcPercentHeapGoal", "memoryLimit", "sweepDistMinTrigger", "triggered", "heapMarked", "heapFree",
+    "totalAlloc", "totalFree", "mappedReady",
+}  # fmt: skip
 _NO_TRIGGER = (1 << 64) - 1
 #: ``math.MaxInt64``: there is no memory limit (``readGOMEMLIMIT``). Goals of that size are none either.
 _NO_LIMIT = (1 << 63) - 1
