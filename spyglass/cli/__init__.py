@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from spyglass import __version__
 from spyglass.cli.failures import INTERRUPTED, explained
 from spyglass.cli.options import Settings, debug_option
 
@@ -46,7 +47,7 @@ class _Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 it worked, 1 it did not and one line says why, 2 wrong usage.",
 )
-@click.version_option(package_name="spyglass", message="%(prog)s %(version)s")
+@click.version_option(__version__, message="%(prog)s %(version)s")
 @debug_option
 @click.pass_context
 def spyglass(context: click.Context) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spyglass import __version__
 from spyglass.analysis.selection import selected
 from spyglass.model import QUALITIES, STATUSES, Frame, Snapshot
 
@@ -42,11 +43,9 @@ def document(snapshot: Snapshot) -> Document:
 
 def header(snapshot: Snapshot) -> Document:
     """The document with its list of goroutines left empty."""
-    from importlib.metadata import version
-
     return {
         "schema": SCHEMA,
-        "spyglass_version": version("spyglass"),
+        "spyglass_version": __version__,
         "taken_at": _plain(snapshot.taken_at),
         "took_ns": snapshot.took_ns,
         "timings_ns": snapshot.timings_ns,

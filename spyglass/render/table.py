@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -51,9 +52,9 @@ def table(columns: Sequence[Column], width: int | None, *, styled: bool) -> Iter
         widths = _widths_within(columns, width)
         cells = [*map(_fitted, columns, widths)]
     titles = [cropped(c.title, w) for c, w in zip(columns, widths, strict=True)]
-    yield _line(columns, titles, widths, "bold" if styled else None)
-    for row in zip(*cells, strict=True):
-        line = _line(columns, row, widths, "" if styled else None)
+    title = _line(columns, titles, widths, "bold" if styled else None)
+    rows = (_line(columns, row, widths, "" if styled else None) for row in zip(*cells, strict=True))
+    for line in chain([title], rows):
         if width is not None:
             line.truncate(width, overflow="ellipsis")
         yield line

@@ -4,13 +4,13 @@ import io
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
+import spyglass
 from spyglass.export import document, write_json
 from spyglass.model import Problem, Snapshot
 from tests.snapshots import MEMORY, PROCESS, SCHEDULER, Row, frame, make_snapshot
@@ -170,7 +170,7 @@ def test_the_rest() -> None:
     del made["goroutines"], made["frames"], made["stacks"]
     assert made == {
         "schema": "spyglass.snapshot/1",
-        "spyglass_version": version("spyglass"),
+        "spyglass_version": spyglass.__version__,
         "taken_at": "2026-11-20T06:20:00.123456Z",
         "took_ns": 12_345_678,
         "timings_ns": {"stacks": 5},
