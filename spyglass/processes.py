@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 from spyglass.errors import AmbiguousName, ProcessNotFound, SpyglassError
 from spyglass.process_list import GoProcess, ProcessList, UnreadableProcess
-from spyglass.procfs import container, descendants, explain_denied, facts, pids, why_denied
+from spyglass.procfs import container, explain_denied, facts, pids, why_denied
 from spyglass.procfs.files import read_stat
 
-__all__ = ["find_by_name", "go_descendants", "go_processes"]
+__all__ = ["find_by_name", "go_processes"]
 
 _LIST_HINT = "`spyglass ps` lists the Go processes"
 
@@ -88,11 +88,6 @@ def find_by_name(name: str) -> int:
     for process in listed.unreadable:
         raise explain_denied(process.pid, memory=False)
     raise ProcessNotFound(f"no Go process is called {name}", _LIST_HINT)
-
-
-def go_descendants(pid: int) -> tuple[int, ...]:
-    """The Go processes that process `pid` started, directly or not; the nearest first."""
-    return tuple(process.pid for process in go_processes(descendants(pid)).processes)
 
 
 def _examine(pid: int, programs: _Programs) -> GoProcess | UnreadableProcess | None:

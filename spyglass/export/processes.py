@@ -1,0 +1,29 @@
+"""A list of Go processes as JSON: ``spyglass.ps/1``, see ``ps.schema.json``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TextIO
+
+from spyglass.process_list import ProcessList
+
+__all__ = ["SCHEMA", "write_processes"]
+
+#: The name and version of the document. A new number: something lost its meaning.
+SCHEMA = "spyglass.ps/1"
+
+
+def write_processes(listing: ProcessList, stream: TextIO) -> None:
+    """Write `listing` as a document on one line of ASCII, which does no harm to a terminal."""
+    from importlib.metadata import version
+
+    document = {"schema": SCHEMA, "spyglass_version": version("spyglass")} | asdict(listing)
+    text = json.dumps(document, separators=(",", ":"), default=_moment)
+    # DEL is the one control character that json leaves as it is.
+    stream.write(text.replace("\x7f", "\\u007f") + "\n")
+
+
+def _moment(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
