@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fixtures import fetch as _fetch
 from fixtures.fetch import Program
-from tests.support import READY_TIMEOUT_SECONDS, GoProcess, missing
+from tests.support import READY_TIMEOUT_SECONDS, GoProcess, had
 
 #: The names of all finished programs.
 FINISHED: list[str] = [program.name for program in _fetch.programs()]
@@ -25,10 +25,7 @@ FINISHED: list[str] = [program.name for program in _fetch.programs()]
 
 def finished_program(name: str) -> Path:
     """The executable of a finished program; fetched if need be."""
-    try:
-        return _fetch.fetch_program(_fetch.find_program(name))
-    except _fetch.FetchError as error:
-        missing(f"no {name}: {error}")
+    return had(name, lambda: _fetch.fetch_program(_fetch.find_program(name)))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +37,7 @@ __all__ = [
     "Truth",
     "build",
     "c_shared_host",
+    "had",
     "missing",
     "start",
     "toolchain",
@@ -72,10 +73,20 @@ def missing(reason: str) -> NoReturn:
 
 def toolchain(minor: str = MATRIX[-1]) -> Path:
     """The go command of a minor version; fetched if need be."""
-    try:
-        return _fetch.fetch_toolchain(_fetch.find_toolchain(minor))
-    except _fetch.FetchError as error:
-        missing(f"no Go {minor}: {error}")
+    return had(f"Go {minor}", lambda: _fetch.fetch_toolchain(_fetch.find_toolchain(minor)))
+
+
+def had(what: str, fetch: Callable[[], Path]) -> Path:
+    """What `fetch` returns. If it cannot be had, that is tried once in a session only."""
+    if what not in _failures:
+        try:
+            return fetch()
+        except _fetch.FetchError as error:
+            _failures[what] = str(error)
+    missing(f"no {what}: {_failures[what]}")
+
+
+_failures: dict[str, str] = {}
 
 
 def build(program: str, minor: str = MATRIX[-1], flavour: Flavour = Flavour.EXE) -> Path:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,7 @@ def test_a_folder_is_filled_once_by_many(tmp_path: Path) -> None:
 
     def fill(folder: Path) -> None:
         fills.append(folder)
+        time.sleep(0.05)  # long enough for the others to come
         (folder / "file").write_text("x")
 
     threads = [
