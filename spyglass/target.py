@@ -90,7 +90,9 @@ def _find_go(pid: int) -> tuple[Executable, int, str | None]:
     except PermissionError:
         raise procfs.explain_denied(pid) from None
     except OSError as error:
-        raise TargetError(f"the executable of process {pid} cannot be opened: {error.strerror}") from None
+        raise TargetError(
+            f"the executable of process {pid} cannot be opened: {error.strerror}"
+        ) from None
     if executable.is_go:
         return executable, _entry(pid) - executable.entry, None
     executable.close()
@@ -154,7 +156,11 @@ def _open_mapped(pid: int, mapping: procfs.Mapping) -> Executable | None:
 def _not_go(pid: int) -> NotGoProgram:
     """The error for a program without Go in it; it names the children that have."""
     children = tuple(child for child in procfs.descendants(pid) if _is_go(child))
-    hint = f"its child is one: --pid {children[0]}" if children else "`spyglass ps` lists those that are"
+    hint = (
+        f"its child is one: --pid {children[0]}"
+        if children
+        else "`spyglass ps` lists those that are"
+    )
     if len(children) > 1:
         hint = "its children are: " + ", ".join(f"--pid {child}" for child in children)
     name = procfs.facts(pid).name

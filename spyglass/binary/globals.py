@@ -49,7 +49,9 @@ _ALWAYS = (
     "runtime.bgsweep", "runtime.bgscavenge", "runtime.gcSweep", "runtime.forcegchelper",
     "runtime.mProf_Flush", "runtime.flushallmcaches", "runtime.gcMarkTinyAllocs", "runtime.traceback2",
     "runtime.gcenable", "runtime.mdestroy", "runtime.gcResetMarkState", "runtime.newextram",
-    "runtime.lockextra", "runtime.setGCPercent", "runtime.mstartm0", "runtime.mexit",
+    "runtime.lockextra", "runtime/debug.setGCPercent", "runtime.gcSetTriggerRatio",
+    "runtime.(*gcControllerState).startCycle", "runtime.(*gcControllerState).endCycle",
+    "runtime.(*gcControllerState).revise", "runtime.setGCPercent", "runtime.mstartm0", "runtime.mexit",
 )  # fmt: skip
 
 

@@ -45,11 +45,16 @@ class _Format:
     cu: int | None
     #: The index of the inlining tree among a function's funcdata.
     inline_tree: int
-    #: ``runtime.inlinedCall``: its size and where its name and the call's position are.
-    inlined_call: tuple[int, int, int]
+    #: ``runtime.inlinedCall``: its size, and where its funcID, its name and the call's position are.
+    inlined_call: tuple[int, int, int, int]
+
+    @property
+    def func_id(self) -> int:
+        """Where the funcID is: before flag, padding and nfuncdata, one byte each."""
+        return self.nfuncdata - 3
 
 
-_OLD_CALL, _NEW_CALL = (20, 12, 16), (16, 4, 8)
+_OLD_CALL, _NEW_CALL = (20, 2, 12, 16), (16, 0, 4, 8)
 _FORMATS = {
     0xFFFFFFFB: _Format(None, False, 8, 39, None, 4, _OLD_CALL),  # Go 1.2 to 1.15
     0xFFFFFFFA: _Format(24, False, 8, 43, 36, 3, _OLD_CALL),  # Go 1.16 and 1.17
@@ -69,12 +74,16 @@ class Place(NamedTuple):
 
 
 class Location(NamedTuple):
-    """One call at a pc; several when calls were inlined. `line` 0 and `file` "?": not recorded."""
+    """One call at a pc; several when calls were inlined. `line` 0 and `file` "?": not recorded.
+
+    `wrapper`: the compiler made the function (of a method, or of the call in a ``go`` statement).
+    """
 
     function: str
     file: str
     line: int
     inlined: bool
+    wrapper: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,7 @@ class Function:
     entry: int
     end: int
     at: int
+    func_id: int
 
 
 def find_pclntab(executable: Executable) -> Place | None:
@@ -180,6 +190,11 @@ class FunctionTable:
         return _Header.parse(bytes(image[:_HEADER_BYTES]), len(image)).format.relative
 
     @property
+    def relative(self) -> bool:
+        """Whether this is a table of Go 1.18 or later, which holds offsets."""
+        return self.format.relative
+
+    @property
     def quantum(self) -> int:
         """The smallest instruction size of the processor, in bytes; pc steps are multiples of it."""
         return self._header.quantum
@@ -217,7 +232,9 @@ class FunctionTable:
             self._check(at, self.format.nfuncdata + 1)
             entry, end = (int(pc) for pc in self.entries[index : index + 2])
             name = self._string(self._header.names + self._u32(at + self.format.name))
-            known = self._cache[index] = Function(index, name, entry, end, at)
+            known = self._cache[index] = Function(
+                index, name, entry, end, at, self._image[at + self.format.func_id]
+            )
         return known
 
     def at(self, pc: int) -> Function | None:
@@ -272,12 +289,21 @@ class FunctionTable:
             index = self._pc_data(function, _PCDATA_INLINE_TREE, pc)
             if index is None or not 0 <= index < 1 << 20:
                 break
-            name, parent = trees.call(self, base, index)
-            file, line = self._file_line(function, pc)
-            calls.append(Location(self._string(self._header.names + name), file, line, True))
+            func_id, name, parent = trees.call(self, base, index)
+            called = self._string(self._header.names + name)
+            wrapper = func_id == self._wrapper_id
+            calls.append(Location(called, *self._file_line(function, pc), True, wrapper))
             pc = function.entry + parent
-        file, line = self._file_line(function, pc)
-        return [*calls, Location(function.name, file, line, False)]
+        wrapper = function.func_id == self._wrapper_id
+        return [*calls, Location(function.name, *self._file_line(function, pc), False, wrapper)]
+
+    @cached_property
+    def _wrapper_id(self) -> int:
+        """The funcID of what the compiler made: the last of them in every version
+        (``internal/abi/symtab.go: FuncIDWrapper``), and in every program, for the runtime's own types."""
+        at = self._offsets[: len(self)] + self.format.func_id
+        image = np.frombuffer(self._image, np.uint8)
+        return int(image[at[(at >= 0) & (at < len(image))]].max(initial=0))
 
     def inline_tree(self, function: Function) -> tuple[int, bool] | None:
         """Where the inlining tree of `function` is, and whether that is relative to ``gofunc``."""
@@ -400,11 +426,12 @@ class Trees:
             return where
         return None if self._gofunc is None else self._gofunc + where
 
-    def call(self, table: FunctionTable, tree: int, index: int) -> tuple[int, int]:
-        """Call number `index`: its name's offset, and its position as an offset from the entry."""
-        size, name, parent = table.format.inlined_call
+    def call(self, table: FunctionTable, tree: int, index: int) -> tuple[int, int, int]:
+        """Call number `index`: funcID, its name's offset, and its position as one from the entry."""
+        size, func_id, name, parent = table.format.inlined_call
         raw = self._read(tree + index * size, size)
         return (
+            raw[func_id],
             int.from_bytes(raw[name : name + 4], "little"),
             int.from_bytes(raw[parent : parent + 4], "little"),
         )

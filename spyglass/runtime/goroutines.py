@@ -10,7 +10,15 @@ import numpy as np
 from spyglass.errors import BadDataError, MissingInfo
 from spyglass.model import NONE, STATUSES, Goroutines
 from spyglass.runtime.code import Code
-from spyglass.runtime.unwind import COMPLETE, CUT, TRUNCATED, UNREADABLE, Cursors, StackTree, Unwinder
+from spyglass.runtime.unwind import (
+    COMPLETE,
+    CUT,
+    TRUNCATED,
+    UNREADABLE,
+    Cursors,
+    StackTree,
+    Unwinder,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +36,9 @@ _ATTEMPTS = 3
 #: A garbage collector that looks at a goroutine adds this to its status (``_Gscan``).
 _SCAN = np.uint32(0x1000)
 _DEAD = STATUSES.index("dead")
-_RUNNABLE, _SYSCALL, _WAITING = (STATUSES.index(word) for word in ("runnable", "syscall", "waiting"))
+_RUNNABLE, _SYSCALL, _WAITING = (
+    STATUSES.index(word) for word in ("runnable", "syscall", "waiting")
+)
 _LEAKED, _PREEMPTED = STATUSES.index("leaked"), STATUSES.index("preempted")
 #: ``_Gdeadextra``, since Go 1.26: dead, and kept for callbacks from C.
 _DEAD_EXTRA = 11
@@ -69,7 +79,9 @@ def fields_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
     formats = [dtype.fields[name][0] for name in names]
     offsets = [int(dtype.fields[name][1]) for name in names]
     end = max(o + f.itemsize for o, f in zip(offsets, formats, strict=True))
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": -(-end // 8) * 8})
+    return np.dtype(
+        {"names": names, "formats": formats, "offsets": offsets, "itemsize": -(-end // 8) * 8}
+    )
 
 
 def plausible(pointers: NDArray[np.uint64], rows: NDArray[Any]) -> NDArray[np.bool_]:
@@ -160,13 +172,19 @@ class Reader:
         node[some], outcome[some], where[some] = walked.node, walked.outcome, walked.where
         return node, outcome, where
 
-    def _finish(self, rows: NDArray[Any], outcome: NDArray[np.uint8], quality: NDArray[np.uint8]) -> None:
+    def _finish(
+        self, rows: NDArray[Any], outcome: NDArray[np.uint8], quality: NDArray[np.uint8]
+    ) -> None:
         """Turn the ends of walks into qualities and problems."""
         quality[(outcome == UNREADABLE) & (quality != _TORN)] = _UNREADABLE
         quality[outcome == CUT] = _TORN
         for kind, which, detail in (
             ("unreadable", quality == _UNREADABLE, "its stack could not be read"),
-            ("torn", (quality == _TORN) & (outcome != CUT), f"moved while it was read, {_ATTEMPTS} tries"),
+            (
+                "torn",
+                (quality == _TORN) & (outcome != CUT),
+                f"moved while it was read, {_ATTEMPTS} tries",
+            ),
             ("implausible", outcome == CUT, "its stack does not end where stacks end; cut there"),
             ("truncated", outcome == TRUNCATED, "its stack is too deep to be shown whole"),
         ):
@@ -180,24 +198,30 @@ class Reader:
             self.runtime.problem(kind, f"{len(goids) - _ATTEMPTS} more goroutines", detail)
 
     def _columns(
-        self, rows: NDArray[Any], node: NDArray[np.int64], where: NDArray[np.int32], quality: NDArray[np.uint8]
+        self,
+        rows: NDArray[Any],
+        node: NDArray[np.int64],
+        where: NDArray[np.int32],
+        quality: NDArray[np.uint8],
     ) -> Goroutines:
         status = _status(rows)
         start = self._places(rows["startpc"], self._start)
         has_parent = "parentGoid" in (rows.dtype.names or ())
-        parent = rows["parentGoid"].astype(np.int64) if has_parent else np.full(len(rows), NONE)
+        parent = rows["parentGoid"] if has_parent else np.zeros(len(rows))
         creator = self._places(rows["gopc"], self.tree.code.place)
         creator[rows["goid"] == 1] = NONE
         return Goroutines(
             id=rows["goid"].astype(np.uint64),
             status=status,
-            wait_reason=np.where(_waits(status), rows["waitreason"], NONE).astype(np.int16),
+            wait_reason=np.where(_waits(status), rows["waitreason"].astype(np.int16), NONE).astype(
+                np.int16
+            ),
             waiting_ns=self._waiting(rows, status),
             stack=np.full(len(rows), NONE, np.int32),
             where=where,
             start=start,
             creator=creator,
-            creator_id=np.where((creator >= 0) & (parent > 0), parent, NONE),
+            creator_id=np.where((creator >= 0) & (parent > 0), parent.astype(np.int64), NONE),
             m=rows["m"].astype(np.int64),
             locked=rows["lockedm"] != 0,
             system=self._system(start, where),
@@ -217,7 +241,9 @@ class Reader:
         frames = self.tree.code.frames
         unique, inverse = np.unique(start, return_inverse=True)
         names = [frames[number].function if number >= 0 else "" for number in unique.tolist()]
-        own = np.array([name.startswith("runtime.") and name not in _NOT_SYSTEM for name in names], np.bool_)
+        own = np.array(
+            [name.startswith("runtime.") and name not in _NOT_SYSTEM for name in names], np.bool_
+        )
         lends = np.array([name in _LENDING for name in names], np.bool_)
         return own[inverse] & ~(lends[inverse] & (where >= 0))
 

@@ -13,7 +13,13 @@ import numpy as np
 
 from spyglass import procfs
 from spyglass.binary.pclntab import Trees
-from spyglass.errors import BadDataError, MemoryFault, MissingInfo, SpyglassError, UnsupportedGoVersion
+from spyglass.errors import (
+    BadDataError,
+    MemoryFault,
+    MissingInfo,
+    SpyglassError,
+    UnsupportedGoVersion,
+)
 from spyglass.model import NONE, Goroutines, MemoryStats, Process, Scheduler, Snapshot, Source
 from spyglass.runtime import layouts, memstats, scheduler, variables
 from spyglass.runtime.code import Code
@@ -98,12 +104,23 @@ class Inspector:
         try:
             with timer.phase("scheduler"):
                 ms = scheduler.read_ms(runtime)
-                counters = _part(runtime, "scheduler", lambda: scheduler.read_scheduler(runtime), _UNKNOWN_SCHEDULER)
-                processors = _part(runtime, "processors", lambda: scheduler.read_processors(runtime, ms), [])
+                counters = _part(
+                    runtime,
+                    "scheduler",
+                    lambda: scheduler.read_scheduler(runtime),
+                    _UNKNOWN_SCHEDULER,
+                )
+                processors = _part(
+                    runtime, "processors", lambda: scheduler.read_processors(runtime, ms), []
+                )
                 os_threads = procfs.threads(target.pid)
-                threads = _part(runtime, "threads", lambda: scheduler.read_threads(runtime, ms, os_threads), [])
+                threads = _part(
+                    runtime, "threads", lambda: scheduler.read_threads(runtime, ms, os_threads), []
+                )
             with timer.phase("memory"):
-                memory = _part(runtime, "memory", lambda: memstats.read_memory(runtime), _UNKNOWN_MEMORY)
+                memory = _part(
+                    runtime, "memory", lambda: memstats.read_memory(runtime), _UNKNOWN_MEMORY
+                )
             with timer.phase("goroutines"):
                 tree = StackTree(code, self._text)
                 reader = Reader(runtime, tree, _monotonic_ns(target.pid))
@@ -146,7 +163,9 @@ class Inspector:
 def _resolve(target: Target, module: Module, version: str, places: dict[str, list[int]]) -> Runtime:
     """The layouts and variables that fit what is in the process; `UnsupportedGoVersion` if none do."""
     types = _types(target, module, version)
-    for layout in layouts.candidates(version, target.executable.arch, target.executable, target.memory, types):
+    for layout in layouts.candidates(
+        version, target.executable.arch, target.executable, target.memory, types
+    ):
         for allgs in places.get("allgs", []):
             chosen = {name: found[0] for name, found in places.items() if len(found) == 1}
             chosen["allgs"] = allgs
@@ -238,11 +257,15 @@ def _wait_reasons(runtime: Runtime, goroutines: Goroutines) -> tuple[tuple[str, 
     missing = []
     for reason in used.tolist():
         try:
-            words[reason] = runtime.memory.string(runtime.address("waitReasonStrings") + 16 * reason, 64)
+            words[reason] = runtime.memory.string(
+                runtime.address("waitReasonStrings") + 16 * reason, 64
+            )
         except SpyglassError:
             missing.append(reason)
     if missing:
-        runtime.problem("unknown", "wait reasons", f"the names of {len(missing)} of them could not be found")
+        runtime.problem(
+            "unknown", "wait reasons", f"the names of {len(missing)} of them could not be found"
+        )
     named = np.array([*(bool(word) for word in words), False], np.bool_)
     column = np.where(named[goroutines.wait_reason], goroutines.wait_reason, NONE).astype(np.int16)
     return tuple(words), replace(goroutines, wait_reason=column)

@@ -142,7 +142,9 @@ class Unwinder:
             window = min(window * 4, _MAX_WINDOW_BYTES)
         return Walked(state.node, state.outcome, self.tree.where(state.node))
 
-    def _walk_window(self, state: _State, pending: NDArray[np.intp], window: int) -> NDArray[np.intp]:
+    def _walk_window(
+        self, state: _State, pending: NDArray[np.intp], window: int
+    ) -> NDArray[np.intp]:
         """Walk `pending` through the next `window` bytes of their stacks; those that left them."""
         base = state.cursors.sp[pending]
         plausible = (base & np.uint64(7) == 0) & (base < state.cursors.high[pending])
@@ -166,9 +168,13 @@ class Unwinder:
     ) -> NDArray[np.intp]:
         """One step of the cursors of `rows` (indices into `pending`); those that can go on."""
         cursors, tree = state.cursors, self.tree
-        rows = state.keep(rows, pending, cursors.pc[pending[rows]] - np.uint64(tree.text) <= _PC_MASK)
+        rows = state.keep(
+            rows, pending, cursors.pc[pending[rows]] - np.uint64(tree.text) <= _PC_MASK
+        )
         at = pending[rows]
-        keys = (state.node[at].astype(np.uint64) << _PC_BITS) | (cursors.pc[at] - np.uint64(tree.text))
+        keys = (state.node[at].astype(np.uint64) << _PC_BITS) | (
+            cursors.pc[at] - np.uint64(tree.text)
+        )
         unique = np.unique(keys)
         nodes = tree.children(unique)
         which = np.searchsorted(unique, keys)
