@@ -159,8 +159,9 @@ def moduledata_layouts(go_version: str, arch: str) -> Iterator[np.dtype[Any]]:
     Type descriptors are found through it, before anything else is known.
     """
     version = GoVersion.parse(go_version)
-    for structs in (_neighbours(version, arch) if version is not None else {}).values():
-        yield Layouts.of("", {"moduledata": structs["moduledata"]})["moduledata"]
+    tables = _neighbours(version, arch) if version is not None else {}
+    for name in sorted(tables, key=lambda name: name != str(version)):
+        yield Layouts.of(name, {"moduledata": tables[name]["moduledata"]})["moduledata"]
 
 
 def resolve(find: Callable[[str], Type]) -> dict[str, StructLayout]:
@@ -272,7 +273,7 @@ def _with_neighbours(
     A struct is taken only as far as both neighbours agree on it.
     """
     neighbours = _neighbours(version, arch) if version is not None else {}
-    known = " and ".join(neighbours)
+    known = " and ".join(reversed(neighbours))
     structs, doubts = dict(described), {}
     for name in STRUCTS.keys() - described.keys():
         shared = _common(name, *neighbours.values()) if len(neighbours) == 2 else None
@@ -288,11 +289,11 @@ def _with_neighbours(
 
 
 def _neighbours(version: GoVersion, arch: str) -> dict[str, dict[str, StructLayout]]:
-    """The nearest tables: of that version or one below, and of one above."""
+    """The nearest tables: of one above, and of that version or one below."""
     known = sorted(_table_versions(arch))
     below = [other for other in known if other <= version][-1:]
     above = [other for other in known if other > version][:1]
-    tables = {str(other): _load_table(other, arch) for other in below + above}
+    tables = {str(other): _load_table(other, arch) for other in above + below}
     return {name: _table_structs(table) for name, table in tables.items() if table is not None}
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read_memory"]
 
+#: The runtime's own pages (malloc.go), which heap and stacks are made of.
+_PAGE_BYTES = 8192
 _GENERATIONS = 3
 _PAUSES = 256
 _MAX_TRIES = 5
@@ -40,6 +42,7 @@ _NO_TRIGGER = (1 << 64) - 1
 #: ``math.MaxInt64``: there is no memory limit (``readGOMEMLIMIT``). Goals of that size are none either.
 _NO_LIMIT = (1 << 63) - 1
 _NO_GOAL = 1 << 62
+_GC_OFF = -1
 _MIN_RUNWAY = 64 << 10
 _MIN_HEADROOM = 1 << 20
 #: The year 2200, in nanoseconds since 1970.
@@ -61,7 +64,7 @@ def read_memory(runtime: Runtime) -> MemoryStats:
 
     The heap goal is None too when the collector is off.
     """
-    stats = _known(runtime, "heap and collections", lambda r: _one(r, "mstats", "memstats"))
+    stats = _known(runtime, "heap and collections", _read_stats)
     heap = _known(runtime, "heap", _read_heap) if stats is not None else None
     pacer = _known(runtime, "collector", _read_pacer)
     limit = _limit(pacer)
@@ -97,12 +100,22 @@ def _one(runtime: Runtime, struct: str, variable: str) -> Any:
     return runtime.memory.array(runtime.address(variable), runtime.layouts[struct], 1)[0]
 
 
+def _read_stats(runtime: Runtime) -> Any:
+    """``runtime.memstats``; its address may be a guess, so what must be true of it is checked."""
+    stats = _one(runtime, "mstats", "memstats")
+    if stats["enablegc"] != 1 or (stats["numgc"] > 0 and stats["last_gc_unix"] == 0):
+        raise BadDataError("runtime.memstats is not what it should be")
+    return stats
+
+
 def _read_heap(runtime: Runtime) -> _Heap:
     if runtime.layouts.has("mstats", "heapStats.gen"):
         heap = _sum_up(_settled_deltas(runtime))
     else:
         heap = _plain_heap(runtime)
-    if min(heap.in_use, heap.idle, heap.released, heap.stacks_in_use) < 0:
+    if min(heap.in_use, heap.idle, heap.released, heap.stacks_in_use) < 0 or (
+        heap.in_use % _PAGE_BYTES or heap.stacks_in_use % _PAGE_BYTES
+    ):
         raise BadDataError("the runtime's account does not add up")
     return heap
 
@@ -157,6 +170,8 @@ def _read_pacer(runtime: Runtime) -> dict[str, int]:
     """The fields of ``runtime.gcController`` that this version has; it has few before Go 1.17."""
     if "gcControllerState" not in runtime.layouts and "gcpercent" in runtime.globals:
         return {}
+    if doubt := runtime.layouts.doubts.get("gcControllerState"):
+        raise MissingInfo(f"the layout of runtime.gcControllerState is not certain: {doubt}")
     row = _one(runtime, "gcControllerState", "gcController")
     return {name: int(row[name]) for name in row.dtype.names}
 
@@ -166,8 +181,12 @@ def _gogc(runtime: Runtime, pacer: dict[str, int] | None) -> int | None:
     if pacer is None:
         return None
     if "gcPercent" in pacer:
-        return pacer["gcPercent"]
-    return int(runtime.memory.array(runtime.address("gcpercent"), "<i4", 1)[0])
+        percent = pacer["gcPercent"]
+    else:
+        percent = int(runtime.memory.array(runtime.address("gcpercent"), "<i4", 1)[0])
+    if percent < _GC_OFF:
+        raise BadDataError(f"it cannot be {percent}")
+    return percent
 
 
 def _limit(pacer: dict[str, int] | None) -> int | None:

@@ -153,9 +153,9 @@ _SCHEDT = (
     _may("gFree.stack.size"),
     _may("gFree.noStack.size"),
     _may("gFree.n"),
-    _need("freem"),
-    _need("gcwaiting"),  # uint32, atomic.Bool since 1.20
-    _need("stopwait"),
+    # uint32, atomic.Bool since 1.20. Every version has it, but behind what 1.18 or 1.19 took out
+    # (deferpool, one list for five), so where it is in 1.18 is not known.
+    _may("gcwaiting"),
 )
 
 # mstats.go. Up to 1.15 these are the statistics themselves; 1.16 began to take them apart, and since
@@ -173,6 +173,7 @@ _MSTATS = (
     _need("pause_total_ns"),
     _need("pause_ns", shape="ring"),
     _need("numgc"),
+    _need("enablegc"),  # true as soon as the program runs
 )
 
 # mstats.go, since 1.16.

@@ -6,10 +6,10 @@ Knowledge: src/runtime/runtime2.go (``schedt``, ``p``, ``m``), proc.go (``gcount
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -34,6 +34,8 @@ _G_SCAN = 0x1000
 _G_DEAD = STATUSES.index("dead")
 #: ``_Gdeadextra``, since Go 1.26: waits for a thread of C that calls Go.
 _G_DEAD_EXTRA = 11
+
+T = TypeVar("T")
 
 
 class OsThread(Protocol):
@@ -65,25 +67,25 @@ class Ms:
         return int(self.rows[field][row]) if row is not None else None
 
 
-def read_scheduler(runtime: Runtime) -> Scheduler:
-    """The runtime's own counters; what cannot be known is None, and a problem says why."""
-    try:
-        row = _row(runtime, "schedt", runtime.address("sched"))
-    except (BadDataError, MemoryFault, MissingInfo) as error:
-        runtime.problem("unknown", "scheduler", error.message)
-        row = None
+def read_scheduler(runtime: Runtime, ms: Ms | None = None) -> Scheduler:
+    """The runtime's own counters; what cannot be known is None, and a problem says why.
+
+    `ms`, which is read if it is not given, tells whether the counters are the counters.
+    """
+    gomaxprocs = _part(runtime, lambda: _gomaxprocs(runtime))
+    row = _part(runtime, lambda: _checked_sched(runtime, ms or read_ms(runtime)))
     if row is None:
-        return Scheduler(_gomaxprocs(runtime), *[None] * 8)
+        return Scheduler(gomaxprocs, *[None] * 8)
     return Scheduler(
-        gomaxprocs=_gomaxprocs(runtime),
-        goroutines=_count_goroutines(runtime, row),
-        system_goroutines=_count(runtime, row, "ngsys"),
-        run_queue=_count(runtime, row, "runq", "size"),
-        idle_ps=_count(runtime, row, "npidle"),
-        idle_ms=_count(runtime, row, "nmidle"),
-        spinning_ms=_count(runtime, row, "nmspinning"),
-        freed_ms=_count(runtime, row, "nmfreed"),
-        gc_waiting=bool(row["gcwaiting"]),
+        gomaxprocs=gomaxprocs,
+        goroutines=_part(runtime, lambda: _count_goroutines(runtime, row)),
+        system_goroutines=_part(runtime, lambda: _count(row, "ngsys")),
+        run_queue=_part(runtime, lambda: _count(row, "runq", "size")),
+        idle_ps=_part(runtime, lambda: _count(row, "npidle")),
+        idle_ms=_part(runtime, lambda: _count(row, "nmidle")),
+        spinning_ms=_part(runtime, lambda: _count(row, "nmspinning")),
+        freed_ms=_part(runtime, lambda: _count(row, "nmfreed")),
+        gc_waiting=_part(runtime, lambda: _gc_waiting(runtime, row)),
     )
 
 
@@ -166,41 +168,66 @@ def read_threads(
     return threads
 
 
-def _row(runtime: Runtime, struct: str, address: int) -> Any:
-    return runtime.memory.array(address, runtime.layouts[struct], 1)[0]
-
-
-def _gomaxprocs(runtime: Runtime) -> int | None:
+def _part(runtime: Runtime, read: Callable[[], T]) -> T | None:
+    """What `read` returns; None, and a problem about the scheduler, if it cannot."""
     try:
-        value = int(runtime.memory.array(runtime.address("gomaxprocs"), "<i4", 1)[0])
-    except (MemoryFault, MissingInfo) as error:
+        return read()
+    except MissingInfo as error:
         runtime.problem("unknown", "scheduler", error.message)
-        return None
-    return value
+    except MemoryFault as error:
+        runtime.problem("unreadable", "scheduler", error.message)
+    except BadDataError as error:
+        runtime.problem("implausible", "scheduler", error.message)
+    return None
 
 
-def _count(runtime: Runtime, row: Any, *path: str) -> int | None:
+def _checked_sched(runtime: Runtime, ms: Ms) -> Any:
+    """``runtime.sched``, if it counts as many Ms (``mcount``) as there are in the list of them.
+
+    Its address may be a guess, and in some versions its layout. Ms come and go while this looks.
+    """
+    counted = 0
+    for _ in range(_MAX_TRIES):
+        row = runtime.memory.array(runtime.address("sched"), runtime.layouts["schedt"], 1)[0]
+        counted = int(row["mnext"]) - int(row["nmfreed"])
+        if abs(counted - len(ms.rows)) <= max(1, len(ms.rows) // 16):
+            return row
+        ms = read_ms(runtime)
+    raise BadDataError(f"sched counts {counted} Ms, and there are {len(ms.rows)}")
+
+
+def _gomaxprocs(runtime: Runtime) -> int:
+    """``gomaxprocs``; the length of ``allp`` is the same, but while ``procresize`` runs."""
+    value = int(runtime.memory.array(runtime.address("gomaxprocs"), "<i4", 1)[0])
+    for _ in range(_MAX_TRIES):
+        if value == len(_p_addresses(runtime)):
+            return value
+        value = int(runtime.memory.array(runtime.address("gomaxprocs"), "<i4", 1)[0])
+    raise BadDataError(f"gomaxprocs is {value}, and there are {len(_p_addresses(runtime))} Ps")
+
+
+def _count(row: Any, *path: str) -> int:
     """A counter of ``runtime.sched`` that is never negative."""
     for name in path:
         row = row[name]
     if row < 0:
-        runtime.problem("implausible", "scheduler", f"sched.{'.'.join(path)} is {int(row)}")
-        return None
+        raise BadDataError(f"sched.{'.'.join(path)} is {int(row)}")
     return int(row)
 
 
-def _count_goroutines(runtime: Runtime, sched: Any) -> int | None:
+def _gc_waiting(runtime: Runtime, sched: Any) -> bool:
+    if not runtime.layouts.has("schedt", "gcwaiting"):
+        raise MissingInfo("where this version keeps sched.gcwaiting is not known")
+    return bool(sched["gcwaiting"])
+
+
+def _count_goroutines(runtime: Runtime, sched: Any) -> int:
     """What ``gcount`` (proc.go) says: all that were ever made, without the dead and the runtime's own."""
-    try:
-        made = _allglen(runtime)
-        free = int(_read_ps(runtime)["gFree"]["size"].sum()) + _free_in_sched(runtime, sched)
-    except (BadDataError, MemoryFault, MissingInfo) as error:
-        runtime.problem("unknown", "scheduler", f"the number of goroutines: {error.message}")
-        return None
+    made = runtime.memory.u64(runtime.address("allgs") + 8)
+    free = int(_read_ps(runtime)["gFree"]["size"].sum()) + _free_in_sched(runtime, sched)
     count = made - free - int(sched["ngsys"])
-    if free < 0 or count > made:
-        runtime.problem("implausible", "scheduler", f"{made} goroutines, {free} of them free")
-        return None
+    if not 0 <= free <= made or count > made:
+        raise BadDataError(f"of {made} goroutines {free} are said to be free")
     return max(count, 1)
 
 
@@ -210,15 +237,7 @@ def _free_in_sched(runtime: Runtime, sched: Any) -> int:
         return int(sched["gFree"]["n"])
     if runtime.layouts.has("schedt", "gFree.stack.size"):
         return int(sched["gFree"]["stack"]["size"]) + int(sched["gFree"]["noStack"]["size"])
-    raise MissingInfo("where the dead ones are counted is not known")
-
-
-def _allglen(runtime: Runtime) -> int:
-    """The number of goroutines ever made; ``allglen``, or the length of ``allgs``, which it copies."""
-    try:
-        return runtime.memory.u64(runtime.address("allglen"))
-    except MissingInfo:
-        return runtime.memory.u64(runtime.address("allgs") + 8)
+    raise MissingInfo("where the dead goroutines are counted is not known")
 
 
 def _p_addresses(runtime: Runtime) -> NDArray[np.uint64]:
