@@ -27,7 +27,8 @@ def summary(pid: int, listed: bool, system: bool, everything: bool, as_json: boo
     are shown as one group, the largest first. With 20 goroutines or fewer each has a line.
 
     The process is not stopped. Waiting times are lower bounds: Go notes them when a garbage
-    collection comes by.
+    collection comes by. "?" is not known; "(start)" marks the function in which a goroutine began
+    where the one that it is in is not known.
     """
     from spyglass import attach
 

@@ -26,7 +26,14 @@ class Terminal:
         self._has_edges = sys.stdout.isatty()
         self._console = _console() if self._has_edges or any(map(os.getenv, _FORCING)) else None
 
-    def view(self, *, listed: bool, system: bool, everything: bool, debug: bool) -> View:
+    def view(
+        self,
+        *,
+        listed: bool = False,
+        system: bool = False,
+        everything: bool = False,
+        debug: bool = False,
+    ) -> View:
         """What is wanted, in the room there is."""
         size = self._console.size if self._console and self._has_edges else None
         return View(

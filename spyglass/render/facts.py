@@ -33,7 +33,7 @@ def program_lines(process: Process, width: int | None) -> Iterator[Text]:
     if process.library is not None:
         library = _shortened(tail_in, visible(process.library), room)
         yield from section("go library", [Text(library)], width)
-    if process.cmdline:
+    if process.cmdline and process.cmdline != (process.exe,):
         command = shlex.join(map(visible, process.cmdline))
         yield from section("command", [Text(_shortened(cropped, command, room))], width)
     yield from section("build", list(_build(process, width)), width)

@@ -19,11 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Entries", "GoroutineEntries", "GroupEntries"]
 
-#: Longer words for a state are not Go's.
-_STATE_WIDTH = 32
-
 #: From this width of a terminal on there is room for the line that created a goroutine.
-_WIDE = 120
+_WIDE = 132
 
 
 class Entries(Protocol):
@@ -98,8 +95,9 @@ class GoroutineEntries:
 
 
 def _state_column(states: Sequence[str], view: View) -> Column:
-    if view.width is not None:
-        states = [cropped(state, _STATE_WIDTH) for state in states]
+    if view.width is not None:  # Go has a few long ones; they must not push the names out
+        room = max(view.width // 4, 1)
+        states = [cropped(state, room) for state in states]
     return Column("state", states, style=_state_style)
 
 
@@ -134,9 +132,9 @@ def _states(snapshot: Snapshot, rows: NDArray[np.int64]) -> list[str]:
 
 def _state(snapshot: Snapshot, status: int, reason: int, locked: bool, quality: int) -> str:
     words = state_words(STATUSES[status], snapshot.wait_reasons[reason] if reason != NONE else None)
-    words += ", locked to thread" if locked else ""
-    doubt = QUALITIES[quality]
-    return visible(f"{words} ({doubt})" if doubt in ("torn", "unreadable") else words)
+    if QUALITIES[quality] in ("torn", "unreadable"):
+        words += f" ({QUALITIES[quality]})"
+    return visible(f"{words}, locked to thread" if locked else words)
 
 
 def _place_columns(snapshot: Snapshot, rows: NDArray[np.int64], view: View) -> list[Column]:
@@ -148,7 +146,7 @@ def _place_columns(snapshot: Snapshot, rows: NDArray[np.int64], view: View) -> l
     columns = [
         Column("function", _functions(functions, where, places), weight=5, fit=function_in),
         Column("at", locations.of(places, UNKNOWN), weight=4, fit=location_in, style="dim"),
-        Column("created by", functions.of(creator, "-"), weight=3, fit=function_in),
+        Column("creator", functions.of(creator, "-"), weight=3, fit=function_in),
     ]
     if view.width is None or view.width >= _WIDE:
         at = locations.of(creator, "-")

@@ -27,18 +27,19 @@ def processor_lines(
     if not processors:
         return
     if width is None or len(processors) < room:
-        yield from _beside_label(_blocks(processors, 1, styled))
+        yield from _beside_label(_blocks(processors, 1, styled), width)
         return
     block_width = max(line.cell_len for line in _blocks(processors, 1, styled))
     blocks = max((width - LABEL_WIDTH + _BLOCK_GAP) // (block_width + _BLOCK_GAP), 1)
     most = max(room - 1, 1) * blocks
     if len(processors) <= most:
-        yield from _beside_label(_blocks(processors, blocks, styled))
+        yield from _beside_label(_blocks(processors, blocks, styled), width)
         return
     busiest = sorted(processors, key=lambda p: (p.status == "idle", p.id))
     shown = max(room - 2, 1) * blocks
-    yield from _beside_label(_blocks(sorted(busiest[:shown], key=lambda p: p.id), blocks, styled))
-    yield labelled("").append(_left_out(busiest[shown:]), "dim")
+    lines = _blocks(sorted(busiest[:shown], key=lambda p: p.id), blocks, styled)
+    lines.append(Text(_left_out(busiest[shown:]), "dim"))
+    yield from _beside_label(lines, width)
 
 
 def _left_out(processors: Sequence[Processor]) -> str:
@@ -47,9 +48,12 @@ def _left_out(processors: Sequence[Processor]) -> str:
     return f"… and {count(len(processors))} more ({words}); --all shows them"
 
 
-def _beside_label(lines: Sequence[Text]) -> Iterator[Text]:
+def _beside_label(lines: Sequence[Text], width: int | None) -> Iterator[Text]:
     for number, line in enumerate(lines):
-        yield labelled("" if number else "Ps").append_text(line)
+        whole = labelled("" if number else "Ps").append_text(line)
+        if width is not None:
+            whole.truncate(width, overflow="ellipsis")
+        yield whole
 
 
 def _blocks(processors: Sequence[Processor], blocks: int, styled: bool) -> list[Text]:

@@ -42,7 +42,7 @@ _FEW = 20
 _ROWS_AT_LEAST = 5
 
 #: Lines for Ps, the titles and what is left out among them.
-_PS_AT_LEAST = 4
+_PS_AT_LEAST = 3
 
 #: Rows of goroutines that matter more than a line for each P.
 _ROWS_WANTED = 8
@@ -107,7 +107,8 @@ def _table(entries: Entries, room: int, view: View) -> Iterator[Text]:
     number = len(entries) if len(entries) <= room else room - 1
     yield from table(entries.columns(number, view), view.width, styled=view.styled)
     if number < len(entries):
-        yield Text(f"… and {entries.left_out(number)}; --all shows them", "dim")
+        more = f"… and {entries.left_out(number)}; --all shows them"
+        yield Text(more if view.width is None else cropped(more, view.width), "dim")
 
 
 def _goroutine_lines(snapshot: Snapshot, rows: NDArray[np.int64], view: View) -> Iterator[Text]:
@@ -127,12 +128,13 @@ def _goroutine_lines(snapshot: Snapshot, rows: NDArray[np.int64], view: View) ->
 
 def _problem_lines(problems: Sequence[Problem], view: View) -> Iterator[Text]:
     """The first problems, or all that there are for one who debugs, and how many there are."""
-    most = 1 if _is_low(view) else _PROBLEMS_SHOWN
-    shown = problems if view.debug else problems[:most]
-    for problem in shown:
-        words = visible(f"{problem.kind}: {problem.subject}: {problem.detail}")
-        yield Text(words if view.width is None else cropped(words, view.width), "yellow")
-    if problems:
-        total = f"{count(len(problems))} problem{'s' if len(problems) > 1 else ''}"
-        more = f", {count(len(problems) - len(shown))} more with --debug"
-        yield Text(total + (more if len(shown) < len(problems) else ""), "yellow")
+    lines = [visible(f"{each.kind}: {each.subject}: {each.detail}") for each in problems]
+    shown = len(lines) if view.debug else min(len(lines), _PROBLEMS_SHOWN)
+    total = f"{count(len(lines))} problem{'s' if len(lines) > 1 else ''}"
+    if _is_low(view) and not view.debug:
+        lines = [f"{total} (--debug shows all): {line}" for line in lines[:1]]
+    elif lines:
+        more = f", {count(len(lines) - shown)} more with --debug" if shown < len(lines) else ""
+        lines = [*lines[:shown], total + more]
+    for line in lines:
+        yield Text(line if view.width is None else cropped(line, view.width), "yellow")

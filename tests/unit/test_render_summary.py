@@ -1,0 +1,397 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from rich.text import Text
+
+from spyglass.model import MemoryStats, Problem, Processor, Scheduler, Snapshot
+from spyglass.render.summary import render
+from spyglass.render.view import View
+from tests.snapshots import MEMORY, PROCESS, PROCESSORS, SCHEDULER, Row, frame, make_snapshot
+
+PROMETHEUS = "github.com/prometheus/prometheus"
+MAIN = frame("main.main", "/build/prometheus/cmd/prometheus/main.go", 930)
+SYNC = frame(f"{PROMETHEUS}/scrape.(*scrapePool).sync", "/build/prometheus/scrape/scrape.go", 412)
+RUN = frame(f"{PROMETHEUS}/scrape.(*scrapeLoop).run", "/build/prometheus/scrape/scrape.go", 1371)
+SERVE = frame("net/http.(*Server).Serve", "/usr/lib/go/src/net/http/server.go", 3086)
+WAIT = frame(
+    "internal/poll.(*pollDesc).wait", "/usr/lib/go/src/internal/poll/fd_poll_runtime.go", 84
+)
+EVAL = frame(
+    f"{PROMETHEUS}/promql.(*evaluator).rangeEval", "/build/prometheus/promql/engine.go", 1022
+)
+SWEEP = frame("runtime.bgsweep", "/usr/lib/go/src/runtime/mgcsweep.go", 280)
+
+MINUTE_NS = 60_000_000_000
+
+
+def text(lines: Iterable[Text]) -> str:
+    return "".join(f"{line.plain}\n" for line in lines)
+
+
+def server(goroutines: int = 30) -> Snapshot:
+    """A server with `goroutines` of its own, 5 or more, and one of the runtime's."""
+    rows = [
+        Row(1, wait_reason="chan receive", waiting_ns=79 * MINUTE_NS, where=MAIN),
+        Row(2, wait_reason="GC sweep wait", start=SWEEP, creator=MAIN, system=True),
+        Row(17, "running", start=EVAL, creator=SERVE, creator_id=1, m=2),
+        Row(18, wait_reason="IO wait", where=WAIT, creator=SERVE, creator_id=1),
+        Row(19, "syscall", where=WAIT, creator=MAIN, m=3, locked=True, quality="torn"),
+    ]
+    rows += [
+        Row(40 + i, wait_reason="select", waiting_ns=i * MINUTE_NS, where=RUN, creator=SYNC)
+        for i in range(goroutines - 4)
+    ]
+    return make_snapshot(rows)
+
+
+PIPED = """\
+program    /usr/bin/prometheus  pid 1234  up 1h 20m  rss 100.0 MiB  started 2026-11-20 05:00:00Z
+command    prometheus --config.file=p.yml
+build      go1.24.4  amd64  stripped  not PIE  cgo  build id 0123456789abcdef0123456789abcdef01234567  module github.com/prometheus/prometheus v3.1.0
+scheduler  gomaxprocs 2  goroutines 44  system 5  run queue 0  Ps idle 1  Ms idle 2  spinning 0  freed 0  gc waiting no
+Ps         P  status   schedtick  syscalltick  queue  M  thread
+           0  idle           642           81      0  -       -
+           1  running       7001            9      3  2    1236
+threads    total 3  sleeping 2  running 1  Ms 2  Ms without P 1  locked Ms 1
+memory     heap 12.3 MiB  idle 4.0 MiB  released 1.0 MiB  goal 20.0 MiB  stacks 1.2 MiB
+gc         cycles 142  last 12s ago  pause 120us  all pauses 30ms  GOGC 100
+goroutines total 30  waiting 28  running 1  syscall 1  system 1 (--system)
+waiting    select 26  chan receive 1  IO wait 1
+
+count  state                   wait  function                                                                at                                                   creator                                                     created at
+   26  select                   25m  github.com/prometheus/prometheus/scrape.(*scrapeLoop).run               /build/prometheus/scrape/scrape.go:1371              github.com/prometheus/prometheus/scrape.(*scrapePool).sync  /build/prometheus/scrape/scrape.go:412
+    1  chan receive          1h 19m  main.main                                                               /build/prometheus/cmd/prometheus/main.go:930         -                                                           -
+    1  running                       github.com/prometheus/prometheus/promql.(*evaluator).rangeEval (start)  /build/prometheus/promql/engine.go:1022              net/http.(*Server).Serve                                    /usr/lib/go/src/net/http/server.go:3086
+    1  IO wait                    ?  internal/poll.(*pollDesc).wait                                          /usr/lib/go/src/internal/poll/fd_poll_runtime.go:84  net/http.(*Server).Serve                                    /usr/lib/go/src/net/http/server.go:3086
+    1  syscall (1 doubtful)          internal/poll.(*pollDesc).wait                                          /usr/lib/go/src/internal/poll/fd_poll_runtime.go:84  main.main                                                   /build/prometheus/cmd/prometheus/main.go:930
+"""
+
+SMALL_TERMINAL = """\
+program    /usr/bin/prometheus  pid 1234  up 1h 20m  rss 100.0 MiB
+           started 2026-11-20 05:00:00Z
+command    prometheus --config.file=p.yml
+build      go1.24.4  amd64  stripped  not PIE  cgo  build id 0123456789ab…
+           module github.com/prometheus/prometheus v3.1.0
+scheduler  gomaxprocs 2  goroutines 44  system 5  run queue 0  Ps idle 1
+           Ms idle 2  spinning 0  freed 0  gc waiting no
+Ps         P  status   schedtick  syscalltick  queue  M  thread
+           0  idle           642           81      0  -       -
+           1  running       7001            9      3  2    1236
+threads    total 3  sleeping 2  running 1  Ms 2  Ms without P 1  locked Ms 1
+memory     heap 12.3 MiB  idle 4.0 MiB  released 1.0 MiB  goal 20.0 MiB
+           stacks 1.2 MiB
+gc         cycles 142  last 12s ago  pause 120us  all pauses 30ms  GOGC 100
+goroutines total 30  waiting 28  running 1  syscall 1  system 1 (--system)
+waiting    select 26  chan receive 1  IO wait 1
+count  state                   wait  function          at             creator
+   26  select                   25m  …scrapeLoop).run  …rape.go:1371  …ol).sync
+    1  chan receive          1h 19m  main.main         main.go:930    -
+    1  running                       …ngeEval (start)  …gine.go:1022  …r).Serve
+    1  IO wait                    ?  …*pollDesc).wait  …untime.go:84  …r).Serve
+    1  syscall (1 doubtful)          …*pollDesc).wait  …untime.go:84  main.main
+"""
+
+WIDE_TERMINAL = """\
+program    /usr/bin/prometheus  pid 1234  up 1h 20m  rss 100.0 MiB  started 2026-11-20 05:00:00Z
+command    prometheus --config.file=p.yml
+build      go1.24.4  amd64  stripped  not PIE  cgo  build id 0123456789ab…  module github.com/prometheus/prometheus v3.1.0
+scheduler  gomaxprocs 2  goroutines 44  system 5  run queue 0  Ps idle 1  Ms idle 2  spinning 0  freed 0  gc waiting no
+Ps         P  status   schedtick  syscalltick  queue  M  thread
+           0  idle           642           81      0  -       -
+           1  running       7001            9      3  2    1236
+threads    total 3  sleeping 2  running 1  Ms 2  Ms without P 1  locked Ms 1
+memory     heap 12.3 MiB  idle 4.0 MiB  released 1.0 MiB  goal 20.0 MiB  stacks 1.2 MiB
+gc         cycles 142  last 12s ago  pause 120us  all pauses 30ms  GOGC 100
+goroutines total 30  waiting 28  running 1  syscall 1  system 1 (--system)
+waiting    select 26  chan receive 1  IO wait 1
+
+count  state                   wait  function                                                   at                          creator                    created at
+   26  select                   25m  github.com/prometheus/prometheus/scrape.(*scrapeLoop).run  scrape/scrape.go:1371       scrape.(*scrapePool).sync  scrape/scrape.go:412
+    1  chan receive          1h 19m  main.main                                                  prometheus/main.go:930      -                          -
+    1  running                       promql.(*evaluator).rangeEval (start)                      promql/engine.go:1022       net/http.(*Server).Serve   http/server.go:3086
+    1  IO wait                    ?  internal/poll.(*pollDesc).wait                             poll/fd_poll_runtime.go:84  net/http.(*Server).Serve   http/server.go:3086
+    1  syscall (1 doubtful)          internal/poll.(*pollDesc).wait                             poll/fd_poll_runtime.go:84  main.main                  prometheus/main.go:930
+"""
+
+FEW = """\
+program    /usr/bin/prometheus  pid 1234  up 1h 20m  rss 100.0 MiB  started 2026-11-20 05:00:00Z
+command    prometheus --config.file=p.yml
+build      go1.24.4  amd64  stripped  not PIE  cgo  build id 0123456789ab…
+           module github.com/prometheus/prometheus v3.1.0
+scheduler  gomaxprocs 2  goroutines 44  system 5  run queue 0  Ps idle 1  Ms idle 2  spinning 0
+           freed 0  gc waiting no
+Ps         P  status   schedtick  syscalltick  queue  M  thread
+           0  idle           642           81      0  -       -
+           1  running       7001            9      3  2    1236
+threads    total 3  sleeping 2  running 1  Ms 2  Ms without P 1  locked Ms 1
+memory     heap 12.3 MiB  idle 4.0 MiB  released 1.0 MiB  goal 20.0 MiB  stacks 1.2 MiB
+gc         cycles 142  last 12s ago  pause 120us  all pauses 30ms  GOGC 100
+goroutines total 8  waiting 6  running 1  syscall 1  system 1 (--system)
+waiting    select 4  chan receive 1  IO wait 1
+
+id  state                        wait  M  function                at                  creator
+ 1  chan receive               1h 19m  -  main.main               main.go:930         -
+17  running                            2  …or).rangeEval (start)  engine.go:1022      …erver).Serve
+18  IO wait                         ?  -  poll.(*pollDesc).wait   …oll_runtime.go:84  …erver).Serve
+19  syscall (torn), locked t…          3  poll.(*pollDesc).wait   …oll_runtime.go:84  main.main
+40  select                         0s  -  …ape.(*scrapeLoop).run  scrape.go:1371      …pePool).sync
+41  select                         1m  -  …ape.(*scrapeLoop).run  scrape.go:1371      …pePool).sync
+42  select                         2m  -  …ape.(*scrapeLoop).run  scrape.go:1371      …pePool).sync
+43  select                         3m  -  …ape.(*scrapeLoop).run  scrape.go:1371      …pePool).sync
+"""
+
+PIPED_LIST = """\
+goroutines total 7  waiting 5  running 1  syscall 1
+waiting    select 2  chan receive 1  GC sweep wait 1  IO wait 1
+
+id  state                               wait  M  function                                                                at                                                   creator                                                     created at
+ 1  chan receive                      1h 19m  -  main.main                                                               /build/prometheus/cmd/prometheus/main.go:930         -                                                           -
+ 2  GC sweep wait                          ?  -  runtime.bgsweep (start)                                                 /usr/lib/go/src/runtime/mgcsweep.go:280              main.main                                                   /build/prometheus/cmd/prometheus/main.go:930
+17  running                                   2  github.com/prometheus/prometheus/promql.(*evaluator).rangeEval (start)  /build/prometheus/promql/engine.go:1022              net/http.(*Server).Serve                                    /usr/lib/go/src/net/http/server.go:3086
+18  IO wait                                ?  -  internal/poll.(*pollDesc).wait                                          /usr/lib/go/src/internal/poll/fd_poll_runtime.go:84  net/http.(*Server).Serve                                    /usr/lib/go/src/net/http/server.go:3086
+19  syscall (torn), locked to thread          3  internal/poll.(*pollDesc).wait                                          /usr/lib/go/src/internal/poll/fd_poll_runtime.go:84  main.main                                                   /build/prometheus/cmd/prometheus/main.go:930
+40  select                                0s  -  github.com/prometheus/prometheus/scrape.(*scrapeLoop).run               /build/prometheus/scrape/scrape.go:1371              github.com/prometheus/prometheus/scrape.(*scrapePool).sync  /build/prometheus/scrape/scrape.go:412
+41  select                                1m  -  github.com/prometheus/prometheus/scrape.(*scrapeLoop).run               /build/prometheus/scrape/scrape.go:1371              github.com/prometheus/prometheus/scrape.(*scrapePool).sync  /build/prometheus/scrape/scrape.go:412
+"""
+
+
+def test_piped_all_is_there_on_lines_as_long_as_they_need_to_be() -> None:
+    assert text(render(server(), View())) == PIPED
+
+
+def test_a_small_terminal() -> None:
+    assert text(render(server(), View(width=80, height=24))) == SMALL_TERMINAL
+
+
+def test_a_wide_terminal() -> None:
+    assert text(render(server(), View(width=200, height=50))) == WIDE_TERMINAL
+
+
+def test_few_goroutines_are_listed() -> None:
+    assert text(render(server(8), View(width=100, height=40))) == FEW
+
+
+def test_a_list_of_all_with_the_system_goroutines() -> None:
+    lines = text(render(server(6), View(listed=True, system=True)))
+    assert lines[lines.index("goroutines total") :] == PIPED_LIST
+
+
+@pytest.mark.parametrize(("goroutines", "title"), [(20, "id"), (21, "count")])
+def test_up_to_twenty_goroutines_are_listed_unless_asked(goroutines: int, title: str) -> None:
+    lines = text(render(server(goroutines), View())).splitlines()
+    assert lines[lines.index("") + 1].split()[0] == title
+    lines = text(render(server(goroutines), View(listed=True))).splitlines()
+    assert lines[lines.index("") + 1].split()[0] == "id"
+
+
+def crowd(groups: int) -> Snapshot:
+    """As many groups: the first of as many goroutines, the last of one; and eight Ps, two busy."""
+    rows = [
+        Row(1000 * group + i, wait_reason="select", where=frame(f"main.f{group}", line=group))
+        for group in range(groups)
+        for i in range(groups - group)
+    ]
+    states = ["idle", "running", "idle", "idle", "gcstop", "idle", "idle", "idle"]
+    processors = tuple(
+        Processor(i, state, 1000 + i, i, 0, None, None) for i, state in enumerate(states)
+    )
+    problems = tuple(Problem("torn", f"goroutine {i}", "it moved") for i in range(5))
+    return make_snapshot(rows, processors=processors, problems=problems)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("height", [24, 30, 40, 50, 60])
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_a_crowd_fills_the_screen_and_no_more(width: int, height: int, listed: bool) -> None:
+    view = View(width=width, height=height, listed=listed, styled=True)
+    lines = list(render(crowd(60), view))
+    assert max(line.cell_len for line in lines) <= width
+    assert len(lines) == height - 1
+
+
+def test_rows_that_do_not_fit_are_counted() -> None:
+    view = View(width=80, height=24)
+    lines = text(render(crowd(60), view)).splitlines()
+    more = "… and 56 more groups (1,596 goroutines); --all shows them"
+    assert lines[-2:] == [more, "5 problems (--debug shows all): torn: goroutine 0: it moved"]
+    assert lines[-3].split()[0] == "57"
+    lines = text(render(crowd(60), replace(view, listed=True))).splitlines()
+    assert lines[-2] == "… and 1,826 more goroutines; --all shows them"
+
+
+@pytest.mark.parametrize("view", [View(), View(width=80, height=24, everything=True)])
+def test_all_rows_are_there_when_piped_or_asked_for(view: View) -> None:
+    for listed, rows in ((False, 60), (True, 1830)):
+        lines = text(render(crowd(60), replace(view, listed=listed)))
+        assert "--all" not in lines
+        assert sum("main.f" in line for line in lines.splitlines()) == rows
+
+
+def test_a_low_terminal_shows_the_busy_ps() -> None:
+    lines = text(render(crowd(60), View(width=80, height=24))).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("Ps "))
+    assert lines[start : start + 3] == [
+        "Ps         P  status   schedtick  syscalltick  queue  M  thread",
+        "           1  running       1001            1      0  -       -",
+        "           … and 7 more (6 idle, 1 gcstop); --all shows them",
+    ]
+
+
+def test_ps_stand_side_by_side_before_any_is_left_out() -> None:
+    lines = text(render(crowd(60), View(width=240, height=22))).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("Ps "))
+    assert lines[start] == "Ps         " + "   ".join([PS_TITLE] * 4)
+    assert lines[start + 1].split() == [
+        "0",
+        "idle",
+        "1000",
+        "0",
+        "0",
+        "-",
+        "-",
+        "2",
+        "idle",
+        "1002",
+        "2",
+        "0",
+        "-",
+        "-",
+    ] + (["4", "gcstop", "1004", "4", "0", "-", "-", "6", "idle", "1006", "6", "0", "-", "-"])
+    assert lines[start + 2].startswith("           1  running       1001            1      0  -")
+    assert lines[start + 3].startswith("threads")
+
+
+PS_TITLE = "P  status   schedtick  syscalltick  queue  M  thread"
+
+
+def test_all_problems_are_listed_for_one_who_debugs() -> None:
+    lines = text(render(crowd(21), View(debug=True))).splitlines()
+    assert lines[-6:] == [f"torn: goroutine {i}: it moved" for i in range(5)] + ["5 problems"]
+    assert text(render(crowd(21), View())).splitlines()[-2:] == [
+        "torn: goroutine 2: it moved",
+        "5 problems, 2 more with --debug",
+    ]
+    one = make_snapshot(problems=(Problem("unknown", "scheduler", "no freed Ms"),))
+    assert text(render(one, View())).splitlines()[-2:] == [
+        "unknown: scheduler: no freed Ms",
+        "1 problem",
+    ]
+
+
+NOTHING_KNOWN = """\
+program    ?  pid 1234  up ?  rss ?  started ?
+build      Go ?  amd64  stripped  not PIE  cgo ?  build id ?  module ?
+scheduler  gomaxprocs ?  goroutines ?  system ?  run queue ?  Ps idle ?  Ms idle ?  spinning ?  freed ?  gc waiting ?
+threads    total 0  Ms 0  Ms without P 0  locked Ms 0
+memory     heap ?  idle ?  released ?  goal ?  stacks ?
+gc         cycles ?  last ?  pause ?  all pauses ?  GOGC ?
+goroutines total 0
+
+"""
+
+
+def test_what_is_not_known_is_a_question_mark() -> None:
+    snapshot = make_snapshot(
+        process=replace(
+            PROCESS,
+            exe=None,
+            cmdline=(),
+            started_at=None,
+            uptime_seconds=None,
+            go_version=None,
+            module=None,
+            module_version=None,
+            build_id=None,
+            cgo=None,
+            rss_bytes=None,
+        ),
+        scheduler=Scheduler(**dict.fromkeys(SCHEDULER.__slots__)),
+        memory=MemoryStats(**dict.fromkeys(MEMORY.__slots__)),
+        processors=(),
+        threads=(),
+    )
+    assert text(render(snapshot, View())) == NOTHING_KNOWN
+
+
+def test_a_goroutine_of_which_nothing_is_known() -> None:
+    lines = text(render(make_snapshot([Row(5, quality="unreadable")]), View())).splitlines()
+    assert lines[-1] == " 5  waiting (unreadable)     ?  -  ?         ?   -           -"
+
+
+def test_limits_and_containers_are_shown_where_there_are_any() -> None:
+    snapshot = make_snapshot(
+        process=replace(
+            PROCESS, container="c0ffee" * 10, memory_limit_bytes=2**29, library="/l.so"
+        ),
+        memory=replace(
+            MEMORY, gogc_percent=-1, memory_limit_bytes=450 * 2**20, gc_count=0, last_gc_at=None
+        ),
+        scheduler=replace(SCHEDULER, gc_waiting=True),
+    )
+    lines = text(render(snapshot, View(width=200, height=50))).splitlines()
+    assert lines[0].endswith("container c0ffeec0ffee…  memory limit 512.0 MiB")
+    assert "go library /l.so" in lines
+    assert (
+        "gc         cycles 0  last never  pause 120us  all pauses 30ms  GOGC off  limit 450.0 MiB"
+        in lines
+    )
+    assert lines[4].endswith("gc waiting yes")
+    assert "container " + "c0ffee" * 10 in text(render(snapshot, View()))
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\u200b\r\n\t[red]日本語[/red]" + "x" * 10_000
+
+
+def hostile() -> Snapshot:
+    evil = frame(HOSTILE, HOSTILE, 7)
+    problem = Problem(HOSTILE, HOSTILE, HOSTILE)
+    return make_snapshot(
+        [Row(1, wait_reason=HOSTILE, where=evil, creator=evil), Row(2, "running", start=evil)],
+        process=replace(
+            PROCESS,
+            exe=HOSTILE,
+            cmdline=(HOSTILE, HOSTILE),
+            go_version=HOSTILE,
+            module=HOSTILE,
+            module_version=HOSTILE,
+            build_id=HOSTILE,
+            container=HOSTILE,
+            arch=HOSTILE,
+            library=HOSTILE,
+        ),
+        processors=tuple(replace(p, status=HOSTILE) for p in PROCESSORS),
+        threads=tuple(replace(t, os_state=HOSTILE, name=HOSTILE) for t in make_snapshot().threads),
+        problems=(problem,) * 9,
+    )
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("width", [20, 80, 200, None])
+def test_hostile_strings_are_text_on_one_line(width: int | None, debug: bool) -> None:
+    height = None if width is None else 24
+    for listed in (False, True):
+        view = View(width=width, height=height, listed=listed, debug=debug, styled=True)
+        for line in render(hostile(), view):
+            assert line.plain.isprintable()
+            if width is not None:
+                assert line.cell_len <= width
+    if width is None:
+        assert (
+            r"\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\u200b\x0d\x0a\x09[red]日本語[/red]xxx"
+            in text(render(hostile(), View()))
+        )
+
+
+@pytest.mark.parametrize("width", [1, 5, 10, 20, 40])
+def test_a_terminal_that_is_too_narrow_is_no_error(width: int) -> None:
+    for snapshot in (server(), server(8), crowd(30)):
+        for line in render(snapshot, View(width=width, height=5, styled=True)):
+            assert line.cell_len <= max(width, 12)
+
+
+def test_styles_change_nothing_but_colours() -> None:
+    view = View(width=120, height=40)
+    assert text(render(server(), replace(view, styled=True))) == text(render(server(), view))
