@@ -34,9 +34,8 @@ def explained(error: Exception, *, debug: bool) -> int:
     elif isinstance(error, OSError):
         _tell(error.strerror or str(error), error.filename)
     else:
-        _tell(
-            f"internal error: {type(error).__name__}: {error}", "please report what --debug shows"
-        )
+        what = traceback.format_exception_only(error)[-1].rstrip("\n")
+        _tell(f"internal error: {what}", "please report what --debug shows")
     if isinstance(error, AmbiguousName):
         _list(error.pids)
     return _FAILED
