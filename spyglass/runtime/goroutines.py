@@ -31,7 +31,7 @@ __all__ = ["MAX_GOROUTINES", "Rows", "g_pointers", "plausible", "read_goroutines
 
 MAX_GOROUTINES = 1 << 26
 #: Goroutines are read in batches, so that memory stays bounded and caches warm.
-_BATCH = 1 << 15
+_BATCH = 1 << 14
 _ATTEMPTS = 3
 #: A garbage collector that looks at a goroutine adds this to its status (``_Gscan``).
 _SCAN = np.uint32(0x1000)
@@ -137,7 +137,7 @@ class Reader:
         pending = np.arange(len(pointers))
         for attempt in range(_ATTEMPTS + 1):
             again, ok = self._fetch(pointers[pending])
-            moved = ~ok | (_signature(again) != _signature(rows[pending]))
+            moved = ~ok | (_signature(again) != _signature(rows[pending])).any(axis=1)
             again, pending = again[moved], pending[moved]
             if not len(pending):
                 break
@@ -265,15 +265,15 @@ def _waits(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return (status == _WAITING) | (status == _LEAKED)
 
 
-def _signature(rows: NDArray[Any]) -> NDArray[np.void]:
-    """What changes when a goroutine moves, as one comparable value for each row."""
+def _signature(rows: NDArray[Any]) -> NDArray[np.uint64]:
+    """What changes when a goroutine moves, as a row of words for each."""
     parts = np.empty((len(rows), 8), np.uint64)
     for column, part in enumerate((
         rows["goid"], rows["atomicstatus"].astype(np.uint32) & ~_SCAN, rows["sched"]["pc"],
         rows["sched"]["sp"], rows["stack"]["lo"], rows["stack"]["hi"], rows["syscallsp"], rows["syscallpc"],
     )):  # fmt: skip
         parts[:, column] = part
-    return parts.view(np.dtype((np.void, parts.shape[1] * 8))).reshape(-1)
+    return parts
 
 
 def concatenate(batches: list[Rows]) -> tuple[Goroutines, NDArray[np.int64]]:

@@ -27,8 +27,9 @@ __all__ = ["COMPLETE", "CUT", "TRUNCATED", "UNREADABLE", "Cursors", "StackTree",
 COMPLETE, CUT, TRUNCATED, UNREADABLE = range(4)
 
 MAX_DEPTH = 1000
-#: Bytes of each stack that are read at first, then in each further round.
-_FIRST_WINDOW_BYTES = 1024
+#: Bytes of each stack that are read at first, for its top or for all of it; further rounds read more.
+_TOP_WINDOW_BYTES = 1 << 10
+_FIRST_WINDOW_BYTES = 1 << 12
 _MAX_WINDOW_BYTES = 1 << 16
 #: Program counters are kept as offsets from the text in the low half of a tree's key.
 _PC_BITS = np.uint64(32)
@@ -136,7 +137,7 @@ class Unwinder:
             cursors, np.zeros(count, np.int64), np.full(count, COMPLETE, np.uint8), top_only
         )
         pending = np.arange(count)
-        window = _FIRST_WINDOW_BYTES
+        window = _TOP_WINDOW_BYTES if top_only else _FIRST_WINDOW_BYTES
         while len(pending):
             pending = self._walk_window(state, pending, window)
             window = min(window * 4, _MAX_WINDOW_BYTES)
