@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain
+from typing import NamedTuple
 
 from spyglass.procfs.access import refusals
 from spyglass.procfs.files import read, text
 
-__all__ = ["container", "find_container", "memory_limit_bytes"]
+__all__ = [
+    "Mount",
+    "container",
+    "find_container",
+    "find_mounted_container",
+    "memory_limit_bytes",
+    "parse_mounts",
+    "smallest_limit",
+]
 
 _MAX_CGROUP_BYTES = 1 << 18
 _MAX_MOUNTS_BYTES = 1 << 24
@@ -38,6 +48,15 @@ _RUNTIME_FILES = frozenset(
 _RUNTIME_DIRECTORY = re.compile(r"/(?:containers|overlay-containers)/([0-9a-f]{64})/")
 
 
+class Mount(NamedTuple):
+    """A line of /proc/PID/mountinfo: what is mounted at `point`, from `root` on within it."""
+
+    filesystem: str
+    options: tuple[str, ...]
+    root: str
+    point: str
+
+
 def container(pid: int) -> str | None:
     """The id, or for LXC and nspawn the name, of the container that process `pid` is in, if any.
 
@@ -49,7 +68,7 @@ def container(pid: int) -> str | None:
         found = find_container(paths)
         if found or any(path != "/" for path in paths):
             return found
-        return _container_of_mounts(pid)
+        return find_mounted_container(_mounts(pid))
 
 
 def find_container(paths: list[str]) -> str | None:
@@ -68,9 +87,16 @@ def memory_limit_bytes(pid: int) -> int | None:
     None if there is none, or its groups are not mounted here.
     """
     with refusals(pid):
-        groups = dict(_groups(pid))
-        limits = [*_limits_v1(groups.get("memory")), *_limits_v2(groups.get(""))]
-    return min((limit for limit in limits if 0 <= limit < _UNLIMITED_BYTES), default=None)
+        return smallest_limit(dict(_groups(pid)), _mounts("self"))
+
+
+def smallest_limit(groups: dict[str, str], mounts: list[Mount]) -> int | None:
+    """The smallest memory limit of `groups` (path by controller) as `mounts` show them, in bytes."""
+    limits = [
+        *_limits_v1(list(_directories(groups.get("memory"), _having(mounts, "cgroup", "memory")))),
+        *_limits_v2(list(_directories(groups.get(""), _having(mounts, "cgroup2")))),
+    ]
+    return min((limit for limit in limits if limit < _UNLIMITED_BYTES), default=None)
 
 
 def _groups(pid: int) -> list[tuple[str, str]]:
@@ -80,54 +106,64 @@ def _groups(pid: int) -> list[tuple[str, str]]:
     return [(c, part[2]) for part in parts if len(part) == 3 for c in part[1].split(",")]
 
 
-def _limits_v1(path: str | None) -> Iterator[int]:
+def _limits_v1(hierarchies: list[list[str]]) -> Iterator[int]:
     """hierarchical_memory_limit counts the ancestors in, those too that are not visible from here."""
-    for *_, directory in _directories("cgroup", "memory", path):
+    for *_, directory in hierarchies:
         for line in _read_if_there(f"{directory}/memory.stat").split("\n"):
             key, _, value = line.partition(" ")
             if key == "hierarchical_memory_limit" and value.isdecimal():
                 yield int(value)
 
 
-def _limits_v2(path: str | None) -> Iterator[int]:
-    for directories in _directories("cgroup2", None, path):
-        for directory in directories:
-            value = _read_if_there(f"{directory}/memory.max").strip()
-            if value.isdecimal():
-                yield int(value)
+def _limits_v2(hierarchies: list[list[str]]) -> Iterator[int]:
+    for directory in chain.from_iterable(hierarchies):
+        value = _read_if_there(f"{directory}/memory.max").strip()
+        if value.isdecimal():
+            yield int(value)
 
 
-def _directories(kind: str, option: str | None, path: str | None) -> Iterator[list[str]]:
+def _having(mounts: list[Mount], filesystem: str, option: str | None = None) -> list[Mount]:
+    """Those of `mounts` that are of a kind of file system, and have an option."""
+    return [m for m in mounts if m.filesystem == filesystem and option in (None, *m.options)]
+
+
+def _directories(path: str | None, mounts: list[Mount]) -> Iterator[list[str]]:
     """For each mount that shows the group `path`: the directories of its ancestors there, and its own.
 
     A path with ".." is outside of what this cgroup namespace shows.
     """
     if path is None or ".." in path.split("/"):
         return
-    for filesystem, options, root, mount_point in _mounts("self"):
-        top = root.rstrip("/")
-        if filesystem != kind or (option and option not in options.split(",")):
-            continue
+    for mount in mounts:
+        top = mount.root.rstrip("/")
         if path == top or path.startswith(top + "/"):
             names = [name for name in path[len(top) :].split("/") if name]
-            yield ["/".join([mount_point, *names[:i]]) for i in range(len(names) + 1)]
+            yield ["/".join([mount.point, *names[:i]]) for i in range(len(names) + 1)]
 
 
-def _container_of_mounts(pid: int) -> str | None:
-    for _, _, root, mount_point in _mounts(pid):
-        match = _RUNTIME_DIRECTORY.search(root) if mount_point in _RUNTIME_FILES else None
+def find_mounted_container(mounts: list[Mount]) -> str | None:
+    """The container that a runtime's files among `mounts` are of."""
+    for mount in mounts:
+        match = _RUNTIME_DIRECTORY.search(mount.root) if mount.point in _RUNTIME_FILES else None
         if match:
             return match.group(1)
     return None
 
 
-def _mounts(pid: int | str) -> Iterator[tuple[str, str, str, str]]:
-    """(file system, its options, root within it, mount point) of each line of /proc/PID/mountinfo."""
-    for line in text(read(f"/proc/{pid}/mountinfo", _MAX_MOUNTS_BYTES)).split("\n"):
+def _mounts(pid: int | str) -> list[Mount]:
+    return parse_mounts(text(read(f"/proc/{pid}/mountinfo", _MAX_MOUNTS_BYTES)))
+
+
+def parse_mounts(mountinfo: str) -> list[Mount]:
+    """Decode the contents of a mountinfo file."""
+    found = []
+    for line in mountinfo.split("\n"):
         mount, _, superblock = line.partition(" - ")
         fields, rest = mount.split(" "), superblock.split(" ")
         if len(fields) >= 6 and len(rest) >= 3:
-            yield rest[0], rest[2], _unescape(fields[3]), _unescape(fields[4])
+            root, point = _unescape(fields[3]), _unescape(fields[4])
+            found.append(Mount(rest[0], tuple(rest[2].split(",")), root, point))
+    return found
 
 
 def _unescape(name: str) -> str:

@@ -66,13 +66,14 @@ def open_process(pid: int) -> Identity:
     """The identity of process `pid`, if it is one that can be looked into.
 
     Raises `ProcessNotFound` if there is none, or it is a zombie, a kernel thread or a mere thread,
-    and `PermissionDenied` if the kernel does not show its mappings. Its memory may be refused still
+    and `PermissionDenied` if the kernel does not show its program. Its memory may be refused still
     (Yama): `explain_denied` says why.
     """
     _require_matching_proc()
     with refusals(pid):
         stat = read_stat(pid)
         _require_program(stat)
+        os.readlink(f"/proc/{pid}/exe")  # CAP_PERFMON alone opens the mappings, and only those
         maps = os.open(f"/proc/{pid}/maps", os.O_RDONLY | os.O_CLOEXEC)
     identity = Identity(pid, stat.start_ticks, maps)
     try:

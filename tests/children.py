@@ -1,0 +1,160 @@
+"""Processes of the tests' own making, in states that are hard to come by."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import signal
+import subprocess
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import pytest
+
+__all__ = [
+    "NOBODY",
+    "become",
+    "drop_capability",
+    "forked",
+    "in_child",
+    "needs_root",
+    "prctl",
+    "sleeping",
+    "wait_until",
+]
+
+T = TypeVar("T")
+
+NOBODY = 65534
+PR_SET_DUMPABLE = 4
+PR_SET_NAME = 15
+CAP_SYS_PTRACE = 19
+
+_TIMEOUT_SECONDS = 20.0
+_READY = b"ready"
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user: needs root")
+
+
+@contextmanager
+def sleeping(*command: str | Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A child that sleeps (or does `command`), once its program runs."""
+    child = subprocess.Popen(command or ("sleep", "600"), **options)
+    try:
+        # Popen returns while the kernel still replaces the program.
+        wait_until(lambda: Path(f"/proc/{child.pid}/cmdline").read_bytes())
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+        for stream in (child.stdin, child.stdout):
+            if stream:
+                stream.close()
+
+
+@contextmanager
+def forked(prepare: Callable[[], object]) -> Iterator[int]:
+    """The pid of a child without an exec, that has called `prepare` and does nothing more."""
+    ready, says = os.pipe()
+    pid = _fork()
+    if pid == 0:
+
+        def prepare_and_wait() -> None:
+            prepare()
+            os.write(says, _READY)
+            signal.pause()
+
+        _run_and_exit(says, prepare_and_wait)
+    os.close(says)
+    try:
+        answer = os.read(ready, len(_READY))
+        assert answer == _READY, "the child failed to prepare itself"
+        yield pid
+    finally:
+        os.close(ready)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def in_child(function: Callable[[], T]) -> T:
+    """What `function` returns, or raises, in a child, which it may change as it likes."""
+    reads, writes = os.pipe()
+    pid = _fork()
+    if pid == 0:
+        _run_and_exit(writes, lambda: os.write(writes, pickle.dumps((function(), None))))
+    os.close(writes)
+    with os.fdopen(reads, "rb") as stream:
+        result, error = pickle.loads(stream.read())
+    os.waitpid(pid, 0)
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return]
+
+
+def _run_and_exit(pipe: int, function: Callable[[], object]) -> NoReturn:
+    try:
+        function()
+    except BaseException as error:
+        os.write(pipe, pickle.dumps((None, error)))
+    finally:
+        os._exit(0)
+
+
+def _fork() -> int:
+    import pwd  # noqa: F401  (another user may not be allowed to read the standard library)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads of numpy
+        return os.fork()
+
+
+def become(uid: int = NOBODY, *, dumpable: bool = True) -> None:
+    """Be another user, if that may be; look like an ordinary process of that user or a protected one."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
+    prctl(PR_SET_DUMPABLE, int(dumpable))
+
+
+def prctl(option: int, argument: int | bytes) -> None:
+    """prctl(2) with one argument."""
+    value = ctypes.c_char_p(argument) if isinstance(argument, bytes) else ctypes.c_ulong(argument)
+    _checked(_LIBC.prctl(option, value, 0, 0, 0))
+
+
+def drop_capability(number: int) -> None:
+    """Take a capability out of the effective and permitted sets of this process (capset(2))."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: low halves, then high ones
+    _checked(_LIBC.capget(header, sets))
+    for kind in (0, 1):
+        sets[number // 32 * 3 + kind] &= ~(1 << number % 32)
+    _checked(_LIBC.capset(header, sets))
+
+
+def unshare_mounts_and_hide_processes() -> None:
+    """See a /proc that shows a user's own processes alone (hidepid, proc(5))."""
+    clone_newns, ms_rec_private = 0x00020000, 0x4000 | 0x40000
+    _checked(_LIBC.unshare(clone_newns))
+    _checked(_LIBC.mount(b"none", b"/", None, ms_rec_private, None))
+    _checked(_LIBC.mount(b"proc", b"/proc", b"proc", 0, b"hidepid=2"))
+
+
+def _checked(result: int) -> None:
+    if result != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def wait_until(holds: Callable[[], object], timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
+    """Return when `holds()` is true."""
+    deadline = time.monotonic() + timeout_seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.005)
