@@ -1,9 +1,10 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
+GO ?= 1.27
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help venv
+.PHONY: help venv run test test-matrix check lint imports types format layouts bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -14,3 +15,37 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
+
+run: venv  ## build a small Go server, start it, show its `spyglass summary`, end it
+	$(BIN)/python fixtures/run.py $(GO)
+
+test: venv  ## run the tests with the newest Go toolchain
+	$(BIN)/python -m pytest -q
+
+test-matrix: venv  ## run the tests of every Go version and of the finished programs, and the slow ones
+	SPYGLASS_GO=all $(BIN)/python -m pytest -q -m 'matrix or slow'
+
+check: lint imports types  ## lint, import directions, types
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+imports: venv
+	$(BIN)/lint-imports
+
+types: venv
+	$(BIN)/mypy
+
+format: venv  ## format the code and mend what can be mended
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+layouts: venv  ## make the table of struct layouts of one Go version: make layouts GO=1.27
+	$(BIN)/python fixtures/layouts.py $(GO)
+
+bench: venv  ## measure speed and what the target notices; prints ratios
+	$(BIN)/python -m tests.bench
+
+clean:  ## remove the environment and caches (not the downloads, which other checkouts share)
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
