@@ -12,13 +12,15 @@ __all__ = ["GoProcess", "ProcessList", "UnreadableProcess"]
 class GoProcess:
     """A process whose executable was made by Go. None: not recorded, or not known.
 
-    `exe` is the path in the process's own mount namespace; `exe_deleted`: that file is gone, or
-    another has taken its place.
+    `package` is the path of the main package, which some builds record without a `module`. `exe` is
+    the path in the process's own mount namespace; `exe_deleted`: that file is gone, or another has
+    taken its place.
     """
 
     pid: int
     user: str
     go_version: str | None
+    package: str | None
     module: str | None
     module_version: str | None
     started_at: datetime

@@ -25,6 +25,7 @@ class _GoProgram:
     """What the executable of a Go program says of itself."""
 
     go_version: str | None
+    package: str | None
     module: str | None
     module_version: str | None
     stripped: bool
@@ -107,6 +108,7 @@ def _go_process(pid: int, program: _GoProgram) -> GoProcess:
         pid=pid,
         user=known.user,
         go_version=program.go_version,
+        package=program.package,
         module=program.module,
         module_version=program.module_version,
         started_at=known.started_at,
@@ -168,4 +170,6 @@ def _identify(path: str) -> _GoProgram | None:
         if not executable.is_go:
             return None
         build = executable.build_info
-        return _GoProgram(build.go_version, build.module, build.module_version, executable.stripped)
+        return _GoProgram(
+            build.go_version, build.path, build.module, build.module_version, executable.stripped
+        )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from rich.cells import cell_len
 from rich.text import Text
 
-from spyglass.process_list import GoProcess, ProcessList
+from spyglass.process_list import GoProcess, ProcessList, UnreadableProcess
 from spyglass.render.names import cropped, tail_in
 from spyglass.render.table import Column, table
 from spyglass.render.text import UNKNOWN, age, count, size, visible
@@ -27,15 +27,20 @@ _WIDE = 110
 #: What Go records as the version of a main module that was built where it was written.
 _NO_VERSION = "(devel)"
 
+#: What Go records as the package of a program that was built from files by name.
+_NO_PACKAGE = "command-line-arguments"
+
 
 def render(listing: ProcessList, view: View) -> Iterator[Text]:
     """The table of Go processes, then those that could not be read; no line wider than the view."""
     if listing.processes:
         yield from table(_columns(listing.processes, view), view.width, styled=view.styled)
-    yield Text(_totals(listing), "dim")
-    for process in listing.unreadable:
-        line = f"not readable: {process.pid} {visible(process.name)}: {visible(process.why)}"
+    for line in (_totals(listing), *map(_unreadable, listing.unreadable)):
         yield Text(line if view.width is None else cropped(line, view.width), "dim")
+
+
+def _unreadable(process: UnreadableProcess) -> str:
+    return f"not readable: {process.pid} {visible(process.name)}: {visible(process.why)}"
 
 
 def _totals(listing: ProcessList) -> str:
@@ -69,6 +74,8 @@ def _columns(processes: tuple[GoProcess, ...], view: View) -> list[Column]:
 
 
 def _module(process: GoProcess) -> str:
+    if process.module is None:
+        return process.package if process.package and process.package != _NO_PACKAGE else ""
     version = process.module_version if process.module_version != _NO_VERSION else None
     return " ".join(filter(None, (process.module, version)))
 

@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import shutil
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from jsonschema import Draft202012Validator
+
+from spyglass.binary.executable import Executable
+from spyglass.errors import AmbiguousName, PermissionDenied, ProcessNotFound
+from spyglass.process_list import GoProcess
+from spyglass.processes import find_by_name, go_processes
+from tests.children import become, in_child, needs_root, sleeping
+from tests.support import Flavour, build, toolchain
+
+pytestmark = [pytest.mark.live, pytest.mark.go]
+
+SCHEMA = json.loads(files("spyglass.export").joinpath("ps.schema.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Go program under a name that nothing else has; waits for its input."""
+    path = tmp_path_factory.mktemp("ps") / "spyglass-test-program"
+    return Path(shutil.copy(build("truth"), path))
+
+
+def listed(pid: int) -> GoProcess:
+    (process,) = go_processes([pid]).processes
+    return process
+
+
+def running(program: Path | str, *arguments: str, **options: Any) -> Any:
+    """A context with a process that runs `program` and waits for its input."""
+    return sleeping(
+        program, *arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, **options
+    )
+
+
+@pytest.fixture
+def process(program: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with running(program, "an argument") as child:
+        yield child
+
+
+def spyglass(*arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "spyglass", *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout
+
+
+def on_terminal(width: int, *arguments: str) -> str:
+    """What spyglass writes to a terminal that is `width` wide."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "spyglass", *arguments],
+        stdin=its,
+        stdout=its,
+        env={**environment, "TERM": "xterm-256color"},
+    ) as child:
+        os.close(its)
+        parts = []
+        while part := read_terminal(ours):
+            parts.append(part)
+        os.close(ours)
+        assert child.wait() == 0
+    return b"".join(parts).decode()
+
+
+def read_terminal(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 1 << 16)
+    except OSError:  # nobody writes to it any more
+        return b""
+
+
+def test_a_go_process_is_described(program: Path, process: subprocess.Popen[bytes]) -> None:
+    found = listed(process.pid)
+    other = psutil.Process(process.pid)
+    with Executable.open(str(program)) as executable:
+        assert found.go_version == executable.build_info.go_version
+    assert found.go_version
+    assert found.go_version.startswith("go1.")
+    assert found.cmdline == (str(program), "an argument")
+    assert found.exe == str(program)
+    assert found.user == other.username()
+    assert found.threads == pytest.approx(other.num_threads(), abs=2)
+    assert found.rss_bytes == pytest.approx(other.memory_info().rss, rel=0.3)
+    assert found.started_at.timestamp() == pytest.approx(other.create_time(), abs=2)
+    assert found.age_seconds == pytest.approx(time.time() - other.create_time(), abs=2)
+    assert not found.stripped
+    assert not found.exe_deleted
+
+
+def test_all_go_processes_are_found_and_no_others(process: subprocess.Popen[bytes]) -> None:
+    with sleeping() as other:
+        pids = [found.pid for found in go_processes().processes]
+    assert process.pid in pids
+    assert other.pid not in pids
+    assert os.getpid() not in pids
+    assert pids == sorted(pids)
+
+
+@pytest.mark.parametrize("flavour", [Flavour.STRIPPED, Flavour.NO_SECTIONS, Flavour.PIE])
+def test_programs_of_every_shape_are_found(flavour: Flavour) -> None:
+    with running(build("truth", flavour=flavour)) as child:
+        found = listed(child.pid)
+    assert found.go_version
+    assert found.stripped == (flavour is not Flavour.PIE)
+
+
+def test_the_module_is_that_of_the_build(tmp_path: Path) -> None:
+    (tmp_path / "go.mod").write_text("module example.com/team/waits/v2\n\ngo 1.13\n")
+    (tmp_path / "main.go").write_text(
+        'package main\n\nimport "time"\n\nfunc main() { time.Sleep(time.Hour) }\n'
+    )
+    subprocess.run(
+        [toolchain(), "build", "-o", "waits", "."],
+        cwd=tmp_path,
+        env={**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod"},
+        check=True,
+        timeout=300,
+    )
+    with running(tmp_path / "waits") as child:
+        found = listed(child.pid)
+    assert (found.module, found.module_version) == ("example.com/team/waits/v2", "(devel)")
+    assert found.package == "example.com/team/waits/v2"
+
+
+def test_a_deleted_executable_is_read_all_the_same(tmp_path: Path, program: Path) -> None:
+    copy = Path(shutil.copy(program, tmp_path / "upgraded"))
+    with running(copy) as child:
+        copy.unlink()
+        copy.write_text("another version")
+        found = listed(child.pid)
+        assert (found.exe, found.exe_deleted) == (str(copy), True)
+        assert find_by_name("upgraded") == child.pid
+
+
+def test_a_shared_executable_is_looked_at_once(
+    program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    really_open = Executable.open
+
+    def open_and_note(path: str) -> Executable:
+        opened.append(path)
+        return really_open(path)
+
+    monkeypatch.setattr(Executable, "open", open_and_note)
+    with ExitStack() as stack:
+        pids = [stack.enter_context(running(program)).pid for _ in range(10)]
+        assert len(go_processes(pids).processes) == 10
+    assert len(opened) == 1
+
+
+def test_a_process_that_has_ended_is_left_out(program: Path) -> None:
+    with running(program) as child:
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        listing = go_processes([child.pid])
+    assert (listing.processes, listing.unreadable) == ((), ())
+    assert go_processes([child.pid]).unreadable == ()
+
+
+def test_a_program_of_another_kind_is_told_apart(tmp_path: Path) -> None:
+    """A 32-bit program, which this kernel runs too."""
+    program = tmp_path / "small"
+    # mov $29, %eax (pause); int $0x80; and again, at the only address of the only segment.
+    code = b"\xb8\x1d\x00\x00\x00\xcd\x80\xeb\xf7"
+    size = 52 + 32 + len(code)
+    base = 0x08048000
+    header = b"\x7fELF\1\1\1".ljust(16, b"\0") + struct.pack(
+        "<HHIIIIIHHHHHH", 2, 3, 1, base + 84, 52, 0, 0, 52, 32, 1, 0, 0, 0
+    )
+    segment = struct.pack("<IIIIIIII", 1, 0, base, base, size, size, 5, 0x1000)
+    program.write_bytes(header + segment + code)
+    program.chmod(0o755)
+    try:
+        with sleeping(program) as child:
+            (unreadable,) = go_processes([child.pid]).unreadable
+    except OSError as error:
+        pytest.skip(f"this kernel runs no 32-bit programs: {error}")
+    assert (unreadable.pid, unreadable.name) == (child.pid, "small")
+    assert "32-bit" in unreadable.why
+
+
+# --name
+
+
+def test_a_process_is_found_by_each_of_its_names(program: Path) -> None:
+    with running("its-argument", executable=program) as child:
+        assert find_by_name("its-argument") == child.pid
+        assert find_by_name("spyglass-test-program") == child.pid
+        assert find_by_name("spyglass-test-p") == child.pid  # the comm: 15 bytes
+
+
+def test_several_of_a_name_are_named_and_none_is_chosen(program: Path) -> None:
+    with running(program) as first, running(program) as second:
+        with pytest.raises(AmbiguousName, match="2 Go processes") as error:
+            find_by_name(program.name)
+        assert error.value.pids == tuple(sorted((first.pid, second.pid)))
+
+
+def test_there_is_no_go_process_of_that_name() -> None:
+    with (
+        sleeping("no-go-program-has-this-name", "600", executable="/bin/sleep"),
+        pytest.raises(ProcessNotFound, match="no Go process") as error,
+    ):
+        find_by_name("no-go-program-has-this-name")
+    assert "spyglass ps" in (error.value.hint or "")
+
+
+# Without permission
+
+
+@needs_root
+def test_what_cannot_be_read_is_listed_with_the_reason(
+    process: subprocess.Popen[bytes], program: Path
+) -> None:
+    def list_as_nobody() -> Any:
+        become()
+        return go_processes()
+
+    def find_as_nobody() -> int:
+        become()
+        return find_by_name(program.name)
+
+    listing = in_child(list_as_nobody)
+    assert process.pid not in [found.pid for found in listing.processes]
+    (found,) = [each for each in listing.unreadable if each.pid == process.pid]
+    assert found.name == "spyglass-test-p"
+    assert found.why == "it runs as root, and spyglass as nobody"
+    kernel_threads = {p.pid for p in psutil.process_iter(["pid"]) if p.ppid() == 2} | {2}
+    assert not kernel_threads & {each.pid for each in listing.unreadable}
+    with pytest.raises(PermissionDenied, match="it runs as root"):
+        in_child(find_as_nobody)
+
+
+# The command
+
+
+def test_the_document_follows_its_schema(process: subprocess.Popen[bytes]) -> None:
+    document = json.loads(spyglass("ps", "--json"))
+    Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(
+        document
+    )
+    (found,) = [each for each in document["processes"] if each["pid"] == process.pid]
+    assert found["cmdline"][1:] == ["an argument"]
+    assert found["started_at"].endswith("Z")
+    assert set(found) == set(SCHEMA["$defs"]["process"]["properties"])
+
+
+def test_a_pipe_gets_plain_and_whole_lines(program: Path) -> None:
+    with running(program, "x" * 3000) as child:
+        output = spyglass("ps")
+    assert "\x1b" not in output
+    (line,) = [line for line in output.splitlines() if line.split()[0] == str(child.pid)]
+    assert line.endswith(f"{program} {'x' * 3000}")
+
+
+def test_a_terminal_gets_lines_that_fit(program: Path) -> None:
+    with running(program, "x" * 3000) as child:
+        output = on_terminal(80, "ps")
+    assert "\x1b[1m" in output
+    plain = [strip_styles(line) for line in output.splitlines()]
+    assert max(map(len, plain)) <= 80
+    assert any(line.strip().startswith(f"{child.pid} ") for line in plain)
+
+
+def strip_styles(line: str) -> str:
+    first, *rest = line.split("\x1b[")
+    return first + "".join(part.partition("m")[2] for part in rest)
+
+
+def test_escape_sequences_of_a_process_are_made_visible(program: Path) -> None:
+    with running("\x1b]0;title\x07", "two\nlines", "\u202e", executable=program) as child:
+        for output in (spyglass("ps"), strip_styles(on_terminal(200, "ps"))):
+            (line,) = [line for line in output.splitlines() if str(child.pid) in line.split()[:1]]
+            assert line.isprintable()
+            assert r"\x1b]0;title\x07" in line
+            assert r"two\x0alines" in line
+            assert r"\u202e" in line
+        document = spyglass("ps", "--json")
+    assert document.isascii()
+    assert document.strip().isprintable()
+    (found,) = [each for each in json.loads(document)["processes"] if each["pid"] == child.pid]
+    assert found["cmdline"] == ["\x1b]0;title\x07", "two\nlines", "\u202e"]
