@@ -75,8 +75,8 @@ class Inspector:
         with timer.phase("find variables"):
             places = variables.candidates(target, module, version)
         with timer.phase("check layouts"):
-            self._runtime = _resolve(target, module, version, places)
-        self._code = Code(module.functions, Trees(target.constant, _gofunc(self._runtime, module)))
+            self.runtime = _resolve(target, module, version, places)
+        self._code = Code(module.functions, Trees(target.constant, _gofunc(self.runtime, module)))
         self._text = module.text
         self._attach_timings = timer.phases
 
@@ -99,7 +99,7 @@ class Inspector:
         """
         timer = _Timer()
         taken_at = datetime.now(UTC)
-        runtime = replace(self._runtime, problems=[])
+        runtime = replace(self.runtime, problems=[])
         code, target = self._code, self._target
         try:
             with timer.phase("scheduler"):
@@ -146,7 +146,7 @@ class Inspector:
         )  # fmt: skip
 
     def _process(self) -> Process:
-        target, runtime = self._target, self._runtime
+        target, runtime = self._target, self.runtime
         facts = procfs.facts(target.pid)
         executable, info = target.executable, target.executable.build_info
         return Process(
