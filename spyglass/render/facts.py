@@ -125,7 +125,7 @@ def gc_lines(snapshot: Snapshot, width: int | None) -> Iterator[Text]:
     facts = [
         fact("cycles", count(memory.gc_count)),
         fact("last", _ago(snapshot)),
-        fact("pause", duration(memory.last_gc_pause_ns)),
+        fact("pause", "-" if memory.gc_count == 0 else duration(memory.last_gc_pause_ns)),
         fact("all pauses", duration(memory.gc_pause_total_ns)),
         fact("GOGC", _gogc(memory.gogc_percent)),
     ]
