@@ -18,30 +18,24 @@ from spyglass.errors import (
     MemoryFault,
     MissingInfo,
     SpyglassError,
-    UnsupportedGoVersion,
 )
 from spyglass.model import NONE, Goroutines, MemoryStats, Process, Scheduler, Snapshot, Source
-from spyglass.runtime import layouts, memstats, scheduler, variables
+from spyglass.runtime import memstats, scheduler, variables
 from spyglass.runtime.code import Code
 from spyglass.runtime.context import Runtime
-from spyglass.runtime.goroutines import Reader, concatenate, fields_of, g_pointers, plausible
+from spyglass.runtime.goroutines import Reader, concatenate, g_pointers
 from spyglass.runtime.module import Module, find_module
+from spyglass.runtime.resolve import resolve
 from spyglass.runtime.unwind import StackTree
 from spyglass.target import Target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spyglass.runtime.layouts import Layouts
-
 __all__ = ["Inspector", "attach"]
 
 T = TypeVar("T")
 
-#: So many goroutines are looked at to see whether a layout fits.
-_SAMPLE = 512
-#: Some of them may change while they are read.
-_FITTING = 0.9
 _MAX_WAIT_REASONS = 256
 _UNKNOWN_SCHEDULER = Scheduler(None, None, None, None, None, None, None, None, None)
 _UNKNOWN_MEMORY = MemoryStats(None, None, None, None, None, None, None, None, None, None, None)
@@ -57,10 +51,22 @@ def attach(pid: int) -> Inspector:
     began = time.perf_counter_ns()
     target = Target.attach(pid)
     try:
-        return Inspector(target, began)
+        with _blamed_on_changes(target):
+            return Inspector(target, began)
     except BaseException:
         target.close()
         raise
+
+
+@contextmanager
+def _blamed_on_changes(target: Target) -> Iterator[None]:
+    """`ProcessChanged` for whatever goes wrong in the block because the process is not what it was."""
+    try:
+        yield
+    except SpyglassError:
+        target.identity.check()
+        raise
+    target.identity.check()
 
 
 class Inspector:
@@ -75,7 +81,7 @@ class Inspector:
         with timer.phase("find variables"):
             places = variables.candidates(target, module, version)
         with timer.phase("check layouts"):
-            self.runtime = _resolve(target, module, version, places)
+            self.runtime = resolve(target, module, version, places)
         self._code = Code(module.functions, Trees(target.constant, _gofunc(self.runtime, module)))
         self._text = module.text
         self._attach_timings = timer.phases
@@ -97,46 +103,45 @@ class Inspector:
         runtime, which is faster and enough for a summary. Raises `ProcessChanged` if the process
         ends or becomes another while it is read.
         """
+        with _blamed_on_changes(self._target):
+            return self._look(stacks)
+
+    def _look(self, stacks: Literal["top", "full"]) -> Snapshot:
         timer = _Timer()
         taken_at = datetime.now(UTC)
         runtime = replace(self.runtime, problems=[])
         code, target = self._code, self._target
-        try:
-            with timer.phase("scheduler"):
-                ms = scheduler.read_ms(runtime)
-                counters = _part(
-                    runtime,
-                    "scheduler",
-                    lambda: scheduler.read_scheduler(runtime),
-                    _UNKNOWN_SCHEDULER,
-                )
-                processors = _part(
-                    runtime, "processors", lambda: scheduler.read_processors(runtime, ms), []
-                )
-                os_threads = procfs.threads(target.pid)
-                threads = _part(
-                    runtime, "threads", lambda: scheduler.read_threads(runtime, ms, os_threads), []
-                )
-            with timer.phase("memory"):
-                memory = _part(
-                    runtime, "memory", lambda: memstats.read_memory(runtime), _UNKNOWN_MEMORY
-                )
-            with timer.phase("goroutines"):
-                tree = StackTree(code, self._text)
-                reader = Reader(runtime, tree, _monotonic_ns(target.pid))
-                batches = list(reader.read(g_pointers(runtime), stacks == "top"))
-                goroutines, nodes = concatenate(batches)
-            with timer.phase("names"):
-                goroutines = replace(goroutines, m=_m_ids(goroutines.m, ms))
-                offsets, stack_frames = np.zeros(1, np.int64), np.zeros(0, np.int32)
-                if stacks == "full":
-                    column, offsets, stack_frames = _stacks(tree, nodes)
-                    goroutines = replace(goroutines, stack=column)
-                reasons, goroutines = _wait_reasons(runtime, goroutines)
-        except SpyglassError:
-            target.identity.check()
-            raise
-        target.identity.check()
+        with timer.phase("scheduler"):
+            ms = scheduler.read_ms(runtime)
+            counters = _part(
+                runtime,
+                "scheduler",
+                lambda: scheduler.read_scheduler(runtime, ms),
+                _UNKNOWN_SCHEDULER,
+            )
+            processors = _part(
+                runtime, "processors", lambda: scheduler.read_processors(runtime, ms), []
+            )
+            os_threads = procfs.threads(target.pid)
+            threads = _part(
+                runtime, "threads", lambda: scheduler.read_threads(runtime, ms, os_threads), []
+            )
+        with timer.phase("memory"):
+            memory = _part(
+                runtime, "memory", lambda: memstats.read_memory(runtime), _UNKNOWN_MEMORY
+            )
+        with timer.phase("goroutines"):
+            tree = StackTree(code, self._text)
+            reader = Reader(runtime, tree, _monotonic_ns(target.pid))
+            batches = list(reader.read(g_pointers(runtime), stacks == "top"))
+            goroutines, nodes = concatenate(batches)
+        with timer.phase("names"):
+            goroutines = replace(goroutines, m=_m_ids(goroutines.m, ms))
+            offsets, stack_frames = np.zeros(1, np.int64), np.zeros(0, np.int32)
+            if stacks == "full":
+                column, offsets, stack_frames = _stacks(tree, nodes)
+                goroutines = replace(goroutines, stack=column)
+            reasons, goroutines = _wait_reasons(runtime, goroutines)
         return Snapshot(
             taken_at=taken_at, took_ns=timer.total(), source=Source("process"), process=self._process(),
             scheduler=counters, processors=tuple(processors), threads=tuple(threads), memory=memory,
@@ -158,58 +163,6 @@ class Inspector:
             container=procfs.container(target.pid),
             memory_limit_bytes=procfs.memory_limit_bytes(target.pid), library=target.library,
         )  # fmt: skip
-
-
-def _resolve(target: Target, module: Module, version: str, places: dict[str, list[int]]) -> Runtime:
-    """The layouts and variables that fit what is in the process; `UnsupportedGoVersion` if none do."""
-    types = _types(target, module, version)
-    for layout in layouts.candidates(
-        version, target.executable.arch, target.executable, target.memory, types
-    ):
-        for allgs in places.get("allgs", []):
-            chosen = {name: found[0] for name, found in places.items() if len(found) == 1}
-            chosen["allgs"] = allgs
-            chosen.update(_wait_reason_place(target, places))
-            runtime = Runtime(
-                target.memory, layout, chosen, module.functions, target.executable.arch, version
-            )
-            if _fits(runtime):
-                return runtime
-    raise UnsupportedGoVersion(
-        f"the runtime of process {target.pid} ({version or 'Go version not recorded'}) is not one that spyglass knows",
-        "it may have ended or still be starting; if not, please report it with `go version -m` of the program",
-    )
-
-
-def _wait_reason_place(target: Target, places: dict[str, list[int]]) -> dict[str, int]:
-    found = places.get("waitReasonStrings", [])
-    good = [place for place in found if variables.is_wait_reasons(target, place)]
-    return {"waitReasonStrings": good[0]} if good else {}
-
-
-def _fits(runtime: Runtime) -> bool:
-    """Whether the goroutines of this process look like goroutines with these layouts."""
-    try:
-        pointers = g_pointers(runtime)[:_SAMPLE]
-        dtype = fields_of(runtime.layouts["g"])
-        gathered = runtime.memory.gather(pointers, dtype.itemsize)
-    except (BadDataError, MemoryFault, MissingInfo):
-        return False
-    good = gathered.ok & plausible(pointers, gathered.rows(dtype))
-    return len(pointers) > 0 and good.mean() >= _FITTING
-
-
-def _types(target: Target, module: Module, version: str) -> tuple[int, int] | None:
-    """Where the type descriptors are: ``moduledata.types`` and ``etypes``."""
-    for known in layouts.moduledata_layouts(version, target.executable.arch):
-        try:
-            row = target.memory.array(module.address, known, 1)[0]
-        except MemoryFault:
-            continue
-        low, high = int(row["types"]), int(row["etypes"])
-        if 0 < low < high < low + (1 << 30):
-            return low, high
-    return None
 
 
 def _gofunc(runtime: Runtime, module: Module) -> int | None:

@@ -143,6 +143,9 @@ def candidates(
         if "g" in debug:
             yield Layouts.of("DWARF", debug)
     if "g" in described():
+        if version is not None and version.plain and table is not None:
+            both = {**_table_structs(table), **described()}
+            yield Layouts.of(f"type descriptors, table {version}", both)
         yield _with_neighbours(described(), version, arch)
 
 
@@ -203,9 +206,12 @@ def _resolve_field(struct: Type, wanted: Field) -> tuple[int, str] | None:
 
 
 def _dtype(fields: Mapping[str, tuple[int, str]], size: int, base: int = 0) -> np.dtype[Any]:
-    """A structured dtype of fields at absolute offsets, `base` being that of the dtype itself."""
+    """A structured dtype of fields at absolute offsets, `base` being that of the dtype itself.
+
+    It has them in the order of their offsets: equal layouts make equal dtypes.
+    """
     inner: dict[str, dict[str, tuple[int, str]]] = {}
-    for path, place in fields.items():
+    for path, place in sorted(fields.items(), key=lambda field: (field[1], field[0])):
         name, _, rest = path.partition(".")
         inner.setdefault(name, {})[rest] = place
     formats: list[Any] = []
@@ -284,7 +290,8 @@ def _with_neighbours(
             doubts[name] = (
                 f"{known} differ in it" if len(neighbours) == 2 else "it is not described"
             )
-    source = f"type descriptors, {known}" if doubts else "type descriptors"
+    taken = structs.keys() - described.keys()
+    source = f"type descriptors, {known}" if taken else "type descriptors"
     return Layouts.of(source, structs, doubts)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from spyglass.runtime.context import Runtime
 
-__all__ = ["Ms", "OsThread", "read_ms", "read_processors", "read_scheduler", "read_threads"]
+__all__ = ["NO_MS", "Ms", "OsThread", "read_ms", "read_processors", "read_scheduler", "read_threads"]
 
 #: ``_Pidle`` and following (runtime2.go); a P is never dead while it is in allp.
 _P_STATUSES = ("idle", "running", "syscall", "gcstop", "dead")
@@ -67,6 +67,11 @@ class Ms:
         return int(self.rows[field][row]) if row is not None else None
 
 
+#: What is used of Ms when there are none.
+_M = np.dtype([(name, "<u8") for name in ("id", "procid", "curg", "lockedg", "p", "spinning")])
+NO_MS = Ms(np.zeros(0, np.uint64), np.zeros(0, _M))
+
+
 def read_scheduler(runtime: Runtime, ms: Ms | None = None) -> Scheduler:
     """The runtime's own counters; what cannot be known is None, and a problem says why.
 
@@ -91,10 +96,10 @@ def read_scheduler(runtime: Runtime, ms: Ms | None = None) -> Scheduler:
 
 def read_ms(runtime: Runtime) -> Ms:
     """Every M, following ``m.alllink`` from ``runtime.allm``; about 10 us each."""
-    kind = runtime.layouts["m"]
     addresses: dict[int, None] = {}
     rows: list[NDArray[Any]] = []
     try:
+        kind = runtime.layouts["m"]
         at = runtime.memory.u64(runtime.address("allm"))
         while at and at not in addresses and len(rows) < _MAX_MS:
             rows.append(runtime.memory.array(at, kind, 1))
@@ -104,8 +109,9 @@ def read_ms(runtime: Runtime) -> Ms:
             runtime.problem("implausible", "threads", "the list of Ms has no end")
     except (MemoryFault, MissingInfo) as error:
         runtime.problem("truncated", "threads", f"the list of Ms: {error.message}")
-    found = np.concatenate(rows) if rows else np.zeros(0, kind)
-    return Ms(np.fromiter(addresses, np.uint64, len(addresses)), found)
+    if not rows:
+        return NO_MS
+    return Ms(np.fromiter(addresses, np.uint64, len(addresses)), np.concatenate(rows))
 
 
 def read_processors(runtime: Runtime, ms: Ms) -> list[Processor]:
