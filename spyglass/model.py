@@ -266,6 +266,8 @@ class Snapshot:
     frames: tuple[Frame, ...]
     stack_offsets: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
     stack_frames: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    #: Of very deep stacks the middle is left out: stack number -> (behind how many frames, how many).
+    elided: dict[int, tuple[int, int]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     #: How long each phase took, in ns, in the order they ran.
     timings_ns: dict[str, int] = field(default_factory=dict)

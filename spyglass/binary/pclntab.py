@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 
     from spyglass.binary.executable import Executable
 
-__all__ = ["Function", "FunctionTable", "Location", "Place", "Trees", "find_pclntab"]
+__all__ = [
+    "SP_WRITE",
+    "TOP_FRAME",
+    "Function",
+    "FunctionTable",
+    "Location",
+    "Place",
+    "Trees",
+    "find_pclntab",
+]
 
 MAX_FUNCTIONS = 1 << 24
 _MAX_NAME_BYTES = 1 << 16
@@ -65,6 +74,10 @@ _FORMATS = {
 _PCDATA_INLINE_TREE = 2
 
 
+#: ``internal/abi/symtab.go``: nothing is below such a function; it moves sp in ways no table tells.
+TOP_FRAME, SP_WRITE = 1, 2
+
+
 class Place(NamedTuple):
     """Where a pclntab was found: in the file, and as an address before the load bias."""
 
@@ -88,7 +101,10 @@ class Location(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function: its code is [entry, end); `at` is where its record begins in the table."""
+    """A function: its code is [entry, end); `at` is where its record begins in the table.
+
+    `flags`: of `TOP_FRAME` and `SP_WRITE`; none before Go 1.17.
+    """
 
     index: int
     name: str
@@ -96,6 +112,7 @@ class Function:
     end: int
     at: int
     func_id: int
+    flags: int
 
 
 def find_pclntab(executable: Executable) -> Place | None:
@@ -233,7 +250,7 @@ class FunctionTable:
             entry, end = (int(pc) for pc in self.entries[index : index + 2])
             name = self._string(self._header.names + self._u32(at + self.format.name))
             known = self._cache[index] = Function(
-                index, name, entry, end, at, self._image[at + self.format.func_id]
+                index, name, entry, end, at, *self._image[at + self.format.func_id :][:2]
             )
         return known
 

@@ -2,111 +2,142 @@
 
 from __future__ import annotations
 
+from enum import IntFlag
 from typing import TYPE_CHECKING, NamedTuple
 
-from spyglass.binary.pclntab import Function, FunctionTable, Location, Trees
+from spyglass.binary.pclntab import (
+    SP_WRITE,
+    TOP_FRAME,
+    Function,
+    FunctionTable,
+    Location,
+    Trees,
+)
 from spyglass.errors import BadDataError, SpyglassError
 from spyglass.model import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Code", "Step"]
+__all__ = ["Code", "Entry", "Step", "hidden"]
 
-#: Functions below which there is nothing: the first of a goroutine's or a thread's stack
-#: (``runtime/traceback.go``: those with ``FuncFlagTopFrame``, before Go 1.17 ``topofstack``).
+#: Functions below which there is nothing, in versions whose tables do not say so
+#: (``runtime/traceback.go: topofstack`` up to Go 1.16).
 _BOTTOMS = frozenset(
     f"runtime.{name}"
-    for name in (
-        "goexit", "mstart", "mstart0", "mcall", "morestack", "rt0_go", "externalthreadhandler",
-    )
-)  # fmt: skip
-#: A function called from an instruction that is no call: what it interrupted is at its very pc
-#: (``runtime/traceback.go``: ``unwindTrap``).
-_TRAPS = frozenset({"runtime.sigpanic", "runtime.asyncPreempt"})
+    for name in ("goexit", "mstart", "mcall", "morestack", "rt0_go", "externalthreadhandler")
+)
+#: The runtime's own functions that are shown: they part the code that panics from the deferred calls
+#: it runs, or tell that these are finalizers.
+_SHOWN = frozenset({"runtime.gopanic", "runtime.runFinalizers", "runtime.runCleanups"})
+
+
+class Entry(IntFlag):
+    """How a function was entered, as far as it matters for the one below it."""
+
+    CALL = 0
+    #: By a fault or a signal: what was interrupted is at its very pc, which is no return address.
+    TRAP = 1
+    #: It panics: wrappers below it are shown (``elideWrapperCalling``).
+    PANIC = 2
+
+
+_ENTRIES = {
+    "runtime.sigpanic": Entry.TRAP | Entry.PANIC,
+    "runtime.gopanic": Entry.PANIC,
+    "runtime.panicwrap": Entry.PANIC,
+}
+#: Injected by a signal too, but up to Go 1.20 their caller was named as any caller
+#: (``gentraceback: waspanic``; since then ``unwinder.next: isInjectedCall``).
+_INJECTED = ("runtime.asyncPreempt", "runtime.debugCallV2")
 
 
 class Step(NamedTuple):
     """How to get from a pc to its caller, and what the pc is.
 
     `frame_size`: bytes from sp to the return address, or a negative number if it is not known.
-    `outside`: one of the calls at this pc is not the runtime's. `trap`: its caller did not call it.
+    `end`: the stack ends here, or Go's traceback does. `outside`: one of the calls at this pc is not
+    the runtime's. `entry`: how this function was entered.
     """
 
     frame_size: int
-    bottom: bool
+    end: bool
     outside: bool
-    trap: bool
+    entry: Entry
 
 
-_UNKNOWN = Step(-1, False, False, False)
+_UNKNOWN = Step(-1, False, False, Entry.CALL)
 
 
 class Code:
     """The code of one module: steps and frames of program counters, remembered.
 
-    Frames are numbered in the order they are first seen; `frames` has them all.
+    Frames are numbered in the order they are first seen; `frames` has them all. Where a pc is asked
+    for, so is how the function that it called was entered.
     """
 
     def __init__(self, functions: FunctionTable, trees: Trees) -> None:
         self.functions = functions
         self.frames: list[Frame] = []
         self._trees = trees
-        self._steps: dict[tuple[int, bool], Step] = {}
-        self._calls: dict[tuple[int, bool], tuple[int, ...]] = {}
+        self._steps: dict[tuple[int, Entry], Step] = {}
+        self._calls: dict[tuple[int, Entry], tuple[int, ...]] = {}
         self._numbers: dict[Frame, int] = {}
         self._outside: dict[int, bool] = {}
         self._runtime_files = _runtime_files(self._file_of)
+        self._entries = dict(_ENTRIES)
+        if functions.named("runtime.(*unwinder).next") is not None:
+            self._entries.update(dict.fromkeys(_INJECTED, Entry.TRAP))
 
-    def step(self, pc: int, trap: bool) -> Step:
-        """The step at `pc`; `trap` if the frame inside it was entered by a fault or a signal."""
-        known = self._steps.get((pc, trap))
+    def step(self, pc: int, called: Entry) -> Step:
+        """The step at `pc`."""
+        known = self._steps.get((pc, called))
         if known is None:
-            known = self._steps[pc, trap] = self._find_step(pc, trap)
+            known = self._steps[pc, called] = self._find_step(pc, called)
         return known
 
-    def _find_step(self, pc: int, trap: bool) -> Step:
+    def _find_step(self, pc: int, called: Entry) -> Step:
         try:
             function = self.functions.at(pc)
             if function is None:
                 return _UNKNOWN
             size = self.functions.frame_size(function, pc)
-            calls = self.calls(pc, trap)
+            calls = self.calls(pc, called)
         except SpyglassError:
             return _UNKNOWN
         outside = any(self._outside[call] for call in calls)
-        bottom = function.name in _BOTTOMS
-        return Step(-1 if size is None else size, bottom, outside, function.name in _TRAPS)
+        entry = self._entries.get(function.name, Entry.CALL)
+        return Step(-1 if size is None else size, _ends(function), outside, entry)
 
-    def calls(self, pc: int, trap: bool = False) -> tuple[int, ...]:
+    def calls(self, pc: int, called: Entry = Entry.CALL) -> tuple[int, ...]:
         """The frame numbers of the calls at `pc`, innermost first; empty if it is in no function.
 
         A return address is the instruction behind the call: the call's own line is found at pc - 1,
         unless the function has just begun (``runtime/traceback.go: unwinder.symPC``).
         """
-        known = self._calls.get((pc, trap))
+        known = self._calls.get((pc, called))
         if known is None:
-            known = self._calls[pc, trap] = self._find_calls(pc, trap)
+            known = self._calls[pc, called] = self._find_calls(pc, called)
         return known
 
-    def _find_calls(self, pc: int, trap: bool) -> tuple[int, ...]:
+    def _find_calls(self, pc: int, called: Entry) -> tuple[int, ...]:
         function = self.functions.at(pc)
         if function is None:
             return ()
-        locations = self.functions.locations(
-            function, self._inside(function, pc, trap), self._trees
-        )
-        # Up to Go 1.17 an inlined call was shown or hidden as the function that it was inlined in:
-        # gentraceback gave that one to showframe.
-        own_name = self.functions.relative
-        return tuple(
-            self._number(call, pc, call.function if own_name else function.name)
-            for call in locations
-        )
+        inside = self._inside(function, pc, called)
+        numbers = []
+        for call in self.functions.locations(function, inside, self._trees):
+            # Up to Go 1.17 an inlined call was shown or hidden as the function that it was inlined
+            # in: gentraceback gave that one to showframe.
+            name = call.function if self.functions.relative else function.name
+            elided = call.wrapper and not called & Entry.PANIC
+            numbers.append(self._number(call, pc, elided or hidden(name)))
+            called = self._entries.get(call.function, Entry.CALL)
+        return tuple(numbers)
 
-    def first_outside(self, pc: int, trap: bool) -> int:
+    def first_outside(self, pc: int, called: Entry) -> int:
         """The frame number of the innermost call at `pc` that is not the runtime's, or -1."""
-        return next((call for call in self.calls(pc, trap) if self._outside[call]), -1)
+        return next((call for call in self.calls(pc, called) if self._outside[call]), -1)
 
     def place(self, pc: int) -> int:
         """The frame number of function, file and line at `pc`, as Go names creators: the function
@@ -115,27 +146,19 @@ class Code:
             function = self.functions.at(pc) if pc else None
             if function is None:
                 return -1
-            inside = self._inside(function, pc, trap=False)
+            inside = self._inside(function, pc, Entry.CALL)
             innermost = self.functions.locations(function, inside, self._trees)[0]
         except SpyglassError:
             return -1
         place = innermost._replace(function=function.name, inlined=False, wrapper=False)
-        return self._number(place, pc, function.name)
+        return self._number(place, pc, hidden(function.name))
 
-    def _inside(self, function: Function, pc: int, trap: bool) -> int:
-        return pc if trap or pc <= function.entry else pc - 1
+    def _inside(self, function: Function, pc: int, called: Entry) -> int:
+        return pc if called & Entry.TRAP or pc <= function.entry else pc - 1
 
-    def _number(self, location: Location, pc: int, judged: str) -> int:
-        """The number of the frame at `location`, which is shown or hidden as function `judged` is."""
-        name, file, line, inlined, wrapper = location
-        frame = Frame(
-            name,
-            file if file != "?" else None,
-            line or None,
-            pc,
-            inlined,
-            wrapper or hidden(judged),
-        )
+    def _number(self, location: Location, pc: int, is_hidden: bool) -> int:
+        name, file, line, inlined, _ = location
+        frame = Frame(name, file if file != "?" else None, line or None, pc, inlined, is_hidden)
         number = self._numbers.get(frame)
         if number is None:
             number = self._numbers[frame] = len(self.frames)
@@ -173,12 +196,23 @@ def _runtime_files(file_of: Callable[[str], str]) -> str:
     return "\0"
 
 
+def _ends(function: Function) -> bool:
+    """Whether Go's traceback ends at `function`: nothing is below it, or what is cannot be found.
+
+    ``runtime/traceback.go: unwinder.resolveInternal``; cgocallback moves sp, but so that both of its
+    stacks can be walked through it.
+    """
+    if function.name in _BOTTOMS or function.flags & TOP_FRAME:
+        return True
+    return bool(function.flags & SP_WRITE) and function.name != "runtime.cgocallback"
+
+
 def hidden(function: str) -> bool:
     """Whether Go's traceback leaves `function` out by default (``runtime/traceback.go: showframe``)."""
     if "." not in function:
         return True
-    if function == "runtime.gopanic":
-        return False  # it parts the code that panics from the deferred calls that it runs
+    if function in _SHOWN:
+        return False
     return function.startswith("runtime.") and not _exported(function[len("runtime.") :])
 
 

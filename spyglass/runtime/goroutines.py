@@ -9,7 +9,6 @@ import numpy as np
 
 from spyglass.errors import BadDataError, MissingInfo
 from spyglass.model import NONE, STATUSES, Goroutines
-from spyglass.runtime.code import Code
 from spyglass.runtime.unwind import (
     COMPLETE,
     CUT,
@@ -186,7 +185,7 @@ class Reader:
                 f"moved while it was read, {_ATTEMPTS} tries",
             ),
             ("implausible", outcome == CUT, "its stack does not end where stacks end; cut there"),
-            ("truncated", outcome == TRUNCATED, "its stack is too deep to be shown whole"),
+            ("truncated", outcome == TRUNCATED, "its stack is too deep to be kept whole: frames in its middle are left out"),
         ):
             self._report(kind, rows["goid"][which], detail)
 

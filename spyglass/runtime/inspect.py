@@ -137,16 +137,15 @@ class Inspector:
             goroutines, nodes = concatenate(batches)
         with timer.phase("names"):
             goroutines = replace(goroutines, m=_m_ids(goroutines.m, ms))
-            offsets, stack_frames = np.zeros(1, np.int64), np.zeros(0, np.int32)
-            if stacks == "full":
-                column, offsets, stack_frames = _stacks(tree, nodes)
-                goroutines = replace(goroutines, stack=column)
+            found = _Stacks.of(tree, nodes) if stacks == "full" else _Stacks.none(goroutines)
+            goroutines = replace(goroutines, stack=found.column)
             reasons, goroutines = _wait_reasons(runtime, goroutines)
         return Snapshot(
             taken_at=taken_at, took_ns=timer.total(), source=Source("process"), process=self._process(),
             scheduler=counters, processors=tuple(processors), threads=tuple(threads), memory=memory,
             goroutines=goroutines, wait_reasons=reasons, frames=tuple(code.frames),
-            stack_offsets=offsets, stack_frames=stack_frames, problems=tuple(runtime.problems),
+            stack_offsets=found.offsets, stack_frames=found.frames, elided=found.elided,
+            problems=tuple(runtime.problems),
             timings_ns=self._attach_timings | timer.phases,
         )  # fmt: skip
 
@@ -192,15 +191,35 @@ def _m_ids(pointers: NDArray[np.int64], ms: scheduler.Ms) -> NDArray[np.int64]:
     return np.array(ids, np.int64)[inverse]
 
 
-def _stacks(
-    tree: StackTree, nodes: NDArray[np.int64]
-) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]:
-    """The stack number of each goroutine, and all distinct stacks as offsets and frame numbers."""
-    unique, inverse = np.unique(nodes, return_inverse=True)
-    frames = [tree.frames(node) for node in unique.tolist()]
-    offsets = np.concatenate([[0], np.cumsum([len(stack) for stack in frames])]).astype(np.int64)
-    flat = np.fromiter((call for stack in frames for call in stack), np.int32, int(offsets[-1]))
-    return np.where(nodes > 0, inverse, NONE).astype(np.int32), offsets, flat
+@dataclass(frozen=True)
+class _Stacks:
+    """Distinct stacks: as `Snapshot` has them, and the number of each goroutine's."""
+
+    column: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    frames: NDArray[np.int32]
+    elided: dict[int, tuple[int, int]]
+
+    @classmethod
+    def none(cls, goroutines: Goroutines) -> _Stacks:
+        """When they were not asked for."""
+        return cls(goroutines.stack, np.zeros(1, np.int64), np.zeros(0, np.int32), {})
+
+    @classmethod
+    def of(cls, tree: StackTree, nodes: NDArray[np.int64]) -> _Stacks:
+        """Those that end at `nodes` of `tree`."""
+        unique, inverse = np.unique(nodes[nodes > tree.SAMPLED], return_inverse=True)
+        stacks = [tree.frames(node) for node in unique.tolist()]
+        column = np.full(len(nodes), NONE, np.int32)
+        column[nodes > tree.SAMPLED] = inverse
+        offsets = np.concatenate([[0], np.cumsum([len(frames) for frames, _ in stacks])]).astype(
+            np.int64
+        )
+        flat = np.fromiter(
+            (call for frames, _ in stacks for call in frames), np.int32, int(offsets[-1])
+        )
+        elided = {number: gap for number, (_, gap) in enumerate(stacks) if gap is not None}
+        return cls(column, offsets, flat, elided)
 
 
 def _wait_reasons(runtime: Runtime, goroutines: Goroutines) -> tuple[tuple[str, ...], Goroutines]:

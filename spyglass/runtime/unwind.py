@@ -7,12 +7,14 @@ are pcs: equal stacks end at the same node, which makes the node the stack's ide
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spyglass.runtime.code import Step
+from spyglass.errors import MemoryFault
+from spyglass.runtime.code import Entry, Step
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,11 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = ["COMPLETE", "CUT", "TRUNCATED", "UNREADABLE", "Cursors", "StackTree", "Unwinder"]
 
-#: How a walk ended: at a bottom (or where it was to stop); at something that is no stack; deeper than
-#: `MAX_DEPTH`; at memory that could not be read.
+#: How a walk ended: at a bottom (or where it was to stop); at something that is no stack; so deep that
+#: frames in its middle are left out; at memory that could not be read.
 COMPLETE, CUT, TRUNCATED, UNREADABLE = range(4)
 
-MAX_DEPTH = 1000
+#: Of a deeper stack so many of the innermost and of the outermost frames are kept.
+KEPT_FRAMES = 500
+#: No stack is deeper: the runtime's own limit of 1 GB would hold that many frames of 256 bytes.
+_MAX_FRAMES = 1 << 22
+_DEEP_WINDOW_BYTES = 1 << 20
 #: Bytes of each stack that are read at first, for its top or for all of it; further rounds read more.
 _TOP_WINDOW_BYTES = 1 << 10
 _FIRST_WINDOW_BYTES = 1 << 12
@@ -47,7 +53,7 @@ class Cursors:
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """The end of each walk: `node` of the tree (int64, 0: nothing was walked), `outcome` (uint8),
+    """The end of each walk: `node` of the tree (int64, `StackTree.SAMPLED` or less: nothing walked), `outcome` (uint8),
     `where` (int32: frame number of the first call outside the runtime, or -1)."""
 
     node: NDArray[np.int64]
@@ -58,38 +64,63 @@ class Walked:
 class StackTree:
     """Every distinct stack seen: a node is a pc under the node of the frame it called.
 
-    Node 0 is the root, above the innermost frames.
+    Two nodes are above the innermost frames: `CALLED` those whose pc is a return address, as that of
+    every goroutine that parked, `SAMPLED` those that were caught in the middle of something.
     """
+
+    CALLED, SAMPLED = 0, 1
 
     def __init__(self, code: Code, text: int) -> None:
         self.code = code
         self.text = text
         self._children: dict[int, int] = {}
-        self._parents = [0]
-        self._pcs = [0]
-        self._traps = [False]
-        self._steps = [Step(-1, False, False, False)]
-        self._wheres = [-1]
+        self._gaps: dict[tuple[int, int, Entry], int] = {}
+        self._gap_sizes: dict[int, int] = {}
+        self._parents = [-1, -1]
+        self._pcs = [0, 0]
+        self._steps = [Step(-1, False, False, entry) for entry in (Entry.CALL, Entry.TRAP)]
+        self._wheres = [-1, -1]
 
     def children(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """The nodes for `keys` (parent << 32 | pc - text), made if they are new."""
         known = self._children
         return np.array([known.get(key) or self._add(key) for key in keys.tolist()], np.int64)
 
+    def child(self, parent: int, pc: int) -> int:
+        """The node for `pc` under `parent`, made if it is new."""
+        key = parent << 32 | (pc - self.text)
+        return self._children.get(key) or self._add(key)
+
     def _add(self, key: int) -> int:
         parent, pc = key >> 32, (key & 0xFFFFFFFF) + self.text
-        trap = self._traps[parent]
-        step = self.code.step(pc, trap)
-        node = self._children[key] = len(self._parents)
-        self._parents.append(parent)
-        self._pcs.append(pc)
-        self._traps.append(step.trap)
-        self._steps.append(step)
+        entry = self._steps[parent].entry
+        step = self.code.step(pc, entry)
         where = self._wheres[parent]
         if where < 0 and step.outside:
-            where = self.code.first_outside(pc, trap)
-        self._wheres.append(where)
+            where = self.code.first_outside(pc, entry)
+        node = self._children[key] = self._append(parent, pc, step, where)
         return node
+
+    def gap(self, parent: int, frames: int, entry: Entry) -> int:
+        """A node under `parent` that stands for `frames` calls left out, the last entered by `entry`."""
+        node = self._gaps.get((parent, frames, entry))
+        if node is None:
+            step = Step(-1, False, False, entry)
+            node = self._append(parent, 0, step, self._wheres[parent])
+            self._gaps[parent, frames, entry] = node
+            self._gap_sizes[node] = frames
+        return node
+
+    def _append(self, parent: int, pc: int, step: Step, where: int) -> int:
+        self._parents.append(parent)
+        self._pcs.append(pc)
+        self._steps.append(step)
+        self._wheres.append(where)
+        return len(self._parents) - 1
+
+    def entry(self, node: int) -> Entry:
+        """How the function of `node` was entered."""
+        return self._steps[node].entry
 
     def steps(
         self, nodes: NDArray[np.int64], top_only: bool
@@ -97,8 +128,8 @@ class StackTree:
         """Of each of `nodes`: its frame size, whether the walk ends there, whether it is code."""
         rows = [self._steps[node] for node in nodes.tolist()]
         sizes = np.array([max(row.frame_size, 0) for row in rows], np.uint64)
-        ends = np.array([row.bottom or (top_only and row.outside) for row in rows], np.bool_)
-        known = np.array([row.frame_size >= 0 or row.bottom for row in rows], np.bool_)
+        ends = np.array([row.end or (top_only and row.outside) for row in rows], np.bool_)
+        known = np.array([row.frame_size >= 0 or row.end for row in rows], np.bool_)
         return sizes, ends, known
 
     def where(self, nodes: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -107,17 +138,21 @@ class StackTree:
         unique, inverse = np.unique(nodes, return_inverse=True)
         return np.array([wheres[node] for node in unique.tolist()], np.int32)[inverse]
 
-    def frames(self, node: int) -> list[int]:
-        """The frame numbers from the innermost call to `node`."""
+    def frames(self, node: int) -> tuple[list[int], tuple[int, int] | None]:
+        """The frame numbers from the innermost call to `node`; where frames are left out of them, and
+        how many, or None."""
         path = []
-        while node:
+        while node > self.SAMPLED:
             path.append(node)
             node = self._parents[node]
-        return [
-            call
-            for step in reversed(path)
-            for call in self.code.calls(self._pcs[step], self._traps[self._parents[step]])
-        ]
+        frames: list[int] = []
+        gap = None
+        for step in reversed(path):
+            if step in self._gap_sizes:
+                gap = len(frames), self._gap_sizes[step]
+            else:
+                frames += self.code.calls(self._pcs[step], self.entry(self._parents[step]))
+        return frames, gap
 
 
 class Unwinder:
@@ -130,13 +165,13 @@ class Unwinder:
         # saved its link register (runtime/traceback.go: unwinder.resolveInternal, usesLR).
         self._at_bottom = link_register
 
-    def walk(self, cursors: Cursors, top_only: bool) -> Walked:
-        """Walk every stack to its bottom, or with `top_only` to the first call outside the runtime."""
-        count = len(cursors.pc)
-        state = _State(
-            cursors, np.zeros(count, np.int64), np.full(count, COMPLETE, np.uint8), top_only
-        )
-        pending = np.arange(count)
+    def walk(self, cursors: Cursors, top_only: bool, root: int = StackTree.CALLED) -> Walked:
+        """Walk every stack to its bottom, or with `top_only` to the first call outside the runtime.
+
+        `root`: the node above the innermost frames.
+        """
+        state = _State.of(cursors, top_only, root)
+        pending = np.arange(len(cursors.pc))
         window = _TOP_WINDOW_BYTES if top_only else _FIRST_WINDOW_BYTES
         while len(pending):
             pending = self._walk_window(state, pending, window)
@@ -147,6 +182,9 @@ class Unwinder:
         self, state: _State, pending: NDArray[np.intp], window: int
     ) -> NDArray[np.intp]:
         """Walk `pending` through the next `window` bytes of their stacks; those that left them."""
+        for row in pending[state.depth[pending] >= KEPT_FRAMES].tolist():
+            self._walk_deep(state, row)
+        pending = pending[state.depth[pending] < KEPT_FRAMES]
         base = state.cursors.sp[pending]
         plausible = (base & np.uint64(7) == 0) & (base < state.cursors.high[pending])
         state.end(pending[~plausible], CUT)
@@ -159,8 +197,10 @@ class Unwinder:
         left = []
         while len(rows):
             rows = self._step(state, pending, rows, bytes_read)
-            inside = state.cursors.sp[pending[rows]] < bytes_read.ends[rows]
-            left.append(pending[rows[~inside]])
+            at = pending[rows]
+            inside = state.cursors.sp[at] < bytes_read.ends[rows]
+            inside &= state.depth[at] < KEPT_FRAMES
+            left.append(at[~inside])
             rows = rows[inside]
         return np.concatenate(left) if left else pending[:0]
 
@@ -189,8 +229,9 @@ class Unwinder:
         rows, at, size, slot = rows[goes], at[goes], size[goes], slot[goes]
         cursors.pc[at], read = self._return_addresses(window, rows, slot)
         cursors.sp[at] += size + np.uint64(0 if self._at_bottom else 8)
+        state.depth[at] += 1
         state.end(at[~read], UNREADABLE)
-        return state.bounded(rows[read], at[read])
+        return rows[read]
 
     def _return_addresses(
         self, window: _Window, rows: NDArray[np.intp], slots: NDArray[np.uint64]
@@ -204,6 +245,61 @@ class Unwinder:
             gathered = self.memory.gather(slots[~inside], 8)
             found[~inside], ok[~inside] = gathered.words(1)[:, 0], gathered.ok
         return found, ok
+
+    def _walk_deep(self, state: _State, row: int) -> None:
+        """Walk the rest of one deep stack; its last frames are kept, those before them counted."""
+        tree, code = self.tree, self.tree.code
+        node = int(state.node[row])
+        entry, words = tree.entry(node), _Words(self.memory, int(state.cursors.high[row]))
+        pc, sp = int(state.cursors.pc[row]), int(state.cursors.sp[row])
+        tail: deque[tuple[int, Entry]] = deque(maxlen=KEPT_FRAMES)
+        omitted, outcome = 0, TRUNCATED
+        for _ in range(_MAX_FRAMES):
+            step = code.step(pc, entry)
+            if step.frame_size < 0 and not step.end:
+                outcome = CUT
+                break
+            if len(tail) == KEPT_FRAMES:
+                omitted += len(code.calls(*tail[0]))
+            tail.append((pc, entry))
+            if step.end:
+                outcome = TRUNCATED if omitted else COMPLETE
+                break
+            word = words.at(sp if self._at_bottom else sp + step.frame_size)
+            if word is None:
+                outcome = CUT
+                break
+            pc, sp = word, sp + step.frame_size + (0 if self._at_bottom else 8)
+            entry = step.entry
+        if omitted:
+            node = tree.gap(node, omitted, tail[0][1])
+        for pc, _ in tail:
+            node = tree.child(node, pc)
+        state.node[row], state.outcome[row] = node, outcome
+
+
+class _Words:
+    """Words of one stack that ends at `high`, read in large pieces, upwards."""
+
+    def __init__(self, memory: Memory, high: int) -> None:
+        self._memory = memory
+        self._high = high
+        self._base = 0
+        self._words: memoryview = memoryview(b"").cast("Q")
+
+    def at(self, address: int) -> int | None:
+        """The word at `address`; None if it is not on the stack or cannot be read."""
+        index = (address - self._base) >> 3
+        if not 0 <= index < len(self._words):
+            size = min(_DEEP_WINDOW_BYTES, self._high - address) & ~7
+            if size <= 0 or address & 7:
+                return None
+            try:
+                self._words = memoryview(self._memory.read(address, size)).cast("Q")
+            except MemoryFault:
+                return None
+            self._base, index = address, 0
+        return int(self._words[index])
 
 
 @dataclass(slots=True)
@@ -222,11 +318,20 @@ class _Window:
 
 @dataclass(slots=True)
 class _State:
+    """The walks under way: where each is, and how it ended."""
+
     cursors: Cursors
     node: NDArray[np.int64]
+    depth: NDArray[np.int32]
     outcome: NDArray[np.uint8]
     top_only: bool
-    depth: int = 0
+
+    @classmethod
+    def of(cls, cursors: Cursors, top_only: bool, root: int) -> _State:
+        """Before the first step."""
+        count = len(cursors.pc)
+        node, depth = np.full(count, root, np.int64), np.zeros(count, np.int32)
+        return cls(cursors, node, depth, np.full(count, COMPLETE, np.uint8), top_only)
 
     def end(self, at: NDArray[np.intp], outcome: int) -> None:
         """Note how the walks `at` ended."""
@@ -238,10 +343,3 @@ class _State:
         """Those of `rows` that are `good`; the walks of the others are cut."""
         self.end(pending[rows[~good]], CUT)
         return rows[good]
-
-    def bounded(self, rows: NDArray[np.intp], at: NDArray[np.intp]) -> NDArray[np.intp]:
-        """`rows`, or none of them once they are `MAX_DEPTH` deep."""
-        if self.depth < MAX_DEPTH:
-            return rows
-        self.end(at, TRUNCATED)
-        return rows[:0]
