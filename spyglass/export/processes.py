@@ -20,9 +20,7 @@ def write_processes(listing: ProcessList, stream: TextIO) -> None:
     from importlib.metadata import version
 
     document = {"schema": SCHEMA, "spyglass_version": version("spyglass")} | asdict(listing)
-    text = json.dumps(document, separators=(",", ":"), default=_moment)
-    # DEL is the one control character that json leaves as it is.
-    stream.write(text.replace("\x7f", "\\u007f") + "\n")
+    stream.write(json.dumps(document, separators=(",", ":"), default=_moment) + "\n")
 
 
 def _moment(value: datetime) -> str:

@@ -294,7 +294,7 @@ def strip_styles(line: str) -> str:
 
 
 def test_escape_sequences_of_a_process_are_made_visible(program: Path) -> None:
-    with running("\x1b]0;title\x07", "two\nlines", "\u202e", executable=program) as child:
+    with running("\x1b]0;title\x07", "two\nlines", "\u202e\x7f", executable=program) as child:
         for output in (spyglass("ps"), strip_styles(on_terminal(200, "ps"))):
             (line,) = [line for line in output.splitlines() if str(child.pid) in line.split()[:1]]
             assert line.isprintable()
@@ -305,4 +305,4 @@ def test_escape_sequences_of_a_process_are_made_visible(program: Path) -> None:
     assert document.isascii()
     assert document.strip().isprintable()
     (found,) = [each for each in json.loads(document)["processes"] if each["pid"] == child.pid]
-    assert found["cmdline"] == ["\x1b]0;title\x07", "two\nlines", "\u202e"]
+    assert found["cmdline"] == ["\x1b]0;title\x07", "two\nlines", "\u202e\x7f"]
