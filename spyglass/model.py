@@ -7,7 +7,7 @@ shared by index. The JSON form is described in ``export/snapshot.schema.json``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ __all__ = [
     "NONE",
     "QUALITIES",
     "STATUSES",
+    "UNREAD",
     "Frame",
     "Goroutine",
     "Goroutines",
@@ -57,6 +58,8 @@ QUALITIES: tuple[str, ...] = ("stable", "moved", "torn", "unreadable")
 
 #: In a column: there is no value.
 NONE = -1
+#: In the column of labels: there are some, and they could not be read.
+UNREAD = -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,7 @@ class Goroutines:
     m              int64   id of the M it runs on, or `NONE`
     locked         bool    locked to its thread
     system         bool    one of the runtime's own
+    labels         int32   index into `Snapshot.label_sets`, `NONE` or `UNREAD`
     quality        uint8   index into `QUALITIES`
     =============  ======  ==========================================================
     """
@@ -219,6 +223,7 @@ class Goroutines:
     m: NDArray[np.int64]
     locked: NDArray[np.bool_]
     system: NDArray[np.bool_]
+    labels: NDArray[np.int32]
     quality: NDArray[np.uint8]
 
     def __len__(self) -> int:
@@ -242,6 +247,8 @@ class Goroutine:
     system: bool
     quality: str
     stack: tuple[Frame, ...] | None
+    #: Its pprof labels; empty too when they could not be read, which a problem says.
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +275,8 @@ class Snapshot:
     stack_frames: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     #: Of very deep stacks the middle is left out: stack number -> (behind how many frames, how many).
     elided: dict[int, tuple[int, int]] = field(default_factory=dict)
+    #: The distinct sets of pprof labels that goroutines have, none of them empty.
+    label_sets: tuple[Mapping[str, str], ...] = ()
     problems: tuple[Problem, ...] = ()
     #: How long each phase took, in ns, in the order they ran.
     timings_ns: dict[str, int] = field(default_factory=dict)
@@ -300,6 +309,7 @@ class Snapshot:
             system=bool(g.system[row]),
             quality=QUALITIES[g.quality[row]],
             stack=self.stack(int(g.stack[row])),
+            labels=self.label_sets[g.labels[row]] if g.labels[row] >= 0 else {},
         )
 
     def __iter__(self) -> Iterator[Goroutine]:

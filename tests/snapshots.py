@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
@@ -14,6 +14,7 @@ from spyglass.model import (
     NONE,
     QUALITIES,
     STATUSES,
+    UNREAD,
     Frame,
     Goroutines,
     MemoryStats,
@@ -103,6 +104,8 @@ class Row:
     system: bool = False
     quality: str = "stable"
     stack: tuple[Frame, ...] | None = None
+    #: None: they could not be read.
+    labels: Mapping[str, str] | None = field(default_factory=dict)
 
 
 def frame(
@@ -128,7 +131,8 @@ def make_snapshot(rows: Iterable[Row] = (), **changes: object) -> Snapshot:
     frames: _Interned[Frame] = _Interned()
     reasons: _Interned[str] = _Interned()
     stacks: _Interned[tuple[Frame, ...]] = _Interned()
-    goroutines = _columns(rows, frames, reasons, stacks)
+    labels: _Interned[tuple[tuple[str, str], ...]] = _Interned()
+    goroutines = replace(_columns(rows, frames, reasons, stacks), labels=_labels(rows, labels))
     offsets, stack_frames = _flat(list(stacks.numbers), frames)
     snapshot = Snapshot(
         taken_at=TAKEN_AT,
@@ -144,6 +148,7 @@ def make_snapshot(rows: Iterable[Row] = (), **changes: object) -> Snapshot:
         frames=tuple(frames.numbers),
         stack_offsets=offsets,
         stack_frames=stack_frames,
+        label_sets=tuple(dict(pairs) for pairs in labels.numbers),
     )
     return replace(snapshot, **changes)  # type: ignore[arg-type]
 
@@ -167,7 +172,18 @@ def _columns(
         m=np.array([_number(r.m) for r in rows], np.int64),
         locked=np.array([r.locked for r in rows], np.bool_),
         system=np.array([r.system for r in rows], np.bool_),
+        labels=np.full(len(rows), NONE, np.int32),
         quality=np.array([QUALITIES.index(r.quality) for r in rows], np.uint8),
+    )
+
+
+def _labels(rows: Sequence[Row], sets: _Interned[tuple[tuple[str, str], ...]]) -> NDArray[np.int32]:
+    return np.array(
+        [
+            UNREAD if r.labels is None else sets.number(tuple(r.labels.items()) or None)
+            for r in rows
+        ],
+        np.int32,
     )
 
 

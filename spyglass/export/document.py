@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -90,6 +90,9 @@ class _Columns:
         self._qualities = [encode(word) for word in QUALITIES]
         self._reasons = [encode(_plain(word)) for word in snapshot.wait_reasons]
         self._places = [encode(_place(frame)) for frame in snapshot.frames]
+        labels = [encode(_labels(each)) for each in snapshot.label_sets]
+        # Behind them what UNREAD and NONE stand for, which as indices count from the end.
+        self._labels = [*labels, self._none, encode({})]
         self._creators: dict[tuple[int, int], Any] = {}
 
     def of(self, rows: NDArray[np.int64]) -> dict[str, list[Any]]:
@@ -108,7 +111,7 @@ class _Columns:
             "m": self._numbers(g.m[rows]),
             "locked_to_thread": self._looked_up(self._booleans, g.locked[rows]),
             "system": self._looked_up(self._booleans, g.system[rows]),
-            "labels": nothing,
+            "labels": [self._labels[index] for index in g.labels[rows].tolist()],
             "quality": self._looked_up(self._qualities, g.quality[rows]),
         }
 
@@ -139,6 +142,10 @@ def _creator(snapshot: Snapshot, index: int, goroutine: int) -> Document | None:
     if frame is None:
         return None
     return _place(frame) | {"goroutine": goroutine if goroutine >= 0 else None}
+
+
+def _labels(labels: Mapping[str, str]) -> Document:
+    return {_plain(key): _plain(value) for key, value in labels.items()}
 
 
 def _place(frame: Frame) -> Document:

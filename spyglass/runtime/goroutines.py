@@ -224,6 +224,7 @@ class Reader:
             m=rows["m"].astype(np.int64),
             locked=rows["lockedm"] != 0,
             system=self._system(start, where),
+            labels=np.full(len(rows), NONE, np.int32),
             quality=quality,
         )
 

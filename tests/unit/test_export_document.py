@@ -36,9 +36,10 @@ ROWS = [
         locked=True,
         quality="torn",
         stack=(DEEP,),
+        labels={"tenant": "blue", "request": "\x1b[31m"},
     ),
     Row(18, wait_reason="select", waiting_ns=7, start=DEEP, creator=MAIN, stack=(PARK, MAIN)),
-    Row(2, wait_reason="force gc (idle)", system=True, quality="unreadable"),
+    Row(2, wait_reason="force gc (idle)", system=True, quality="unreadable", labels=None),
     Row(99, "dead"),
 ]
 
@@ -99,7 +100,7 @@ def test_goroutines() -> None:
             "m": None,
             "locked_to_thread": False,
             "system": False,
-            "labels": None,
+            "labels": {},
             "quality": "stable",
         },
         {
@@ -114,7 +115,7 @@ def test_goroutines() -> None:
             "m": 2,
             "locked_to_thread": True,
             "system": False,
-            "labels": None,
+            "labels": {"tenant": "blue", "request": "\x1b[31m"},
             "quality": "torn",
         },
         {
@@ -129,7 +130,7 @@ def test_goroutines() -> None:
             "m": None,
             "locked_to_thread": False,
             "system": False,
-            "labels": None,
+            "labels": {},
             "quality": "stable",
         },
         {
@@ -321,7 +322,13 @@ def test_a_field_that_the_schema_does_not_know_would_be_found() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("status", "sleeping"), ("waiting_ns", -1), ("created_by", {"function": "f"}), ("m", "2")],
+    [
+        ("status", "sleeping"),
+        ("waiting_ns", -1),
+        ("created_by", {"function": "f"}),
+        ("m", "2"),
+        ("labels", {"k": 1}),
+    ],
 )
 def test_the_schema_refuses_what_is_wrong(name: str, value: object) -> None:
     made = document(make_snapshot(ROWS))
@@ -352,7 +359,8 @@ def test_what_is_written_is_the_document(count: int) -> None:
 
 def test_what_is_written_is_one_line_without_anything_for_a_terminal_to_obey() -> None:
     hostile = "\x1b]0;owned\x07\x7f\x9b31m\u202e\n\"'\\"
-    rows = [Row(1, wait_reason=hostile, where=frame(hostile, hostile), stack=(frame(hostile),))]
+    where, stack = frame(hostile, hostile), (frame(hostile),)
+    rows = [Row(1, wait_reason=hostile, where=where, stack=stack, labels={hostile: hostile})]
     problem = Problem("torn", hostile, hostile)
     snapshot = make_snapshot(
         rows, process=replace(PROCESS, exe=hostile, cmdline=(hostile,)), problems=(problem,)
@@ -364,6 +372,7 @@ def test_what_is_written_is_one_line_without_anything_for_a_terminal_to_obey() -
     loaded = json.loads(text)
     assert loaded["process"]["cmdline"] == [hostile]
     assert loaded["goroutines"][0]["where"]["function"] == hostile
+    assert loaded["goroutines"][0]["labels"] == {hostile: hostile}
     VALIDATOR.validate(loaded)
 
 

@@ -129,6 +129,7 @@ def test_a_million_goroutines() -> None:
         m=np.full(n, NONE, np.int64),
         locked=np.zeros(n, np.bool_),
         system=np.zeros(n, np.bool_),
+        labels=np.full(n, NONE, np.int32),
         quality=np.zeros(n, np.uint8),
     )
     found = groups(
