@@ -15,8 +15,7 @@ __all__ = ["write_json"]
 def write_json(snapshot: Snapshot, stream: TextIO) -> None:
     """Write ``document(snapshot)`` on one line of ASCII, which does no harm to a terminal either."""
     for piece in _pieces(snapshot):
-        # DEL is the one control character that json leaves as it is.
-        stream.write(piece.replace("\x7f", "\\u007f"))
+        stream.write(piece)
     stream.write("\n")
 
 

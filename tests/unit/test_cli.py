@@ -215,6 +215,7 @@ def test_a_reader_that_leaves_is_no_error(writes: str) -> None:
         f"summary.callback = lambda **options: print({len(writes)} * 'x', end='')\n"
         "sys.exit(run(['summary', '-p', '7']))\n"
     )
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as pipe:
@@ -222,6 +223,7 @@ def test_a_reader_that_leaves_is_no_error(writes: str) -> None:
             [sys.executable, "-c", code],
             stdout=pipe,
             stderr=subprocess.PIPE,
+            env=buffered,
             timeout=60,
             check=False,
         )

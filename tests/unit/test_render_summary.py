@@ -179,6 +179,12 @@ def test_a_list_of_all_with_the_system_goroutines() -> None:
     assert lines[lines.index("goroutines total") :] == PIPED_LIST
 
 
+def test_a_list_is_by_id() -> None:
+    snapshot = make_snapshot([Row(id) for id in (7, 100, 20, 3)])
+    lines = text(render(snapshot, View())).splitlines()
+    assert [line.split()[0] for line in lines[-4:]] == ["3", "7", "20", "100"]
+
+
 @pytest.mark.parametrize(("goroutines", "title"), [(20, "id"), (21, "count")])
 def test_up_to_twenty_goroutines_are_listed_unless_asked(goroutines: int, title: str) -> None:
     lines = text(render(server(goroutines), View())).splitlines()
