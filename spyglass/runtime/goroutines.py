@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from spyglass.runtime.unwind import (
     Cursors,
     StackTree,
     Unwinder,
+    Walked,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from spyglass.runtime.context import Runtime
 
-__all__ = ["MAX_GOROUTINES", "Rows", "g_pointers", "plausible", "read_goroutines"]
+__all__ = ["MAX_GOROUTINES", "Rows", "g_pointers", "plausible", "Reader"]
 
 MAX_GOROUTINES = 1 << 26
 #: Goroutines are read in batches, so that memory stays bounded and caches warm.
@@ -45,7 +46,7 @@ _STABLE, _MOVED, _TORN, _UNREADABLE = range(4)
 
 _FIELDS = (
     "stack", "m", "sched", "syscallsp", "syscallpc", "atomicstatus", "goid", "waitsince", "waitreason",
-    "lockedm", "parentGoid", "gopc", "startpc",
+    "lockedm", "parentGoid", "trackingSeq", "gopc", "startpc",
 )  # fmt: skip
 
 
@@ -90,7 +91,7 @@ def plausible(pointers: NDArray[np.uint64], rows: NDArray[Any]) -> NDArray[np.bo
     beginning below its end, a status exists, an id is a small number.
     """
     status = _status(rows)
-    alive = (status != _DEAD) & (rows["goid"] != 0)
+    alive = _alive(rows)
     own = (rows["sched"]["g"] == 0) | (rows["sched"]["g"] == pointers)
     low, high = rows["stack"]["lo"], rows["stack"]["hi"]
     stacked = (low < high) & (high - low <= 1 << 32) & (low % 8 == 0)
@@ -102,6 +103,52 @@ def plausible(pointers: NDArray[np.uint64], rows: NDArray[Any]) -> NDArray[np.bo
 def _status(rows: NDArray[Any]) -> NDArray[np.uint8]:
     raw = rows["atomicstatus"].astype(np.uint32) & ~_SCAN
     return np.where(raw == _DEAD_EXTRA, _DEAD, np.minimum(raw, 255)).astype(np.uint8)
+
+
+def _alive(rows: NDArray[Any]) -> NDArray[np.bool_]:
+    alive: NDArray[np.bool_] = (_status(rows) != _DEAD) & (rows["goid"] != 0)
+    return alive
+
+
+class _Fetched(NamedTuple):
+    """``g`` structures that were read, whether each was, and what tells that one has moved."""
+
+    rows: NDArray[Any]
+    ok: NDArray[np.bool_]
+    signatures: NDArray[np.uint64]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Some goroutines while they are read: the newest of each, and what its stack was found to be."""
+
+    pointers: NDArray[np.uint64]
+    rows: NDArray[Any]
+    signatures: NDArray[np.uint64]
+    node: NDArray[np.int64]
+    outcome: NDArray[np.uint8]
+    where: NDArray[np.int32]
+    quality: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, pointers: NDArray[np.uint64], fetched: _Fetched) -> _Batch:
+        """Before any stack was walked."""
+        count = len(pointers)
+        return cls(
+            pointers, fetched.rows, fetched.signatures, np.full(count, NONE, np.int64),
+            np.full(count, COMPLETE, np.uint8), np.full(count, NONE, np.int32),
+            np.full(count, _STABLE, np.uint8),
+        )  # fmt: skip
+
+    def keep(self, at: NDArray[np.intp], walked: Walked) -> None:
+        """Take over the stacks of the goroutines `at`."""
+        self.node[at], self.outcome[at], self.where[at] = walked.node, walked.outcome, walked.where
+
+    def move(
+        self, at: NDArray[np.intp], rows: NDArray[Any], signatures: NDArray[np.uint64]
+    ) -> None:
+        """The goroutines `at` have moved, to where they were read again."""
+        self.rows[at], self.signatures[at], self.quality[at] = rows, signatures, _MOVED
 
 
 class Reader:
@@ -119,42 +166,69 @@ class Reader:
         for begin in range(0, len(pointers), _BATCH):
             yield self._batch(pointers[begin : begin + _BATCH], top_only)
 
-    def _fetch(self, pointers: NDArray[np.uint64]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def _fetch(self, pointers: NDArray[np.uint64]) -> _Fetched:
         gathered = self.runtime.memory.gather(pointers, self._dtype.itemsize)
-        return gathered.rows(self._dtype), gathered.ok
+        rows = gathered.rows(self._dtype)
+        return _Fetched(rows, gathered.ok, _signature(rows, self._ticks(rows)))
+
+    def _ticks(self, rows: NDArray[Any]) -> NDArray[np.uint64]:
+        """For goroutines in system calls, what their M counts them with; 0 for others.
+
+        The goroutine's own count stands still between one system call and the next (since Go 1.26,
+        ``casgstatus``), that of the M does not (``reentersyscall, exitsyscall``).
+        """
+        ticks = np.zeros(len(rows), np.uint64)
+        some = np.flatnonzero((_status(rows) == _SYSCALL) & (rows["m"] != 0) & (rows["m"] % 8 == 0))
+        fields = self.runtime.layouts["m"].fields
+        if len(some) and fields is not None:
+            offset = fields["syscalltick"][1]
+            words = self.runtime.memory.gather(rows["m"][some] + np.uint64(offset & ~7), 8)
+            shifted = words.words(1)[:, 0] >> np.uint64(8 * (offset & 7))
+            ticks[some] = np.where(words.ok, shifted & np.uint64(0xFFFFFFFF), 0)
+        return ticks
 
     def _batch(self, pointers: NDArray[np.uint64], top_only: bool) -> Rows:
-        rows, ok = self._fetch(pointers)
-        alive = ok & (_status(rows) != _DEAD) & (rows["goid"] != 0)
-        lost = int((~ok).sum())
+        first = self._fetch(pointers)
+        lost = int((~first.ok).sum())
         if lost:
             self.runtime.problem("unreadable", "goroutines", f"{lost} could not be read")
-        pointers, rows = pointers[alive], rows[alive]
-        good = plausible(pointers, rows)
-        node, outcome, where = self._walk(rows, top_only)
-        quality = np.where(good, _STABLE, _TORN).astype(np.uint8)
-        pending = np.arange(len(pointers))
-        for attempt in range(_ATTEMPTS + 1):
-            again, ok = self._fetch(pointers[pending])
-            moved = ~ok | (_signature(again) != _signature(rows[pending])).any(axis=1)
-            again, pending = again[moved], pending[moved]
-            if not len(pending):
-                break
-            if attempt == _ATTEMPTS:
-                quality[pending] = _TORN
-                break
-            rows[pending] = again
-            node[pending], outcome[pending], where[pending] = self._walk(again, top_only)
-            quality[pending] = np.where(plausible(pointers[pending], again), _MOVED, _TORN)
-        self._finish(rows, outcome, quality)
-        kept = (_status(rows) != _DEAD) & (rows["goid"] != 0)
-        columns = self._columns(rows[kept], node[kept], where[kept], quality[kept])
-        return Rows(columns, node[kept], outcome[kept])
+        alive = np.flatnonzero(first.ok & _alive(first.rows))
+        batch = _Batch.of(pointers[alive], _Fetched(*(column[alive] for column in first)))
+        self._settle(batch, top_only)
+        self._finish(batch)
+        kept = _alive(batch.rows)
+        columns = self._columns(
+            batch.rows[kept], batch.node[kept], batch.where[kept], batch.quality[kept]
+        )
+        return Rows(columns, batch.node[kept], batch.outcome[kept])
 
-    def _walk(
-        self, rows: NDArray[Any], top_only: bool
-    ) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.int32]]:
-        """Walk the stacks of those whose registers are in memory; node, outcome and where of all."""
+    def _settle(self, batch: _Batch, top_only: bool) -> None:
+        """Walk the stacks of `batch` until nothing moved meanwhile, a few times at the most.
+
+        What was read of a goroutine belongs together if it did not run between the read of its
+        registers before and the one after: then its count of stops is the same. Where the runtime has
+        no such count (up to Go 1.16) the stack itself must be the same twice.
+        """
+        pending = np.arange(len(batch.pointers))
+        twice = "trackingSeq" not in (self._dtype.names or ())
+        for _ in range(_ATTEMPTS + twice):
+            rows = batch.rows[pending]
+            walked = self._walk(rows, top_only)
+            seen_before = walked.node == batch.node[pending]
+            batch.keep(pending, walked)
+            again = self._fetch(batch.pointers[pending])
+            moved = ~again.ok | (again.signatures != batch.signatures[pending]).any(axis=1)
+            settled = ~moved & (walked.outcome != CUT) & plausible(batch.pointers[pending], rows)
+            if twice:
+                settled &= seen_before
+            batch.move(pending[moved], again.rows[moved], again.signatures[moved])
+            pending = pending[~settled]
+            if not len(pending):
+                return
+        batch.quality[pending] = _TORN
+
+    def _walk(self, rows: NDArray[Any], top_only: bool) -> Walked:
+        """Walk the stacks of those whose registers are in memory; the others have no node."""
         status = _status(rows)
         in_call = (status == _SYSCALL) & (rows["syscallsp"] != 0)
         parked = np.isin(status, (_RUNNABLE, _WAITING, _PREEMPTED, _LEAKED))
@@ -165,18 +239,12 @@ class Reader:
             rows["stack"]["hi"][some].astype(np.uint64),
         )
         cursors.sp[cursors.sp < rows["stack"]["lo"][some]] = 0
-        walked = self._unwinder.walk(cursors, top_only)
-        node, outcome = np.zeros(len(rows), np.int64), np.full(len(rows), COMPLETE, np.uint8)
-        where = np.full(len(rows), NONE, np.int32)
-        node[some], outcome[some], where[some] = walked.node, walked.outcome, walked.where
-        return node, outcome, where
+        return self._unwinder.walk(cursors, top_only).spread(some, len(rows))
 
-    def _finish(
-        self, rows: NDArray[Any], outcome: NDArray[np.uint8], quality: NDArray[np.uint8]
-    ) -> None:
+    def _finish(self, batch: _Batch) -> None:
         """Turn the ends of walks into qualities and problems."""
+        quality, outcome = batch.quality, batch.outcome
         quality[(outcome == UNREADABLE) & (quality != _TORN)] = _UNREADABLE
-        quality[outcome == CUT] = _TORN
         for kind, which, detail in (
             ("unreadable", quality == _UNREADABLE, "its stack could not be read"),
             (
@@ -185,9 +253,13 @@ class Reader:
                 f"moved while it was read, {_ATTEMPTS} tries",
             ),
             ("implausible", outcome == CUT, "its stack does not end where stacks end; cut there"),
-            ("truncated", outcome == TRUNCATED, "its stack is too deep to be kept whole: frames in its middle are left out"),
+            (
+                "truncated",
+                outcome == TRUNCATED,
+                "so deep that frames in the middle of its stack are left out",
+            ),
         ):
-            self._report(kind, rows["goid"][which], detail)
+            self._report(kind, batch.rows["goid"][which], detail)
 
     def _report(self, kind: str, goids: NDArray[np.uint64], detail: str) -> None:
         """One problem for each of the first few goroutines, one for the rest."""
@@ -265,15 +337,16 @@ def _waits(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return (status == _WAITING) | (status == _LEAKED)
 
 
-def _signature(rows: NDArray[Any]) -> NDArray[np.uint64]:
-    """What changes when a goroutine moves, as a row of words for each."""
-    parts = np.empty((len(rows), 8), np.uint64)
-    for column, part in enumerate((
-        rows["goid"], rows["atomicstatus"].astype(np.uint32) & ~_SCAN, rows["sched"]["pc"],
-        rows["sched"]["sp"], rows["stack"]["lo"], rows["stack"]["hi"], rows["syscallsp"], rows["syscallpc"],
-    )):  # fmt: skip
-        parts[:, column] = part
-    return parts
+def _signature(rows: NDArray[Any], ticks: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """What changes when a goroutine runs, as a row of words for each."""
+    sched, stack = rows["sched"], rows["stack"]
+    parts = [
+        rows["goid"], _status(rows), sched["pc"], sched["sp"], stack["lo"], stack["hi"],
+        rows["syscallsp"], rows["syscallpc"], ticks,
+    ]  # fmt: skip
+    if "trackingSeq" in (rows.dtype.names or ()):
+        parts.append(rows["trackingSeq"])
+    return np.stack([part.astype(np.uint64) for part in parts], axis=1)
 
 
 def concatenate(batches: list[Rows]) -> tuple[Goroutines, NDArray[np.int64]]:

@@ -78,6 +78,7 @@ _G = (
     _need("lockedm"),
     _need("sig"),
     _may("parentGoid"),  # since 1.21
+    _may("trackingSeq"),  # since 1.17, counts how often it stopped running
     _need("gopc"),
     _need("ancestors"),
     _need("startpc"),
@@ -115,6 +116,7 @@ _M = (
     _need("lockedExt"),
     _need("lockedInt"),
     _need("freelink"),
+    _need("syscalltick"),
     _need("libcallpc"),
     _need("libcallsp"),
     _need("vdsoSP"),

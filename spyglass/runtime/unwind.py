@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from spyglass.memory.base import Memory
     from spyglass.runtime.code import Code
 
-__all__ = ["COMPLETE", "CUT", "TRUNCATED", "UNREADABLE", "Cursors", "StackTree", "Unwinder"]
+__all__ = [
+    "COMPLETE",
+    "CUT",
+    "TRUNCATED",
+    "UNREADABLE",
+    "Cursors",
+    "StackTree",
+    "Unwinder",
+    "Walked",
+]
 
 #: How a walk ended: at a bottom (or where it was to stop); at something that is no stack; so deep that
 #: frames in its middle are left out; at memory that could not be read.
@@ -59,6 +68,13 @@ class Walked:
     node: NDArray[np.int64]
     outcome: NDArray[np.uint8]
     where: NDArray[np.int32]
+
+    def spread(self, at: NDArray[np.intp], count: int) -> Walked:
+        """The same as rows `at` of `count`; the others were not walked."""
+        node, where = np.zeros(count, np.int64), np.full(count, -1, np.int32)
+        outcome = np.full(count, COMPLETE, np.uint8)
+        node[at], outcome[at], where[at] = self.node, self.outcome, self.where
+        return Walked(node, outcome, where)
 
 
 class StackTree:
