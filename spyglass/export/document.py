@@ -57,6 +57,10 @@ def header(snapshot: Snapshot) -> Document:
         "memory": _record(snapshot.memory),
         "goroutines": [],
         "stacks": _stacks(snapshot),
+        "elided": [
+            {"stack": stack, "after": after, "frames": frames}
+            for stack, (after, frames) in sorted(snapshot.elided.items())
+        ],
         "frames": [_record(frame) for frame in snapshot.frames],
         "problems": [_record(problem) for problem in snapshot.problems],
     }
@@ -98,13 +102,12 @@ class _Columns:
     def of(self, rows: NDArray[np.int64]) -> dict[str, list[Any]]:
         """The columns for `rows`, all of their length."""
         g = self._snapshot.goroutines
-        nothing = [self._none] * len(rows)
         return {
             "id": g.id[rows].tolist(),
             "status": self._looked_up(self._statuses, g.status[rows]),
             "wait_reason": self._looked_up(self._reasons, g.wait_reason[rows]),
             "waiting_ns": self._numbers(g.waiting_ns[rows]),
-            "stack": self._numbers(g.stack[rows]) if _has_stacks(self._snapshot) else nothing,
+            "stack": self._numbers(g.stack[rows]),
             "where": self._looked_up(self._places, g.where[rows]),
             "start": self._looked_up(self._places, g.start[rows]),
             "created_by": self._created_by(g.creator[rows], g.creator_id[rows]),
@@ -126,10 +129,6 @@ class _Columns:
         for pair in set(pairs) - self._creators.keys():
             self._creators[pair] = self._encode(_creator(self._snapshot, *pair))
         return [self._creators[pair] for pair in pairs]
-
-
-def _has_stacks(snapshot: Snapshot) -> bool:
-    return len(snapshot.stack_offsets) > 1
 
 
 def _stacks(snapshot: Snapshot) -> list[list[int]]:

@@ -98,6 +98,7 @@ def test_json_is_the_document(truth_process: GoProcess) -> None:
     own = {g["id"] for g in document["goroutines"] if not g["system"]}
     assert own == {g.id for g in truth.goroutines}
     assert document["stacks"] == []
+    assert {g["stack"] for g in document["goroutines"]} == {None}
     assert document["scheduler"]["goroutines"] == truth.num_goroutine
 
 

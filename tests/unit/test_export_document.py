@@ -167,7 +167,9 @@ def test_stacks_index_frames() -> None:
 
 def test_the_rest() -> None:
     problem = Problem("torn", "goroutine 17", "moved while its stack was read, 3 tries")
-    made = document(make_snapshot(problems=(problem,), timings_ns={"stacks": 5}))
+    made = document(
+        make_snapshot(problems=(problem,), timings_ns={"stacks": 5}, elided={4: (50, 900)})
+    )
     del made["goroutines"], made["frames"], made["stacks"]
     assert made == {
         "schema": "spyglass.snapshot/1",
@@ -176,6 +178,7 @@ def test_the_rest() -> None:
         "took_ns": 12_345_678,
         "timings_ns": {"stacks": 5},
         "source": {"kind": "process", "stopped": False},
+        "elided": [{"stack": 4, "after": 50, "frames": 900}],
         "process": {
             "pid": 1234,
             "exe": "/usr/bin/prometheus",
@@ -306,7 +309,9 @@ def nothing_known() -> Snapshot:
     )
 
 
-@pytest.mark.parametrize("snapshot", [make_snapshot(ROWS), make_snapshot(), nothing_known()])
+@pytest.mark.parametrize(
+    "snapshot", [make_snapshot(ROWS, elided={0: (1, 2)}), make_snapshot(), nothing_known()]
+)
 def test_documents_follow_the_schema_and_it_knows_all_of_them(snapshot: Snapshot) -> None:
     made = document(snapshot)
     VALIDATOR.validate(made)
