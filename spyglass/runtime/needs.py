@@ -292,6 +292,16 @@ _DEFER = (
     _need("link"),
 )
 
+# map.go, up to 1.23; unless another was asked for at compile time, maps are of another kind since.
+# They matter for pprof labels, which were maps for as long (runtime/pprof/label.go: labelMap).
+_HMAP = (
+    _need("count"),
+    _need("flags"),
+    _need("B"),
+    _need("buckets"),
+    _need("oldbuckets"),
+)
+
 #: The structs by name, without "runtime.".
 STRUCTS: dict[str, tuple[Field, ...]] = {
     "g": _G,
@@ -306,6 +316,7 @@ STRUCTS: dict[str, tuple[Field, ...]] = {
     "mstats": _MSTATS,
     "heapStatsDelta": _HEAP_STATS_DELTA,
     "gcControllerState": _GC_CONTROLLER,
+    "hmap": _HMAP,
 }
 
 
