@@ -1,0 +1,221 @@
+"""Tables, debug information and type descriptors say the same, and an independent parser agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from elftools.dwarf.compileunit import CompileUnit
+from elftools.dwarf.die import DIE
+from elftools.elf.elffile import ELFFile
+
+from fixtures.layouts import make_table
+from spyglass.binary.dwarf import Dwarf
+from spyglass.binary.executable import Executable
+from spyglass.binary.gotypes import GoTypes
+from spyglass.errors import MissingInfo
+from spyglass.runtime.layouts import GoVersion, Layouts, StructLayout, candidates, resolve
+from spyglass.runtime.module import find_module
+from spyglass.runtime.needs import STRUCTS, Field
+from spyglass.target import Target
+from tests.finished import finished_program, running
+from tests.support import Flavour, GoProcess, build, start
+
+#: Finished programs of versions that have no toolchain, with debug information.
+WITH_DWARF = ["esbuild-0.1.0", "esbuild-0.1.26", "buildifier-4.2.5", "buildifier-7.1.2"]
+#: What the runtime allocates, so that every program has its type descriptor.
+DESCRIBED = ("g", "m", "p", "sudog", "hchan", "_panic", "_defer")
+
+
+@pytest.mark.parametrize("flavour", [Flavour.EXE, Flavour.ARM64], ids=lambda each: each.value)
+def test_the_table_is_what_the_toolchains_programs_say(minor: str, flavour: Flavour) -> None:
+    _compare_table(build("demo", minor, flavour), f"go{minor}")
+
+
+@pytest.mark.parametrize("name", WITH_DWARF)
+def test_the_table_is_what_a_finished_program_says(name: str) -> None:
+    path = finished_program(name)
+    version = GoVersion.parse(make_table(path)["go"])
+    _compare_table(path, str(version))
+
+
+def _compare_table(path: Path, version: str) -> None:
+    with Executable.open(str(path)) as executable:
+        table = next(candidates(version, executable.arch, None, None, None))
+        ours = Layouts.of("DWARF", resolve(Dwarf.of(executable).struct))
+    theirs = Layouts.of("pyelftools", dict(_according_to_pyelftools(path)))
+    assert set(table.structs) == set(theirs.structs)
+    for name in theirs.structs:
+        assert table[name] == theirs[name], f"the table's {name}"
+        assert ours[name] == theirs[name], f"our reading of {name}"
+
+
+def _according_to_pyelftools(path: Path) -> Iterator[tuple[str, StructLayout]]:
+    with path.open("rb") as file:
+        structs = dict(_runtime_structs(ELFFile(file)))
+        for name, wanted in STRUCTS.items():
+            die = structs.get(f"runtime.{name}")
+            if die is not None:
+                fields = {each.name: place for each in wanted if (place := _place(die, each))}
+                if fields:
+                    yield name, StructLayout(die.attributes["DW_AT_byte_size"].value, fields)
+
+
+def _runtime_structs(elf: ELFFile) -> Iterator[tuple[str, DIE]]:
+    for unit in elf.get_dwarf_info(relocate_dwarf_sections=False).iter_CUs():
+        if _name(unit.get_top_DIE()) == "runtime":
+            yield from _structs(unit)
+
+
+def _structs(unit: CompileUnit) -> Iterator[tuple[str, DIE]]:
+    for die in unit.get_top_DIE().iter_children():
+        if die.tag == "DW_TAG_structure_type":
+            yield _name(die), die
+
+
+def _name(die: DIE) -> str:
+    return (
+        str(die.attributes["DW_AT_name"].value.decode()) if "DW_AT_name" in die.attributes else ""
+    )
+
+
+def _place(struct: DIE, wanted: Field) -> tuple[int, str] | None:
+    for path in wanted.names:
+        offset, die = 0, struct
+        for name in path.split("."):
+            found = [each for each in die.iter_children() if _name(each) == name]
+            if not found:
+                break
+            offset, die = offset + _offset(found[0]), _type(found[0])
+        else:
+            at, code = _format(die)
+            if wanted.fits(code):
+                return offset + at, code
+    return None
+
+
+def _offset(member: DIE) -> int:
+    value = member.attributes["DW_AT_data_member_location"].value
+    if isinstance(value, list):  # DW_OP_plus_uconst and a number
+        return sum((byte & 0x7F) << (7 * i) for i, byte in enumerate(value[1:]))
+    return int(value)
+
+
+def _type(die: DIE) -> DIE:
+    target = die.get_DIE_from_attribute("DW_AT_type")
+    return _type(target) if target.tag == "DW_TAG_typedef" else target
+
+
+def _size(die: DIE) -> int:
+    if die.tag in ("DW_TAG_pointer_type", "DW_TAG_subroutine_type"):
+        return 8
+    return int(die.attributes["DW_AT_byte_size"].value)
+
+
+def _format(die: DIE) -> tuple[int, str]:
+    """Offset of what counts in a type, and its format as needs.py wants it."""
+    if die.tag in ("DW_TAG_pointer_type", "DW_TAG_subroutine_type"):
+        return 0, "u8"
+    if die.tag == "DW_TAG_base_type":
+        letters = {2: "u", 4: "f", 5: "i", 7: "u"}
+        return 0, letters[die.attributes["DW_AT_encoding"].value] + str(_size(die))
+    if die.tag == "DW_TAG_array_type":
+        code = _format(_type(die))[1]
+        count = _size(die) // _size(_type(die))
+        return 0, f"V{_size(die)}" if code.startswith("V") else f"({count},){code}"
+    return _format_of_struct(die)
+
+
+def _format_of_struct(die: DIE) -> tuple[int, str]:
+    members = [each for each in die.iter_children() if _name(each) != "_" and _size(_type(each))]
+    if len(members) == 1:
+        at, code = _format(_type(members[0]))
+        return _offset(members[0]) + at, code
+    if all(_size(_type(each)) == 8 for each in members):
+        return 0, f"({len(members)},)u8"
+    return 0, f"V{_size(die)}"
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(
+    "flavour",
+    [Flavour.STRIPPED, Flavour.NO_SECTIONS, Flavour.PIE, Flavour.STRIPPED_EXTERNAL_PIE],
+    ids=lambda each: each.value,
+)
+def test_type_descriptors_say_what_the_table_says(minor: str, flavour: Flavour) -> None:
+    table = next(candidates(f"go{minor}", "amd64", None, None, None))
+    with start("truth", minor, flavour) as process, _attached(process) as target:
+        described = Layouts.of("", resolve(GoTypes(target.memory, *_types(target, minor)).struct))
+    assert set(described.structs) >= set(DESCRIBED)
+    for name in described.structs:
+        assert described[name] == table[name], name
+
+
+@pytest.mark.live
+def test_a_program_is_read_without_its_table(minor: str, truth_process: GoProcess) -> None:
+    """With a development version, first its debug information serves, then its type descriptors."""
+    table = next(candidates(f"go{minor}", "amd64", None, None, None))
+    with _attached(truth_process) as target:
+        types = _types(target, minor)
+        found = list(candidates("devel +abc", "amd64", target.executable, target.memory, types))
+        odd = candidates(f"go{minor} X:other", "amd64", target.executable, target.memory, types)
+        assert next(odd).source == f"table go{minor}"
+    assert [each.source for each in found] == ["DWARF", "type descriptors"]
+    assert dict(found[0].structs) == dict(table.structs)
+    assert "schedt" not in found[1]
+    for name in DESCRIBED:
+        assert found[1][name] == table[name]
+
+
+@pytest.mark.live
+def test_an_odd_version_that_is_laid_out_otherwise_does_not_get_the_table(
+    truth_process: GoProcess, minor: str
+) -> None:
+    other = "go1.19" if minor != "1.19" else "go1.27"
+    with _attached(truth_process) as target:
+        found = candidates(f"{other}.1 X:odd", "amd64", None, target.memory, _types(target, minor))
+        assert [each.source.split(",")[0] for each in found] == ["type descriptors"]
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(
+    ("name", "below", "above"),
+    [("esbuild-0.8.57", "go1.15", "go1.17"), ("esbuild-0.14.29", "go1.17", "go1.19")],
+)
+def test_a_version_that_nobody_has_is_read_from_itself_and_its_neighbours(
+    name: str, below: str, above: str
+) -> None:
+    with running(name) as process, _attached(process) as target:
+        version = {"esbuild-0.8.57": "go1.16", "esbuild-0.14.29": "go1.18"}[name]
+        [known] = candidates(
+            version, "amd64", target.executable, target.memory, _types(target, above[2:])
+        )
+    assert known.source == f"type descriptors, {below} and {above}"
+    assert {*DESCRIBED, "schedt"} <= set(known.structs)
+    assert "mstats" not in known
+
+
+@contextmanager
+def _attached(process: GoProcess) -> Iterator[Target]:
+    target = Target.attach(process.pid)
+    try:
+        yield target
+    finally:
+        target.close()
+
+
+def _types(target: Target, minor: str) -> tuple[int, int]:
+    """``types`` and ``etypes`` of the module data, found as spyglass does."""
+    kind = next(candidates(f"go{minor}", "amd64", None, None, None))["moduledata"]
+    row = target.memory.array(find_module(target).address, kind, 1)[0]
+    return int(row["types"]), int(row["etypes"])
+
+
+def test_debug_information_of_nothing_is_missing_info() -> None:
+    with (
+        Executable.open(str(build("truth", flavour=Flavour.STRIPPED))) as executable,
+        pytest.raises(MissingInfo, match="no debug information"),
+    ):
+        Dwarf.of(executable)

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+
+import pytest
+
+from spyglass.binary.dwarf import Dwarf
+from spyglass.binary.types import Type, locate
+from spyglass.errors import BadDataError, MissingInfo
+from tests.dwarf_writer import BASE, MEMBER, NAME, SIZE, STRING, STRP, STRUCT, UDATA, DwarfWriter
+
+
+def write_runtime(writer: DwarfWriter, block: bool = False) -> None:
+    """A unit with a struct that has a member of every kind that matters, and decoys before it."""
+    writer.begin_unit()
+    writer.pointer("*runtime.g")
+    writer.typedef("runtime.g", "runtime.g struct")
+    writer.base("uint32", 7, 4)
+    writer.base("int64", 5, 8)
+    writer.base("uintptr", 7, 8)
+    writer.base("bool", 2, 1)
+    writer.base("float64", 4, 8)
+    writer.base("complex128", 3, 16)
+    writer.typedef("runtime.guintptr", "uintptr")
+    writer.array("[256]runtime.guintptr", "runtime.guintptr", 2048)
+    writer.struct("atomic.noCopy", 0)
+    writer.struct("atomic.Uint32", 4, ("noCopy", 0, "atomic.noCopy"), ("value", 0, "uint32"))
+    writer.struct("runtime.gobuf", 16, ("sp", 0, "uintptr"), ("g", 8, "runtime.guintptr"))
+    writer.types["runtime.g struct"] = len(writer.info)
+    writer.struct(
+        "runtime.g",
+        2400,
+        ("sched", 0, "runtime.gobuf"),
+        ("atomicstatus", 16, "atomic.Uint32"),
+        ("goid", 24, "int64"),
+        ("preempt", 32, "bool"),
+        ("m", 40, "*runtime.g"),
+        ("runq", 200, "[256]runtime.guintptr"),
+        ("ratio", 2264, "float64"),
+        ("pair", 2272, "complex128"),
+        block=block,
+    )
+    writer.end_unit()
+
+
+def write_foreign(writer: DwarfWriter, name: str = "struct runtime_g") -> None:
+    """A unit as C compilers write it: its own abbreviations, and names in another section."""
+    writer.begin_unit()
+    writer.entry(BASE, [(NAME, STRP), (SIZE, UDATA)], [b"\0\0\0\0", b"\x04"])
+    writer.entry(STRUCT, [(SIZE, UDATA), (NAME, STRING)], [b"\x08", name.encode() + b"\0"])
+    writer.end_unit()
+
+
+def read(writer: DwarfWriter) -> Dwarf:
+    return Dwarf(bytes(writer.info), bytes(writer.abbreviations))
+
+
+EXPECTED = {
+    "sched.sp": (0, "u8"),
+    "sched.g": (8, "u8"),
+    "sched": (0, "(2,)u8"),
+    "atomicstatus": (16, "u4"),
+    "goid": (24, "i8"),
+    "preempt": (32, "u1"),
+    "m": (40, "u8"),
+    "runq": (200, "(256,)u8"),
+    "ratio": (2264, "f8"),
+    "pair": (2272, "V16"),
+    "absent": None,
+}
+
+
+@pytest.mark.parametrize("version", [3, 4, 5])
+@pytest.mark.parametrize("wide", [False, True], ids=["dwarf32", "dwarf64"])
+@pytest.mark.parametrize("block", [False, True], ids=["numbers", "expressions"])
+def test_members_are_found_in_every_form(version: int, wide: bool, block: bool) -> None:
+    writer = DwarfWriter(version=version, wide=wide)
+    write_foreign(writer)
+    write_runtime(writer, block)
+    write_foreign(writer)
+    g = read(writer).struct("runtime.g")
+    assert g.size == 2400
+    assert {path: locate(g, path) for path in EXPECTED} == EXPECTED
+
+
+def test_a_struct_of_another_language_is_not_taken_for_gos() -> None:
+    writer = DwarfWriter()
+    write_foreign(writer, "runtime.g")
+    with pytest.raises(MissingInfo, match=r"runtime\.g"):
+        read(writer).struct("runtime.g")
+
+
+def test_the_right_struct_is_found_behind_decoys() -> None:
+    writer = DwarfWriter()
+    write_foreign(writer, "runtime.g")
+    write_runtime(writer)
+    assert read(writer).struct("runtime.g").size == 2400
+
+
+@pytest.mark.parametrize("name", ["runtime.go", "runtime.", "runtime.p", "untime.g"])
+def test_only_the_whole_name_counts(name: str) -> None:
+    writer = DwarfWriter()
+    write_runtime(writer)
+    with pytest.raises(MissingInfo):
+        read(writer).struct(name)
+
+
+def test_a_type_that_is_a_name_of_itself_is_refused() -> None:
+    writer = DwarfWriter()
+    writer.begin_unit()
+    writer.types["loop"] = len(writer.info)
+    writer.typedef("loop", "loop")
+    writer.struct("runtime.g", 8, ("goid", 0, "loop"))
+    writer.end_unit()
+    with pytest.raises(BadDataError, match="itself"):
+        locate(read(writer).struct("runtime.g"), "goid")
+
+
+@pytest.mark.parametrize(
+    ("size", "at"), [(1 << 40, 0), (8, 1 << 40)], ids=["size", "offset of a member"]
+)
+def test_sizes_that_cannot_be_are_refused(size: int, at: int) -> None:
+    writer = DwarfWriter()
+    writer.begin_unit()
+    writer.base("int64", 5, 8)
+    writer.struct("runtime.g", size, ("goid", at, "int64"))
+    writer.end_unit()
+    with pytest.raises(BadDataError):
+        read(writer).struct("runtime.g")
+
+
+def test_a_struct_without_an_end_is_refused() -> None:
+    writer = DwarfWriter()
+    writer.begin_unit()
+    writer.struct("runtime.g", 8)
+    del writer.info[-1]
+    for _ in range(10_000):
+        writer.entry(MEMBER, [(NAME, STRING)], [b"x\0"])
+    writer.end_unit()
+    with pytest.raises(BadDataError, match="too many"):
+        read(writer).struct("runtime.g")
+
+
+def _visit(found: Type, depth: int = 0) -> None:
+    for name, member in found.members.items():
+        locate(found, name)
+        if depth < 3:
+            _visit(member.type(), depth + 1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_damage_is_bad_data_and_nothing_else(seed: int) -> None:
+    chance = random.Random(seed)
+    writer = DwarfWriter(version=4 + seed % 2)
+    write_runtime(writer)
+    for _ in range(300):
+        info, abbreviations = bytearray(writer.info), bytearray(writer.abbreviations)
+        for _ in range(chance.randint(1, 8)):
+            part = chance.choice((info, abbreviations))
+            part[chance.randrange(len(part))] = chance.choice(
+                (0, 0x7F, 0x80, 0xFF, chance.getrandbits(8))
+            )
+        keep = chance.choice((len(info), chance.randrange(len(info))))
+        with suppress(BadDataError, MissingInfo):
+            _visit(Dwarf(bytes(info[:keep]), bytes(abbreviations)).struct("runtime.g"))
