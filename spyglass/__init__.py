@@ -18,14 +18,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from spyglass.version import __version__
+
 if TYPE_CHECKING:
     from spyglass.errors import SpyglassError
     from spyglass.model import Snapshot
     from spyglass.runtime.inspect import Inspector, attach
 
 __all__ = ["Inspector", "Snapshot", "SpyglassError", "__version__", "attach"]
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Inspector": "spyglass.runtime.inspect",

@@ -8,9 +8,9 @@ import sys
 
 import click
 
-from spyglass import __version__
 from spyglass.cli.failures import INTERRUPTED, explained
 from spyglass.cli.options import Settings, debug_option
+from spyglass.version import __version__
 
 __all__ = ["run"]
 

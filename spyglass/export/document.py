@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spyglass import __version__
 from spyglass.analysis.selection import selected
 from spyglass.model import QUALITIES, STATUSES, Frame, Snapshot
+from spyglass.version import __version__
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -44,6 +45,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert importlib.metadata.version("spyglass") == __version__
     assert said(capsys, "--version") == (0, f"spyglass {__version__}\n", "")
 
 
