@@ -176,7 +176,8 @@ class MemoryStats:
 class Frame:
     """One call on a stack, or a place in the code (where a goroutine starts, or was created).
 
-    `hidden`: Go's own traceback leaves it out by default.
+    `hidden`: Go's own traceback leaves it out by default. `offset`: bytes from the beginning of its
+    function to `pc`; None where there are none, and for an inlined call, which has no beginning.
     """
 
     function: str
@@ -185,6 +186,7 @@ class Frame:
     pc: int
     inlined: bool = False
     hidden: bool = False
+    offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ class Code:
             # in: gentraceback gave that one to showframe.
             name = call.function if self.functions.relative else function.name
             elided = call.wrapper and not called & Entry.PANIC
-            numbers.append(self._number(call, pc, elided or hidden(name)))
+            numbers.append(self._number(call, function, pc, elided or hidden(name)))
             called = self._entries.get(call.function, Entry.CALL)
         return tuple(numbers)
 
@@ -151,14 +151,17 @@ class Code:
         except SpyglassError:
             return -1
         place = innermost._replace(function=function.name, inlined=False, wrapper=False)
-        return self._number(place, pc, hidden(function.name))
+        return self._number(place, function, pc, hidden(function.name))
 
     def _inside(self, function: Function, pc: int, called: Entry) -> int:
         return pc if called & Entry.TRAP or pc <= function.entry else pc - 1
 
-    def _number(self, location: Location, pc: int, is_hidden: bool) -> int:
+    def _number(self, location: Location, function: Function, pc: int, is_hidden: bool) -> int:
         name, file, line, inlined, _ = location
-        frame = Frame(name, file if file != "?" else None, line or None, pc, inlined, is_hidden)
+        offset = pc - function.entry if not inlined and pc > function.entry else None
+        frame = Frame(
+            name, file if file != "?" else None, line or None, pc, inlined, is_hidden, offset
+        )
         number = self._numbers.get(frame)
         if number is None:
             number = self._numbers[frame] = len(self.frames)

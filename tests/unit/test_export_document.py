@@ -162,6 +162,7 @@ def test_stacks_index_frames() -> None:
         "pc": PARK.pc,
         "inlined": False,
         "hidden": True,
+        "offset": None,
     }
 
 
