@@ -9,6 +9,7 @@ import numpy as np
 
 from spyglass.errors import BadDataError, MissingInfo
 from spyglass.model import NONE, STATUSES, Goroutines
+from spyglass.runtime.labels import LabelReader
 from spyglass.runtime.unwind import (
     COMPLETE,
     CUT,
@@ -46,7 +47,7 @@ _STABLE, _MOVED, _TORN, _UNREADABLE = range(4)
 
 _FIELDS = (
     "stack", "m", "sched", "syscallsp", "syscallpc", "atomicstatus", "goid", "waitsince", "waitreason",
-    "lockedm", "parentGoid", "trackingSeq", "gopc", "startpc",
+    "lockedm", "parentGoid", "trackingSeq", "gopc", "startpc", "labels",
 )  # fmt: skip
 
 
@@ -128,6 +129,7 @@ class _Batch:
     node: NDArray[np.int64]
     outcome: NDArray[np.uint8]
     where: NDArray[np.int32]
+    labels: NDArray[np.int32]
     quality: NDArray[np.uint8]
 
     @classmethod
@@ -137,7 +139,7 @@ class _Batch:
         return cls(
             pointers, fetched.rows, fetched.signatures, np.full(count, NONE, np.int64),
             np.full(count, COMPLETE, np.uint8), np.full(count, NONE, np.int32),
-            np.full(count, _STABLE, np.uint8),
+            np.full(count, NONE, np.int32), np.full(count, _STABLE, np.uint8),
         )  # fmt: skip
 
     def keep(self, at: NDArray[np.intp], walked: Walked) -> None:
@@ -158,6 +160,7 @@ class Reader:
         self.runtime = runtime
         self.tree = tree
         self.now_ns = now_ns
+        self.labels = LabelReader(runtime)
         self._unwinder = Unwinder(runtime.memory, tree, runtime.arch == "arm64")
         self._dtype = fields_of(runtime.layouts["g"])
 
@@ -198,8 +201,9 @@ class Reader:
         self._finish(batch)
         kept = _alive(batch.rows)
         columns = self._columns(
-            batch.rows[kept], batch.node[kept], batch.where[kept], batch.quality[kept]
-        )
+            batch.rows[kept], batch.node[kept], batch.where[kept], batch.labels[kept],
+            batch.quality[kept],
+        )  # fmt: skip
         return Rows(columns, batch.node[kept], batch.outcome[kept])
 
     def _settle(self, batch: _Batch, top_only: bool) -> None:
@@ -209,9 +213,10 @@ class Reader:
         registers before and the one after: then its count of stops is the same. Where the runtime has
         no such count (up to Go 1.16) the stack itself must be the same twice.
         """
-        pending = np.arange(len(batch.pointers))
+        pending = new = np.arange(len(batch.pointers))
         twice = "trackingSeq" not in (self._dtype.names or ())
         for _ in range(_ATTEMPTS + twice):
+            batch.labels[new] = self.labels.read(batch.rows["labels"][new])
             rows = batch.rows[pending]
             walked = self._walk(rows, top_only)
             seen_before = walked.node == batch.node[pending]
@@ -222,7 +227,7 @@ class Reader:
             if twice:
                 settled &= seen_before
             batch.move(pending[moved], again.rows[moved], again.signatures[moved])
-            pending = pending[~settled]
+            pending, new = pending[~settled], pending[moved]
             if not len(pending):
                 return
         batch.quality[pending] = _TORN
@@ -273,6 +278,7 @@ class Reader:
         rows: NDArray[Any],
         node: NDArray[np.int64],
         where: NDArray[np.int32],
+        labels: NDArray[np.int32],
         quality: NDArray[np.uint8],
     ) -> Goroutines:
         status = _status(rows)
@@ -296,7 +302,7 @@ class Reader:
             m=rows["m"].astype(np.int64),
             locked=rows["lockedm"] != 0,
             system=self._system(start, where),
-            labels=np.full(len(rows), NONE, np.int32),
+            labels=labels,
             quality=quality,
         )
 
@@ -342,7 +348,7 @@ def _signature(rows: NDArray[Any], ticks: NDArray[np.uint64]) -> NDArray[np.uint
     sched, stack = rows["sched"], rows["stack"]
     parts = [
         rows["goid"], _status(rows), sched["pc"], sched["sp"], stack["lo"], stack["hi"],
-        rows["syscallsp"], rows["syscallpc"], ticks,
+        rows["syscallsp"], rows["syscallpc"], rows["labels"], ticks,
     ]  # fmt: skip
     if "trackingSeq" in (rows.dtype.names or ()):
         parts.append(rows["trackingSeq"])

@@ -166,8 +166,7 @@ def read_lists(memory: Memory, pointers: NDArray[np.uint64]) -> Pairs:
 
 
 def _too_long(words: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    either: NDArray[np.bool_] = (words[:, 1::2] > _MAX_TEXT_BYTES).any(axis=1)
-    return either
+    return np.any(words[:, 1::2] > _MAX_TEXT_BYTES, axis=1)
 
 
 def _decoded(found: Gathered, sizes: NDArray[np.int64]) -> list[str]:
