@@ -81,6 +81,7 @@ def _wait_reason_place(target: Target, places: Mapping[str, list[int]]) -> dict[
 def _types(target: Target, module: Module, version: str) -> tuple[int, int] | None:
     """Where the type descriptors are: from ``moduledata.types`` to ``etypes``, or to the end of what
     holds them, in a version that has something else in its place."""
+    certain = layouts.anchors(version, target.executable.arch) is not None  # the first is its own
     for known in layouts.moduledata_layouts(version, target.executable.arch):
         try:
             row = target.memory.array(module.address, known, 1)[0]
@@ -88,9 +89,20 @@ def _types(target: Target, module: Module, version: str) -> tuple[int, int] | No
             continue
         low, high = int(row["types"]), int(row["etypes"])
         for end in (high, _segment_end(target, low)):
-            if 0 < low < end <= low + _MAX_TYPES_BYTES:
+            possible = 0 < low < end <= low + _MAX_TYPES_BYTES
+            if possible and (certain or _are_types(target, low, end)):
                 return low, end
     return None
+
+
+def _are_types(target: Target, low: int, end: int) -> bool:
+    from spyglass.binary.gotypes import GoTypes
+
+    try:
+        GoTypes(target.memory, low, end)
+    except (BadDataError, MemoryFault, MissingInfo):
+        return False
+    return True
 
 
 def _segment_end(target: Target, address: int) -> int:
