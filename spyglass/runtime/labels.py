@@ -91,7 +91,8 @@ class LabelReader:
         pairs = self._pairs(pointers[aligned])
         texts, which, lost = self._texts(pairs.words)
         pairs.ok[pairs.owner[lost]] = False
-        pairs.cut[pairs.owner[_too_long(pairs.words)]] = True
+        too_long = (pairs.words[:, 1::2] > _MAX_TEXT_BYTES).any(axis=1)
+        pairs.cut[pairs.owner[too_long]] = True
         numbers[aligned] = self._interned(pairs, texts, which)
         return numbers
 
@@ -163,10 +164,6 @@ def read_lists(memory: Memory, pointers: NDArray[np.uint64]) -> Pairs:
     at = np.repeat(items.offsets >> 3, shown) + _LABEL_WORDS * runs(shown)
     words = items.buffer.view(np.uint64)[at[:, None] + np.arange(_LABEL_WORDS)]
     return Pairs(np.repeat(some, shown), words, ok, ok & (count > _MAX_LABELS))
-
-
-def _too_long(words: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    return np.any(words[:, 1::2] > _MAX_TEXT_BYTES, axis=1)
 
 
 def _decoded(found: Gathered, sizes: NDArray[np.int64]) -> list[str]:
