@@ -1,0 +1,163 @@
+"""Goroutines as Go's own traceback prints them, which is what panics, SIGQUIT and debug=2 show.
+
+Every tool that reads such text reads this. The form is that of ``runtime/traceback.go``:
+`goroutineheader`, `traceback2` and `printcreatedby1` with GOTRACEBACK unset, but for three things.
+The words of arguments are never printed: they can be secrets. Stacks are not cut off at 100 frames. A
+goroutine whose stack is doubtful is marked in parentheses behind its state, where Go has such marks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from spyglass.analysis.groups import state_words
+from spyglass.model import NONE, QUALITIES, STATUSES, Frame, Snapshot
+from spyglass.render.names import without_types
+from spyglass.render.text import visible
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["call_text", "place_text", "shown_frames", "traceback"]
+
+#: Goroutines whose columns are made into Python's numbers at a time.
+_BATCH_ROWS = 16384
+#: Text is handed on in pieces of about so many characters: what a processor's cache holds.
+_PIECE_CHARACTERS = 1 << 16
+#: So many texts are kept to be used again; that of a deep stack can have 100,000 characters.
+_STACKS_KEPT, _HEADERS_KEPT = 4096, 65536
+
+_MINUTE_NS = 60_000_000_000
+
+#: What Go prints of a goroutine that runs while another one prints (``tracebacksomeothers``); parsers
+#: know no other line for one without a stack.
+_NO_STACK = "\tgoroutine running on other thread; stack unavailable\n"
+
+
+def traceback(
+    snapshot: Snapshot, rows: NDArray[np.int64], *, runtime_frames: bool = False
+) -> Iterator[str]:
+    """The text of goroutines `rows` in large pieces, an empty line behind each goroutine.
+
+    `runtime_frames`: with the frames that Go hides by default.
+    """
+    return _Traceback(snapshot, runtime_frames).pieces(rows)
+
+
+def shown_frames(snapshot: Snapshot, stack: int, *, runtime_frames: bool = False) -> list[int]:
+    """The numbers of the frames of `stack` that Go's traceback shows; all, if that were none.
+
+    `NONE` stands where frames were left out of a deep stack, `Snapshot.elided`.
+    """
+    low, high = snapshot.stack_offsets[stack : stack + 2]
+    numbers: list[int] = snapshot.stack_frames[low:high].tolist()
+    if stack in snapshot.elided:
+        numbers.insert(snapshot.elided[stack][0], NONE)
+    if runtime_frames:
+        return numbers
+    frames = snapshot.frames
+    shown = [number for number in numbers if number == NONE or not frames[number].hidden]
+    if shown and frames[shown[0]].function == "runtime.gopanic":
+        del shown[0]  # it only parts deferred calls from what panicked (`showfuncinfo`)
+    return shown if any(number != NONE for number in shown) else numbers
+
+
+def call_text(frame: Frame) -> str:
+    """The name of its function, as `printFuncName` prints it."""
+    return (
+        "panic" if frame.function == "runtime.gopanic" else visible(without_types(frame.function))
+    )
+
+
+def place_text(frame: Frame) -> str:
+    """Its file and line, which Go prints even if it does not know them."""
+    return f"{visible(frame.file or '?')}:{frame.line or 0}"
+
+
+class _Traceback:
+    """Texts of what the goroutines of one snapshot share, each made once."""
+
+    def __init__(self, snapshot: Snapshot, runtime_frames: bool) -> None:
+        self._snapshot = snapshot
+        self._runtime_frames = runtime_frames
+        self._frames = [_frame_text(frame) for frame in snapshot.frames]
+        self._header = lru_cache(_HEADERS_KEPT)(self._make_header)
+        self._stack = lru_cache(_STACKS_KEPT)(self._make_stack)
+        self._creator = lru_cache(_HEADERS_KEPT)(self._make_creator)
+
+    def pieces(self, rows: NDArray[np.int64]) -> Iterator[str]:
+        """The text of `rows`: of each its id and what it shares with others, joined only once."""
+        header, stack, creator = self._header, self._stack, self._creator
+        parts: list[str] = []
+        size = 0
+        for first in range(0, len(rows), _BATCH_ROWS):
+            for goid, state, number, creation in self._columns(rows[first : first + _BATCH_ROWS]):
+                frames = stack(number)
+                parts += (f"goroutine {goid} {header(*state)}", frames, creator(*creation), "\n")
+                size += len(frames)
+                if size >= _PIECE_CHARACTERS:
+                    yield "".join(parts)
+                    parts.clear()
+                    size = 0
+        yield "".join(parts)
+
+    def _columns(
+        self, rows: NDArray[np.int64]
+    ) -> Iterator[tuple[int, tuple[int, int, int, bool, int], int, tuple[int, int]]]:
+        g = self._snapshot.goroutines
+        states = (
+            *(column[rows].tolist() for column in (g.status, g.wait_reason)),
+            (g.waiting_ns[rows] // _MINUTE_NS).tolist(),
+            *(column[rows].tolist() for column in (g.locked, g.quality)),
+        )
+        return zip(
+            g.id[rows].tolist(),
+            zip(*states, strict=True),
+            g.stack[rows].tolist(),
+            zip(g.creator[rows].tolist(), g.creator_id[rows].tolist(), strict=True),
+            strict=True,
+        )
+
+    def _make_header(
+        self, status: int, reason: int, minutes: int, locked: bool, quality: int
+    ) -> str:
+        """What is between the brackets (``goroutineheader``)."""
+        reasons = self._snapshot.wait_reasons
+        words = visible(state_words(STATUSES[status], reasons[reason] if reason != NONE else None))
+        if QUALITIES[quality] in ("torn", "unreadable"):
+            words += f" ({QUALITIES[quality]})"
+        if minutes >= 1:
+            words += f", {minutes} minutes"
+        if locked:
+            words += ", locked to thread"
+        return f"[{words}]:\n"
+
+    def _make_stack(self, stack: int) -> str:
+        if stack == NONE:
+            return _NO_STACK
+        omitted = self._snapshot.elided.get(stack, (0, 0))[1]
+        numbers = shown_frames(self._snapshot, stack, runtime_frames=self._runtime_frames)
+        return "".join(
+            f"...{omitted} frames elided...\n" if number == NONE else self._frames[number]
+            for number in numbers
+        )
+
+    def _make_creator(self, index: int, goid: int) -> str:
+        """The ``go`` statement that made it, if Go would show it (``printcreatedby``)."""
+        frame = self._snapshot.frame(index)
+        if frame is None or (frame.hidden and not self._runtime_frames):
+            return ""
+        by = f" in goroutine {goid}" if goid != NONE else ""
+        return f"created by {call_text(frame)}{by}\n{_at(frame)}"
+
+
+def _frame_text(frame: Frame) -> str:
+    return f"{call_text(frame)}(...)\n{_at(frame)}"
+
+
+def _at(frame: Frame) -> str:
+    offset = "" if frame.offset is None else f" +{frame.offset:#x}"
+    return f"\t{place_text(frame)}{offset}\n"
