@@ -140,13 +140,14 @@ class Inspector:
             found = _Stacks.of(tree, nodes) if stacks == "full" else _Stacks.none(goroutines)
             goroutines = replace(goroutines, stack=found.column)
             reasons, goroutines = _wait_reasons(runtime, goroutines)
-            reader.labels.report(goroutines.labels)
+            labels, label_sets = reader.labels.finish(goroutines.labels)
+            goroutines = replace(goroutines, labels=labels)
         return Snapshot(
             taken_at=taken_at, took_ns=timer.total(), source=Source("process"), process=self._process(),
             scheduler=counters, processors=tuple(processors), threads=tuple(threads), memory=memory,
             goroutines=goroutines, wait_reasons=reasons, frames=tuple(code.frames),
             stack_offsets=found.offsets, stack_frames=found.frames, elided=found.elided,
-            label_sets=reader.labels.sets, problems=tuple(runtime.problems),
+            label_sets=label_sets, problems=tuple(runtime.problems),
             timings_ns=self._attach_timings | timer.phases,
         )  # fmt: skip
 

@@ -52,11 +52,6 @@ class LabelReader:
         self._numbers: dict[tuple[bool, tuple[tuple[str, str], ...]], int] = {}
         self._cut: list[bool] = []
 
-    @property
-    def sets(self) -> tuple[Mapping[str, str], ...]:
-        """The sets by their numbers."""
-        return tuple(self._sets)
-
     def read(self, pointers: NDArray[np.uint64]) -> NDArray[np.int32]:
         """For each ``g.labels`` the number of its set; `NONE` without labels, `UNREAD` if in vain.
 
@@ -70,10 +65,20 @@ class LabelReader:
             column[some] = self._numbers_of(unique)[inverse]
         return column
 
-    def report(self, column: NDArray[np.int32]) -> None:
-        """Note what is missing in `column`, which holds what `read` gave for all goroutines."""
-        unread = int((column == UNREAD).sum())
-        cut = int(np.array([*self._cut, False])[np.maximum(column, NONE)].sum())
+    def finish(
+        self, column: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], tuple[Mapping[str, str], ...]]:
+        """What `read` gave for all goroutines, and the sets that they have: numbered anew, without
+        those that nobody has any more. Notes what is missing.
+        """
+        held = np.bincount(column - UNREAD, minlength=len(self._sets) - UNREAD)
+        used = held[-UNREAD:]
+        self._report(int(held[0]), int(used[np.array(self._cut, np.bool_)].sum()))
+        numbers = np.concatenate([[UNREAD, NONE], np.cumsum(used > 0) - 1]).astype(np.int32)
+        sets = tuple(self._sets[number] for number in np.flatnonzero(used).tolist())
+        return numbers[column - UNREAD], sets
+
+    def _report(self, unread: int, cut: int) -> None:
         if unread:
             detail = f"those of {unread} goroutines could not be read or make no sense"
             self._runtime.problem("unreadable", "labels", detail)
