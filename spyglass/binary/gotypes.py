@@ -13,14 +13,18 @@ plain since Go 1.19, before it was doubled and the lowest bit said that the fiel
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from struct import Struct, pack
+from collections.abc import Callable, Iterator
+from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from spyglass.binary.types import MAX_TYPE_BYTES, Member, Type
 from spyglass.errors import BadDataError, MissingInfo
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from spyglass.memory.base import Memory
 
 __all__ = ["GoTypes"]
@@ -29,15 +33,20 @@ __all__ = ["GoTypes"]
 _MAX_BYTES = 1 << 28
 _MAX_FIELDS = 4_096
 _MAX_NAME_BYTES = 1 << 10
-_MAX_HITS = 64
+_MAX_STRUCTS = 4_096
 
 #: ``abi.Type`` up to ``PtrToThis``: size, pointer bytes, hash, flags, aligns, kind, equal, gc data, name.
 _HEADER = Struct("<QQIBBBBQQiI")
 #: Behind it in ``StructType``: package path, and the fields as pointer, length, capacity.
 _STRUCT = Struct("<QQQQ")
 _FIELD = Struct("<QQQ")
+#: ``ArrayType``: element, slice type, length.
+_ARRAY_TAIL = Struct("<QQQ")
 _KIND_MASK = 31
-_EXTRA_STAR = 1 << 1
+#: In the pairs of words that a descriptor is made of: which pair's second word holds flags and kind,
+#: what in it says that this is a struct (kind 25) whose name has a star too many (flag 2: it is that of
+#: its pointer type, as for all that have names), and which pair's first word is the offset of the name.
+_MARKS_ROW, _MARKS, _NAMED_STRUCT, _NAME_ROW = 2, 0x1F000002, 0x19000002, 5
 _ARRAY, _INTERFACE, _SLICE, _STRING, _STRUCT_KIND = 17, 20, 23, 24, 25
 _SCALARS = {
     1: "u1", 2: "i8", 3: "i1", 4: "i2", 5: "i4", 6: "i8", 7: "u8", 8: "u1", 9: "u2", 10: "u4", 11: "u8",
@@ -48,9 +57,7 @@ _WORD = Type(8, "u8")
 
 class _Header(NamedTuple):
     size: int
-    flags: int
     kind: int
-    name: int
 
 
 class GoTypes:
@@ -59,64 +66,82 @@ class GoTypes:
     Everything in them is untrusted: `BadDataError` for what cannot be.
     """
 
-    def __init__(self, memory: Memory, types: int, etypes: int) -> None:
-        """Read the descriptors, which are at the addresses `types` to `etypes` of `memory`.
+    def __init__(
+        self,
+        memory: Memory,
+        types: int,
+        etypes: int,
+        constant: Callable[[int, int], bytes] | None = None,
+    ) -> None:
+        """Find the runtime's descriptors among those at the addresses `types` to `etypes` of `memory`.
 
-        `MissingInfo` if those of the runtime are not among them.
+        `constant` reads (address, size) of what never changes, from the program's file: all but
+        pointers. Megabytes are read, which is faster from there and costs the process nothing.
+        `MissingInfo` if the runtime's descriptors are not there.
         """
-        if not 0 < etypes - types <= _MAX_BYTES:
+        if types % 8 or not 0 < etypes - types <= _MAX_BYTES:
             raise BadDataError(f"type descriptors from {types:#x} to {etypes:#x} cannot be true")
+        self._memory = memory
         self._base = types
-        self._data = memory.read(types, etypes - types)
+        self._data = (constant or memory.read)(types, etypes - types)
         self._types: dict[int, Type] = {}
         self._two_byte_lengths = self._doubled_offsets = False
-        self._learn_encodings()
+        self._structs = self._find_structs()
+        self._learn_offsets()
 
-    def _learn_encodings(self) -> None:
-        """Find out how names and offsets are written, from ``runtime.g``, which every program has."""
+    def _find_structs(self) -> dict[str, int]:
+        """The named structs of package runtime: their names, and the offsets of their descriptors.
+
+        All descriptors begin at multiples of 8; what says "a named struct" there is one.
+        """
+        words = np.frombuffer(self._data, "<u4", len(self._data) // 8 * 2).reshape(-1, 2)
+        marks = words[_MARKS_ROW:, 1] & _MARKS
+        rows = np.flatnonzero(marks[: max(len(marks) - _NAME_ROW, 0)] == _NAMED_STRUCT)
+        names = words[rows + _NAME_ROW, 0]
         for self._two_byte_lengths in (False, True):
-            try:
-                g = self._struct_at("runtime.g")
-            except MissingInfo:
-                continue
-            # Its last field begins behind the middle, so doubled it is beyond the end.
-            fields = self._fields(g)
-            self._doubled_offsets = bool(fields) and fields[-1][2] >= self._header(g).size
-            return
+            ours = self._begin_with(names, b"*runtime.")
+            found = dict(self._of_package("runtime", rows[ours] * 8, names[ours]))
+            if "runtime.g" in found:
+                return found
         raise MissingInfo("there is no type descriptor of runtime.g")
 
+    def _begin_with(self, names: NDArray[np.uint32], text: bytes) -> NDArray[np.int64]:
+        """Which of the names at offsets `names` begin with `text`; at most `_MAX_STRUCTS`."""
+        begins = names.astype(np.int64) + (3 if self._two_byte_lengths else 2)
+        inside = np.flatnonzero(begins <= len(self._data) - len(text))
+        letters = np.frombuffer(self._data, np.uint8)
+        at = begins[inside, None] + np.arange(len(text))
+        same = (letters[at] == np.frombuffer(text, np.uint8)).all(axis=1)
+        ours: NDArray[np.int64] = inside[same][:_MAX_STRUCTS]
+        return ours
+
+    def _of_package(
+        self, path: str, structs: NDArray[np.int64], names: NDArray[np.uint32]
+    ) -> Iterator[tuple[str, int]]:
+        """Names and offsets of those structs that are of the package `path`, of several of its name."""
+        for struct, name in zip(structs.tolist(), names.tolist(), strict=True):
+            try:
+                where = self._pointers(_STRUCT, struct + _HEADER.size)[0]
+                if where and self._name(where - self._base) == path:
+                    yield self._name(name)[1:], struct
+            except BadDataError:
+                continue
+
+    def _learn_offsets(self) -> None:
+        """Find out how offsets are written, from ``runtime.g``.
+
+        Its last field begins behind the middle, so doubled it is beyond the end.
+        """
+        g = self._structs["runtime.g"]
+        fields = self._fields(g)
+        self._doubled_offsets = bool(fields) and fields[-1][2] >= self._header(g).size
+
     def struct(self, name: str) -> Type:
-        """The struct type `name` ("runtime.g"); `MissingInfo` if there is no descriptor of it."""
-        return self._type(self._base + self._struct_at(name))
-
-    def _struct_at(self, name: str) -> int:
-        """The offset of the descriptor of struct `name`, of the package of that very path."""
-        package = name.partition(".")[0]
-        for offset in self._named(name):
-            header = self._header(offset)
-            if header.kind == _STRUCT_KIND and header.flags & _EXTRA_STAR:
-                where = self._u64(offset + _HEADER.size)
-                if where and self._name(where - self._base) == package:
-                    return offset
-        raise MissingInfo(f"there is no type descriptor of {name}")
-
-    def _named(self, name: str) -> Iterator[int]:
-        """Offsets of descriptors of the name "*" and `name`: the type itself, and its pointer type."""
-        text = b"*" + name.encode()
-        length = len(text).to_bytes(2 if self._two_byte_lengths else 1, "big")
-        for at in self._find(length + text):
-            for offset in self._find(pack("<i", at - 1)):
-                begin = offset - _HEADER.size + 8
-                if begin >= 0 and begin % 8 == 0:
-                    yield begin
-
-    def _find(self, wanted: bytes) -> Iterator[int]:
-        at = -1
-        for _ in range(_MAX_HITS):
-            at = self._data.find(wanted, at + 1)
-            if at < 0:
-                return
-            yield at
+        """The struct type `name` of package runtime ("runtime.g"); `MissingInfo` if it is not there."""
+        try:
+            return self._type(self._base + self._structs[name])
+        except KeyError:
+            raise MissingInfo(f"there is no type descriptor of {name}") from None
 
     def _type(self, address: int) -> Type:
         found = self._types.get(address)
@@ -133,7 +158,7 @@ class GoTypes:
         if header.kind == _STRUCT_KIND:
             return Type(header.size, members=dict(self._members(offset, header.size)))
         if header.kind == _ARRAY:
-            element = self._u64(offset + _HEADER.size)
+            element = self._pointers(_ARRAY_TAIL, offset + _HEADER.size)[0]
             return Type(header.size, element=lambda: self._type(element))
         words = 3 if header.kind == _SLICE else 2 if header.kind in (_STRING, _INTERFACE) else 0
         return Type(
@@ -155,14 +180,15 @@ class GoTypes:
 
     def _fields(self, offset: int) -> list[tuple[int, ...]]:
         """The fields of the struct at `offset`: addresses of name and type, and encoded offset."""
-        _, first, count, _ = self._unpack(_STRUCT, offset + _HEADER.size)
-        if not 0 < count <= _MAX_FIELDS:
-            return []
-        return [self._unpack(_FIELD, first - self._base + i * _FIELD.size) for i in range(count)]
+        _, first, count, _ = self._pointers(_STRUCT, offset + _HEADER.size)
+        if count > _MAX_FIELDS:
+            raise BadDataError(f"a struct of {count} fields cannot be true")
+        raw = self._changeable(first - self._base, count * _FIELD.size)
+        return list(_FIELD.iter_unpack(raw))
 
     def _header(self, offset: int) -> _Header:
-        size, _, _, flags, _, _, kind, _, _, name, _ = self._unpack(_HEADER, offset)
-        return _Header(size, flags, kind & _KIND_MASK, name)
+        size, _, _, _, _, _, kind, _, _, _, _ = _HEADER.unpack(self._bytes(offset, _HEADER.size))
+        return _Header(size, kind & _KIND_MASK)
 
     def _name(self, offset: int) -> str:
         """The ``abi.Name`` at `offset`: flags, length, text."""
@@ -181,13 +207,18 @@ class GoTypes:
             return offset + 1, first
         return offset + 2, (first & 0x7F) | second << 7
 
-    def _u64(self, offset: int) -> int:
-        return int.from_bytes(self._bytes(offset, 8), "little")
-
     def _bytes(self, offset: int, size: int) -> bytes:
-        if not 0 <= offset <= len(self._data) - size:
-            raise BadDataError("a type descriptor leads out of the type descriptors")
+        self._check(offset, size)
         return self._data[offset : offset + size]
 
-    def _unpack(self, layout: Struct, offset: int) -> tuple[int, ...]:
-        return layout.unpack(self._bytes(offset, layout.size))
+    def _pointers(self, layout: Struct, offset: int) -> tuple[int, ...]:
+        return layout.unpack(self._changeable(offset, layout.size))
+
+    def _changeable(self, offset: int, size: int) -> bytes:
+        """What is at `offset` and holds addresses: the file may have others than the process."""
+        self._check(offset, size)
+        return self._memory.read(self._base + offset, size)
+
+    def _check(self, offset: int, size: int) -> None:
+        if not 0 <= offset <= len(self._data) - size:
+            raise BadDataError("a type descriptor leads out of the type descriptors")

@@ -124,15 +124,17 @@ def candidates(
     executable: Executable | None,
     memory: Memory | None,
     types: tuple[int, int] | None,
+    constant: Callable[[int, int], bytes] | None = None,
 ) -> Iterator[Layouts]:
     """The layouts that may be those of a program, best first; any of them may still be wrong.
 
     `go_version` is its ``runtime.buildVersion``; `types` are the addresses between which `memory` has
-    its type descriptors (``moduledata.types`` and ``etypes``). A source that has nothing to say, or
-    makes no sense, is passed over.
+    its type descriptors (``moduledata.types`` and ``etypes``), and `constant` reads (address, size) of
+    what never changes, from the program's file. A source that has nothing to say, or makes no sense, is
+    passed over.
     """
     version = GoVersion.parse(go_version)
-    described = cache(lambda: _from_descriptors(memory, types))
+    described = cache(lambda: _from_descriptors(memory, types, constant))
     table = _load_table(version, arch) if version is not None else None
     if version is not None and table is not None:
         known = _table_structs(table)
@@ -253,14 +255,16 @@ def _from_dwarf(executable: Executable) -> dict[str, StructLayout]:
 
 
 def _from_descriptors(
-    memory: Memory | None, types: tuple[int, int] | None
+    memory: Memory | None,
+    types: tuple[int, int] | None,
+    constant: Callable[[int, int], bytes] | None,
 ) -> dict[str, StructLayout]:
     from spyglass.binary.gotypes import GoTypes
 
     if memory is None or types is None:
         return {}
     try:
-        return resolve(GoTypes(memory, *types).struct)
+        return resolve(GoTypes(memory, *types, constant).struct)
     except (BadDataError, MemoryFault, MissingInfo):
         return {}
 

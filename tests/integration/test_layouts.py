@@ -147,7 +147,10 @@ def _format_of_struct(die: DIE) -> tuple[int, str]:
 def test_type_descriptors_say_what_the_table_says(minor: str, flavour: Flavour) -> None:
     table = next(candidates(f"go{minor}", "amd64", None, None, None))
     with start("truth", minor, flavour) as process, _attached(process) as target:
-        described = Layouts.of("", resolve(GoTypes(target.memory, *_types(target, minor)).struct))
+        types = _types(target, minor)
+        fields = resolve(GoTypes(target.memory, *types, target.constant).struct)
+        assert resolve(GoTypes(target.memory, *types).struct) == fields
+    described = Layouts.of("", fields)
     assert set(described.structs) >= set(DESCRIBED)
     for name in described.structs:
         assert described[name] == table[name], name
