@@ -15,6 +15,7 @@ def write_runtime(writer: DwarfWriter, block: bool = False) -> None:
     """A unit with a struct that has a member of every kind that matters, and decoys before it."""
     writer.begin_unit()
     writer.pointer("*runtime.g")
+    writer.base("runtime.g", 7, 4)
     writer.typedef("runtime.g", "runtime.g struct")
     writer.base("uint32", 7, 4)
     writer.base("int64", 5, 8)

@@ -150,6 +150,15 @@ def test_a_gogc_that_cannot_be_is_a_problem() -> None:
         ("go1.20", {"memoryLimit": 100 * MIB, "gcPercentHeapGoal": 1 << 40}, 92 * MIB),
         ("go1.27", {"memoryLimit": 9 * MIB, "gcPercentHeapGoal": 1 << 40}, 2 * MIB),
         ("go1.27", {"memoryLimit": 11 * MIB, "gcPercentHeapGoal": 1 << 40}, 3 * MIB),
+        # 110 MiB are ready, 10 beyond the limit, and 10 are no heap: 80 are left, 3 % of it free.
+        (
+            "go1.27",
+            {
+                "memoryLimit": 100 * MIB, "mappedReady": 110 * MIB, "heapFree": 60 * MIB,
+                "totalAlloc": 43 * MIB, "gcPercentHeapGoal": 1 << 40,
+            },
+            80 * MIB - 80 * MIB // 100 * 3,
+        ),
         ("go1.27", {"memoryLimit": 1, "gcPercentHeapGoal": 1 << 40}, 2 * MIB),
         ("go1.27", {"memoryLimit": 11 * MIB, "heapMarked": 3 * MIB + 5, "gcPercentHeapGoal": 1 << 40}, 3 * MIB + 5),
     ],
