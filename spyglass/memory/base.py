@@ -61,6 +61,13 @@ class Memory(ABC):
         Ranges start at multiples of 8 in the buffer if all `addresses` are multiples of 8.
         """
 
+    def gather_in_order(self, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64]) -> Gathered:
+        """As `gather`, one range after the other: neighbours in the arguments are microseconds apart.
+
+        Addresses and sizes must be multiples of 8.
+        """
+        return self.gather(addresses, sizes)
+
     def array(self, address: int, dtype: DTypeLike, count: int) -> NDArray[Any]:
         """`count` values of `dtype` at `address`, as an array of shape (count,)."""
         kind = np.dtype(dtype)

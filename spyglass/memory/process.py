@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ProcessMemory"]
 
-#: The most ranges that one call takes (``UIO_MAXIOV``, process_vm_readv(2)).
-MAX_RANGES = 1024
+#: The most ranges that one call is given; the kernel takes 1,024 (``UIO_MAXIOV``,
+#: process_vm_readv(2)), but groups of 3 or 4 that belong together must not be parted.
+MAX_RANGES = 1020
 
 _IOVEC = np.dtype([("base", "<u8"), ("len", "<u8")])
 
@@ -71,6 +72,15 @@ class ProcessMemory(Memory):
         if not ok.all() and len(merged.starts) < len(addresses):
             return self._gather_again(Gathered(buffer, offsets, ok), addresses, sizes)
         return Gathered(buffer, offsets, ok)
+
+    def gather_in_order(self, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64]) -> Gathered:
+        """As `gather`, one range after the other: neighbours in the arguments are microseconds apart.
+
+        Addresses and sizes must be multiples of 8.
+        """
+        buffer, filled = self._read_ranges(addresses, sizes)
+        ends = np.cumsum(sizes).astype(np.int64)
+        return Gathered(buffer, ends - sizes.astype(np.int64), filled == sizes.astype(np.int64))
 
     def _gather_again(
         self, first: Gathered, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64]

@@ -23,8 +23,9 @@ from spyglass.model import NONE, Goroutines, MemoryStats, Process, Scheduler, Sn
 from spyglass.runtime import memstats, scheduler, variables
 from spyglass.runtime.code import Code
 from spyglass.runtime.context import Runtime
-from spyglass.runtime.goroutines import Reader, concatenate, g_pointers
+from spyglass.runtime.goroutines import g_pointers
 from spyglass.runtime.module import Module, find_module
+from spyglass.runtime.reader import Reader
 from spyglass.runtime.resolve import resolve
 from spyglass.runtime.unwind import StackTree
 from spyglass.target import Target
@@ -133,8 +134,7 @@ class Inspector:
         with timer.phase("goroutines"):
             tree = StackTree(code, self._text)
             reader = Reader(runtime, tree, _monotonic_ns(target.pid))
-            batches = list(reader.read(g_pointers(runtime), stacks == "top"))
-            goroutines, nodes = concatenate(batches)
+            goroutines, nodes = reader.read(g_pointers(runtime), stacks == "top")
         with timer.phase("names"):
             goroutines = replace(goroutines, m=_m_ids(goroutines.m, ms))
             found = _Stacks.of(tree, nodes) if stacks == "full" else _Stacks.none(goroutines)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from spyglass.runtime.code import Entry, Step
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spyglass.memory.base import Memory
+    from spyglass.memory.base import Gathered, Memory
     from spyglass.runtime.code import Code
 
 __all__ = [
@@ -61,20 +61,59 @@ class Cursors:
 
 
 @dataclass(frozen=True, slots=True)
+class StackBytes:
+    """What was read of some stacks: of each the bytes from `base` to `ends` (uint64), which are the
+    `words` (uint64) from byte `offsets` (int64) on. A row that could not be read is empty."""
+
+    words: NDArray[np.uint64]
+    offsets: NDArray[np.int64]
+    base: NDArray[np.uint64]
+    ends: NDArray[np.uint64]
+
+    @classmethod
+    def of(
+        cls, gathered: Gathered, base: NDArray[np.uint64], ends: NDArray[np.uint64]
+    ) -> StackBytes:
+        """`gathered`, whose ranges are those from `base` to `ends`."""
+        words = gathered.buffer.view(np.uint64)
+        return cls(words, gathered.offsets, base, np.where(gathered.ok, ends, base))
+
+    def those(self, which: NDArray[Any]) -> StackBytes:
+        """The rows `which`."""
+        return StackBytes(self.words, self.offsets[which], self.base[which], self.ends[which])
+
+    def hold(self, rows: NDArray[np.intp], addresses: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Whether the words at `addresses` are in `rows`."""
+        above = (addresses >= self.base[rows]) & (addresses & np.uint64(7) == 0)
+        inside: NDArray[np.bool_] = above & (addresses + np.uint64(8) <= self.ends[rows])
+        return inside
+
+    def words_at(self, rows: NDArray[np.intp], addresses: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """The words at `addresses`, which `rows` hold."""
+        within = (addresses - self.base[rows]).astype(np.int64)
+        found: NDArray[np.uint64] = self.words[(self.offsets[rows] + within) >> 3]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class Walked:
     """The end of each walk: `node` of the tree (int64, `StackTree.SAMPLED` or less: nothing walked), `outcome` (uint8),
-    `where` (int32: frame number of the first call outside the runtime, or -1)."""
+    `where` (int32: frame number of the first call outside the runtime, or -1), `beyond` (bool: more of
+    the stack was needed than had been read beforehand)."""
 
     node: NDArray[np.int64]
     outcome: NDArray[np.uint8]
     where: NDArray[np.int32]
+    beyond: NDArray[np.bool_]
 
     def spread(self, at: NDArray[np.intp], count: int) -> Walked:
         """The same as rows `at` of `count`; the others were not walked."""
         node, where = np.zeros(count, np.int64), np.full(count, -1, np.int32)
         outcome = np.full(count, COMPLETE, np.uint8)
+        beyond = np.zeros(count, np.bool_)
         node[at], outcome[at], where[at] = self.node, self.outcome, self.where
-        return Walked(node, outcome, where)
+        beyond[at] = self.beyond
+        return Walked(node, outcome, where, beyond)
 
 
 class StackTree:
@@ -181,18 +220,28 @@ class Unwinder:
         # saved its link register (runtime/traceback.go: unwinder.resolveInternal, usesLR).
         self._at_bottom = link_register
 
-    def walk(self, cursors: Cursors, top_only: bool, root: int = StackTree.CALLED) -> Walked:
+    def walk(
+        self,
+        cursors: Cursors,
+        top_only: bool,
+        root: int = StackTree.CALLED,
+        stacks: StackBytes | None = None,
+    ) -> Walked:
         """Walk every stack to its bottom, or with `top_only` to the first call outside the runtime.
 
-        `root`: the node above the innermost frames.
+        `root`: the node above the innermost frames. `stacks`: their bytes, as far as they were read
+        already, a row for each cursor.
         """
         state = _State.of(cursors, top_only, root)
         pending = np.arange(len(cursors.pc))
+        if stacks is not None:
+            pending = self._walk_bytes(state, pending, stacks)
+            state.beyond[pending] = True
         window = _TOP_WINDOW_BYTES if top_only else _FIRST_WINDOW_BYTES
         while len(pending):
             pending = self._walk_window(state, pending, window)
             window = min(window * 4, _MAX_WINDOW_BYTES)
-        return Walked(state.node, state.outcome, self.tree.where(state.node))
+        return Walked(state.node, state.outcome, self.tree.where(state.node), state.beyond)
 
     def _walk_window(
         self, state: _State, pending: NDArray[np.intp], window: int
@@ -202,26 +251,32 @@ class Unwinder:
             self._walk_deep(state, row)
         pending = pending[state.depth[pending] < KEPT_FRAMES]
         base = state.cursors.sp[pending]
-        plausible = (base & np.uint64(7) == 0) & (base < state.cursors.high[pending])
+        high = state.cursors.high[pending]
+        plausible = (base & np.uint64(7) == 0) & (base < high) & (high - base >= np.uint64(8))
         state.end(pending[~plausible], CUT)
         pending, base = pending[plausible], base[plausible]
         sizes = np.minimum(state.cursors.high[pending] - base, np.uint64(window))
         gathered = self.memory.gather(base, sizes)
         state.end(pending[~gathered.ok], UNREADABLE)
-        bytes_read = _Window(gathered.buffer.view(np.uint64), gathered.offsets, base, base + sizes)
-        rows = np.flatnonzero(gathered.ok)
+        read = StackBytes.of(gathered, base, base + sizes)
+        return self._walk_bytes(state, pending[gathered.ok], read.those(gathered.ok))
+
+    def _walk_bytes(
+        self, state: _State, pending: NDArray[np.intp], stacks: StackBytes
+    ) -> NDArray[np.intp]:
+        """Walk `pending`, whose stacks are the rows of `stacks`, as far as these reach; those that
+        left them."""
+        rows = np.arange(len(pending))
         left = []
         while len(rows):
-            rows = self._step(state, pending, rows, bytes_read)
             at = pending[rows]
-            inside = state.cursors.sp[at] < bytes_read.ends[rows]
-            inside &= state.depth[at] < KEPT_FRAMES
+            inside = stacks.hold(rows, state.cursors.sp[at]) & (state.depth[at] < KEPT_FRAMES)
             left.append(at[~inside])
-            rows = rows[inside]
-        return np.concatenate(left) if left else pending[:0]
+            rows = self._step(state, pending, rows[inside], stacks)
+        return np.concatenate(left) if left else pending
 
     def _step(
-        self, state: _State, pending: NDArray[np.intp], rows: NDArray[np.intp], window: _Window
+        self, state: _State, pending: NDArray[np.intp], rows: NDArray[np.intp], stacks: StackBytes
     ) -> NDArray[np.intp]:
         """One step of the cursors of `rows` (indices into `pending`); those that can go on."""
         cursors, tree = state.cursors, self.tree
@@ -243,20 +298,25 @@ class Unwinder:
         state.end(at[~passed], CUT)
         goes = passed & ~ends
         rows, at, size, slot = rows[goes], at[goes], size[goes], slot[goes]
-        cursors.pc[at], read = self._return_addresses(window, rows, slot)
+        inside = stacks.hold(rows, slot)
+        cursors.pc[at], read = self._return_addresses(stacks, rows, slot, inside)
+        state.beyond[at[~inside]] = True
         cursors.sp[at] += size + np.uint64(0 if self._at_bottom else 8)
         state.depth[at] += 1
         state.end(at[~read], UNREADABLE)
         return rows[read]
 
     def _return_addresses(
-        self, window: _Window, rows: NDArray[np.intp], slots: NDArray[np.uint64]
+        self,
+        stacks: StackBytes,
+        rows: NDArray[np.intp],
+        slots: NDArray[np.uint64],
+        inside: NDArray[np.bool_],
     ) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
         """The words at `slots`, and which of them could be read: those of frames that reach beyond
-        the window are fetched for themselves."""
+        what is in `stacks` are fetched for themselves."""
         found, ok = np.zeros(len(rows), np.uint64), np.ones(len(rows), np.bool_)
-        inside = slots + np.uint64(8) <= window.ends[rows]
-        found[inside] = window.words_at(rows[inside], slots[inside])
+        found[inside] = stacks.words_at(rows[inside], slots[inside])
         if not inside.all():
             gathered = self.memory.gather(slots[~inside], 8)
             found[~inside], ok[~inside] = gathered.words(1)[:, 0], gathered.ok
@@ -319,20 +379,6 @@ class _Words:
 
 
 @dataclass(slots=True)
-class _Window:
-    """The words read of each stack, from `base` to `ends`; `offsets` in the buffer, in bytes."""
-
-    words: NDArray[np.uint64]
-    offsets: NDArray[np.int64]
-    base: NDArray[np.uint64]
-    ends: NDArray[np.uint64]
-
-    def words_at(self, rows: NDArray[np.intp], addresses: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        within = (addresses - self.base[rows]).astype(np.int64)
-        return self.words[(self.offsets[rows] + within) >> 3]
-
-
-@dataclass(slots=True)
 class _State:
     """The walks under way: where each is, and how it ended."""
 
@@ -340,6 +386,7 @@ class _State:
     node: NDArray[np.int64]
     depth: NDArray[np.int32]
     outcome: NDArray[np.uint8]
+    beyond: NDArray[np.bool_]
     top_only: bool
 
     @classmethod
@@ -347,7 +394,8 @@ class _State:
         """Before the first step."""
         count = len(cursors.pc)
         node, depth = np.full(count, root, np.int64), np.zeros(count, np.int32)
-        return cls(cursors, node, depth, np.full(count, COMPLETE, np.uint8), top_only)
+        outcome, beyond = np.full(count, COMPLETE, np.uint8), np.zeros(count, np.bool_)
+        return cls(cursors, node, depth, outcome, beyond, top_only)
 
     def end(self, at: NDArray[np.intp], outcome: int) -> None:
         """Note how the walks `at` ended."""

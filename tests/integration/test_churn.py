@@ -1,0 +1,74 @@
+"""Goroutines that come and go while they are read: what is not marked as doubtful must be true."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+
+import pytest
+
+import spyglass
+from spyglass.model import QUALITIES, Goroutine, Snapshot
+from tests.support import GoProcess, start
+
+pytestmark = [pytest.mark.live, pytest.mark.go]
+
+_LEVEL = re.compile(r"main\.(even|odd)(\d+|Root)$")
+
+
+def test_no_stack_is_false_while_goroutines_come_and_go(minor: str) -> None:
+    with start("churn", minor) as process:
+        assert _watch(process, seconds=3).snapshots > 3
+
+
+@pytest.mark.slow
+def test_no_stack_is_false_for_a_minute() -> None:
+    with start("churn") as process:
+        began = int(process.ask("count"))
+        watched = _watch(process, seconds=60)
+        ended = int(process.ask("count")) - began
+    assert ended > 60 * 50_000, "too slow a program to prove anything"
+    assert watched.qualities["torn"] < 0.01 * watched.qualities.total()
+
+
+class _Watched:
+    def __init__(self) -> None:
+        self.snapshots = 0
+        self.qualities: Counter[str] = Counter()
+
+
+def _watch(process: GoProcess, seconds: float) -> _Watched:
+    """Take snapshots for so long; fails at the first stack that cannot have been."""
+    watched, until = _Watched(), time.monotonic() + seconds
+    with spyglass.attach(process.pid) as inspector:
+        while time.monotonic() < until:
+            snapshot = inspector.snapshot()
+            watched.snapshots += 1
+            watched.qualities.update(QUALITIES[q] for q in snapshot.goroutines.quality.tolist())
+            assert _false_stacks(snapshot) == []
+    assert watched.qualities["stable"] > 0
+    return watched
+
+
+def _false_stacks(snapshot: Snapshot) -> list[Goroutine]:
+    return [
+        goroutine
+        for goroutine in snapshot
+        if goroutine.quality in ("stable", "moved") and not _can_be_true(goroutine)
+    ]
+
+
+def _can_be_true(goroutine: Goroutine) -> bool:
+    """Whether this is a stack that churn.go makes: one family, from some depth down to its root."""
+    if goroutine.stack is None or goroutine.start is None:
+        return goroutine.status in ("running", "syscall")
+    levels = [match.groups() for f in goroutine.stack if (match := _LEVEL.match(f.function))]
+    families = {family for family, _ in levels}
+    downwards = [str(level) for level in range(len(levels) - 2, -1, -1)] + ["Root"]
+    return (
+        goroutine.stack[-1].function == "runtime.goexit"
+        and goroutine.start.function in {frame.function for frame in goroutine.stack}
+        and len(families) <= 1
+        and (not levels or [level for _, level in levels] == downwards)
+    )
