@@ -1,9 +1,10 @@
 """Every field of the Go runtime that spyglass relies on, declared once.
 
 A field is called what the newest Go calls it; the path of a nested one has dots ("sched.pc"). Names
-behind it are what older versions called the same thing, newest first. Nobody else knows an older name
-or compares versions: a field that some versions lack is optional, and who uses it asks whether it is
-there. Read in ``src/runtime`` of Go 1.13 to 1.27 (runtime2.go unless another file is named).
+behind it are what older versions called the same thing, newest first; of several the first that is there
+in the right shape counts, for a member may keep its name and become a struct. Nobody else knows an older
+name or compares versions: a field that some versions lack is optional, and who uses it asks whether it is
+there. Read in ``src/runtime`` of Go 1.12 to 1.27 (runtime2.go unless another file is named).
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ _G = (
     _may("parentGoid"),  # since 1.21
     _may("trackingSeq"),  # since 1.17, counts how often it stopped running
     _need("gopc"),
-    _need("ancestors"),
+    _may("ancestors"),  # since 1.11
     _need("startpc"),
     _need("racectx"),
     _need("waiting"),
@@ -98,7 +99,7 @@ _M = (
     _need("curg"),
     _need("p"),
     _need("nextp"),
-    _need("oldp"),
+    _may("oldp"),  # since 1.12
     _need("id"),
     _need("mallocing"),
     _need("throwing"),
@@ -134,7 +135,9 @@ _P = (
     _need("runqtail"),
     _need("runq", shape="ring"),
     _need("runnext"),
-    _need("gFree.size", "gFree.n"),  # gList counts its elements since 1.25
+    _need(
+        "gFree.size", "gFree.n", "gfreecnt"
+    ),  # gList counts its elements since 1.25; a list since 1.12
 )
 
 _SCHEDT = (
@@ -148,13 +151,13 @@ _SCHEDT = (
     _need("ngsys"),
     _need("npidle"),
     _need("nmspinning"),
-    _need("runq.head"),
-    _need("runq.tail"),
+    _need("runq.head", "runqhead"),  # gQueue since 1.12
+    _need("runq.tail", "runqtail"),
     _need("runq.size", "runqsize"),  # gQueue counts its elements since 1.25
     # Dead goroutines: one count of both lists up to 1.24, one each since 1.25.
     _may("gFree.stack.size"),
     _may("gFree.noStack.size"),
-    _may("gFree.n"),
+    _may("gFree.n", "ngfree"),  # of that name since 1.12
     # uint32, atomic.Bool since 1.20. Every version has it, but behind what 1.18 or 1.19 took out
     # (deferpool, one list for five), so where it is in 1.18 is not known.
     _may("gcwaiting"),
@@ -285,7 +288,7 @@ _PANIC = (
 )
 
 _DEFER = (
-    _need("heap"),
+    _may("heap"),  # since 1.13
     _need("sp"),
     _need("pc"),
     _need("fn"),

@@ -74,8 +74,8 @@ def test_every_field_is_one_that_some_version_has_and_some_lack_if_it_is_optiona
             assert not all(there) or len(having) < len(tables), f"{name}.{wanted.name} is in all"
 
 
-#: Every release has it, but not at a place that neighbours agree on.
-EVERYWHERE_AND_YET_OPTIONAL = {"gcwaiting"}
+#: Versions lack them that have no table; gcwaiting is everywhere, but neighbours disagree on where.
+EVERYWHERE_AND_YET_OPTIONAL = {"gcwaiting", "ancestors", "oldp", "heap"}
 
 
 @pytest.mark.parametrize("version", NOT_RECORDED)
@@ -163,6 +163,57 @@ def test_fields_are_resolved_by_name_and_the_rest_is_left_out() -> None:
     assert found["heapStatsDelta"] == StructLayout(
         48, {name: (8 * i, "i8") for i, name in enumerate(WORDS)}
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "older", "now"),
+    [
+        ("p", "gfreecnt", "gFree.size"),
+        ("schedt", "runqhead", "runq.head"),
+        ("schedt", "runqsize", "runq.size"),
+        ("schedt", "ngfree", "gFree.n"),
+        ("g", "syncGroup", "bubble"),
+    ],
+)
+def test_a_field_is_found_by_the_name_that_it_had(name: str, older: str, now: str) -> None:
+    """Its struct has everything else by the newest name; it alone is at the end, by an older one."""
+    members = {}
+    for at, wanted in enumerate(each for each in STRUCTS[name] if not each.optional):
+        if wanted.name != now:
+            members[wanted.name] = (8 * at, *FILLING[wanted.shape])
+    end = max(at + size for at, _, size in members.values())
+    members[older] = (end, "i4", 4)
+    found = layouts._resolve_struct(nested(end + 4, members), STRUCTS[name])
+    assert found is not None
+    assert found.fields[now] == (end, "i4")
+
+
+FILLING = {"number": ("u8", 8), "ring": ("(256,)u8", 2048)}
+
+
+def nested(size: int, members: dict[str, tuple[int, str, int]]) -> Type:
+    """A struct of members by path: member pc of member sched for "sched.pc"."""
+    inner: dict[str, dict[str, tuple[int, str, int]]] = {}
+    for path, place in members.items():
+        name, _, rest = path.partition(".")
+        inner.setdefault(name, {})[rest] = place
+    made = {}
+    for name, places in inner.items():
+        begin = min(at for at, _, _ in places.values())
+        kind = Type(places[""][2], places[""][1]) if "" in places else _inner(places, begin)
+        made[name] = Member(begin, partial(_same, kind))
+    return Type(size, members=made)
+
+
+def _inner(places: dict[str, tuple[int, str, int]], begin: int) -> Type:
+    """A struct that begins at `begin`, and one more member, so that nobody sees through it."""
+    within = {rest: (at - begin, code, size) for rest, (at, code, size) in places.items()}
+    end = max(at + size for at, _, size in within.values())
+    return nested(end + 4, within | {"more": (end, "i4", 4)})
+
+
+def _same(kind: Type) -> Type:
+    return kind
 
 
 def test_a_struct_without_a_field_that_it_must_have_is_left_out() -> None:
