@@ -41,8 +41,19 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=5)
     arguments = parser.parse_args()
     console = Console()
-    console.print(f"{_machine()}\nbest of {arguments.repeat}; floor: reading the same bytes and nothing else\n")
-    table = Table("goroutines", "command", "seconds", "goal", "floor", "ratio", "peak MB", "longest gap of a 1 ms heartbeat")
+    console.print(
+        f"{_machine()}\nbest of {arguments.repeat}; floor: reading the same bytes and nothing else\n"
+    )
+    table = Table(
+        "goroutines",
+        "command",
+        "seconds",
+        "goal",
+        "floor",
+        "ratio",
+        "peak MB",
+        "longest gap of a 1 ms heartbeat",
+    )
     for size in arguments.sizes:
         with start("park", "1.27", Flavour.EXE, "-n", str(size)) as process:
             _bench_size(table, process, size, arguments.repeat)
@@ -60,7 +71,9 @@ def _bench_size(table: Table, process: GoProcess, size: int, repeat: int) -> Non
         f"{size:,}", "summary", f"{seconds:.2f}", f"{GOALS.get(size, 0):.2f}", f"{floor:.3f}",
         f"{seconds / floor:.1f}", f"{peak:.0f}", f"{before:.1f} ms alone, {during:.1f} ms inspected",
     )  # fmt: skip
-    json_seconds, peak = _best_command(["summary", "--pid", str(process.pid), "--json"], max(repeat // 2, 1))
+    json_seconds, peak = _best_command(
+        ["summary", "--pid", str(process.pid), "--json"], max(repeat // 2, 1)
+    )
     table.add_row(
         "", "summary --json", f"{json_seconds:.2f}", "", f"{floor:.3f}", f"{json_seconds / floor:.1f}",
         f"{peak:.0f}", "",
@@ -73,7 +86,14 @@ def _bench_large(table: Table, repeat: int) -> None:
         size = os.stat(f"/proc/{process.pid}/exe").st_size / 1e6
         seconds, peak = _best_command(["summary", "--pid", str(process.pid)], repeat)
         table.add_row(
-            "few", f"summary of a stripped program of {size:.0f} MB", f"{seconds:.2f}", "0.30", "", "", f"{peak:.0f}", ""
+            "few",
+            f"summary of a stripped program of {size:.0f} MB",
+            f"{seconds:.2f}",
+            "0.30",
+            "",
+            "",
+            f"{peak:.0f}",
+            "",
         )
 
 
@@ -88,7 +108,10 @@ def _floor_seconds(pid: int) -> float:
             for i in range(0, len(pointers), _BATCH)
         ]
     memory = ProcessMemory(pid)
-    tops = [(row["sched"]["sp"], np.minimum(row["stack"]["hi"] - row["sched"]["sp"], _STACK_BYTES)) for row in rows]
+    tops = [
+        (row["sched"]["sp"], np.minimum(row["stack"]["hi"] - row["sched"]["sp"], _STACK_BYTES))
+        for row in rows
+    ]
     begin = time.perf_counter()
     for i, (tops_of, sizes) in zip(range(0, len(pointers), _BATCH), tops, strict=True):
         memory.gather(pointers[i : i + _BATCH], dtype.itemsize)
@@ -103,7 +126,7 @@ def _best_command(arguments: list[str], repeat: int) -> tuple[float, float]:
 
 
 def _run(arguments: list[str]) -> tuple[float, float]:
-    command = [Path(sys.executable).with_name("spyglass"), *arguments]
+    command = [str(Path(sys.executable).with_name("spyglass")), *arguments]
     begin = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         _, status, usage = os.wait4(process.pid, 0)
@@ -125,7 +148,9 @@ def _longest_gap(process: GoProcess, act: Callable[[], object]) -> float:
 
 def _machine() -> str:
     with open("/proc/cpuinfo") as stream:
-        models = [line.partition(":")[2].strip() for line in stream if line.startswith("model name")]
+        models = [
+            line.partition(":")[2].strip() for line in stream if line.startswith("model name")
+        ]
     pages = os.sysconf("SC_PHYS_PAGES") * resource.getpagesize() / (1 << 30)
     return (
         f"{len(models)} x {models[0] if models else platform.processor()}, {pages:.0f} GB, "

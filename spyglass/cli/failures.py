@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import click
 
 from spyglass.errors import AmbiguousName, SpyglassError
-from spyglass.render.text import visible
+from spyglass.render.text import age, visible
 
 __all__ = ["INTERRUPTED", "explained"]
 
@@ -55,8 +55,8 @@ def _tell(message: str, hint: object) -> None:
 def _list(pids: tuple[int, ...]) -> None:
     from spyglass.processes import go_processes
 
-    width = len(str(max(pids)))
-    _say(f"  {p.pid:>{width}}  {' '.join(p.cmdline)}" for p in go_processes(pids).processes)
+    for p in go_processes(pids).processes:
+        _say([f"  {p.pid:>7}  {p.user}  up {age(p.age_seconds)}  {' '.join(p.cmdline)}"])
 
 
 def _say(lines: Iterable[str]) -> None:

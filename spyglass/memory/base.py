@@ -44,7 +44,8 @@ class Gathered:
         """The first `count` 8-byte words of each range, as an array of shape (ranges, count)."""
         words = self.buffer.view(np.uint64)
         at = (self.offsets >> 3)[:, None] + np.arange(count, dtype=np.int64)
-        return words[np.minimum(at, max(len(words) - 1, 0))]
+        table: NDArray[np.uint64] = words[np.minimum(at, max(len(words) - 1, 0))]
+        return table
 
 
 class Memory(ABC):

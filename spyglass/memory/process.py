@@ -150,7 +150,7 @@ class ProcessMemory(Memory):
         assert self._file is not None
         done = 0
         for base, size in remote.tolist():
-            part = memoryview(into)[done : done + size]
+            part = memoryview(into.data)[done : done + size]
             while len(part):
                 try:
                     got = os.preadv(self._file, [part], base) if base < 1 << 63 else 0

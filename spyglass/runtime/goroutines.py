@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from spyglass.columns import numbered
 from spyglass.errors import BadDataError
 from spyglass.model import NONE, STATUSES, Goroutines
 
@@ -59,7 +60,8 @@ def g_pointers(runtime: Runtime) -> NDArray[np.uint64]:
     if length > capacity or capacity > MAX_GOROUTINES or pointer % 8 or (length and not pointer):
         raise BadDataError(f"allgs makes no sense: {length} of {capacity} at {pointer:#x}")
     found = runtime.memory.array(pointer, "<u8", length)
-    return found[(found != 0) & (found % 8 == 0)]
+    pointers: NDArray[np.uint64] = found[(found != 0) & (found % 8 == 0)]
+    return pointers
 
 
 def fields_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -108,7 +110,8 @@ _LENDING = frozenset({"runtime.runfinq", "runtime.runFinalizers", "runtime.runCl
 
 
 def _waits(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return (status == WAITING) | (status == LEAKED)
+    waits: NDArray[np.bool_] = (status == WAITING) | (status == LEAKED)
+    return waits
 
 
 def decode(code: Code, rows: NDArray[Any], found: Found, now_ns: int | None) -> Goroutines:
@@ -141,14 +144,14 @@ def decode(code: Code, rows: NDArray[Any], found: Found, now_ns: int | None) -> 
 
 
 def _places(pcs: NDArray[np.uint64], code: Code) -> NDArray[np.int32]:
-    unique, inverse = np.unique(pcs, return_inverse=True)
+    unique, inverse = numbered(pcs)
     return np.array([code.place(pc) for pc in unique.tolist()], np.int32)[inverse]
 
 
 def _system(code: Code, start: NDArray[np.int32], where: NDArray[np.int32]) -> NDArray[np.bool_]:
     """As ``runtime/traceback.go: isSystemGoroutine``: started in package runtime, but for those
     that run the program's code; finalizers and cleanups do while they have such a frame."""
-    unique, inverse = np.unique(start, return_inverse=True)
+    unique, inverse = numbered(start)
     names = [code.frames[number].function if number >= 0 else "" for number in unique.tolist()]
     own = [name.startswith("runtime.") and name not in _NOT_SYSTEM for name in names]
     lends = [name in _LENDING for name in names]

@@ -13,13 +13,24 @@ import numpy as np
 
 from spyglass import procfs
 from spyglass.binary.pclntab import Trees
+from spyglass.columns import distinct, numbered
 from spyglass.errors import (
     BadDataError,
     MemoryFault,
     MissingInfo,
     SpyglassError,
 )
-from spyglass.model import NONE, Goroutines, MemoryStats, Process, Scheduler, Snapshot, Source
+from spyglass.model import (
+    NONE,
+    Goroutines,
+    MemoryStats,
+    Process,
+    Processor,
+    Scheduler,
+    Snapshot,
+    Source,
+    Thread,
+)
 from spyglass.runtime import memstats, scheduler, variables
 from spyglass.runtime.code import Code
 from spyglass.runtime.context import Runtime
@@ -38,6 +49,8 @@ __all__ = ["Inspector", "attach"]
 T = TypeVar("T")
 
 _MAX_WAIT_REASONS = 256
+_NO_PROCESSORS: list[Processor] = []
+_NO_THREADS: list[Thread] = []
 _UNKNOWN_SCHEDULER = Scheduler(None, None, None, None, None, None, None, None, None)
 _UNKNOWN_MEMORY = MemoryStats(None, None, None, None, None, None, None, None, None, None, None)
 
@@ -121,11 +134,17 @@ class Inspector:
                 _UNKNOWN_SCHEDULER,
             )
             processors = _part(
-                runtime, "processors", lambda: scheduler.read_processors(runtime, ms), []
+                runtime,
+                "processors",
+                lambda: scheduler.read_processors(runtime, ms),
+                _NO_PROCESSORS,
             )
             os_threads = procfs.threads(target.pid)
             threads = _part(
-                runtime, "threads", lambda: scheduler.read_threads(runtime, ms, os_threads), []
+                runtime,
+                "threads",
+                lambda: scheduler.read_threads(runtime, ms, os_threads),
+                _NO_THREADS,
             )
         with timer.phase("memory"):
             memory = _part(
@@ -187,7 +206,7 @@ def _monotonic_ns(pid: int) -> int | None:
 
 def _m_ids(pointers: NDArray[np.int64], ms: scheduler.Ms) -> NDArray[np.int64]:
     """The ids of the Ms at `pointers`, `NONE` for nil and for an M that is no longer there."""
-    unique, inverse = np.unique(pointers, return_inverse=True)
+    unique, inverse = numbered(pointers)
     rows = [ms.index.get(pointer) for pointer in unique.tolist()]
     ids = [NONE if row is None else int(ms.rows["id"][row]) for row in rows]
     return np.array(ids, np.int64)[inverse]
@@ -210,7 +229,7 @@ class _Stacks:
     @classmethod
     def of(cls, tree: StackTree, nodes: NDArray[np.int64]) -> _Stacks:
         """Those that end at `nodes` of `tree`."""
-        unique, inverse = np.unique(nodes[nodes > tree.SAMPLED], return_inverse=True)
+        unique, inverse = numbered(nodes[nodes > tree.SAMPLED])
         stacks = [tree.frames(node) for node in unique.tolist()]
         column = np.full(len(nodes), NONE, np.int32)
         column[nodes > tree.SAMPLED] = inverse
@@ -226,7 +245,7 @@ class _Stacks:
 
 def _wait_reasons(runtime: Runtime, goroutines: Goroutines) -> tuple[tuple[str, ...], Goroutines]:
     """The target's own words for the reasons in use, and the column with those that have none cleared."""
-    used = np.unique(goroutines.wait_reason[goroutines.wait_reason >= 0])
+    used = distinct(goroutines.wait_reason[goroutines.wait_reason >= 0])
     words = [""] * (int(used[-1]) + 1 if len(used) else 0)
     missing = []
     for reason in used.tolist():

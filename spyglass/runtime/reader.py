@@ -165,7 +165,8 @@ class Reader:
     def _stood_still(self, batch: _Batch, pending: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which of `pending` are still as they were last read."""
         now = self._fetch(batch.pointers[pending])
-        return now.ok & (now.signatures == batch.signatures[pending]).all(axis=1)
+        same: NDArray[np.bool_] = (now.signatures == batch.signatures[pending]).all(axis=1)
+        return now.ok & same
 
     def _fetch(self, pointers: NDArray[np.uint64]) -> _Fetched:
         return self._decode(self.runtime.memory.gather(pointers, self._dtype.itemsize))
@@ -250,6 +251,10 @@ class _Fetched(NamedTuple):
     ok: NDArray[np.bool_]
     signatures: NDArray[np.uint64]
 
+    def those(self, which: NDArray[np.bool_]) -> _Fetched:
+        """The goroutines `which`."""
+        return _Fetched(self.rows[which], self.ok[which], self.signatures[which])
+
 
 @dataclass(frozen=True, slots=True)
 class _Capture:
@@ -270,11 +275,9 @@ class _Capture:
 
     def those(self, which: NDArray[np.bool_]) -> _Capture:
         """The goroutines `which`."""
-        before, after = (
-            _Fetched(*(column[which] for column in part)) for part in (self.before, self.after)
-        )
+        stacks = tuple(each.those(which) for each in self.stacks)
         return _Capture(
-            before, after, tuple(s.those(which) for s in self.stacks), self.bounds[which]
+            self.before.those(which), self.after.those(which), stacks, self.bounds[which]
         )
 
 
@@ -318,7 +321,8 @@ class _Batch:
 
     def makes_sense(self, at: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.bool_]:
         """Which of the goroutines `at` can be goroutines, and have stacks that end as stacks do."""
-        return plausible(self.pointers[at], self.rows[at]) & (self.outcome[at] != CUT)
+        whole: NDArray[np.bool_] = self.outcome[at] != CUT
+        return plausible(self.pointers[at], self.rows[at]) & whole
 
 
 def _capture_range(

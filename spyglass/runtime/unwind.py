@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spyglass.columns import numbered
 from spyglass.errors import MemoryFault
 from spyglass.runtime.code import Entry, Step
 
@@ -190,7 +191,7 @@ class StackTree:
     def where(self, nodes: NDArray[np.int64]) -> NDArray[np.int32]:
         """The first frame outside the runtime on the way to each of `nodes`, or -1."""
         wheres = self._wheres
-        unique, inverse = np.unique(nodes, return_inverse=True)
+        unique, inverse = numbered(nodes)
         return np.array([wheres[node] for node in unique.tolist()], np.int32)[inverse]
 
     def frames(self, node: int) -> tuple[list[int], tuple[int, int] | None]:
@@ -287,9 +288,8 @@ class Unwinder:
         keys = (state.node[at].astype(np.uint64) << _PC_BITS) | (
             cursors.pc[at] - np.uint64(tree.text)
         )
-        unique = np.unique(keys)
+        unique, which = numbered(keys)
         nodes = tree.children(unique)
-        which = np.searchsorted(unique, keys)
         size, ends, known = (column[which] for column in tree.steps(nodes, state.top_only))
         slot = cursors.sp[at] + (np.uint64(0) if self._at_bottom else size)
         on_stack = (slot + np.uint64(8) <= cursors.high[at]) & (slot >= cursors.sp[at])

@@ -1,0 +1,33 @@
+"""Columns of numbers: what numpy has for them, without what is slow to import.
+
+`numpy.unique` imports masked arrays when it is first called, which costs as much as reading a thousand
+goroutines.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["distinct", "numbered"]
+
+Number = TypeVar("Number", bound=np.generic)
+
+
+def distinct(values: NDArray[Number]) -> NDArray[Number]:
+    """The different ones of `values` (shape (n,)), in ascending order."""
+    ordered = np.sort(values)
+    first = np.empty(len(ordered), np.bool_)
+    first[:1] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
+
+
+def numbered(values: NDArray[Number]) -> tuple[NDArray[Number], NDArray[np.intp]]:
+    """The different ones of `values` in ascending order, and the place of each value among them."""
+    different = distinct(values)
+    return different, np.searchsorted(different, values)
