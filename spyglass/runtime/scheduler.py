@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
     from spyglass.runtime.context import Runtime
 
-__all__ = ["NO_MS", "Ms", "OsThread", "read_ms", "read_processors", "read_scheduler", "read_threads"]
+__all__ = [
+    "NO_MS",
+    "Ms",
+    "OsThread",
+    "read_ms",
+    "read_processors",
+    "read_scheduler",
+    "read_threads",
+]
 
 #: ``_Pidle`` and following (runtime2.go); a P is never dead while it is in allp.
 _P_STATUSES = ("idle", "running", "syscall", "gcstop", "dead")
@@ -94,8 +102,12 @@ def read_scheduler(runtime: Runtime, ms: Ms | None = None) -> Scheduler:
     )
 
 
-def read_ms(runtime: Runtime) -> Ms:
-    """Every M, following ``m.alllink`` from ``runtime.allm``; about 10 us each."""
+def read_ms(runtime: Runtime, outer_tids: Mapping[int, int] | None = None) -> Ms:
+    """Every M, following ``m.alllink`` from ``runtime.allm``; about 10 us each.
+
+    `outer_tids`, for a process in a pid namespace of its own: our ids of its threads by those that it
+    sees, and the runtime records. ``procid`` of the rows is ours then, 0 for a thread that is gone.
+    """
     addresses: dict[int, None] = {}
     rows: list[NDArray[Any]] = []
     try:
@@ -111,7 +123,10 @@ def read_ms(runtime: Runtime) -> Ms:
         runtime.problem("truncated", "threads", f"the list of Ms: {error.message}")
     if not rows:
         return NO_MS
-    return Ms(np.fromiter(addresses, np.uint64, len(addresses)), np.concatenate(rows))
+    found = np.concatenate(rows)
+    if outer_tids is not None:
+        found["procid"] = [outer_tids.get(tid, 0) for tid in found["procid"].tolist()]
+    return Ms(np.fromiter(addresses, np.uint64, len(addresses)), found)
 
 
 def read_processors(runtime: Runtime, ms: Ms) -> list[Processor]:
@@ -141,23 +156,14 @@ def read_processors(runtime: Runtime, ms: Ms) -> list[Processor]:
     return processors
 
 
-def read_threads(
-    runtime: Runtime,
-    ms: Ms,
-    os_threads: Sequence[OsThread],
-    inner_tids: Mapping[int, int] | None = None,
-) -> list[Thread]:
-    """The kernel's threads, each with the M that it is, if it is one.
-
-    `inner_tids` gives, by the tids of `os_threads`, those that the process itself sees: the runtime
-    records them, and in a pid namespace of its own they are others.
-    """
+def read_threads(runtime: Runtime, ms: Ms, os_threads: Sequence[OsThread]) -> list[Thread]:
+    """The kernel's threads, each with the M that it is, if it is one."""
     owners = _owners(ms)
     ps = _p_ids(runtime)
     goids = _goids(runtime, np.concatenate((ms.rows["curg"], ms.rows["lockedg"])))
     threads = []
     for thread in os_threads:
-        row = owners.get((inner_tids or {}).get(thread.tid, thread.tid))
+        row = owners.get(thread.tid)
         m = ms.rows[row] if row is not None else None
         threads.append(
             Thread(
@@ -281,7 +287,7 @@ def _p_ids(runtime: Runtime) -> dict[int, int]:
 
 
 def _owners(ms: Ms) -> dict[int, int]:
-    """Thread id, as the process sees it -> the row of its M.
+    """Thread id -> the row of its M.
 
     Up to Go 1.26 an M that C has given back keeps the id of the thread that it was last: of several
     with one id, the one that runs a goroutine or has a P.

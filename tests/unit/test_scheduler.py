@@ -131,11 +131,15 @@ def test_threads_are_joined_with_ms_by_the_id_that_the_runtime_knows(
     assert first.name == "worker"
 
 
-def test_threads_of_another_pid_namespace_are_joined_by_their_inner_ids() -> None:
+def test_threads_of_another_pid_namespace_have_the_ids_that_we_know() -> None:
     runtime = World().runtime()
-    outer = [KernelThread(90_500), KernelThread(90_501), KernelThread(500)]
-    joined = read_threads(runtime, read_ms(runtime), outer, {90_500: 500, 90_501: 501, 500: 77})
-    assert [thread.m for thread in joined] == [0, 1, None]
+    ms = read_ms(runtime, {500: 90_500, 504: 90_504, 77: 500})
+    assert ms.rows["procid"].tolist() == [90_500, 0, 90_504]
+    joined = read_threads(
+        runtime, ms, [KernelThread(90_500), KernelThread(90_504), KernelThread(500)]
+    )
+    assert [thread.m for thread in joined] == [0, 4, None]
+    assert [p.tid for p in read_processors(runtime, ms)] == [90_500, None]
 
 
 def test_of_two_ms_with_one_thread_the_one_at_work_has_it() -> None:
