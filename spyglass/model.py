@@ -279,6 +279,8 @@ class Snapshot:
     elided: dict[int, tuple[int, int]] = field(default_factory=dict)
     #: The distinct sets of pprof labels that goroutines have, none of them empty.
     label_sets: tuple[Mapping[str, str], ...] = ()
+    #: Among how many these goroutines were chosen; None: they are all that there are.
+    chosen_from: int | None = None
     problems: tuple[Problem, ...] = ()
     #: How long each phase took, in ns, in the order they ran.
     timings_ns: dict[str, int] = field(default_factory=dict)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spyglass.model import STATUSES, Snapshot
+from spyglass.analysis.groups import state_words
+from spyglass.model import NONE, STATUSES, Frame, Snapshot
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["by_os_state", "by_status", "by_wait_reason"]
+__all__ = ["by_line", "by_os_state", "by_state", "by_status", "by_wait_reason"]
 
 
 def by_status(snapshot: Snapshot, rows: NDArray[np.int64]) -> dict[str, int]:
@@ -30,6 +31,28 @@ def by_wait_reason(snapshot: Snapshot, rows: NDArray[np.int64]) -> dict[str, int
     for reason, number in zip(snapshot.wait_reasons, counts.tolist(), strict=True):
         merged[reason] += number
     return _descending(merged.items())
+
+
+def by_state(snapshot: Snapshot, rows: NDArray[np.int64]) -> dict[str, int]:
+    """How many of `rows` are in each state, in the words of Go's traceback, the most frequent first."""
+    g = snapshot.goroutines
+    pairs = zip(g.status[rows].tolist(), g.wait_reason[rows].tolist(), strict=True)
+    merged: Counter[str] = Counter()
+    for (status, reason), number in Counter(pairs).items():
+        word = snapshot.wait_reasons[reason] if reason != NONE else None
+        merged[state_words(STATUSES[status], word)] += number
+    return _descending(merged.items())
+
+
+def by_line(snapshot: Snapshot, frames: NDArray[np.int32]) -> dict[Frame, int]:
+    """How many of `frames` (indices) are on each line of code, the most frequent first, each line as
+    the first frame that is on it; `NONE` is not counted."""
+    lines: dict[tuple[str, str | None, int | None], Frame] = {}
+    merged: Counter[Frame] = Counter()
+    for index, number in Counter(frames[frames != NONE].tolist()).items():
+        frame = snapshot.frames[index]
+        merged[lines.setdefault((frame.function, frame.file, frame.line), frame)] += number
+    return dict(merged.most_common())
 
 
 def by_os_state(snapshot: Snapshot) -> dict[str | None, int]:

@@ -19,6 +19,7 @@ __all__ = ["run"]
 COMMANDS = {
     "ps": "List the Go processes on this host.",
     "summary": "Show what a Go process is doing, in one screen.",
+    "dump": "Print every stack of a Go process.",
     "completion": "Print the completion script for a shell.",
 }
 
@@ -61,6 +62,7 @@ def spyglass(context: click.Context) -> None:
       sudo spyglass ps                    which Go processes are there?
       sudo spyglass summary --pid 1234    what is this one doing?
       sudo spyglass summary --name etcd   by name
+      sudo spyglass dump --pid 1234       every stack of it
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from spyglass.render.text import visible
 
-__all__ = ["Settings", "debug_option", "debugging", "target_options"]
+__all__ = ["Settings", "debug_option", "debugging", "show_timings", "target_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -79,6 +79,13 @@ def debug_option(command: Command) -> Command:
 def debugging() -> bool:
     """Whether ``--debug`` was given, before the command's name or after it."""
     return click.get_current_context().ensure_object(Settings).debug
+
+
+def show_timings(timings_ns: dict[str, int]) -> None:
+    """Print how long each phase took, on stderr."""
+    width = max(map(len, timings_ns))
+    for phase, spent_ns in timings_ns.items():
+        click.echo(f"{phase:<{width}} {spent_ns / 1e6:10.3f} ms", err=True)
 
 
 def _note_debug(context: click.Context, _option: click.Parameter, given: bool) -> None:

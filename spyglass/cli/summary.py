@@ -7,7 +7,7 @@ from time import perf_counter_ns
 
 import click
 
-from spyglass.cli.options import debugging, target_options
+from spyglass.cli.options import debugging, show_timings, target_options
 
 __all__ = ["summary"]
 
@@ -47,10 +47,4 @@ def summary(pid: int, listed: bool, system: bool, everything: bool, as_json: boo
         view = terminal.view(listed=listed, system=system, everything=everything, debug=debugging())
         terminal.show(render(snapshot, view))
     if debugging():
-        _show_timings(snapshot.timings_ns | {"output": perf_counter_ns() - began_ns})
-
-
-def _show_timings(timings_ns: dict[str, int]) -> None:
-    width = max(map(len, timings_ns))
-    for phase, spent_ns in timings_ns.items():
-        click.echo(f"{phase:<{width}} {spent_ns / 1e6:10.3f} ms", err=True)
+        show_timings(snapshot.timings_ns | {"output": perf_counter_ns() - began_ns})

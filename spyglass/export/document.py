@@ -55,6 +55,7 @@ def header(snapshot: Snapshot) -> Document:
         "processors": [_record(processor) for processor in snapshot.processors],
         "threads": [_record(thread) for thread in snapshot.threads],
         "memory": _record(snapshot.memory),
+        "chosen_from": snapshot.chosen_from,
         "goroutines": [],
         "stacks": _stacks(snapshot),
         "elided": [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from rich.text import Text
 from spyglass.analysis.counts import by_status, by_wait_reason
 from spyglass.analysis.groups import groups
 from spyglass.analysis.selection import selected
-from spyglass.model import Problem, Snapshot
+from spyglass.model import Snapshot
 from spyglass.render.facts import (
     counted,
     gc_lines,
@@ -24,10 +24,11 @@ from spyglass.render.facts import (
 )
 from spyglass.render.goroutines import Entries, GoroutineEntries, GroupEntries
 from spyglass.render.names import cropped
+from spyglass.render.problems import problem_lines
 from spyglass.render.processors import processor_lines
 from spyglass.render.sections import fact, section
 from spyglass.render.table import table
-from spyglass.render.text import count, visible
+from spyglass.render.text import count
 from spyglass.render.view import View
 
 if TYPE_CHECKING:
@@ -46,8 +47,6 @@ _PS_AT_LEAST = 3
 
 #: Rows of goroutines that matter more than a line for each P.
 _ROWS_WANTED = 8
-
-_PROBLEMS_SHOWN = 3
 
 #: Where a terminal has fewer lines than this, none is wasted.
 _LOW = 30
@@ -72,7 +71,7 @@ def render(snapshot: Snapshot, view: View) -> Iterator[Text]:
         *_goroutine_lines(snapshot, rows, view),
         *([] if _is_low(view) else [Text()]),
     ]
-    problems = list(_problem_lines(snapshot.problems, view))
+    problems = list(problem_lines(snapshot.problems, view, one=_is_low(view)))
     room = _height(view) - len(above) - len(below) - len(problems) - _TITLE_AND_PROMPT
     processors = list(
         processor_lines(
@@ -124,17 +123,3 @@ def _goroutine_lines(snapshot: Snapshot, rows: NDArray[np.int64], view: View) ->
         others = sum(number for _, number in reasons[_REASONS_SHOWN:])
         reasons = [*reasons[:_REASONS_SHOWN], ("others", others)]
     yield from section("waiting", counted(reasons), view.width)
-
-
-def _problem_lines(problems: Sequence[Problem], view: View) -> Iterator[Text]:
-    """The first problems, or all that there are for one who debugs, and how many there are."""
-    lines = [visible(f"{each.kind}: {each.subject}: {each.detail}") for each in problems]
-    shown = len(lines) if view.debug else min(len(lines), _PROBLEMS_SHOWN)
-    total = f"{count(len(lines))} problem{'s' if len(lines) > 1 else ''}"
-    if _is_low(view) and not view.debug:
-        lines = [f"{total} (--debug shows all): {line}" for line in lines[:1]]
-    elif lines:
-        more = f", {count(len(lines) - shown)} more with --debug" if shown < len(lines) else ""
-        lines = [*lines[:shown], total + more]
-    for line in lines:
-        yield Text(line if view.width is None else cropped(line, view.width), "yellow")

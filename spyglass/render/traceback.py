@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from spyglass.analysis.groups import state_words
+from spyglass.analysis.stacks import shown_frames
 from spyglass.model import NONE, QUALITIES, STATUSES, Frame, Snapshot
 from spyglass.render.names import without_types
 from spyglass.render.text import visible
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["call_text", "place_text", "shown_frames", "traceback"]
+__all__ = ["call_text", "place_text", "traceback"]
 
 #: Goroutines whose columns are made into Python's numbers at a time.
 _BATCH_ROWS = 16384
@@ -45,24 +46,6 @@ def traceback(
     `runtime_frames`: with the frames that Go hides by default.
     """
     return _Traceback(snapshot, runtime_frames).pieces(rows)
-
-
-def shown_frames(snapshot: Snapshot, stack: int, *, runtime_frames: bool = False) -> list[int]:
-    """The numbers of the frames of `stack` that Go's traceback shows; all, if that were none.
-
-    `NONE` stands where frames were left out of a deep stack, `Snapshot.elided`.
-    """
-    low, high = snapshot.stack_offsets[stack : stack + 2]
-    numbers: list[int] = snapshot.stack_frames[low:high].tolist()
-    if stack in snapshot.elided:
-        numbers.insert(snapshot.elided[stack][0], NONE)
-    if runtime_frames:
-        return numbers
-    frames = snapshot.frames
-    shown = [number for number in numbers if number == NONE or not frames[number].hidden]
-    if shown and frames[shown[0]].function == "runtime.gopanic":
-        del shown[0]  # it only parts deferred calls from what panicked (`showfuncinfo`)
-    return shown if any(number != NONE for number in shown) else numbers
 
 
 def call_text(frame: Frame) -> str:

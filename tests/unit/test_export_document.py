@@ -178,6 +178,7 @@ def test_the_rest() -> None:
         "taken_at": "2026-11-20T06:20:00.123456Z",
         "took_ns": 12_345_678,
         "timings_ns": {"stacks": 5},
+        "chosen_from": None,
         "source": {"kind": "process", "stopped": False},
         "elided": [{"stack": 4, "after": 50, "frames": 900}],
         "process": {

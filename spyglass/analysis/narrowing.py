@@ -1,0 +1,62 @@
+"""A part of a snapshot, as a snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spyglass.model import NONE, Goroutines, Snapshot
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["narrowed"]
+
+#: The columns of goroutines that are indices of frames.
+_PLACES = ("where", "start", "creator")
+
+
+def narrowed(snapshot: Snapshot, rows: NDArray[np.int64], chosen_from: int) -> Snapshot:
+    """`snapshot` with no goroutines but `rows`, and with the stacks and frames that those have.
+
+    `chosen_from`: among how many goroutines they were found. All else is that of the whole program.
+    """
+    columns = {
+        field.name: getattr(snapshot.goroutines, field.name)[rows] for field in fields(Goroutines)
+    }
+    stacks, numbers = _used(len(snapshot.stack_offsets) - 1, columns["stack"])
+    columns["stack"] = numbers[columns["stack"]]
+    offsets, stack_frames = _cut_out(snapshot, stacks)
+    frames, places = _used(len(snapshot.frames), stack_frames, *(columns[name] for name in _PLACES))
+    columns |= {name: places[columns[name]] for name in _PLACES}
+    return replace(
+        snapshot,
+        goroutines=Goroutines(**columns),
+        frames=tuple(snapshot.frames[frame] for frame in frames.tolist()),
+        stack_offsets=offsets,
+        stack_frames=places[stack_frames],
+        elided={int(numbers[i]): gap for i, gap in snapshot.elided.items() if numbers[i] != NONE},
+        chosen_from=chosen_from,
+    )
+
+
+def _used(count: int, *columns: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Which of `count` things `columns` have indices of, and the new number of each; `NONE` stays."""
+    used = np.zeros(count + 1, np.bool_)
+    for column in columns:
+        used[column] = True
+    used[NONE] = False
+    numbers = np.where(used, np.cumsum(used) - 1, NONE).astype(np.int32)
+    return np.flatnonzero(used), numbers
+
+
+def _cut_out(
+    snapshot: Snapshot, stacks: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The offsets and frames of `stacks` alone."""
+    begins, lengths = snapshot.stack_offsets[stacks], np.diff(snapshot.stack_offsets)[stacks]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    return offsets, snapshot.stack_frames[np.repeat(begins, lengths) + within]

@@ -1,0 +1,133 @@
+"""``spyglass dump``: every stack of every goroutine."""
+
+from __future__ import annotations
+
+import sys
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+import click
+
+from spyglass.cli.filters import Choice, filter_options
+from spyglass.cli.options import debugging, show_timings, target_options
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from spyglass.model import Snapshot
+
+__all__ = ["dump"]
+
+
+def _common(_context: click.Context, _option: click.Parameter, common: str | None) -> str | None:
+    """What the goroutines of a group have in common."""
+    if common in (None, "stack", "function", "creator", "state"):
+        return common
+    if common.startswith("label:") and common != "label:":
+        return common
+    raise click.BadParameter(f"{common!r} is not stack, function, creator, state or label:KEY")
+
+
+@click.command("dump", short_help="Print every stack of a Go process.")
+@target_options
+@click.option(
+    "--group", "common", callback=_common, is_flag=False, flag_value="stack", metavar="[BY]",
+    help="A block for each group, the largest first: of one stack, or of one function, creator, state or label:KEY.",
+)  # fmt: skip
+@filter_options
+@click.option("--runtime-frames", is_flag=True, help="Show the frames too that Go hides.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON document (spyglass.snapshot/1).")
+def dump(pid: int, choice: Choice, common: str | None, runtime_frames: bool, as_json: bool) -> None:
+    """Print every stack of a Go process, in the form of Go's own traceback.
+
+    It is what a panic, SIGQUIT or /debug/pprof/goroutine?debug=2 prints, and what tools that read
+    these take, but for the words of arguments, which can be secrets. The process is not stopped. What
+    can be said of the whole, and how far it can be trusted, is on stderr: a goroutine that moved was
+    read again until it stood still; one that never did is marked (torn).
+
+    \b
+      spyglass dump -p 1234 --group                    where is everybody?
+      spyglass dump -p 1234 --group state --min-wait 5m
+      spyglass dump -p 1234 --function 'net/http' --state 'IO wait'
+
+    All that is asked for of a goroutine must hold. Waiting times are lower bounds: Go notes them when
+    a garbage collection comes by.
+    """
+    if as_json and common:
+        raise click.UsageError("--json and --group exclude each other")
+    from spyglass import attach
+
+    with attach(pid) as process:
+        snapshot = process.snapshot("full")
+    began_ns = perf_counter_ns()
+    rows, chosen_from = choice.rows(snapshot, system=as_json)
+    if as_json:
+        remark = _write_json(snapshot, rows, chosen_from, choice.limit)
+    elif common:
+        remark = _show_groups(snapshot, rows, common, choice.limit, runtime_frames)
+    else:
+        remark = _write_text(snapshot, rows, choice.limit, runtime_frames)
+    sys.stdout.flush()
+    _account(snapshot, rows, chosen_from, remark)
+    if debugging():
+        show_timings(snapshot.timings_ns | {"output": perf_counter_ns() - began_ns})
+
+
+def _write_json(
+    snapshot: Snapshot, rows: NDArray[np.int64], chosen_from: int, limit: int | None
+) -> str:
+    from spyglass.analysis.narrowing import narrowed
+    from spyglass.export import write_json
+
+    shown = rows[:limit]
+    if len(shown) < len(snapshot.goroutines):
+        snapshot = narrowed(snapshot, shown, chosen_from)
+    write_json(snapshot, sys.stdout)
+    return _first(len(shown), len(rows))
+
+
+def _write_text(
+    snapshot: Snapshot, rows: NDArray[np.int64], limit: int | None, runtime_frames: bool
+) -> str:
+    from spyglass.render.traceback import traceback
+
+    shown = rows[:limit]
+    sys.stdout.writelines(traceback(snapshot, shown, runtime_frames=runtime_frames))
+    return _first(len(shown), len(rows))
+
+
+def _show_groups(
+    snapshot: Snapshot,
+    rows: NDArray[np.int64],
+    common: str,
+    limit: int | None,
+    runtime_frames: bool,
+) -> str:
+    from spyglass.analysis.clusters import clusters
+    from spyglass.cli.terminal import Terminal
+    from spyglass.render.clusters import cluster_lines
+
+    terminal = Terminal()
+    found = clusters(snapshot, rows, common, runtime_frames=runtime_frames)
+    width = terminal.view().width
+    shown = found[:limit]
+    terminal.show(
+        cluster_lines(snapshot, shown, common, width=width, runtime_frames=runtime_frames)
+    )
+    return f" in {len(found):,} group{'s' * (len(found) != 1)}{_first(len(shown), len(found))}"
+
+
+def _first(shown: int, number: int) -> str:
+    """What to say where only the first `shown` of `number` are."""
+    return "" if shown == number else f", the first {shown:,} shown"
+
+
+def _account(snapshot: Snapshot, rows: NDArray[np.int64], chosen_from: int, remark: str) -> None:
+    from spyglass.render.account import account
+    from spyglass.render.problems import problem_lines
+    from spyglass.render.view import View
+
+    for line in problem_lines(snapshot.problems, View(debug=debugging())):
+        click.echo(line.plain, err=True)
+    click.echo(account(snapshot, rows, chosen_from, remark), err=True)

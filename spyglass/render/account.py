@@ -1,0 +1,34 @@
+"""What a dump says of itself: how many goroutines it shows, and how far they can be trusted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spyglass.model import QUALITIES, Snapshot
+from spyglass.render.text import count
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["account"]
+
+
+def account(snapshot: Snapshot, rows: NDArray[np.int64], chosen_from: int, remark: str = "") -> str:
+    """One line about `rows`, which were chosen from so many; `remark` stands behind their number."""
+    number, total = count(len(rows)), count(chosen_from)
+    who = f"{total} goroutines" if number == total else f"{number} of {total} goroutines match"
+    qualities = np.bincount(snapshot.goroutines.quality[rows], minlength=len(QUALITIES)).tolist()
+    trust = ", ".join(f"{count(n)} {word}" for n, word in zip(qualities, QUALITIES, strict=True))
+    return f"{who}{remark}: {trust}; read in {snapshot.took_ns / 1e9:.2f} s{_intrusion(snapshot)}"
+
+
+def _intrusion(snapshot: Snapshot) -> str:
+    if snapshot.source.kind != "process":
+        return ""
+    return (
+        " while the program was stopped"
+        if snapshot.source.stopped
+        else " without stopping the program"
+    )

@@ -1,0 +1,33 @@
+"""The parts of an answer that are missing or doubtful, in lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from spyglass.model import Problem
+from spyglass.render.names import cropped
+from spyglass.render.text import count, visible
+from spyglass.render.view import View
+
+__all__ = ["problem_lines"]
+
+_SHOWN = 3
+
+
+def problem_lines(problems: Sequence[Problem], view: View, *, one: bool = False) -> Iterator[Text]:
+    """The first problems and how many there are; all that there are for one who debugs.
+
+    `one`: there is room for one line.
+    """
+    lines = [visible(f"{each.kind}: {each.subject}: {each.detail}") for each in problems]
+    shown = len(lines) if view.debug else min(len(lines), _SHOWN)
+    total = f"{count(len(lines))} problem{'s' if len(lines) > 1 else ''}"
+    if one and not view.debug:
+        lines = [f"{total} (--debug shows all): {line}" for line in lines[:1]]
+    elif lines:
+        more = f", {count(len(lines) - shown)} more with --debug" if shown < len(lines) else ""
+        lines = [*lines[:shown], total + more]
+    for line in lines:
+        yield Text(line if view.width is None else cropped(line, view.width), "yellow")
