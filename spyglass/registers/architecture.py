@@ -1,0 +1,93 @@
+"""Which registers say where a thread is, and where the kernel puts them, on each processor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from spyglass.errors import UnsupportedProgram
+
+__all__ = ["AMD64", "ARM64", "Architecture", "Registers", "own_architecture"]
+
+#: What old kernels give for a register that they did not save (``perf_get_regs_user`` before 5.11).
+_NOT_SAVED = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """Where thread `tid` was in user space at one moment.
+
+    `g` holds the goroutine while Go code runs (R14 on amd64 since Go 1.17, R28 on arm64) and
+    anything at other times; 0 if it is not known. `lr` is arm64's link register, 0 elsewhere.
+    `stack` are the bytes from `sp` upwards at the same moment, as many as were asked for and could
+    be had; they may reach beyond the end of the stack.
+    """
+
+    tid: int
+    pc: int
+    sp: int
+    bp: int
+    g: int
+    lr: int = 0
+    stack: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The kernel's interface on one processor.
+
+    `perf_event_open` is the number of that system call. `sampled` maps our names of registers to
+    their bits in ``perf_event_attr.sample_regs_user`` (``asm/perf_regs.h``), `saved` to their words
+    in ``struct user_regs_struct`` (``user_pt_regs`` on arm64) of `saved_words` words, which
+    PTRACE_GETREGSET gives for NT_PRSTATUS (``asm/user.h``, ``asm/ptrace.h``).
+    """
+
+    perf_event_open: int
+    sampled: Mapping[str, int]
+    saved: Mapping[str, int]
+    saved_words: int
+
+    @property
+    def sample_mask(self) -> int:
+        """The bits of all `sampled` registers."""
+        return sum(1 << bit for bit in self.sampled.values())
+
+    def from_sample(self, tid: int, words: Sequence[int], stack: bytes) -> Registers:
+        """The registers that a sample with `sample_mask` holds, in the order of their bits."""
+        names = sorted(self.sampled, key=self.sampled.__getitem__)
+        return _registers(tid, dict(zip(names, words, strict=True)), stack)
+
+    def from_saved(self, tid: int, words: Sequence[int]) -> Registers:
+        """The registers out of the `saved_words` words of a stopped thread."""
+        return _registers(tid, {name: words[at] for name, at in self.saved.items()}, b"")
+
+
+def _registers(tid: int, values: Mapping[str, int], stack: bytes) -> Registers:
+    known = {name: 0 if value == _NOT_SAVED else value for name, value in values.items()}
+    return Registers(tid=tid, stack=stack, **known)
+
+
+AMD64 = Architecture(
+    perf_event_open=298,
+    sampled={"bp": 6, "sp": 7, "pc": 8, "g": 22},
+    saved={"g": 1, "bp": 4, "pc": 16, "sp": 19},
+    saved_words=27,
+)
+ARM64 = Architecture(
+    perf_event_open=241,
+    sampled={"g": 28, "bp": 29, "lr": 30, "sp": 31, "pc": 32},
+    saved={"g": 28, "bp": 29, "lr": 30, "sp": 31, "pc": 32},
+    saved_words=34,
+)
+_BY_MACHINE = {"x86_64": AMD64, "aarch64": ARM64}
+
+
+def own_architecture() -> Architecture:
+    """The one of this machine; `UnsupportedProgram` if spyglass does not know it."""
+    machine = os.uname().machine
+    if machine not in _BY_MACHINE:
+        raise UnsupportedProgram(
+            f"the registers of a {machine} cannot be read; spyglass knows amd64 and arm64"
+        )
+    return _BY_MACHINE[machine]
