@@ -63,7 +63,11 @@ def dump(pid: int, choice: Choice, common: str | None, runtime_frames: bool, as_
     began_ns = perf_counter_ns()
     rows, chosen_from = choice.rows(snapshot, system=as_json)
     if as_json:
-        remark = _write_json(snapshot, rows, chosen_from, choice.limit)
+        from spyglass.export import write_json
+
+        part = choice.part(snapshot, system=True, limit=choice.limit)
+        write_json(part, sys.stdout)
+        remark = _first(len(part.goroutines), len(rows))
     elif common:
         remark = _show_groups(snapshot, rows, common, choice.limit, runtime_frames)
     else:
@@ -72,19 +76,6 @@ def dump(pid: int, choice: Choice, common: str | None, runtime_frames: bool, as_
     _account(snapshot, rows, chosen_from, remark)
     if debugging():
         show_timings(snapshot.timings_ns | {"output": perf_counter_ns() - began_ns})
-
-
-def _write_json(
-    snapshot: Snapshot, rows: NDArray[np.int64], chosen_from: int, limit: int | None
-) -> str:
-    from spyglass.analysis.narrowing import narrowed
-    from spyglass.export import write_json
-
-    shown = rows[:limit]
-    if len(shown) < len(snapshot.goroutines):
-        snapshot = narrowed(snapshot, shown, chosen_from)
-    write_json(snapshot, sys.stdout)
-    return _first(len(shown), len(rows))
 
 
 def _write_text(

@@ -52,6 +52,18 @@ class Choice:
         rows = selected(snapshot.goroutines, system=self.includes_system(system))
         return matching(snapshot, rows, self.wanted), len(rows)
 
+    def part(self, snapshot: Snapshot, *, system: bool, limit: int | None = None) -> Snapshot:
+        """`snapshot` with the first `limit` of those `rows` alone; itself if that is all of it."""
+        from spyglass.analysis.narrowing import narrowed
+
+        rows, chosen_from = self.rows(snapshot, system=system)
+        rows = rows[:limit]
+        return (
+            snapshot
+            if len(rows) == len(snapshot.goroutines)
+            else narrowed(snapshot, rows, chosen_from)
+        )
+
 
 def _ids(
     _context: click.Context, _option: click.Parameter, ids: tuple[int, ...]

@@ -7,6 +7,7 @@ from time import perf_counter_ns
 
 import click
 
+from spyglass.cli.filters import Choice, filter_options
 from spyglass.cli.options import debugging, show_timings, target_options
 
 __all__ = ["summary"]
@@ -17,10 +18,10 @@ __all__ = ["summary"]
 @click.option(
     "--list", "listed", is_flag=True, help="A line for each goroutine, not for each group."
 )
-@click.option("--system", is_flag=True, help="Show the runtime's own goroutines too.")
 @click.option("--all", "everything", is_flag=True, help="All rows, not just as many as fit.")
+@filter_options
 @click.option("--json", "as_json", is_flag=True, help="A JSON document (spyglass.snapshot/1).")
-def summary(pid: int, listed: bool, system: bool, everything: bool, as_json: bool) -> None:
+def summary(pid: int, choice: Choice, listed: bool, everything: bool, as_json: bool) -> None:
     """Show what a Go process is doing: its scheduler, threads, memory and goroutines.
 
     Goroutines that are in the same state at the same place, and were created by the same statement,
@@ -33,8 +34,10 @@ def summary(pid: int, listed: bool, system: bool, everything: bool, as_json: boo
     from spyglass import attach
 
     with attach(pid) as process:
-        snapshot = process.snapshot(stacks="top")
+        snapshot = process.snapshot("full" if choice.wanted.function else "top")
     began_ns = perf_counter_ns()
+    if choice.wanted or as_json:
+        snapshot = choice.part(snapshot, system=as_json, limit=choice.limit if as_json else None)
     if as_json:
         from spyglass.export import write_json
 
@@ -44,7 +47,13 @@ def summary(pid: int, listed: bool, system: bool, everything: bool, as_json: boo
         from spyglass.render.summary import render
 
         terminal = Terminal()
-        view = terminal.view(listed=listed, system=system, everything=everything, debug=debugging())
+        view = terminal.view(
+            listed=listed,
+            system=choice.includes_system(),
+            everything=everything,
+            debug=debugging(),
+            limit=choice.limit,
+        )
         terminal.show(render(snapshot, view))
     if debugging():
         show_timings(snapshot.timings_ns | {"output": perf_counter_ns() - began_ns})

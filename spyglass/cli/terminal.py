@@ -33,6 +33,7 @@ class Terminal:
         system: bool = False,
         everything: bool = False,
         debug: bool = False,
+        limit: int | None = None,
     ) -> View:
         """What is wanted, in the room there is."""
         size = self._console.size if self._console and self._has_edges else None
@@ -44,6 +45,7 @@ class Terminal:
             system=system,
             everything=everything,
             debug=debug,
+            limit=limit,
         )
 
     def show(self, lines: Iterable[Text]) -> None:

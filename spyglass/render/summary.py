@@ -104,15 +104,19 @@ def _table(entries: Entries, room: int, view: View) -> Iterator[Text]:
     if not entries:
         return
     number = len(entries) if len(entries) <= room else room - 1
+    if view.limit is not None:
+        number = min(number, view.limit)
     yield from table(entries.columns(number, view), view.width, styled=view.styled)
     if number < len(entries):
-        more = f"… and {entries.left_out(number)}; --all shows them"
+        how = "" if number == view.limit else "; --all shows them"
+        more = f"… and {entries.left_out(number)}{how}"
         yield Text(more if view.width is None else cropped(more, view.width), "dim")
 
 
 def _goroutine_lines(snapshot: Snapshot, rows: NDArray[np.int64], view: View) -> Iterator[Text]:
     """How many of `rows` there are, with each status and for each reason to wait."""
-    facts = [fact("total", count(len(rows)), "bold")]
+    of = "" if snapshot.chosen_from is None else f" of {count(snapshot.chosen_from)} match"
+    facts = [fact("total", f"{count(len(rows))}{of}", "bold")]
     facts += counted(by_status(snapshot, rows).items())
     system = len(selected(snapshot.goroutines, system=True)) - len(rows)
     if system:

@@ -12,7 +12,8 @@ class View:
     """`width` and `height` in cells of the terminal, None: nobody looks at the edges of it.
 
     `styled`: with colours and bold. `listed`: a line for each goroutine rather than each group.
-    `system`: the runtime's own goroutines too. `everything`: all rows. `debug`: all problems.
+    `system`: the runtime's own goroutines too. `everything`: all rows. `debug`: all problems. `limit`: at most
+    so many rows.
     """
 
     width: int | None = None
@@ -22,3 +23,4 @@ class View:
     system: bool = False
     everything: bool = False
     debug: bool = False
+    limit: int | None = None
