@@ -8,7 +8,8 @@ replaced the map that `spyglass.runtime.maps` reads, ``runtime.hmap``: a program
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,7 @@ __all__ = ["LabelReader"]
 _MAX_LABELS = 256
 _MAX_TEXT_BYTES = 1 << 12
 #: All labels of a snapshot together: what is beyond is not read.
-_MAX_BYTES = 1 << 30
+_MAX_BYTES = 1 << 29
 _MAX_SETS = 1 << 20
 #: Sets, and texts, that are read at a time.
 _BATCH_SETS = 1 << 12
@@ -39,6 +40,8 @@ _BATCH_TEXTS = 1 << 16
 _WILD_LENGTH, _WILD_POINTER = 1 << 32, 1 << 48
 #: Enough for a length up to `_MAX_TEXT_BYTES`.
 _LENGTH_BITS = np.uint64(13)
+#: A label is the number of its key and, in the lower half, that of its value.
+_HALF_BITS = 32
 _HEADER_BYTES, _LABEL_BYTES, _LABEL_WORDS = 24, 32, 4
 
 
@@ -48,9 +51,10 @@ class LabelReader:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._memory = _Rationed(runtime.memory, _MAX_BYTES)
-        self._sets: list[Mapping[str, str]] = []
-        self._numbers: dict[tuple[bool, tuple[tuple[str, str], ...]], int] = {}
-        self._cut: list[bool] = []
+        self._texts: dict[str, int] = {}
+        # A set is known by its labels in ascending order, each the numbers of two texts in 8 bytes,
+        # and by whether there is more of it.
+        self._sets: dict[tuple[bytes, bool], int] = {}
 
     def read(self, pointers: NDArray[np.uint64]) -> NDArray[np.int32]:
         """For each ``g.labels`` the number of its set; `NONE` without labels, `UNREAD` if in vain.
@@ -62,21 +66,25 @@ class LabelReader:
         some = np.flatnonzero(pointers)
         if len(some):
             unique, inverse = np.unique(pointers[some], return_inverse=True)
-            column[some] = self._numbers_of(unique)[inverse]
+            begins = range(0, len(unique), _BATCH_SETS)
+            batches = [self._batch(unique[at : at + _BATCH_SETS]) for at in begins]
+            column[some] = np.concatenate(batches)[inverse]
         return column
 
     def finish(
         self, column: NDArray[np.int32]
     ) -> tuple[NDArray[np.int32], tuple[Mapping[str, str], ...]]:
-        """What `read` gave for all goroutines, and the sets that they have: numbered anew, without
-        those that nobody has any more. Notes what is missing.
+        """`column`, which holds what `read` gave for all goroutines, and the sets in it.
+
+        They are numbered anew, without those that nobody has any more. Notes what is missing.
         """
         held = np.bincount(column - UNREAD, minlength=len(self._sets) - UNREAD)
-        used = held[-UNREAD:]
-        self._report(int(held[0]), int(used[np.array(self._cut, np.bool_)].sum()))
-        numbers = np.concatenate([[UNREAD, NONE], np.cumsum(used > 0) - 1]).astype(np.int32)
-        sets = tuple(self._sets[number] for number in np.flatnonzero(used).tolist())
-        return numbers[column - UNREAD], sets
+        unread, counts = int(held[0]), held[-UNREAD:]
+        known = list(zip(self._sets, counts.tolist(), strict=True))
+        self._report(unread, sum(count for (_, cut), count in known if cut))
+        numbers = np.concatenate([[UNREAD, NONE], np.cumsum(counts > 0) - 1]).astype(np.int32)
+        sets = [labels for (labels, _), count in known if count]
+        return numbers[column - UNREAD], tuple(self._spelled_out(sets))
 
     def _report(self, unread: int, cut: int) -> None:
         if unread:
@@ -86,19 +94,27 @@ class LabelReader:
             detail = f"{cut} goroutines have more of them, or longer ones, than are shown"
             self._runtime.problem("truncated", "labels", detail)
 
-    def _numbers_of(self, pointers: NDArray[np.uint64]) -> NDArray[np.int32]:
-        batches = range(0, len(pointers), _BATCH_SETS)
-        return np.concatenate([self._batch(pointers[at : at + _BATCH_SETS]) for at in batches])
+    def _spelled_out(self, sets: list[bytes]) -> Iterator[Mapping[str, str]]:
+        texts = list(self._texts)
+        sizes = [len(labels) // 8 for labels in sets]
+        owner = np.repeat(np.arange(len(sets)), sizes)
+        keys, values = _halves(np.frombuffer(b"".join(sets), np.int64))
+        names, which = np.unique(keys, return_inverse=True)
+        alphabetical = sorted(range(len(names)), key=[texts[i] for i in names.tolist()].__getitem__)
+        order = np.lexsort((np.argsort(alphabetical)[which], owner))
+        pairs = zip(keys[order].tolist(), values[order].tolist(), strict=True)
+        for size in sizes:
+            yield {texts[key]: texts[value] for key, value in islice(pairs, size)}
 
     def _batch(self, pointers: NDArray[np.uint64]) -> NDArray[np.int32]:
         numbers = np.full(len(pointers), UNREAD, np.int32)
         aligned = np.flatnonzero(pointers % 8 == 0)
         pairs = self._pairs(pointers[aligned])
-        texts, which, lost = self._texts(pairs.words)
+        labels, lost = self._labels(pairs.words)
         pairs.ok[pairs.owner[lost]] = False
         too_long = (pairs.words[:, 1::2] > _MAX_TEXT_BYTES).any(axis=1)
         pairs.cut[pairs.owner[too_long]] = True
-        numbers[aligned] = self._interned(pairs, texts, which)
+        numbers[aligned] = self._set_numbers(pairs, labels)
         return numbers
 
     def _pairs(self, pointers: NDArray[np.uint64]) -> Pairs:
@@ -107,52 +123,57 @@ class LabelReader:
             return read_maps(self._memory, layouts["hmap"], pointers, _MAX_LABELS)
         return read_lists(self._memory, pointers)
 
-    def _texts(
-        self, words: NDArray[np.uint64]
-    ) -> tuple[list[str], NDArray[np.int64], NDArray[np.bool_]]:
-        """The distinct texts of `words` (see `Pairs`), which of them key and value of each label are,
-        shape (n, 2), and whether one of the two could not be read."""
+    def _labels(self, words: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Each label of `words` (see `Pairs`) as the numbers of two texts in one, and which of them
+        could not be read."""
         pointers, lengths = words.reshape(-1, 2).T
         sizes = np.minimum(lengths, np.uint64(_MAX_TEXT_BYTES))
         wild = (lengths >= _WILD_LENGTH) | (pointers >= _WILD_POINTER) & (sizes > 0)
         wanted = np.where(wild | (sizes == 0), 0, pointers << _LENGTH_BITS | sizes)
         unique, which = np.unique(wanted, return_inverse=True)
-        texts: list[str] = []
-        ok = []
-        for begin in range(0, len(unique), _BATCH_TEXTS):
-            some = unique[begin : begin + _BATCH_TEXTS]
-            found = self._memory.gather(
-                some >> _LENGTH_BITS, some & np.uint64((1 << int(_LENGTH_BITS)) - 1)
-            )
-            texts += _decoded(found, (some & np.uint64(8191)).astype(np.int64))
-            ok.append(found.ok)
-        lost = wild | ~np.concatenate([*ok, np.zeros(0, np.bool_)])[which]
-        return texts, which.reshape(-1, 2), lost.reshape(-1, 2).any(axis=1)
+        begins = range(0, len(unique), _BATCH_TEXTS)
+        batches = [self._text_numbers(unique[at : at + _BATCH_TEXTS]) for at in begins]
+        numbers = np.concatenate([np.zeros(0, np.int64), *batches])[which].reshape(-1, 2)
+        lost = (wild.reshape(-1, 2) | (numbers == UNREAD)).any(axis=1)
+        return numbers[:, 0] << _HALF_BITS | numbers[:, 1], lost
 
-    def _interned(
-        self, pairs: Pairs, texts: list[str], which: NDArray[np.int64]
-    ) -> NDArray[np.int32]:
-        """The number of each set of `pairs`."""
-        keys, values = ([texts[i] for i in column] for column in which.T.tolist())
-        ends = np.cumsum(np.bincount(pairs.owner, minlength=len(pairs.ok))).tolist()
+    def _text_numbers(self, wanted: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The numbers of texts, each `wanted` as a pointer and a length in one; `UNREAD` if in vain."""
+        sizes = wanted & ((np.uint64(1) << _LENGTH_BITS) - np.uint64(1))
+        found = self._memory.gather(wanted >> _LENGTH_BITS, sizes)
+        raw, begins = found.buffer.tobytes(), found.offsets
+        ok = found.ok | (sizes == 0)
+        ends = begins + np.where(ok, sizes, 0).astype(np.int64)
+        texts = self._texts
+        numbers = [
+            texts.setdefault(raw[begin:end].decode("utf-8", "backslashreplace"), len(texts))
+            for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
+        ]
+        return np.where(ok, np.array(numbers, np.int64), UNREAD)
+
+    def _set_numbers(self, pairs: Pairs, labels: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The number of each set of `pairs`, whose labels are `labels`."""
+        raw = labels[np.lexsort((labels, pairs.owner))].tobytes()
+        ends = np.cumsum(np.bincount(pairs.owner, minlength=len(pairs.ok))) * labels.itemsize
         numbers, begin = [], 0
-        for end, ok, cut in zip(ends, pairs.ok.tolist(), pairs.cut.tolist(), strict=True):
-            content = tuple(sorted(zip(keys[begin:end], values[begin:end], strict=True)))
-            numbers.append(self._number(cut, content) if ok else UNREAD)
+        for end, ok, cut in zip(ends.tolist(), pairs.ok.tolist(), pairs.cut.tolist(), strict=True):
+            numbers.append(self._set_number(raw[begin:end], cut) if ok else UNREAD)
             begin = end
         return np.array(numbers, np.int32)
 
-    def _number(self, cut: bool, content: tuple[tuple[str, str], ...]) -> int:
-        if not content:
+    def _set_number(self, labels: bytes, cut: bool) -> int:
+        if not labels:
             return NONE
-        number = self._numbers.get((cut, content))
+        number = self._sets.get((labels, cut))
         if number is None:
             if len(self._sets) >= _MAX_SETS:
                 return UNREAD
-            number = self._numbers[cut, content] = len(self._sets)
-            self._sets.append(dict(content))
-            self._cut.append(cut)
+            number = self._sets[labels, cut] = len(self._sets)
         return number
+
+
+def _halves(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return labels >> _HALF_BITS, labels & ((1 << _HALF_BITS) - 1)
 
 
 def read_lists(memory: Memory, pointers: NDArray[np.uint64]) -> Pairs:
@@ -169,15 +190,6 @@ def read_lists(memory: Memory, pointers: NDArray[np.uint64]) -> Pairs:
     at = np.repeat(items.offsets >> 3, shown) + _LABEL_WORDS * runs(shown)
     words = items.buffer.view(np.uint64)[at[:, None] + np.arange(_LABEL_WORDS)]
     return Pairs(np.repeat(some, shown), words, ok, ok & (count > _MAX_LABELS))
-
-
-def _decoded(found: Gathered, sizes: NDArray[np.int64]) -> list[str]:
-    raw = found.buffer.tobytes()
-    begins = found.offsets
-    return [
-        raw[begin:end].decode("utf-8", "backslashreplace")
-        for begin, end in zip(begins.tolist(), (begins + sizes).tolist(), strict=True)
-    ]
 
 
 class _Rationed(Memory):
