@@ -38,6 +38,7 @@ from spyglass.runtime.goroutines import g_pointers
 from spyglass.runtime.module import Module, find_module
 from spyglass.runtime.reader import Reader
 from spyglass.runtime.resolve import resolve
+from spyglass.runtime.threads import Threads
 from spyglass.runtime.unwind import StackTree
 from spyglass.target import Target
 
@@ -152,7 +153,13 @@ class Inspector:
             )
         with timer.phase("goroutines"):
             tree = StackTree(code, self._text)
-            reader = Reader(runtime, tree, _monotonic_ns(target.pid))
+            tid_of_m = {thread.m: thread.tid for thread in threads}
+            tids = {
+                address: tid_of_m[number]
+                for address, row in ms.index.items()
+                if (number := int(ms.rows["id"][row])) in tid_of_m
+            }
+            reader = Reader(runtime, tree, _monotonic_ns(target.pid), Threads(tids))
             goroutines, nodes = reader.read(g_pointers(runtime), stacks == "top")
         with timer.phase("names"):
             goroutines = replace(goroutines, m=_m_ids(goroutines.m, ms))

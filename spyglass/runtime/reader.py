@@ -13,6 +13,7 @@ from spyglass.runtime.goroutines import (
     LEAKED,
     PREEMPTED,
     RUNNABLE,
+    RUNNING,
     SYSCALL,
     WAITING,
     Found,
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spyglass.memory.base import Gathered
+    from spyglass.registers import Registers
     from spyglass.runtime.context import Runtime
+    from spyglass.runtime.threads import Threads
 
 __all__ = ["Reader"]
 
@@ -61,13 +64,17 @@ _STABLE, _MOVED, _TORN, _UNREADABLE = range(len(QUALITIES))
 class Reader:
     """Reads goroutines of one process into columns; the tree of stacks grows over all batches.
 
-    `now_ns`: the clock that the runtime reads, None if it is not known.
+    `now_ns`: the clock that the runtime reads, None if it is not known. `threads`: how to find where
+    running goroutines are.
     """
 
-    def __init__(self, runtime: Runtime, tree: StackTree, now_ns: int | None) -> None:
+    def __init__(
+        self, runtime: Runtime, tree: StackTree, now_ns: int | None, threads: Threads
+    ) -> None:
         self.runtime = runtime
         self.tree = tree
         self.now_ns = now_ns
+        self.threads = threads
         self.labels = LabelReader(runtime)
         self._unwinder = Unwinder(runtime.memory, tree, runtime.arch == "arm64")
         self._dtype = fields_of(runtime.layouts["g"])
@@ -77,19 +84,17 @@ class Reader:
         self, pointers: NDArray[np.uint64], top_only: bool
     ) -> tuple[Goroutines, NDArray[np.int64]]:
         """The goroutines at `pointers`, without the dead, and the node of the stack of each."""
-        batches = [
-            self._batch(pointers[begin : begin + _BATCH], top_only)
+        parts = [
+            self._decoded(self._batch(pointers[begin : begin + _BATCH], top_only))
             for begin in range(0, max(len(pointers), 1), _BATCH)
         ]
-        columns = {
-            name: np.concatenate([getattr(columns, name) for columns, _ in batches])
-            for name in Goroutines.__slots__
-        }
-        return Goroutines(**columns), np.concatenate([nodes for _, nodes in batches])
+        read = _Read.all(parts)
+        running = np.flatnonzero(read.columns.status == RUNNING)
+        if len(running):
+            read = self._catch_running(read, running, top_only)
+        return read.columns, read.node
 
-    def _batch(
-        self, pointers: NDArray[np.uint64], top_only: bool
-    ) -> tuple[Goroutines, NDArray[np.int64]]:
+    def _batch(self, pointers: NDArray[np.uint64], top_only: bool) -> _Batch:
         first = self._fetch(pointers)
         lost = int((~first.ok).sum())
         if lost:
@@ -97,9 +102,74 @@ class Reader:
         batch = _Batch.of(pointers, first).those(first.ok & alive(first.rows))
         self._settle(batch, top_only)
         self._report(batch)
-        batch = batch.those(alive(batch.rows))
+        return batch.those(alive(batch.rows))
+
+    def _decoded(self, batch: _Batch) -> _Read:
         found = Found(batch.where, batch.labels, batch.quality)
-        return decode(self.tree.code, batch.rows, found, self.now_ns), batch.node
+        columns = decode(self.tree.code, batch.rows, found, self.now_ns)
+        return _Read(columns, batch.node, batch.pointers)
+
+    def _catch_running(self, read: _Read, running: NDArray[np.intp], top_only: bool) -> _Read:
+        """`read` with the goroutines at `running` read again, with stacks if they can be had."""
+        batch = _Batch.of(read.pointers[running], self._fetch(read.pointers[running]))
+        self._catch(batch, top_only)
+        self._report(batch)
+        lives = alive(batch.rows)
+        read.replace(running[lives], self._decoded(batch.those(lives)))
+        return read if lives.all() else read.without(running[~lives])
+
+    def _catch(self, batch: _Batch, top_only: bool) -> None:
+        """Find where those of `batch` are that run, each by a sample of its thread; those that stop
+        running meanwhile as any other."""
+        batch.labels[:] = self.labels.read(batch.rows["labels"])
+        uncaught = np.arange(len(batch.pointers))
+        for _ in range(_ATTEMPTS):
+            running = g_status(batch.rows[uncaught]) == RUNNING
+            caught = self._sample(batch, uncaught[running], top_only)
+            moving = self._settle_closely(batch, uncaught[~running], top_only)
+            stopped = uncaught[~running & (g_status(batch.rows[uncaught]) != RUNNING)]
+            done = np.concatenate([caught, np.setdiff1d(stopped, moving)])
+            uncaught = np.setdiff1d(uncaught, done)
+            if not len(uncaught):
+                return
+            batch.move(uncaught, self._fetch(batch.pointers[uncaught]))
+        self._report_uncaught(batch, uncaught)
+
+    def _sample(self, batch: _Batch, at: NDArray[np.intp], top_only: bool) -> NDArray[np.intp]:
+        """Sample the threads of the running goroutines `at`, and walk the stacks of those that were
+        caught on them; these."""
+        low, high = batch.rows["stack"]["lo"][at], batch.rows["stack"]["hi"][at]
+
+        def on_stack(registers: Registers) -> bool:
+            inside = (low <= registers.sp) & (registers.sp < high)
+            return bool(inside.any()) and self.tree.code.functions.at(registers.pc) is not None
+
+        samples = self.threads.sample(batch.rows["m"][at].tolist(), on_stack)
+        if not samples:
+            return at[:0]
+        owner = [int(np.flatnonzero((low <= s.sp) & (s.sp < high))[0]) for s in samples]
+        rows = at[owner]
+        cursors = Cursors.sampled(samples, high[owner])
+        walked = self._unwinder.walk(
+            cursors, top_only, StackTree.SAMPLED, StackBytes.sampled(samples)
+        )
+        now = self._fetch(batch.pointers[rows])
+        there = now.ok & (now.rows["stack"] == batch.rows["stack"][rows])
+        there &= (now.rows["goid"] == batch.rows["goid"][rows]) & (walked.outcome != CUT)
+        batch.keep(rows[there], walked.those(there))
+        ran_on = (now.signatures == batch.signatures[rows]).all(axis=1)
+        batch.quality[rows[there & ~ran_on]] = _MOVED
+        if not self.threads.stopped:
+            batch.quality[rows[there & walked.beyond]] = _TORN
+        return rows[there]
+
+    def _report_uncaught(self, batch: _Batch, at: NDArray[np.intp]) -> None:
+        if self.threads.denied:
+            self.runtime.problem("unreadable", "running goroutines", self.threads.denied)
+            return
+        for goid in batch.rows["goid"][at][:_REPORTED].tolist():
+            detail = "runs, and was not caught on its own stack: no stack is shown"
+            self.runtime.problem("unreadable", f"goroutine {goid}", detail)
 
     def _settle(self, batch: _Batch, top_only: bool) -> None:
         """Walk the stacks of `batch`, those that moved meanwhile again, a few times at the most.
@@ -242,6 +312,41 @@ class Reader:
                 self.runtime.problem(kind, f"goroutine {goid}", detail)
             if len(goids) > _REPORTED:
                 self.runtime.problem(kind, f"{len(goids) - _REPORTED} more goroutines", detail)
+
+
+@dataclass(slots=True)
+class _Read:
+    """What was read of some goroutines: their columns, the nodes of their stacks, their addresses."""
+
+    columns: Goroutines
+    node: NDArray[np.int64]
+    pointers: NDArray[np.uint64]
+
+    @classmethod
+    def all(cls, parts: list[_Read]) -> _Read:
+        """The goroutines of all `parts`, in their order."""
+        columns = {
+            name: np.concatenate([getattr(part.columns, name) for part in parts])
+            for name in Goroutines.__slots__
+        }
+        return cls(
+            Goroutines(**columns),
+            np.concatenate([part.node for part in parts]),
+            np.concatenate([part.pointers for part in parts]),
+        )
+
+    def replace(self, at: NDArray[np.intp], by: _Read) -> None:
+        """The goroutines `at` are as in `by`."""
+        for name in Goroutines.__slots__:
+            getattr(self.columns, name)[at] = getattr(by.columns, name)
+        self.node[at] = by.node
+
+    def without(self, at: NDArray[np.intp]) -> _Read:
+        """All but the goroutines `at`."""
+        columns = {
+            name: np.delete(getattr(self.columns, name), at) for name in Goroutines.__slots__
+        }
+        return _Read(Goroutines(**columns), np.delete(self.node, at), np.delete(self.pointers, at))
 
 
 class _Fetched(NamedTuple):

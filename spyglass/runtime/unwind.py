@@ -18,9 +18,12 @@ from spyglass.errors import MemoryFault
 from spyglass.runtime.code import Entry, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from spyglass.memory.base import Gathered, Memory
+    from spyglass.registers import Registers
     from spyglass.runtime.code import Code
 
 __all__ = [
@@ -60,6 +63,12 @@ class Cursors:
     sp: NDArray[np.uint64]
     high: NDArray[np.uint64]
 
+    @classmethod
+    def sampled(cls, registers: Sequence[Registers], high: NDArray[np.uint64]) -> Cursors:
+        """Where threads with these `registers` are, on stacks that end at `high`."""
+        pcs, sps = ([getattr(each, name) for each in registers] for name in ("pc", "sp"))
+        return cls(np.array(pcs, np.uint64), np.array(sps, np.uint64), high.astype(np.uint64))
+
 
 @dataclass(frozen=True, slots=True)
 class StackBytes:
@@ -78,6 +87,15 @@ class StackBytes:
         """`gathered`, whose ranges are those from `base` to `ends`."""
         words = gathered.buffer.view(np.uint64)
         return cls(words, gathered.offsets, base, np.where(gathered.ok, ends, base))
+
+    @classmethod
+    def sampled(cls, registers: Sequence[Registers]) -> StackBytes:
+        """The stack bytes that came with `registers`; only whole words of aligned stacks."""
+        pieces = [each.stack[: len(each.stack) // 8 * 8] for each in registers]
+        words = np.frombuffer(b"".join(pieces) or bytes(8), np.uint64)
+        sizes = np.array([len(piece) for piece in pieces], np.int64)
+        base = np.array([each.sp for each in registers], np.uint64)
+        return cls(words, np.cumsum(sizes) - sizes, base, base + sizes.astype(np.uint64))
 
     def those(self, which: NDArray[Any]) -> StackBytes:
         """The rows `which`."""
@@ -106,6 +124,10 @@ class Walked:
     outcome: NDArray[np.uint8]
     where: NDArray[np.int32]
     beyond: NDArray[np.bool_]
+
+    def those(self, which: NDArray[np.bool_]) -> Walked:
+        """The walks `which`."""
+        return Walked(self.node[which], self.outcome[which], self.where[which], self.beyond[which])
 
     def spread(self, at: NDArray[np.intp], count: int) -> Walked:
         """The same as rows `at` of `count`; the others were not walked."""

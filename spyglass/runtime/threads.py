@@ -1,0 +1,37 @@
+"""The threads of a process as far as running goroutines need them: where each is, right now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from spyglass.registers import Registers, sample_threads
+
+__all__ = ["Threads"]
+
+
+@dataclass
+class Threads:
+    """Finds the registers of Ms' threads: samples of a process that goes on, or what was read of one
+    that is stopped.
+
+    `tids` maps the address of an M to its thread, `saved` thread ids to registers when the process is
+    `stopped`. `denied` says why the kernel does not allow samples, once it did not.
+    """
+
+    tids: Mapping[int, int]
+    stopped: bool = False
+    saved: Mapping[int, Registers] = field(default_factory=dict)
+    denied: str | None = None
+
+    def sample(self, ms: Iterable[int], accept: Callable[[Registers], bool]) -> list[Registers]:
+        """The registers of those of the threads of `ms` for which `accept` holds."""
+        wanted = [self.tids[m] for m in ms if m in self.tids]
+        if self.stopped:
+            found = [self.saved[tid] for tid in wanted if tid in self.saved]
+            return [registers for registers in found if accept(registers)]
+        if self.denied or not wanted:
+            return []
+        sampled = sample_threads(wanted, accept)
+        self.denied = sampled.denied
+        return list(sampled.registers.values())
