@@ -66,7 +66,8 @@ def _candidates(
     arch, types = target.executable.arch, _types(target, module, version)
     certain = {name: found[0] for name, found in places.items() if len(found) == 1}
     certain |= _wait_reason_place(target, places)
-    for layout in layouts.candidates(version, arch, target.executable, target.memory, types):
+    sources = (target.executable, target.memory, types, target.constant)
+    for layout in layouts.candidates(version, arch, *sources):
         for allgs in places.get("allgs", []):
             known = certain | {"allgs": allgs}
             yield Runtime(target.memory, layout, known, module.functions, arch, version)
