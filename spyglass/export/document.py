@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from spyglass.analysis.selection import selected
-from spyglass.model import QUALITIES, STATUSES, Frame, Snapshot
+from spyglass.model import QUALITIES, STATUSES, UNREAD, Frame, Snapshot
 from spyglass.version import __version__
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SCHEMA", "document", "goroutine_rows", "header"]
+__all__ = ["OWN", "SCHEMA", "document", "goroutine_rows", "header", "stack_batches"]
 
 #: The name and version of what `document` makes. A new number: something lost its meaning.
 SCHEMA = "spyglass.snapshot/1"
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-#: Goroutines made into documents at a time, so that a million of them need no gigabytes.
+#: What is each goroutine's own in its document; the rest many have in common.
+OWN = ("id", "waiting_ns", "stack", "m")
+_SHARED = (
+    "status", "wait_reason", "where", "start", "creator", "creator_id", "locked", "system", "labels",
+    "quality",
+)  # fmt: skip
+
+#: Goroutines, and stacks, made into documents at a time, so that a million of them need no gigabytes.
 _BATCH_ROWS = 16384
+#: So many of what goroutines have in common are kept.
+_SHARED_KEPT = 65536
 
 Document = dict[str, Any]
 
@@ -34,15 +42,15 @@ Document = dict[str, Any]
 def document(snapshot: Snapshot) -> Document:
     """All of `snapshot` in values that JSON knows; dead goroutines are left out."""
     goroutines = [
-        dict(zip(names, row, strict=True))
-        for names, rows in goroutine_rows(snapshot, encode=lambda value: value)
-        for row in rows
+        dict(zip(OWN, own, strict=True)) | shared
+        for *own, shared in goroutine_rows(snapshot, encode=lambda value: value)
     ]
-    return header(snapshot) | {"goroutines": goroutines}
+    stacks = [stack for some in stack_batches(snapshot) for stack in some]
+    return header(snapshot) | {"goroutines": goroutines, "stacks": stacks}
 
 
 def header(snapshot: Snapshot) -> Document:
-    """The document with its list of goroutines left empty."""
+    """The document with its lists of goroutines and of stacks left empty."""
     return {
         "schema": SCHEMA,
         "spyglass_version": __version__,
@@ -57,7 +65,7 @@ def header(snapshot: Snapshot) -> Document:
         "memory": _record(snapshot.memory),
         "chosen_from": snapshot.chosen_from,
         "goroutines": [],
-        "stacks": _stacks(snapshot),
+        "stacks": [],
         "elided": [
             {"stack": stack, "after": after, "frames": frames}
             for stack, (after, frames) in sorted(snapshot.elided.items())
@@ -69,86 +77,65 @@ def header(snapshot: Snapshot) -> Document:
 
 def goroutine_rows(
     snapshot: Snapshot, encode: Callable[[Any], Any]
-) -> Iterator[tuple[list[str], Iterator[tuple[Any, ...]]]]:
-    """The goroutines that are not dead, some thousands at a time: names of columns, and rows.
+) -> Iterator[tuple[Any, Any, Any, Any, Any]]:
+    """Each goroutine that is not dead: what `OWN` names, and the rest of its document, encoded.
 
-    `encode` is applied to values that many rows share (a place in the code, a word, null); numbers
-    are left as they are. A million goroutines share a few hundred places, so whoever encodes them
-    as text does it a few hundred times.
+    `encode` is applied to what many goroutines share, and to null. A million of them share a few
+    hundred states, places and labels, so whoever encodes those as text does it a few hundred times.
     """
-    rows = selected(snapshot.goroutines, system=True)
-    columns = _Columns(snapshot, encode)
+    g = snapshot.goroutines
+    rows = selected(g, system=True)
+    shared = lru_cache(_SHARED_KEPT)(lambda indices: encode(_shared(snapshot, indices)))
     for first in range(0, len(rows), _BATCH_ROWS):
-        batch = columns.of(rows[first : first + _BATCH_ROWS])
-        yield list(batch), zip(*batch.values(), strict=True)
+        batch = rows[first : first + _BATCH_ROWS]
+        own = (_numbers(column[batch], encode(None)) for column in (g.waiting_ns, g.stack, g.m))
+        indices = zip(*(getattr(g, name)[batch].tolist() for name in _SHARED), strict=True)
+        yield from zip(g.id[batch].tolist(), *own, map(shared, indices), strict=True)
 
 
-class _Columns:
-    """The columns of goroutines in a document, with their shared values encoded once."""
-
-    def __init__(self, snapshot: Snapshot, encode: Callable[[Any], Any]) -> None:
-        self._snapshot = snapshot
-        self._encode = encode
-        self._none = encode(None)
-        self._booleans = [encode(False), encode(True)]
-        self._statuses = [encode(word) for word in STATUSES]
-        self._qualities = [encode(word) for word in QUALITIES]
-        self._reasons = [encode(_plain(word)) for word in snapshot.wait_reasons]
-        self._places = [encode(_place(frame)) for frame in snapshot.frames]
-        labels = [encode(_labels(each)) for each in snapshot.label_sets]
-        # Behind them what UNREAD and NONE stand for, which as indices count from the end.
-        self._labels = [*labels, self._none, encode({})]
-        self._creators: dict[tuple[int, int], Any] = {}
-
-    def of(self, rows: NDArray[np.int64]) -> dict[str, list[Any]]:
-        """The columns for `rows`, all of their length."""
-        g = self._snapshot.goroutines
-        return {
-            "id": g.id[rows].tolist(),
-            "status": self._looked_up(self._statuses, g.status[rows]),
-            "wait_reason": self._looked_up(self._reasons, g.wait_reason[rows]),
-            "waiting_ns": self._numbers(g.waiting_ns[rows]),
-            "stack": self._numbers(g.stack[rows]),
-            "where": self._looked_up(self._places, g.where[rows]),
-            "start": self._looked_up(self._places, g.start[rows]),
-            "created_by": self._created_by(g.creator[rows], g.creator_id[rows]),
-            "m": self._numbers(g.m[rows]),
-            "locked_to_thread": self._looked_up(self._booleans, g.locked[rows]),
-            "system": self._looked_up(self._booleans, g.system[rows]),
-            "labels": [self._labels[index] for index in g.labels[rows].tolist()],
-            "quality": self._looked_up(self._qualities, g.quality[rows]),
-        }
-
-    def _looked_up(self, things: Sequence[Any], indices: NDArray[Any]) -> list[Any]:
-        return [things[index] if index >= 0 else self._none for index in indices.tolist()]
-
-    def _numbers(self, column: NDArray[Any]) -> list[Any]:
-        return [number if number >= 0 else self._none for number in column.tolist()]
-
-    def _created_by(self, frames: NDArray[np.int32], goroutines: NDArray[np.int64]) -> list[Any]:
-        pairs = list(zip(frames.tolist(), goroutines.tolist(), strict=True))
-        for pair in set(pairs) - self._creators.keys():
-            self._creators[pair] = self._encode(_creator(self._snapshot, *pair))
-        return [self._creators[pair] for pair in pairs]
+def stack_batches(snapshot: Snapshot) -> Iterator[list[list[int]]]:
+    """The stacks, some thousands at a time."""
+    offsets = snapshot.stack_offsets
+    for first in range(0, len(offsets) - 1, _BATCH_ROWS):
+        some = offsets[first : first + _BATCH_ROWS + 1].tolist()
+        frames = snapshot.stack_frames[some[0] : some[-1]].tolist()
+        yield [frames[low - some[0] : high - some[0]] for low, high in pairwise(some)]
 
 
-def _stacks(snapshot: Snapshot) -> list[list[int]]:
-    offsets, frames = snapshot.stack_offsets.tolist(), snapshot.stack_frames.tolist()
-    return [frames[low:high] for low, high in pairwise(offsets)]
+def _numbers(column: NDArray[Any], none: Any) -> list[Any]:
+    return [number if number >= 0 else none for number in column.tolist()]
 
 
-def _creator(snapshot: Snapshot, index: int, goroutine: int) -> Document | None:
-    frame = snapshot.frame(index)
+def _shared(snapshot: Snapshot, indices: tuple[int, ...]) -> Document:
+    """The part of a goroutine's document that others may have too, from its columns `_SHARED`."""
+    status, reason, where, start, creator, creator_id, locked, system, labels, quality = indices
+    return {
+        "status": STATUSES[status],
+        "wait_reason": _plain(snapshot.wait_reasons[reason]) if reason >= 0 else None,
+        "where": _place(snapshot.frame(where)),
+        "start": _place(snapshot.frame(start)),
+        "created_by": _creator(snapshot.frame(creator), creator_id),
+        "locked_to_thread": bool(locked),
+        "system": bool(system),
+        "labels": _labels(snapshot, labels),
+        "quality": QUALITIES[quality],
+    }
+
+
+def _creator(frame: Frame | None, goroutine: int) -> Document | None:
+    place = _place(frame)
+    return place and place | {"goroutine": goroutine if goroutine >= 0 else None}
+
+
+def _labels(snapshot: Snapshot, labels: int) -> Document | None:
+    if labels < 0:
+        return None if labels == UNREAD else {}
+    return {_plain(key): _plain(value) for key, value in snapshot.label_sets[labels].items()}
+
+
+def _place(frame: Frame | None) -> Document | None:
     if frame is None:
         return None
-    return _place(frame) | {"goroutine": goroutine if goroutine >= 0 else None}
-
-
-def _labels(labels: Mapping[str, str]) -> Document:
-    return {_plain(key): _plain(value) for key, value in labels.items()}
-
-
-def _place(frame: Frame) -> Document:
     return {"function": _plain(frame.function), "file": _plain(frame.file), "line": frame.line}
 
 
