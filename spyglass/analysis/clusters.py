@@ -36,11 +36,15 @@ def clusters(
 
 
 def _numbers(identity: Callable[..., Hashable], *columns: NDArray[Any]) -> NDArray[np.int64]:
-    """A number for each row of `columns`, the same where `identity` of their values is."""
-    distinct, inverse = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
+    """A number for each row of `columns`, indices, the same where `identity` of their values is."""
+    mixed = np.zeros(len(columns[0]), np.int64)
+    for column in columns:  # none is below UNREAD
+        mixed = mixed * (int(column.max(initial=0)) - UNREAD + 1) + column - UNREAD
+    _, firsts, inverse = np.unique(mixed, return_index=True, return_inverse=True)
+    distinct = zip(*(column[firsts].tolist() for column in columns), strict=True)
     known: dict[Hashable, int] = {}
-    numbers = [known.setdefault(identity(*each), len(known)) for each in distinct.tolist()]
-    return np.array(numbers, np.int64)[inverse.reshape(-1)]
+    numbers = [known.setdefault(identity(*each), len(known)) for each in distinct]
+    return np.array(numbers, np.int64)[inverse]
 
 
 class _Common:
@@ -62,7 +66,7 @@ class _Common:
             return self._function, g.where[rows], self._start_if_none(g.where)
         if by == "creator":
             return self._line, g.creator[rows]
-        return self._state, g.status[rows].astype(np.int16), g.wait_reason[rows]
+        return self._state, g.status[rows], g.wait_reason[rows]
 
     def _start_if_none(self, column: NDArray[np.int32]) -> NDArray[np.int32]:
         start = self._snapshot.goroutines.start[self._rows]
