@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from spyglass.model import Goroutine, Snapshot
+from spyglass.model import Goroutine
 from tests.traceback_text import TextFrame, TextGoroutine
 
 __all__ = ["disagreements"]
@@ -14,7 +14,7 @@ _Place = tuple[str, str | None, int | None]
 
 
 def disagreements(
-    snapshot: Snapshot,
+    snapshot: Iterable[Goroutine],
     said: Iterable[TextGoroutine],
     moving: Iterable[int] = (),
     whole: bool = False,

@@ -29,7 +29,7 @@ def finished_program(name: str) -> Path:
 
 
 @contextmanager
-def running(name: str) -> Iterator[GoProcess]:
+def running(name: str) -> Iterator[FinishedProcess]:
     """A finished program, up and at rest; its {port} is `.port` of what is yielded."""
     program = _fetch.find_program(name)
     executable = finished_program(name)
