@@ -7,10 +7,12 @@ from datetime import datetime, timedelta, timezone
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 import spyglass
+from spyglass.analysis.narrowing import narrowed
 from spyglass.export import document, write_json
 from spyglass.model import Problem, Snapshot
 from tests.snapshots import MEMORY, PROCESS, SCHEDULER, Row, frame, make_snapshot
@@ -362,6 +364,30 @@ def test_what_is_written_is_the_document(count: int) -> None:
     rows = [replace(ROWS[i % len(ROWS)], id=i) for i in range(count)]
     snapshot = make_snapshot(rows)
     assert json.loads(written(snapshot)) == document(snapshot)
+
+
+@pytest.mark.parametrize("count", [1, 16384, 16385, 40_000])
+def test_so_many_stacks_are_written_in_parts(count: int) -> None:
+    rows = [Row(i, stack=(replace(DEEP, pc=i), MAIN)[: 1 + i % 2]) for i in range(count)]
+    snapshot = make_snapshot(rows)
+    loaded = json.loads(written(snapshot))
+    assert loaded == document(snapshot)
+    assert len(loaded["stacks"]) == count
+    last = loaded["stacks"][loaded["goroutines"][-1]["stack"]]
+    assert loaded["frames"][last[0]]["pc"] == count - 1
+
+
+def test_a_part_says_of_what_it_is_one() -> None:
+    part = document(narrowed(make_snapshot(ROWS), np.array([2]), 4))
+    VALIDATOR.validate(part)
+    assert part["chosen_from"] == 4
+    assert [g["id"] for g in part["goroutines"]] == [18]
+    assert [len(stack) for stack in part["stacks"]] == [2]
+    assert {frame["function"] for frame in part["frames"]} == {
+        "runtime.gopark",
+        "main.main",
+        "main.deep",
+    }
 
 
 def test_what_is_written_is_one_line_without_anything_for_a_terminal_to_obey() -> None:

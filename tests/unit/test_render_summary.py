@@ -3,9 +3,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.text import Text
 
+from spyglass.analysis.narrowing import narrowed
 from spyglass.model import MemoryStats, Problem, Processor, Scheduler, Snapshot
 from spyglass.render.summary import render
 from spyglass.render.view import View
@@ -183,6 +185,20 @@ def test_a_list_is_by_id() -> None:
     snapshot = make_snapshot([Row(id) for id in (7, 100, 20, 3)])
     lines = text(render(snapshot, View())).splitlines()
     assert [line.split()[0] for line in lines[-4:]] == ["3", "7", "20", "100"]
+
+
+def test_at_most_so_many_rows() -> None:
+    lines = text(render(server(), View(limit=2))).splitlines()
+    titles = lines.index("") + 1
+    assert [line.split()[0] for line in lines[titles + 1 :]] == ["26", "1", "…"]
+    assert lines[-1] == "… and 3 more groups (3 goroutines)"
+    assert text(render(server(), View(limit=5))) == PIPED
+
+
+def test_of_a_part_it_is_said_what_of() -> None:
+    part = narrowed(server(), np.array([3, 4]), 1_000_006)
+    lines = text(render(part, View())).splitlines()
+    assert "goroutines total 2 of 1,000,006 match  syscall 1  waiting 1" in lines
 
 
 @pytest.mark.parametrize(("goroutines", "title"), [(20, "id"), (21, "count")])
