@@ -77,10 +77,12 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a snapshot came from: a live "process" or a "core"; whether its threads were stopped."""
+    """Where a snapshot came from: a live "process" or a "core"; whether its threads were stopped, and
+    for how long."""
 
     kind: str
     stopped: bool = False
+    stopped_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,12 +38,14 @@ from spyglass.runtime.goroutines import g_pointers
 from spyglass.runtime.module import Module, find_module
 from spyglass.runtime.reader import Reader
 from spyglass.runtime.resolve import resolve
+from spyglass.runtime.stack_tree import StackTree
 from spyglass.runtime.threads import Threads
-from spyglass.runtime.unwind import StackTree
 from spyglass.target import Target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from spyglass.registers.stop import Stop
 
 __all__ = ["Inspector", "attach"]
 
@@ -111,17 +113,24 @@ class Inspector:
         """Let go of the process."""
         self._target.close()
 
-    def snapshot(self, stacks: Literal["top", "full"] = "full") -> Snapshot:
+    def snapshot(self, stacks: Literal["top", "full"] = "full", *, stop: bool = False) -> Snapshot:
         """What the process is doing now.
 
         `stacks`: "full" walks every stack to its end; "top" only to the first function outside the
-        runtime, which is faster and enough for a summary. Raises `ProcessChanged` if the process
-        ends or becomes another while it is read.
+        runtime, which is faster and enough for a summary. `stop`: stop the process while it is read,
+        so that everything is of one moment; ``snapshot.source.stopped_ns`` says for how long. Raises
+        `ProcessChanged` if the process ends or becomes another while it is read.
         """
         with _blamed_on_changes(self._target):
-            return self._look(stacks)
+            if not stop:
+                return self._look(stacks, None)
+            from spyglass.registers.stop import stopped
 
-    def _look(self, stacks: Literal["top", "full"]) -> Snapshot:
+            with stopped(self._target.pid) as held:
+                snapshot = self._look(stacks, held)
+            return replace(snapshot, source=replace(snapshot.source, stopped_ns=held.elapsed_ns))
+
+    def _look(self, stacks: Literal["top", "full"], held: Stop | None) -> Snapshot:
         timer = _Timer()
         taken_at = datetime.now(UTC)
         runtime = replace(self.runtime, problems=[])
@@ -159,7 +168,9 @@ class Inspector:
                 for address, row in ms.index.items()
                 if (number := int(ms.rows["id"][row])) in tid_of_m
             }
-            reader = Reader(runtime, tree, _monotonic_ns(target.pid), Threads(tids))
+            registers = held.registers if held is not None else {}
+            where = Threads(tids, stopped=held is not None, saved=registers)
+            reader = Reader(runtime, tree, _monotonic_ns(target.pid), where)
             goroutines, nodes = reader.read(g_pointers(runtime), stacks == "top")
         with timer.phase("names"):
             goroutines = replace(goroutines, m=_m_ids(goroutines.m, ms))
@@ -169,7 +180,7 @@ class Inspector:
             labels, label_sets = reader.labels.finish(goroutines.labels)
             goroutines = replace(goroutines, labels=labels)
         return Snapshot(
-            taken_at=taken_at, took_ns=timer.total(), source=Source("process"), process=self._process(),
+            taken_at=taken_at, took_ns=timer.total(), source=Source("process", stopped=held is not None), process=self._process(),
             scheduler=counters, processors=tuple(processors), threads=tuple(threads), memory=memory,
             goroutines=goroutines, wait_reasons=reasons, frames=tuple(code.frames),
             stack_offsets=found.offsets, stack_frames=found.frames, elided=found.elided,
