@@ -96,8 +96,8 @@ def test_the_program_is_described(looked: Looked) -> None:
 
 def test_a_quick_look_sees_where_goroutines_are_all_the_same(looked: Looked) -> None:
     # Their stacks are not walked to the end, so there are none.
-    expected = [replace(each, stack=None, waiting_ns=None) for each in looked.full]
-    assert [replace(each, waiting_ns=None) for each in looked.top] == expected
+    expected = [replace(each, stack=None) for each in at_rest(looked.full)]
+    assert at_rest(looked.top) == expected
     assert looked.top.problems == ()
 
 
@@ -148,11 +148,10 @@ def test_every_source_of_layouts_gives_the_same_answer(
         only_from(source)
         found = look(process.pid)
     assert disagreements(found, truth.goroutines, moving=[SPEAKER]) == []
-    assert goroutines_of(found) == goroutines_of(expected)
-    assert ticks_of(found) == ticks_of(expected)
-    assert threads_of(found) == threads_of(expected)
+    assert at_rest(found) == at_rest(expected)
+    assert ms_of(expected) <= ms_of(found)
+    assert_known_or_explained(found, truth)
     if source != "type descriptors":
-        assert (found.scheduler, found.memory) == (expected.scheduler, expected.memory)
         assert found.problems == ()
 
 
@@ -185,8 +184,6 @@ def assert_known_or_explained(snapshot: Snapshot, truth: Truth) -> None:
             (scheduler.gomaxprocs, truth.gomaxprocs),
         ],
         "memory": [
-            (memory.heap_in_use_bytes, truth.heap_inuse_bytes),
-            (memory.stacks_in_use_bytes, truth.stack_inuse_bytes),
             (memory.heap_goal_bytes, truth.next_gc_bytes),
             (memory.gc_count, truth.num_gc),
             (memory.gc_pause_total_ns, truth.pause_total_ns),
@@ -200,18 +197,14 @@ def assert_known_or_explained(snapshot: Snapshot, truth: Truth) -> None:
         assert subject in explained or all(ours is not None for ours, _ in pairs), pairs
 
 
-def goroutines_of(snapshot: Snapshot) -> list[Goroutine]:
-    """The goroutines without what grows with time."""
-    return [replace(each, waiting_ns=None) for each in snapshot]
+def at_rest(snapshot: Snapshot) -> list[Goroutine]:
+    """What stays as it is: the runtime's own goroutines may move, and the time that some have waited."""
+    return [replace(each, waiting_ns=None) for each in snapshot if not each.system]
 
 
-def ticks_of(snapshot: Snapshot) -> list[tuple[int, int, int]]:
-    """What stays of the Ps of a process at rest: one may still be taken from a system call."""
-    return [(each.id, each.schedtick, each.run_queue) for each in snapshot.processors]
-
-
-def threads_of(snapshot: Snapshot) -> list[tuple[int | None, ...]]:
-    return [(each.tid, each.m, each.goroutine, each.locked_goroutine) for each in snapshot.threads]
+def ms_of(snapshot: Snapshot) -> set[tuple[int, int]]:
+    """Thread ids with the Ms that they are; there may soon be more."""
+    return {(each.tid, each.m) for each in snapshot.threads if each.m is not None}
 
 
 # Programs that do not say what they are.
