@@ -88,7 +88,7 @@ class LabelReader:
 
     def _report(self, unread: int, cut: int) -> None:
         if unread:
-            detail = f"those of {unread} goroutines could not be read or make no sense"
+            detail = f"those of {unread} goroutines could not be read, make no sense, or changed meanwhile"
             self._runtime.problem("unreadable", "labels", detail)
         if cut:
             detail = f"{cut} goroutines have more of them, or longer ones, than are shown"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spyglass.model import Goroutines
+from spyglass.model import UNREAD, Goroutines
 from spyglass.runtime.batches import (
     Batch,
     Capture,
@@ -125,10 +125,10 @@ class Reader:
     def _catch(self, batch: Batch, top_only: bool) -> None:
         """Find where those of `batch` are that run, each by a sample of its thread; those that stop
         running meanwhile as any other."""
-        batch.labels[:] = self.labels.read(batch.rows["labels"])
         uncaught = np.ones(len(batch.pointers), np.bool_)
         for _ in range(_ATTEMPTS):
             at = np.flatnonzero(uncaught)
+            batch.labels[at] = self.labels.read(batch.rows["labels"][at])
             runs = g_status(batch.rows[at]) == RUNNING
             uncaught[self._sample(batch, at[runs], top_only)] = False
             parked = at[~runs]
@@ -140,6 +140,7 @@ class Reader:
             at = np.flatnonzero(uncaught)
             batch.move(at, self._fetch(batch.pointers[at]))
         at = np.flatnonzero(uncaught)
+        self._read_labels(batch, at)
         if self.threads.stopped:
             at = at[~self._walk_saved(batch, at, top_only)]
         self._report_uncaught(batch, at)
@@ -175,6 +176,8 @@ class Reader:
         there = now.ok & (now.rows["stack"] == batch.rows["stack"][rows])
         there &= (now.rows["goid"] == batch.rows["goid"][rows]) & (walked.outcome != CUT)
         batch.keep(rows[there], walked.those(there))
+        relabelled: NDArray[np.bool_] = now.rows["labels"] != batch.rows["labels"][rows]
+        batch.labels[rows[there & relabelled]] = UNREAD
         ran_on: NDArray[np.bool_] = (now.signatures == batch.signatures[rows]).all(axis=1)
         batch.quality[rows[there & ~ran_on]] = Quality.MOVED
         if not self.threads.stopped:
@@ -214,6 +217,7 @@ class Reader:
                 for begin in range(0, len(pending), _SMALL_BATCH)
             ]
             pending = np.concatenate(pieces)
+        self._read_labels(batch, pending)
         batch.quality[pending] = Quality.TORN
 
     def _settle_closely(
@@ -241,15 +245,29 @@ class Reader:
         Without a count of stops they must be the same in both of the captured stacks.
         """
         rows = capture.before.rows
+        labelled = self._read_labels(batch, at)
         first, *more = (self._walk(rows, top_only, stacks) for stacks in capture.stacks)
         batch.keep(at, first)
-        batch.labels[at] = self.labels.read(rows["labels"])
         good = batch.makes_sense(at)
+        good &= labelled
         for again in more:
             good &= again.node == first.node
         if first.beyond.any():
             good &= ~first.beyond | self._stood_still(batch, at)
         return at[~good]
+
+    def _read_labels(self, batch: Batch, at: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Read the labels of `at`, and tell which are certain: those that their goroutines have still,
+        so that nothing else was there meanwhile."""
+        had = batch.rows["labels"][at]
+        labels = self.labels.read(had)
+        certain: NDArray[np.bool_] = had == 0
+        some = np.flatnonzero(had)
+        if len(some):
+            now = self._fetch(batch.pointers[at[some]])
+            certain[some] = now.ok & (now.rows["labels"] == had[some])
+        batch.labels[at] = np.where(certain, labels, UNREAD)
+        return certain
 
     def _stood_still(self, batch: Batch, pending: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which of `pending` are still as they were last read."""

@@ -22,7 +22,9 @@ LISTS, MAPS = "go1.24", "go1.23"
 EMPTY, EVACUATED, FULL = 1, 2, 77
 NOWHERE = 0x7FFF_0000_0000
 UNREADABLE = Problem(
-    "unreadable", "labels", "those of 1 goroutines could not be read or make no sense"
+    "unreadable",
+    "labels",
+    "those of 1 goroutines could not be read, make no sense, or changed meanwhile",
 )
 
 Bucket = Sequence[tuple[int, str, str]]
@@ -279,7 +281,7 @@ def test_what_makes_no_sense_is_not_shown_and_hides_nothing_else(version: str, l
 def test_there_is_one_problem_however_many_make_no_sense(world: World) -> None:
     world.read(*range(NOWHERE, NOWHERE + 800, 8), 0, world.labels([("a", "1")]))
     assert [problem.detail for problem in world.problems] == [
-        "those of 100 goroutines could not be read or make no sense"
+        "those of 100 goroutines could not be read, make no sense, or changed meanwhile"
     ]
 
 
