@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import re
 import shutil
-import struct
-import subprocess
-import sys
-import termios
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,47 +13,12 @@ import pytest
 from jsonschema import Draft202012Validator
 from rich.cells import cell_len
 
+from tests.command import ESCAPES, on_terminal, piped
 from tests.support import GoProcess, build
 
 pytestmark = [pytest.mark.live, pytest.mark.go]
 
 SCHEMA = json.loads(files("spyglass.export").joinpath("snapshot.schema.json").read_text())
-SPYGLASS = [sys.executable, "-m", "spyglass"]
-ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
-
-
-def piped(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*SPYGLASS, *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        timeout=60,
-        check=False,
-    )
-
-
-def on_terminal(*arguments: str, width: int, height: int, **environment: str) -> str:
-    """What a terminal of that size receives."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-    clean = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
-    environment = {**clean, "TERM": "xterm-256color", **environment}
-    with subprocess.Popen(
-        [*SPYGLASS, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
-    ) as process:
-        os.close(theirs)
-        received = b"".join(iter(lambda: _read(ours), b""))
-        assert process.wait(60) == 0, received
-    os.close(ours)
-    return received.decode().replace("\r\n", "\n")
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 65536)
-    except OSError:  # the other end was closed
-        return b""
 
 
 def rows_of(output: str, title: str) -> list[list[str]]:
