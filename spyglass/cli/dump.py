@@ -36,13 +36,19 @@ def _common(_context: click.Context, _option: click.Parameter, common: str | Non
     help="A block for each group, the largest first: of one stack, or of one function, creator, state or label:KEY.",
 )  # fmt: skip
 @filter_options
+@click.option(
+    "--stop", is_flag=True,
+    help="Stop the process while it is read: all stacks are of one moment. It says for how long.",
+)  # fmt: skip
 @click.option("--runtime-frames", is_flag=True, help="Show the frames too that Go hides.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON document (spyglass.snapshot/1).")
-def dump(pid: int, choice: Choice, common: str | None, runtime_frames: bool, as_json: bool) -> None:
+def dump(
+    pid: int, choice: Choice, common: str | None, stop: bool, runtime_frames: bool, as_json: bool
+) -> None:
     """Print every stack of a Go process, in the form of Go's own traceback.
 
     It is what a panic, SIGQUIT or /debug/pprof/goroutine?debug=2 prints, and what tools that read
-    these take, but for the words of arguments, which can be secrets. The process is not stopped. What
+    these take, but for the words of arguments, which can be secrets. The process is not stopped, unless --stop is given. What
     can be said of the whole, and how far it can be trusted, is on stderr: a goroutine that moved was
     read again until it stood still; one that never did is marked (torn).
 
@@ -59,7 +65,7 @@ def dump(pid: int, choice: Choice, common: str | None, runtime_frames: bool, as_
     from spyglass import attach
 
     with attach(pid) as process:
-        snapshot = process.snapshot("full")
+        snapshot = process.snapshot("full", stop=stop)
     began_ns = perf_counter_ns()
     rows, chosen_from = choice.rows(snapshot, system=as_json)
     if as_json:

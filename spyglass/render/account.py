@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spyglass.model import QUALITIES, Snapshot
-from spyglass.render.text import count
+from spyglass.render.text import count, duration
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,8 +27,7 @@ def account(snapshot: Snapshot, rows: NDArray[np.int64], chosen_from: int, remar
 def _intrusion(snapshot: Snapshot) -> str:
     if snapshot.source.kind != "process":
         return ""
-    return (
-        " while the program was stopped"
-        if snapshot.source.stopped
-        else " without stopping the program"
-    )
+    if not snapshot.source.stopped:
+        return " without stopping the program"
+    held = duration(snapshot.source.stopped_ns) if snapshot.source.stopped_ns is not None else "?"
+    return f" while the program was stopped, for {held}"
