@@ -181,7 +181,7 @@ def test_the_rest() -> None:
         "took_ns": 12_345_678,
         "timings_ns": {"stacks": 5},
         "chosen_from": None,
-        "source": {"kind": "process", "stopped": False},
+        "source": {"kind": "process", "stopped": False, "stopped_ns": None},
         "elided": [{"stack": 4, "after": 50, "frames": 900}],
         "process": {
             "pid": 1234,
