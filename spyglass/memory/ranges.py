@@ -36,8 +36,10 @@ def spread(sizes: NDArray[np.uint64] | int, count: int) -> NDArray[np.uint64]:
     return np.broadcast_to(np.asarray(sizes, np.uint64), (count,))
 
 
-def merge(addresses: NDArray[np.uint64], sizes: NDArray[np.uint64]) -> Merged:
-    """Join ranges that overlap or lie within `MERGE_GAP_BYTES` of each other.
+def merge(
+    addresses: NDArray[np.uint64], sizes: NDArray[np.uint64], gap_bytes: int = MERGE_GAP_BYTES
+) -> Merged:
+    """Join ranges that overlap or lie within `gap_bytes` of each other.
 
     Starts keep their alignment modulo 8, and sizes become multiples of 8, when all addresses are
     multiples of 8, so that words in the joined buffer stay aligned.
@@ -50,7 +52,7 @@ def merge(addresses: NDArray[np.uint64], sizes: NDArray[np.uint64]) -> Merged:
     order = np.argsort(addresses, kind="stable")
     starts, reach = addresses[order], np.maximum.accumulate(ends[order])
     gap = np.where(starts[1:] > reach[:-1], starts[1:] - np.minimum(reach[:-1], starts[1:]), 0)
-    first = np.concatenate([[True], gap > MERGE_GAP_BYTES])
+    first = np.concatenate([[True], gap > gap_bytes])
     group = np.cumsum(first) - 1
     last = np.concatenate([np.flatnonzero(first)[1:] - 1, [len(starts) - 1]])
     owner = np.empty(len(starts), np.int64)
