@@ -29,5 +29,5 @@ def _intrusion(snapshot: Snapshot) -> str:
         return ""
     if not snapshot.source.stopped:
         return " without stopping the program"
-    held = duration(snapshot.source.stopped_ns) if snapshot.source.stopped_ns is not None else "?"
-    return f" while the program was stopped, for {held}"
+    held = snapshot.source.stopped_ns
+    return " while the program was stopped" + (f", for {duration(held)}" if held is not None else "")
