@@ -284,6 +284,12 @@ class Snapshot:
     #: Among how many these goroutines were chosen; None: they are all that there are.
     chosen_from: int | None = None
     problems: tuple[Problem, ...] = ()
+    #: The name of the machine it was taken on; None: not known, or left out.
+    host: str | None = None
+    #: Whether command line, labels, directories and host were left out (`spyglass.analysis.redaction`).
+    redacted: bool = False
+    #: The file it was loaded from; None: it was taken just now. Not part of the document.
+    file: str | None = None
     #: How long each phase took, in ns, in the order they ran.
     timings_ns: dict[str, int] = field(default_factory=dict)
 

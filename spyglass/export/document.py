@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from spyglass.analysis.selection import selected
-from spyglass.model import QUALITIES, STATUSES, UNREAD, Frame, Snapshot
+from spyglass.model import QUALITIES, STATUSES, UNREAD, Snapshot
 from spyglass.version import __version__
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ def header(snapshot: Snapshot) -> Document:
         "took_ns": snapshot.took_ns,
         "timings_ns": snapshot.timings_ns,
         "source": _record(snapshot.source),
+        "host": _plain(snapshot.host),
+        "redacted": snapshot.redacted,
         "process": _record(snapshot.process),
         "scheduler": _record(snapshot.scheduler),
         "processors": [_record(processor) for processor in snapshot.processors],
@@ -112,9 +114,9 @@ def _shared(snapshot: Snapshot, indices: tuple[int, ...]) -> Document:
     return {
         "status": STATUSES[status],
         "wait_reason": _plain(snapshot.wait_reasons[reason]) if reason >= 0 else None,
-        "where": _place(snapshot.frame(where)),
-        "start": _place(snapshot.frame(start)),
-        "created_by": _creator(snapshot.frame(creator), creator_id),
+        "where": _place(snapshot, where),
+        "start": _place(snapshot, start),
+        "created_by": _creator(snapshot, creator, creator_id),
         "locked_to_thread": bool(locked),
         "system": bool(system),
         "labels": _labels(snapshot, labels),
@@ -122,8 +124,8 @@ def _shared(snapshot: Snapshot, indices: tuple[int, ...]) -> Document:
     }
 
 
-def _creator(frame: Frame | None, goroutine: int) -> Document | None:
-    place = _place(frame)
+def _creator(snapshot: Snapshot, index: int, goroutine: int) -> Document | None:
+    place = _place(snapshot, index)
     return place and place | {"goroutine": goroutine if goroutine >= 0 else None}
 
 
@@ -133,10 +135,12 @@ def _labels(snapshot: Snapshot, labels: int) -> Document | None:
     return {_plain(key): _plain(value) for key, value in snapshot.label_sets[labels].items()}
 
 
-def _place(frame: Frame | None) -> Document | None:
+def _place(snapshot: Snapshot, index: int) -> Document | None:
+    frame = snapshot.frame(index)
     if frame is None:
         return None
-    return {"function": _plain(frame.function), "file": _plain(frame.file), "line": frame.line}
+    file = _plain(frame.file)
+    return {"function": _plain(frame.function), "file": file, "line": frame.line, "frame": index}
 
 
 def _record(part: Any) -> Document:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -184,7 +185,7 @@ class Inspector:
             scheduler=counters, processors=tuple(processors), threads=tuple(threads), memory=memory,
             goroutines=goroutines, wait_reasons=reasons, frames=tuple(code.frames),
             stack_offsets=found.offsets, stack_frames=found.frames, elided=found.elided,
-            label_sets=label_sets, problems=tuple(runtime.problems),
+            label_sets=label_sets, problems=tuple(runtime.problems), host=os.uname().nodename,
             timings_ns=self._attach_timings | timer.phases,
         )  # fmt: skip
 

@@ -45,8 +45,14 @@ ROWS = [
     Row(99, "dead"),
 ]
 
-MAIN_PLACE = {"function": "main.main", "file": "/src/main.go", "line": 30}
-DEEP_PLACE = {"function": "main.deep", "file": "/src/main.go", "line": 15}
+MAIN_PLACE = {"function": "main.main", "file": "/src/main.go", "line": 30, "frame": 0}
+START_PLACE = {
+    "function": "runtime.main",
+    "file": "/go/src/runtime/proc.go",
+    "line": 147,
+    "frame": 2,
+}
+DEEP_PLACE = {"function": "main.deep", "file": "/src/main.go", "line": 15, "frame": 1}
 
 
 def written(snapshot: Snapshot) -> str:
@@ -97,7 +103,7 @@ def test_goroutines() -> None:
             "waiting_ns": None,
             "stack": 0,
             "where": MAIN_PLACE,
-            "start": {"function": "runtime.main", "file": "/go/src/runtime/proc.go", "line": 147},
+            "start": START_PLACE,
             "created_by": None,
             "m": None,
             "locked_to_thread": False,
@@ -171,7 +177,13 @@ def test_stacks_index_frames() -> None:
 def test_the_rest() -> None:
     problem = Problem("torn", "goroutine 17", "moved while its stack was read, 3 tries")
     made = document(
-        make_snapshot(problems=(problem,), timings_ns={"stacks": 5}, elided={4: (50, 900)})
+        make_snapshot(
+            problems=(problem,),
+            host="web-3",
+            redacted=True,
+            timings_ns={"stacks": 5},
+            elided={4: (50, 900)},
+        )
     )
     del made["goroutines"], made["frames"], made["stacks"]
     assert made == {
@@ -181,6 +193,8 @@ def test_the_rest() -> None:
         "took_ns": 12_345_678,
         "timings_ns": {"stacks": 5},
         "chosen_from": None,
+        "host": "web-3",
+        "redacted": True,
         "source": {"kind": "process", "stopped": False, "stopped_ns": None},
         "elided": [{"stack": 4, "after": 50, "frames": 900}],
         "process": {
