@@ -38,6 +38,9 @@ _MAX_NAME_BYTES = 1 << 16
 _MAX_STEPS = 1 << 20
 _MAX_INLINE_DEPTH = 256
 _HEADER_BYTES = 72
+#: A table is searched for in pieces of this size, a name first so near to where the last one was.
+_PIECE_BYTES = 1 << 20
+_NEARBY_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +133,15 @@ def find_pclntab(executable: Executable) -> Place | None:
 
 
 def _search(image: mmap.mmap | bytes, begin: int, size: int) -> tuple[int, int] | None:
-    """The offset and size of the first table in [begin, begin + size) of `image`."""
+    """The offset and size of the first table in [begin, begin + size) of `image`, aligned to 8 bytes."""
     end = begin + size
-    for magic in sorted(_FORMATS, reverse=True):
-        wanted = magic.to_bytes(4, "little") + b"\0\0"
-        at = image.find(wanted, begin, end)
-        while at >= 0:
-            if at % 8 == begin % 8 and _looks_right(image, at, end - at):
+    for piece in range(begin, end - 7, _PIECE_BYTES):
+        count = (min(piece + _PIECE_BYTES, end) - piece) // 8
+        words = np.frombuffer(image, "<u4", 2 * count, piece)[::2]
+        for hit in np.flatnonzero(words >= min(_FORMATS)).tolist():
+            at = piece + 8 * hit
+            if _looks_right(image, at, end - at):
                 return at, end - at
-            at = image.find(wanted, at + 1, end)
     return None
 
 
@@ -200,6 +203,8 @@ class FunctionTable:
         self.text = text
         self.entries, self._offsets = self._read_index()
         self._cache: dict[int, Function] = {}
+        self._named: dict[str, Function | None] = {}
+        self._nearby = 0
 
     @staticmethod
     def is_relative(image: memoryview) -> bool:
@@ -261,14 +266,24 @@ class FunctionTable:
 
     def named(self, name: str) -> Function | None:
         """The first function called `name`: a search for its bytes, then for the record."""
-        wanted = b"\0" + name.encode() + b"\0"
-        names = self._names
-        at = names.find(wanted)
-        while at >= 0:
-            hits = np.flatnonzero(self._name_offsets == at + 1)
-            if len(hits):
-                return self.function(int(hits[0]))
-            at = names.find(wanted, at + 1)
+        if name not in self._named:
+            self._named[name] = self._find_named(b"\0" + name.encode() + b"\0")
+        return self._named[name]
+
+    def _find_named(self, wanted: bytes) -> Function | None:
+        """The function with the name that is `wanted`, NULs around it.
+
+        The names of a package lie together: they are looked for near the last one that was found.
+        """
+        low, high = max(self._nearby - _NEARBY_BYTES, 0), self._nearby + _NEARBY_BYTES
+        for begin, end in ((low, high), (0, len(self._names))):
+            at = self._names.find(wanted, begin, end)
+            while at >= 0:
+                hits = np.flatnonzero(self._name_offsets == at + 1)
+                if len(hits):
+                    self._nearby = at
+                    return self.function(int(hits[0]))
+                at = self._names.find(wanted, at + 1, end)
         return None
 
     @cached_property
