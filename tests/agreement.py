@@ -40,7 +40,7 @@ def _differences(ours: Goroutine, theirs: TextGoroutine, whole: bool) -> Iterabl
         ("state", ours.wait_reason or ours.status, theirs.state),
         ("locked", ours.locked_to_thread, theirs.locked_to_thread),
         ("created by", _created_by(ours, whole), _said_created_by(theirs)),
-        ("creator", ours.creator_id, theirs.creator_id),
+        ("creator", _creator_id(ours, whole), theirs.creator_id),
         ("stack", _as_elided(_stack(ours, whole), theirs), _said_stack(theirs)),
     ):
         if mine != its:
@@ -63,6 +63,10 @@ def _created_by(goroutine: Goroutine, whole: bool) -> _Place | None:
         if frame is None or (frame.hidden and not whole)
         else (frame.function, frame.file, frame.line)
     )
+
+
+def _creator_id(goroutine: Goroutine, whole: bool) -> int | None:
+    return goroutine.creator_id if _created_by(goroutine, whole) else None
 
 
 def _said_created_by(goroutine: TextGoroutine) -> _Place | None:

@@ -158,6 +158,7 @@ class Code:
 
     def _number(self, location: Location, function: Function, pc: int, is_hidden: bool) -> int:
         name, file, line, inlined, _ = location
+        name = printed(name)
         offset = pc - function.entry if not inlined and pc > function.entry else None
         frame = Frame(
             name, file if file != "?" else None, line or None, pc, inlined, is_hidden, offset
@@ -208,6 +209,13 @@ def _ends(function: Function) -> bool:
     if function.name in _BOTTOMS or function.flags & TOP_FRAME:
         return True
     return bool(function.flags & SP_WRITE) and function.name != "runtime.cgocallback"
+
+
+def printed(name: str) -> str:
+    """`name` as Go prints it: what a generic function was made for is between its brackets, and left
+    out (``runtime/symtab.go: funcNamePiecesForPrint``)."""
+    begin, end = name.find("["), name.rfind("]")
+    return f"{name[:begin]}[...]{name[end + 1 :]}" if 0 <= begin <= end else name
 
 
 def hidden(function: str) -> bool:
