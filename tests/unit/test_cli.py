@@ -195,7 +195,9 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["summary", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["summary", "--help"], ["dump", "--help"]]
+)
 def test_help_needs_nothing_that_takes_long_to_import(arguments: list[str]) -> None:
     done = run(
         "import sys\n"
