@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.cells import cell_len, get_character_cell_size
 
-__all__ = ["cropped", "function_in", "location_in", "tail_in", "without_types"]
+__all__ = ["cropped", "function_in", "location_in", "tail_in"]
 
 _ELLIPSIS = "…"
 
@@ -52,26 +52,3 @@ def _taken(text: str, width: int) -> str:
         if width < 0:
             return text[:index]
     return text
-
-
-def without_types(name: str) -> str:
-    """The name of a function as Go prints it: ``main.(*T[go.shape.int]).Get`` as ``main.(*T[...]).Get``.
-
-    ``runtime/traceback.go: funcNamePiecesForPrint``; brackets without a partner leave it as it is.
-    """
-    if "[" not in name:
-        return name
-    kept: list[str] = []
-    depth = 0
-    for character in name:
-        if character == "[":
-            depth += 1
-            if depth == 1:
-                kept.append("[...]")
-        elif character == "]":
-            depth -= 1
-            if depth < 0:
-                return name
-        elif depth == 0:
-            kept.append(character)
-    return name if depth else "".join(kept)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from spyglass.analysis.groups import state_words
 from spyglass.analysis.stacks import shown_frames
 from spyglass.model import NONE, QUALITIES, STATUSES, Frame, Snapshot
-from spyglass.render.names import without_types
 from spyglass.render.text import visible
 
 if TYPE_CHECKING:
@@ -50,9 +49,7 @@ def traceback(
 
 def call_text(frame: Frame) -> str:
     """The name of its function, as `printFuncName` prints it."""
-    return (
-        "panic" if frame.function == "runtime.gopanic" else visible(without_types(frame.function))
-    )
+    return "panic" if frame.function == "runtime.gopanic" else visible(frame.function)
 
 
 def place_text(frame: Frame) -> str:

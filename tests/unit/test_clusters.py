@@ -15,7 +15,7 @@ from tests.snapshots import Row, frame, make_snapshot
 PARK = replace(frame("runtime.gopark", "/go/src/runtime/proc.go", 402), hidden=True)
 SELECT = replace(frame("runtime.selectgo", "/go/src/runtime/select.go", 327), hidden=True)
 EXIT = replace(frame("runtime.goexit", "/go/src/runtime/asm.s", 1), hidden=True)
-TAKE = Frame("main.(*Pool[int]).take", "/src/pool.go", 7, 0x401, offset=0x1D)
+TAKE = Frame("main.(*Pool[...]).take", "/src/pool.go", 7, 0x401, offset=0x1D)
 WORK = Frame("main.work", "/src/main.go", 15, 0x402, offset=0x2D)
 MAIN, BOOT = frame("main.main", line=30), frame("main.boot", line=40)
 SPIN = frame("main.spin", line=9)

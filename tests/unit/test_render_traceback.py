@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from spyglass.model import Frame, Snapshot
-from spyglass.render.names import without_types
 from spyglass.render.traceback import traceback
 from tests.snapshots import Row, make_snapshot
 from tests.traceback_text import goroutines_of_text
@@ -17,7 +16,7 @@ from tests.traceback_text import goroutines_of_text
 MINUTE_NS = 60_000_000_000
 
 PARK = Frame("runtime.gopark", "/go/src/runtime/proc.go", 402, 0x500, hidden=True, offset=0xCE)
-TAKE = Frame("main.(*Queue[go.shape.int]).take", "/src/queue.go", 7, 0x401, inlined=True)
+TAKE = Frame("main.(*Queue[...]).take", "/src/queue.go", 7, 0x401, inlined=True)
 WORK = Frame("main.work", "/src/main.go", 15, 0x401, offset=0x1D)
 MAIN = Frame("main.main", "/src/main.go", 30, 0x402, offset=0x8A)
 EXIT = Frame("runtime.goexit", "/go/src/runtime/asm_amd64.s", 1700, 0x501, hidden=True, offset=1)
@@ -184,20 +183,3 @@ def test_only_what_is_asked_for_in_that_order() -> None:
 
 def test_no_goroutine_no_text() -> None:
     assert text() == ""
-
-
-@pytest.mark.parametrize(
-    ("name", "printed"),
-    [
-        ("main.main", "main.main"),
-        ("main.F[go.shape.int]", "main.F[...]"),
-        ("main.F[go.shape.map[string][]int].func1", "main.F[...].func1"),
-        ("main.(*T[go.shape.[2]int]).Get", "main.(*T[...]).Get"),
-        ("main.(*T[int]).Map[go.shape.[]string]", "main.(*T[...]).Map[...]"),
-        ("main.(*T[...]).Get", "main.(*T[...]).Get"),
-        ("main.F[go.shape.int", "main.F[go.shape.int"),
-        ("main.F]x[", "main.F]x["),
-    ],
-)
-def test_types_in_names(name: str, printed: str) -> None:
-    assert without_types(name) == printed
