@@ -36,7 +36,10 @@ from spyglass.runtime import memstats, scheduler, variables
 from spyglass.runtime.code import Code
 from spyglass.runtime.context import Runtime
 from spyglass.runtime.goroutines import g_pointers
+from spyglass.runtime.layouts import GoVersion
 from spyglass.runtime.module import Module, find_module
+from spyglass.runtime.names import printed, printed_with_methods
+from spyglass.runtime.needs import has_generic_methods
 from spyglass.runtime.reader import Reader
 from spyglass.runtime.resolve import resolve
 from spyglass.runtime.stack_tree import StackTree
@@ -100,7 +103,13 @@ class Inspector:
             places = variables.candidates(target, module, version)
         with timer.phase("check layouts"):
             self.runtime = resolve(target, module, version, places)
-        self._code = Code(module.functions, Trees(target.constant, _gofunc(self.runtime, module)))
+        parsed = GoVersion.parse(version)
+        twice = has_generic_methods((parsed.major, parsed.minor) if parsed else None)
+        self._code = Code(
+            module.functions,
+            Trees(target.constant, _gofunc(self.runtime, module)),
+            printed_with_methods if twice else printed,
+        )
         self._text = module.text
         self._attach_timings = timer.phases
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["STRUCTS", "Field", "limit_headroom_percent"]
+__all__ = ["STRUCTS", "Field", "has_generic_methods", "limit_headroom_percent"]
 
 #: What a field must look like to be used: a number or pointer; a slice as pointer, length, capacity; a
 #: string or interface as two words; an array of 256 words; bytes that the user cuts up himself.
@@ -330,3 +330,11 @@ def limit_headroom_percent(version: tuple[int, int] | None) -> int:
     1 MiB alone (``memoryLimitHeapGoalHeadroom``). `version` is (1, 21) or the like, None the newest.
     """
     return 0 if version is not None and version < (1, 21) else 3
+
+
+def has_generic_methods(version: tuple[int, int] | None) -> bool:
+    """Whether names can have brackets twice: methods with type parameters of their own since 1.27.
+
+    Up to 1.26 ``funcNamePiecesForPrint`` (traceback.go) left out all from the first to the last bracket.
+    """
+    return version is None or version >= (1, 27)
