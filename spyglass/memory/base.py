@@ -62,6 +62,9 @@ class Memory(ABC):
         Ranges start at multiples of 8 in the buffer if all `addresses` are multiples of 8.
         """
 
+    def close(self) -> None:
+        """Let go of where it comes from."""
+
     def gather_in_order(self, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64]) -> Gathered:
         """As `gather`, one range after the other: neighbours in the arguments are microseconds apart.
 

@@ -58,7 +58,7 @@ class FileBytes:
 class ImageBytes:
     """Bytes that are in memory or mapped already."""
 
-    def __init__(self, image: bytes | mmap.mmap) -> None:
+    def __init__(self, image: bytes | bytearray | mmap.mmap) -> None:
         self._image = memoryview(image).cast("B")
 
     def read_into(self, buffer: memoryview, offset: int) -> int:

@@ -1,0 +1,198 @@
+"""Memory that remembers what was read of it, so that it can be kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spyglass.columns import distinct
+from spyglass.errors import BadDataError, MemoryFault
+from spyglass.memory.base import MAX_READ_BYTES, Gathered, Memory
+from spyglass.memory.ranges import spread
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["PAGE_BYTES", "Pages", "RecordingMemory"]
+
+#: The smallest page of either processor; where the kernel's are larger some bytes less are kept.
+PAGE_BYTES = 1 << 12
+_WORDS = PAGE_BYTES // 8
+_INSIDE = np.uint64(PAGE_BYTES - 1)
+#: Pages are sorted out when so many more have come than there were (by then, or 64 MB).
+_GROWTH = 2
+_FEW_PAGES = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Whole pages: their `addresses` (uint64, ascending) and their `content` (uint8, one row each)."""
+
+    addresses: NDArray[np.uint64]
+    content: NDArray[np.uint8]
+
+    @classmethod
+    def latest(cls, addresses: NDArray[np.uint64], content: NDArray[np.uint8]) -> Pages:
+        """Of pages that are there several times the last."""
+        order = np.argsort(addresses, kind="stable")
+        ordered = addresses[order]
+        last = np.ones(len(ordered), np.bool_)
+        np.not_equal(ordered[1:], ordered[:-1], out=last[:-1])
+        return cls(ordered[last], content[order[last]])
+
+
+class RecordingMemory(Memory):
+    """`memory`, read by whole pages, each of which is kept as it was when it was last read.
+
+    As it was read, and not as it is later: what was found by reading it belongs together.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self._addresses: list[NDArray[np.uint64]] = []
+        self._content: list[NDArray[np.uint8]] = []
+        self._sorted_out = _FEW_PAGES
+        self._count = 0
+
+    def close(self) -> None:
+        """Let go of what is read."""
+        self.memory.close()
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes at `address`; `MemoryFault` if one of them cannot be read."""
+        if not 0 <= size <= MAX_READ_BYTES:
+            raise BadDataError(f"{size} bytes at {address:#x} are too many to be true")
+        begin, end = address & -PAGE_BYTES, -(-(address + size) // PAGE_BYTES) * PAGE_BYTES
+        try:
+            whole = self.memory.read(begin, end - begin)
+        except (MemoryFault, BadDataError):  # perhaps of a page that there is only a part of
+            return self.memory.read(address, size)
+        self._keep(begin, np.frombuffer(whole, np.uint8))
+        return whole[address - begin : address - begin + size]
+
+    def gather(self, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64] | int) -> Gathered:
+        """Many ranges at once; what cannot be read is masked."""
+        sizes = spread(sizes, len(addresses))
+        begins, counts = _page_ranges(addresses, sizes)
+        if int(counts.sum()) * PAGE_BYTES > MAX_READ_BYTES:
+            return self._gather_in_halves(addresses, sizes)
+        unique = distinct(_pages(begins, counts))
+        found = self.memory.gather(unique, PAGE_BYTES)
+        content = found.words(_WORDS).view(np.uint8).reshape(-1, PAGE_BYTES)
+        self._append(unique[found.ok], content[found.ok])
+        # The pages of a range follow each other in memory, so they do in the buffer.
+        first = np.searchsorted(unique, begins)
+        missing = np.concatenate([[0], np.cumsum(~found.ok)])
+        ok = missing[first + counts] == missing[first]
+        offsets = first * PAGE_BYTES + (addresses & _INSIDE).astype(np.int64)
+        if not ok.all():
+            return self._gather_again(Gathered(content.reshape(-1), offsets, ok), addresses, sizes)
+        return Gathered(content.reshape(-1), offsets, ok)
+
+    def _gather_again(
+        self, first: Gathered, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64]
+    ) -> Gathered:
+        """Read those for themselves whose pages are not there as a whole."""
+        failed = ~first.ok
+        extra = self.memory.gather(addresses[failed], sizes[failed])
+        ok, offsets = first.ok.copy(), first.offsets.copy()
+        ok[failed], offsets[failed] = extra.ok, extra.offsets + len(first.buffer)
+        return Gathered(np.concatenate([first.buffer, extra.buffer]), offsets, ok)
+
+    def _gather_in_halves(
+        self, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64]
+    ) -> Gathered:
+        """Ranges whose pages are too many for one read, although they themselves may not be."""
+        if len(addresses) < 2:
+            raise BadDataError(f"{int(sizes.sum())} bytes are too many to be true")
+        middle = len(addresses) // 2
+        low, high = (
+            self.gather(addresses[part], sizes[part])
+            for part in (slice(None, middle), slice(middle, None))
+        )
+        return Gathered(
+            np.concatenate([low.buffer, high.buffer]),
+            np.concatenate([low.offsets, high.offsets + len(low.buffer)]),
+            np.concatenate([low.ok, high.ok]),
+        )
+
+    def gather_in_order(self, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64]) -> Gathered:
+        """As `gather`, one range after the other: neighbours in the arguments are microseconds apart.
+
+        Addresses and sizes must be multiples of 8.
+        """
+        begins, counts = _page_ranges(addresses, sizes)
+        found = self.memory.gather_in_order(
+            begins, counts.astype(np.uint64) * np.uint64(PAGE_BYTES)
+        )
+        ok = np.repeat(found.ok, counts)
+        at = np.repeat(found.offsets, counts) + _steps(counts) * PAGE_BYTES
+        pages = Gathered(found.buffer, at[ok], ok[ok])
+        content = pages.words(_WORDS).view(np.uint8).reshape(-1, PAGE_BYTES)
+        self._append(_pages(begins, counts)[ok], content)
+        inside = (addresses & _INSIDE).astype(np.int64)
+        return Gathered(found.buffer, found.offsets + inside, found.ok)
+
+    def lay_over(self, address: int, content: bytes) -> None:
+        """Keep the pages around `address` with `content` there, as it was at another moment.
+
+        Pages that cannot be read are left out.
+        """
+        for begin in range(address & -PAGE_BYTES, address + len(content), PAGE_BYTES):
+            try:
+                page = bytearray(self.memory.read(begin, PAGE_BYTES))
+            except MemoryFault:
+                continue
+            low, high = max(begin, address), min(begin + PAGE_BYTES, address + len(content))
+            page[low - begin : high - begin] = content[low - address : high - address]
+            self._keep(begin, np.frombuffer(bytes(page), np.uint8))
+
+    @property
+    def pages(self) -> Pages:
+        """All that was read."""
+        self._sort_out()
+        return Pages(self._addresses[0], self._content[0])
+
+    def _keep(self, begin: int, content: NDArray[np.uint8]) -> None:
+        count = len(content) // PAGE_BYTES
+        addresses = np.uint64(begin) + np.arange(count, dtype=np.uint64) * np.uint64(PAGE_BYTES)
+        self._append(addresses, content.reshape(-1, PAGE_BYTES))
+
+    def _append(self, addresses: NDArray[np.uint64], content: NDArray[np.uint8]) -> None:
+        self._addresses.append(addresses)
+        self._content.append(content)
+        self._count += len(addresses)
+        if self._count > _GROWTH * self._sorted_out:
+            self._sort_out()
+
+    def _sort_out(self) -> None:
+        """Forget the pages that were read again later."""
+        addresses = np.concatenate([np.zeros(0, np.uint64), *self._addresses])
+        content = np.concatenate([np.zeros((0, PAGE_BYTES), np.uint8), *self._content])
+        pages = Pages.latest(addresses, content)
+        self._addresses, self._content = [pages.addresses], [pages.content]
+        self._count = len(pages.addresses)
+        self._sorted_out = max(self._count, _FEW_PAGES)
+
+
+def _page_ranges(
+    addresses: NDArray[np.uint64], sizes: NDArray[np.uint64]
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """The first page of each range, and how many pages it is in (one at least)."""
+    room = ~np.uint64(0) - addresses
+    last = addresses + np.minimum(np.maximum(sizes, np.uint64(1)) - np.uint64(1), room)
+    begins = addresses & ~_INSIDE
+    counts = (((last & ~_INSIDE) - begins) // np.uint64(PAGE_BYTES)).astype(np.int64) + 1
+    return begins, np.minimum(counts, MAX_READ_BYTES)
+
+
+def _pages(begins: NDArray[np.uint64], counts: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """The pages of ranges of `counts` pages, one range after the other."""
+    return np.repeat(begins, counts) + _steps(counts).astype(np.uint64) * np.uint64(PAGE_BYTES)
+
+
+def _steps(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """0, 1, ... up to each of `counts`, one after the other."""
+    return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)

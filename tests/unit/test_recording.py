@@ -1,0 +1,129 @@
+"""Memory that remembers what was read of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spyglass.errors import BadDataError, MemoryFault
+from spyglass.memory.core import ImageBytes, Layer, SegmentedMemory
+from spyglass.memory.recording import PAGE_BYTES, RecordingMemory
+
+BASE = 0x10000
+PAGES = 8
+
+
+@pytest.fixture
+def image() -> bytearray:
+    return bytearray(np.random.default_rng(3).integers(0, 256, PAGES * PAGE_BYTES, np.uint8))
+
+
+@pytest.fixture
+def recording(image: bytearray) -> RecordingMemory:
+    """Eight pages, the sixth of which is only there by half."""
+    half = 5 * PAGE_BYTES + PAGE_BYTES // 2
+    pieces = np.array(
+        [(BASE, half, 0), (BASE + 6 * PAGE_BYTES, 2 * PAGE_BYTES, 6 * PAGE_BYTES)], np.uint64
+    )
+    return RecordingMemory(SegmentedMemory([Layer(ImageBytes(image), *pieces.T)]))
+
+
+def kept(recording: RecordingMemory) -> dict[int, bytes]:
+    pages = recording.pages
+    numbers = ((pages.addresses - np.uint64(BASE)) // np.uint64(PAGE_BYTES)).tolist()
+    assert numbers == sorted(set(numbers))
+    return {number: row.tobytes() for number, row in zip(numbers, pages.content, strict=True)}
+
+
+def page(image: bytearray, number: int) -> bytes:
+    return bytes(image[number * PAGE_BYTES : (number + 1) * PAGE_BYTES])
+
+
+def test_the_pages_that_were_read_are_kept(recording: RecordingMemory, image: bytearray) -> None:
+    assert kept(recording) == {}
+    assert recording.read(BASE + 4000, 200) == image[4000:4200]
+    addresses = np.array([BASE + 8, BASE + 3 * PAGE_BYTES + 16, BASE + 8], np.uint64)
+    found = recording.gather(addresses, 24)
+    assert found.ok.all()
+    for offset, address in zip(found.offsets.tolist(), addresses.tolist(), strict=True):
+        assert offset % 8 == 0
+        assert found.buffer[offset : offset + 24].tobytes() == image[address - BASE :][:24]
+    assert kept(recording) == {number: page(image, number) for number in (0, 1, 3)}
+
+
+def test_reads_in_order_are_kept_too(recording: RecordingMemory, image: bytearray) -> None:
+    addresses = BASE + np.array([8, 2 * PAGE_BYTES - 8, 5 * PAGE_BYTES, 8], np.uint64)
+    sizes = np.array([16, 16, PAGE_BYTES, 8], np.uint64)
+    found = recording.gather_in_order(addresses.astype(np.uint64), sizes)
+    assert found.ok.tolist() == [True, True, False, True]
+    offset = int(found.offsets[1])
+    assert found.buffer[offset : offset + 16].tobytes() == image[2 * PAGE_BYTES - 8 :][:16]
+    assert kept(recording) == {number: page(image, number) for number in (0, 1, 2)}
+
+
+def test_what_is_not_there_is_not_kept(recording: RecordingMemory, image: bytearray) -> None:
+    with pytest.raises(MemoryFault):
+        recording.read(BASE - 8, 8)
+    found = recording.gather(np.array([BASE - 16, BASE + 6 * PAGE_BYTES], np.uint64), 8)
+    assert found.ok.tolist() == [False, True]
+    assert kept(recording) == {6: page(image, 6)}
+    with pytest.raises(BadDataError):
+        recording.read(BASE, 1 << 40)
+    with pytest.raises(BadDataError):
+        recording.gather(np.array([BASE, BASE], np.uint64), 1 << 40)
+
+
+def test_half_a_page_is_read_but_not_kept(recording: RecordingMemory, image: bytearray) -> None:
+    at = 5 * PAGE_BYTES
+    assert recording.read(BASE + at, 100) == image[at : at + 100]
+    found = recording.gather(BASE + np.array([at, at + PAGE_BYTES], np.uint64), 16)
+    assert found.ok.all()
+    offset = int(found.offsets[0])
+    assert found.buffer[offset : offset + 16].tobytes() == image[at : at + 16]
+    assert kept(recording) == {6: page(image, 6)}
+
+
+def test_the_last_look_counts(recording: RecordingMemory, image: bytearray) -> None:
+    for value in range(20):
+        image[40] = value
+        recording.gather(np.array([BASE], np.uint64), 8)
+        recording.read(BASE + PAGE_BYTES, 1)
+    image[40] = 99
+    assert kept(recording)[0][40] == 19
+    assert recording.read(BASE + 40, 1) == b"\x63"
+    assert kept(recording)[0][40] == 99
+
+
+def test_what_is_read_again_and_again_is_kept_once(
+    recording: RecordingMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spyglass.memory.recording._FEW_PAGES", 4)
+    recording = RecordingMemory(recording.memory)
+    for _ in range(100):
+        recording.read(BASE, 3 * PAGE_BYTES)
+        assert recording._count <= 11
+    assert sorted(kept(recording)) == [0, 1, 2]
+
+
+def test_bytes_of_another_moment_are_laid_over(
+    recording: RecordingMemory, image: bytearray
+) -> None:
+    content = b"x" * 100
+    recording.lay_over(BASE + 2 * PAGE_BYTES - 50, content)
+    expected = bytearray(image)
+    expected[2 * PAGE_BYTES - 50 : 2 * PAGE_BYTES + 50] = content
+    assert kept(recording) == {number: page(expected, number) for number in (1, 2)}
+    recording.lay_over(BASE + PAGES * PAGE_BYTES - 8, content)  # its second page is not there
+    assert sorted(kept(recording)) == [1, 2, 7]
+    assert kept(recording)[7].endswith(b"x" * 8)
+
+
+def test_more_pages_than_one_read_may_have(
+    recording: RecordingMemory, image: bytearray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spyglass.memory.recording.MAX_READ_BYTES", 2 * PAGE_BYTES)
+    addresses = BASE + np.arange(5, dtype=np.uint64) * np.uint64(PAGE_BYTES)
+    found = recording.gather(addresses, 8)
+    rows = found.words(1)[:, 0].tobytes()
+    assert rows == b"".join(page(image, number)[:8] for number in range(5))
+    assert sorted(kept(recording)) == [0, 1, 2, 3, 4]
