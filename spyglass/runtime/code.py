@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import IntFlag
 from typing import TYPE_CHECKING, NamedTuple
 
 from spyglass.binary.pclntab import (
@@ -30,14 +29,18 @@ _BOTTOMS = frozenset(
 )
 
 
-class Entry(IntFlag):
-    """How a function was entered, as far as it matters for the one below it."""
+class Entry:
+    """How a function was entered, as far as it matters for the one below it: bits of a number.
+
+    Plain numbers, because they are parts of keys that are looked up for every frame.
+    """
 
     CALL = 0
     #: By a fault or a signal: what was interrupted is at its very pc, which is no return address.
     TRAP = 1
     #: It panics: wrappers below it are shown (``elideWrapperCalling``).
     PANIC = 2
+    BITS = 2
 
 
 _ENTRIES = {
@@ -61,7 +64,7 @@ class Step(NamedTuple):
     frame_size: int
     end: bool
     outside: bool
-    entry: Entry
+    entry: int
 
 
 _UNKNOWN = Step(-1, False, False, Entry.CALL)
@@ -81,8 +84,8 @@ class Code:
         self.frames: list[Frame] = []
         self._trees = trees
         self._printed = print_name
-        self._steps: dict[tuple[int, Entry], Step] = {}
-        self._calls: dict[tuple[int, Entry], tuple[int, ...]] = {}
+        self._steps: dict[int, Step] = {}
+        self._calls: dict[int, tuple[int, ...]] = {}
         self._numbers: dict[Frame, int] = {}
         self._outside: dict[int, bool] = {}
         self._runtime_files = _runtime_files(self._file_of)
@@ -90,14 +93,15 @@ class Code:
         if functions.named("runtime.(*unwinder).next") is not None:
             self._entries.update(dict.fromkeys(_INJECTED, Entry.TRAP))
 
-    def step(self, pc: int, called: Entry) -> Step:
+    def step(self, pc: int, called: int) -> Step:
         """The step at `pc`."""
-        known = self._steps.get((pc, called))
+        key = pc << Entry.BITS | called
+        known = self._steps.get(key)
         if known is None:
-            known = self._steps[pc, called] = self._find_step(pc, called)
+            known = self._steps[key] = self._find_step(pc, called)
         return known
 
-    def _find_step(self, pc: int, called: Entry) -> Step:
+    def _find_step(self, pc: int, called: int) -> Step:
         try:
             function = self.functions.at(pc)
             if function is None:
@@ -110,18 +114,19 @@ class Code:
         entry = self._entries.get(function.name, Entry.CALL)
         return Step(-1 if size is None else size, _ends(function), outside, entry)
 
-    def calls(self, pc: int, called: Entry = Entry.CALL) -> tuple[int, ...]:
+    def calls(self, pc: int, called: int = Entry.CALL) -> tuple[int, ...]:
         """The frame numbers of the calls at `pc`, innermost first; empty if it is in no function.
 
         A return address is the instruction behind the call: the call's own line is found at pc - 1,
         unless the function has just begun (``runtime/traceback.go: unwinder.symPC``).
         """
-        known = self._calls.get((pc, called))
+        key = pc << Entry.BITS | called
+        known = self._calls.get(key)
         if known is None:
-            known = self._calls[pc, called] = self._find_calls(pc, called)
+            known = self._calls[key] = self._find_calls(pc, called)
         return known
 
-    def _find_calls(self, pc: int, called: Entry) -> tuple[int, ...]:
+    def _find_calls(self, pc: int, called: int) -> tuple[int, ...]:
         function = self.functions.at(pc)
         if function is None:
             return ()
@@ -136,7 +141,7 @@ class Code:
             called = self._entries.get(call.function, Entry.CALL)
         return tuple(numbers)
 
-    def first_outside(self, pc: int, called: Entry) -> int:
+    def first_outside(self, pc: int, called: int) -> int:
         """The frame number of the innermost call at `pc` that is not the runtime's, or -1."""
         return next((call for call in self.calls(pc, called) if self._outside[call]), -1)
 
@@ -154,7 +159,7 @@ class Code:
         place = innermost._replace(function=function.name, inlined=False, wrapper=False)
         return self._number(place, function, pc, hidden(function.name))
 
-    def _inside(self, function: Function, pc: int, called: Entry) -> int:
+    def _inside(self, function: Function, pc: int, called: int) -> int:
         return pc if called & Entry.TRAP or pc <= function.entry else pc - 1
 
     def _number(self, location: Location, function: Function, pc: int, is_hidden: bool) -> int:

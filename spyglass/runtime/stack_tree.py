@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spyglass.columns import numbered
-from spyglass.runtime.code import Entry, Step
+from spyglass.runtime.code import Entry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from spyglass.runtime.code import Code
 
 __all__ = ["StackTree"]
+
+_ENDS, _LEAVES = 1, 2
 
 
 class StackTree:
@@ -30,11 +32,15 @@ class StackTree:
         self.code = code
         self.text = text
         self._children: dict[int, int] = {}
-        self._gaps: dict[tuple[int, int, Entry], int] = {}
+        self._gaps: dict[tuple[int, int, int], int] = {}
         self._gap_sizes: dict[int, int] = {}
+        # Of each node: the one above it, its pc, how it was entered, its frame size (negative: not
+        # known), whether the stack ends there (1) or leaves the runtime (2), and where it first did.
         self._parents = [-1, -1]
         self._pcs = [0, 0]
-        self._steps = [Step(-1, False, False, entry) for entry in (Entry.CALL, Entry.TRAP)]
+        self._entries = [Entry.CALL, Entry.TRAP]
+        self._sizes = [-1, -1]
+        self._flags = [0, 0]
         self._wheres = [-1, -1]
 
     def children(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -49,44 +55,48 @@ class StackTree:
 
     def _add(self, key: int) -> int:
         parent, pc = key >> 32, (key & 0xFFFFFFFF) + self.text
-        entry = self._steps[parent].entry
-        step = self.code.step(pc, entry)
+        called = self._entries[parent]
+        size, end, outside, entry = self.code.step(pc, called)
         where = self._wheres[parent]
-        if where < 0 and step.outside:
-            where = self.code.first_outside(pc, entry)
-        node = self._children[key] = self._append(parent, pc, step, where)
+        if where < 0 and outside:
+            where = self.code.first_outside(pc, called)
+        node = self._children[key] = len(self._parents)
+        self._parents.append(parent)
+        self._pcs.append(pc)
+        self._entries.append(entry)
+        self._sizes.append(size)
+        self._flags.append(end * _ENDS + outside * _LEAVES)
+        self._wheres.append(where)
         return node
 
-    def gap(self, parent: int, frames: int, entry: Entry) -> int:
+    def gap(self, parent: int, frames: int, entry: int) -> int:
         """A node under `parent` that stands for `frames` calls left out, the last entered by `entry`."""
         node = self._gaps.get((parent, frames, entry))
         if node is None:
-            step = Step(-1, False, False, entry)
-            node = self._append(parent, 0, step, self._wheres[parent])
-            self._gaps[parent, frames, entry] = node
+            node = self._gaps[parent, frames, entry] = len(self._parents)
+            self._parents.append(parent)
+            self._pcs.append(0)
+            self._entries.append(entry)
+            self._sizes.append(-1)
+            self._flags.append(0)
+            self._wheres.append(self._wheres[parent])
             self._gap_sizes[node] = frames
         return node
 
-    def _append(self, parent: int, pc: int, step: Step, where: int) -> int:
-        self._parents.append(parent)
-        self._pcs.append(pc)
-        self._steps.append(step)
-        self._wheres.append(where)
-        return len(self._parents) - 1
-
-    def entry(self, node: int) -> Entry:
+    def entry(self, node: int) -> int:
         """How the function of `node` was entered."""
-        return self._steps[node].entry
+        return self._entries[node]
 
     def steps(
         self, nodes: NDArray[np.int64], top_only: bool
     ) -> tuple[NDArray[np.uint64], NDArray[np.bool_], NDArray[np.bool_]]:
         """Of each of `nodes`: its frame size, whether the walk ends there, whether it is code."""
-        rows = [self._steps[node] for node in nodes.tolist()]
-        sizes = np.array([max(row.frame_size, 0) for row in rows], np.uint64)
-        ends = np.array([row.end or (top_only and row.outside) for row in rows], np.bool_)
-        known = np.array([row.frame_size >= 0 or row.end for row in rows], np.bool_)
-        return sizes, ends, known
+        rows, own_sizes, own_flags = nodes.tolist(), self._sizes, self._flags
+        sizes = np.array([own_sizes[row] for row in rows], np.int64)
+        flags = np.array([own_flags[row] for row in rows], np.uint8)
+        ends = (flags & (_ENDS | _LEAVES if top_only else _ENDS)) != 0
+        known = (sizes >= 0) | (flags & _ENDS != 0)
+        return np.maximum(sizes, 0).astype(np.uint64), ends, known
 
     def where(self, nodes: NDArray[np.int64]) -> NDArray[np.int32]:
         """The first frame outside the runtime on the way to each of `nodes`, or -1."""
@@ -107,5 +117,5 @@ class StackTree:
             if step in self._gap_sizes:
                 gap = len(frames), self._gap_sizes[step]
             else:
-                frames += self.code.calls(self._pcs[step], self.entry(self._parents[step]))
+                frames += self.code.calls(self._pcs[step], self._entries[self._parents[step]])
         return frames, gap

@@ -15,7 +15,6 @@ import numpy as np
 
 from spyglass.columns import numbered
 from spyglass.errors import MemoryFault
-from spyglass.runtime.code import Entry
 from spyglass.runtime.stack_tree import StackTree
 
 if TYPE_CHECKING:
@@ -255,7 +254,7 @@ class Unwinder:
         node = int(state.node[row])
         entry, words = tree.entry(node), _Words(self.memory, int(state.cursors.high[row]))
         pc, sp = int(state.cursors.pc[row]), int(state.cursors.sp[row])
-        tail: deque[tuple[int, Entry]] = deque(maxlen=KEPT_FRAMES)
+        tail: deque[tuple[int, int]] = deque(maxlen=KEPT_FRAMES)
         omitted, outcome = 0, TRUNCATED
         for _ in range(_MAX_FRAMES):
             step = code.step(pc, entry)
