@@ -16,6 +16,9 @@ from spyglass.runtime.names import hidden, printed, printed_with_methods
         ("main.f[struct { x [3]int }].g", "main.f[...].g", "main.f[...].g"),
         ("main.(*t[int]).m[string]", "main.(*t[...]", "main.(*t[...]).m[...]"),
         ("main.(*t[[2]int]).m[string].func2", "main.(*t[...].func2", "main.(*t[...]).m[...].func2"),
+        ("main.f[map[string][]int].func1", "main.f[...].func1", "main.f[...].func1"),
+        ("main.(*s).m[map[string]int]", "main.(*s).m[...]", "main.(*s).m[...]"),
+        ("main.f[int", "main.f[int", "main.f[int"),
         ("main.f]x[", "main.f]x[", "main.f]x["),
     ],
 )
