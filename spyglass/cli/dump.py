@@ -122,9 +122,11 @@ def _first(shown: int, number: int) -> str:
 
 def _account(snapshot: Snapshot, rows: NDArray[np.int64], chosen_from: int, remark: str) -> None:
     from spyglass.render.account import account
-    from spyglass.render.problems import problem_lines
-    from spyglass.render.view import View
 
-    for line in problem_lines(snapshot.problems, View(debug=debugging())):
-        click.echo(line.plain, err=True)
+    if snapshot.problems:
+        from spyglass.render.problems import problem_lines  # rich, which takes long to import
+        from spyglass.render.view import View
+
+        for line in problem_lines(snapshot.problems, View(debug=debugging())):
+            click.echo(line.plain, err=True)
     click.echo(account(snapshot, rows, chosen_from, remark), err=True)
