@@ -8,9 +8,11 @@
     for goroutine in snapshot:
         print(goroutine.id, goroutine.wait_reason or goroutine.status, goroutine.where)
 
+    before = spyglass.load("incident.json.gz")
+
 `attach` gives an `Inspector`, whose ``snapshot`` gives a `spyglass.model.Snapshot`: pure data,
-documented there. What cannot be answered raises a `spyglass.errors.SpyglassError`; what is missing or
-doubtful in an answer is in ``snapshot.problems``.
+documented there. `load` gives one that was saved. What cannot be answered raises a
+`spyglass.errors.SpyglassError`; what is missing or doubtful in an answer is in ``snapshot.problems``.
 """
 
 from __future__ import annotations
@@ -22,16 +24,18 @@ from spyglass.version import __version__
 
 if TYPE_CHECKING:
     from spyglass.errors import SpyglassError
+    from spyglass.export.reader import load
     from spyglass.model import Snapshot
     from spyglass.runtime.inspect import Inspector, attach
 
-__all__ = ["Inspector", "Snapshot", "SpyglassError", "__version__", "attach"]
+__all__ = ["Inspector", "Snapshot", "SpyglassError", "__version__", "attach", "load"]
 
 _HOMES = {
     "Inspector": "spyglass.runtime.inspect",
     "Snapshot": "spyglass.model",
     "SpyglassError": "spyglass.errors",
     "attach": "spyglass.runtime.inspect",
+    "load": "spyglass.export.reader",
 }
 
 
