@@ -93,6 +93,8 @@ class Reader:
             for begin in range(0, max(len(pointers), 1), _BATCH)
         ]
         read = Read.all(parts)
+        if self.tree.is_full:
+            self.runtime.problem("truncated", "stacks", "too many different ones to keep them all")
         running = np.flatnonzero(read.columns.status == RUNNING)
         if len(running):
             read = self._catch_running(read, running, top_only)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["StackTree"]
 
 _ENDS, _LEAVES = 1, 2
+#: A program has thousands of distinct stacks; memory that lies may have any number.
+MAX_NODES = 1 << 22
 
 
 class StackTree:
@@ -43,8 +45,13 @@ class StackTree:
         self._flags = [0, 0]
         self._wheres = [-1, -1]
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there are so many distinct stacks that no more are kept: walks end there."""
+        return len(self._parents) >= MAX_NODES
+
     def children(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """The nodes for `keys` (parent << 32 | pc - text), made if they are new."""
+        """The nodes for `keys` (parent << 32 | pc - text), made if they are new; 0 if it is full."""
         known = self._children
         return np.array([known.get(key) or self._add(key) for key in keys.tolist()], np.int64)
 
@@ -54,6 +61,8 @@ class StackTree:
         return self._children.get(key) or self._add(key)
 
     def _add(self, key: int) -> int:
+        if self.is_full:
+            return self.CALLED
         parent, pc = key >> 32, (key & 0xFFFFFFFF) + self.text
         called = self._entries[parent]
         size, end, outside, entry = self.code.step(pc, called)

@@ -41,8 +41,9 @@ COMPLETE, CUT, TRUNCATED, UNREADABLE = range(4)
 
 #: Of a deeper stack so many of the innermost and of the outermost frames are kept.
 KEPT_FRAMES = 500
-#: No stack is deeper: the runtime's own limit of 1 GB would hold that many frames of 256 bytes.
-_MAX_FRAMES = 1 << 22
+#: So many frames are walked of all deep stacks together: some seconds. The runtime's own limit of
+#: 1 GB a stack holds that many of 64 bytes.
+_MAX_DEEP_FRAMES = 1 << 24
 _DEEP_WINDOW_BYTES = 1 << 20
 #: Bytes of each stack that are read at first, for its top or for all of it; further rounds read more.
 _TOP_WINDOW_BYTES = 1 << 10
@@ -146,6 +147,7 @@ class Unwinder:
         # amd64: the return address lies above the frame. arm64: at its bottom, where the function
         # saved its link register (runtime/traceback.go: unwinder.resolveInternal, usesLR).
         self._at_bottom = link_register
+        self._deep_frames = 0
 
     def walk(
         self,
@@ -256,7 +258,8 @@ class Unwinder:
         pc, sp = int(state.cursors.pc[row]), int(state.cursors.sp[row])
         tail: deque[tuple[int, int]] = deque(maxlen=KEPT_FRAMES)
         omitted, outcome = 0, TRUNCATED
-        for _ in range(_MAX_FRAMES):
+        while self._deep_frames < _MAX_DEEP_FRAMES:
+            self._deep_frames += 1
             step = code.step(pc, entry)
             if step.frame_size < 0 and not step.end:
                 outcome = CUT
