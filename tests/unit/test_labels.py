@@ -43,15 +43,15 @@ class World:
         self.runtime = Runtime(self.memory, self.layouts, {}, None, "amd64", self.version)  # type: ignore[arg-type]
         self.reader = LabelReader(self.runtime)
 
-    def put(self, content: bytes | np.ndarray[Any, Any]) -> int:
-        """Somewhere of its own; where that is."""
-        place = self.at
+    def put(self, content: bytes | np.ndarray[Any, Any], shift: int = 0) -> int:
+        """Somewhere of its own, `shift` bytes behind a multiple of 8; where that is."""
+        place = self.at + shift
         self.memory.place(place, content)
         self.at += (len(self.memory.segments[place]) + 0x1007) & ~7
         return place
 
-    def words(self, *words: int) -> int:
-        return self.put(np.array(words, "<u8"))
+    def words(self, *words: int, shift: int = 0) -> int:
+        return self.put(np.array(words, "<u8"), shift)
 
     def string(self, text: str | bytes) -> tuple[int, int]:
         raw = text.encode() if isinstance(text, str) else text
@@ -214,11 +214,12 @@ def test_a_map_may_grow_without_more_buckets(maps: World) -> None:
 
 
 def list_liars(world: World) -> dict[str, int]:
-    key, cells = world.string("key"), 4
-    array = world.words(*key, *key)
+    key = world.string("key")
+    large = world.string("x" * 5000)[0]
+    array = world.words(*[*key, *key] * 300)
     return {
         "nowhere": NOWHERE,
-        "at an odd place": world.slice([("a", "b")]) + 1,
+        "at an odd place": world.words(array, 1, 1, shift=4),
         "beyond the user's half": 0xFFFF_8000_0000_0000,
         "at the end": (1 << 64) - 8,
         "longer than its room": world.words(array, 2, 1),
@@ -226,37 +227,39 @@ def list_liars(world: World) -> dict[str, int]:
         "negative": world.words(array, (1 << 64) - 1, (1 << 64) - 1),
         "an array nowhere": world.words(NOWHERE, 1, 1),
         "no array": world.words(0, 1, 1),
-        "an array at an odd place": world.words(array + 4, 1, 1),
-        "longer than its array": world.words(array, cells, cells),
+        "an array at an odd place": world.words(world.words(*key, *key, shift=4), 1, 1),
+        "longer than its array": world.words(world.words(*key, *key), 2, 2),
         "a key nowhere": world.words(world.words(NOWHERE, 3, *key), 1, 1),
         "a value nowhere": world.words(world.words(*key, NOWHERE, 3), 1, 1),
-        "a wild key": world.words(world.words((1 << 64) - 2, 3, *key), 1, 1),
-        "a wild length": world.words(world.words(*key, key[0], 1 << 63), 1, 1),
+        "a wild key": world.words(world.words(1 << 55 | key[0], 3, *key), 1, 1),
+        "a wild length": world.words(world.words(*key, large, 1 << 63), 1, 1),
         "a nil value of some length": world.words(world.words(*key, 0, 3), 1, 1),
     }
 
 
 def map_liars(world: World) -> dict[str, int]:
-    full = world.bucket([(FULL, "key", "value")])
+    full, empty = world.bucket([(FULL, "key", "value")]), world.bucket([])
     loop = world.at
     world.put(world.bucket([(FULL, "again", "again")], overflow=loop).tobytes())
+    odd = world.put(full.tobytes(), shift=4)
+    head = world.memory.read(world.memory.u64(world.hmap([full])), 48)
     return {
         "nowhere": NOWHERE,
-        "at an odd place": world.hmap([full]) + 4,
+        "at an odd place": world.words(world.put(head), shift=4),
         "a header nowhere": world.words(NOWHERE),
-        "a header at an odd place": world.words(world.at + 1),
+        "a header at an odd place": world.words(world.put(head, shift=4)),
         "more than there are": world.hmap([full], count=2),
         "fewer than there are": world.hmap([full], count=0),
         "negative": world.hmap([full], count=-1),
         "too many to be true": world.hmap([full], count=1 << 40),
-        "too many buckets to be true": world.hmap([full], B=200),
+        "too many buckets to be true": world.hmap([full] + [empty] * 63, B=200),
         "buckets nowhere": world.hmap([full], buckets=NOWHERE),
         "no buckets": world.hmap([full], buckets=0),
-        "buckets at an odd place": world.hmap([full], buckets=0x10001),
+        "buckets at an odd place": world.hmap([full], buckets=odd),
         "old buckets nowhere": world.hmap([full], oldbuckets=NOWHERE),
-        "old buckets at an odd place": world.hmap([full], oldbuckets=0x10001),
+        "old buckets at an odd place": world.hmap([empty], oldbuckets=odd, count=1),
         "an overflow nowhere": world.hmap([world.bucket([(FULL, "k", "v")], overflow=NOWHERE)]),
-        "an overflow at an odd place": world.hmap([world.bucket([(FULL, "k", "v")], overflow=9)]),
+        "an overflow at an odd place": world.hmap([world.bucket([], overflow=odd)], count=1),
         "an overflow without end": world.hmap([world.bucket([], overflow=loop)], count=16),
         "an overflow into a loop": world.hmap([world.bucket([], overflow=loop)], count=300),
     }
@@ -332,7 +335,7 @@ def test_many_labels_are_cut_off(world: World) -> None:
 
 def test_of_a_very_large_map_some_labels_are_shown(maps: World) -> None:
     buckets = [maps.bucket([(FULL, f"{i}", "v")]) for i in range(64)]
-    (found,) = maps.read(maps.hmap(buckets, B=20, count=1_000_000))
+    (found,) = maps.read(maps.hmap(buckets, B=8, count=200))
     assert found == {f"{i}": "v" for i in range(64)}
     assert [problem.kind for problem in maps.problems] == ["truncated"]
 
