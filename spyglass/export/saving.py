@@ -91,25 +91,22 @@ def _zstd(stream: BinaryIO) -> AbstractContextManager[BinaryIO]:
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file that becomes `path` when the block is done, and is gone if it is not."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name[:_MAX_WORD]}.", dir=path.parent)
+    name = None
     try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:_MAX_WORD]}.", dir=path.parent)
         with open(handle, "wb") as stream:
             _give(os.dup(handle))
             yield stream
             stream.flush()
             os.fsync(handle)
         os.rename(name, path)
+        name = None
     except OSError as error:
-        _discard(name)
         raise OSError(error.errno, error.strerror, str(path)) from None
-    except BaseException:
-        _discard(name)
-        raise
-
-
-def _discard(name: str) -> None:
-    with suppress(OSError):
-        os.unlink(name)
+    finally:
+        if name is not None:
+            with suppress(OSError):
+                os.unlink(name)
 
 
 def _give(handle: int) -> None:

@@ -1,0 +1,110 @@
+"""Snapshots that were saved, and whether what is read back is the same.
+
+Columns hold numbers of things, which each snapshot numbers in its own way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from spyglass.analysis.selection import selected
+from spyglass.export import document
+from spyglass.model import NONE, UNREAD, Frame, Goroutines, Problem, Snapshot, Source
+from tests.snapshots import Row, frame, make_snapshot
+
+__all__ = ["INLINED", "MAIN", "ROWS", "START", "WORK", "differences", "text_of", "with_everything"]
+
+MAIN, WORK = frame("main.main", line=30), frame("main.work", line=15)
+PARK = Frame("runtime.gopark", "/go/src/runtime/proc.go", 402, 0x43210, hidden=True, offset=206)
+START = frame("runtime.main", "/go/src/runtime/proc.go", 147)
+INLINED = Frame("main.step", "/src/main.go", 15, 0x400900, inlined=True)
+
+ROWS = [
+    Row(1, wait_reason="chan receive", where=MAIN, start=START, stack=(PARK, MAIN)),
+    Row(
+        17, "running", where=INLINED, start=WORK, creator=MAIN, creator_id=1, m=2, locked=True,
+        quality="torn", stack=(INLINED, WORK), labels={"tenant": "blue", "request": "\x1b[31m"},
+    ),
+    Row(18, wait_reason="select", waiting_ns=2**63 - 1, start=WORK, creator=MAIN, stack=(PARK, MAIN)),
+    Row(2, wait_reason="force gc (idle)", system=True, quality="unreadable", labels=None),
+    Row(2**48, "syscall", m=0, labels={"tenant": "blue"}),
+    Row(99, "dead"),
+]  # fmt: skip
+
+
+def with_everything() -> Snapshot:
+    """A small snapshot that has something of everything that one can have."""
+    return make_snapshot(
+        ROWS,
+        source=Source("process", True, 1_500_000),
+        elided={1: (1, 900)},
+        chosen_from=7,
+        problems=(Problem("torn", "goroutine 17", "moved"),),
+        host="web-3",
+        redacted=True,
+        timings_ns={"stacks": 5},
+    )
+
+
+def text_of(snapshot: Snapshot) -> bytes:
+    """Its document."""
+    return json.dumps(document(snapshot)).encode()
+
+
+#: What is not about the program but about how its snapshot is kept.
+_NOT_COMPARED = {"goroutines", "wait_reasons", "label_sets", "frames", "file"}
+_STACKS = {"stack_offsets", "stack_frames", "elided"}
+
+
+def differences(one: Snapshot, other: Snapshot) -> list[str]:
+    """The parts and the columns in which they differ; dead goroutines, which no document has, apart."""
+    names = [field.name for field in fields(Snapshot)]
+    parts = [name for name in names if name not in _NOT_COMPARED | _STACKS]
+    found = [name for name in parts if getattr(one, name) != getattr(other, name)]
+    found += [
+        f"goroutines.{field.name}"
+        for field in fields(Goroutines)
+        if _column(one, field.name) != _column(other, field.name)
+    ]
+    if [_stack(one, i) for i in _stacks(one)] != [_stack(other, i) for i in _stacks(other)]:
+        found.append("stacks")
+    return found
+
+
+def _column(snapshot: Snapshot, name: str) -> list[Any]:
+    """The values of column `name`, looked up where they are numbers of something."""
+    rows = selected(snapshot.goroutines, system=True)
+    meaning: Callable[[Snapshot, Any], Any] = _MEANINGS.get(name, _itself)
+    return [meaning(snapshot, value) for value in getattr(snapshot.goroutines, name)[rows].tolist()]
+
+
+def _stacks(snapshot: Snapshot) -> range:
+    return range(len(snapshot.stack_offsets) - 1)
+
+
+def _stack(snapshot: Snapshot, index: int) -> Any:
+    return snapshot.stack(index), snapshot.elided.get(index)
+
+
+def _itself(_snapshot: Snapshot, value: Any) -> Any:
+    return value
+
+
+def _frame(snapshot: Snapshot, index: int) -> Frame | None:
+    return snapshot.frame(index)
+
+
+def _labels(snapshot: Snapshot, index: int) -> Mapping[str, str] | None:
+    if index == UNREAD:
+        return None
+    return {} if index == NONE else dict(snapshot.label_sets[index])
+
+
+_MEANINGS: dict[str, Callable[[Snapshot, int], Any]] = {
+    "wait_reason": lambda snapshot, i: snapshot.wait_reasons[i] if i != NONE else None,
+    "labels": _labels,
+    **dict.fromkeys(("where", "start", "creator"), _frame),
+}
