@@ -62,7 +62,7 @@ def _criteria(snapshot: Snapshot, wanted: Filter) -> Iterator[NDArray[np.bool_]]
     if wanted.labels:
         yield _at([_has(labels, wanted.labels) for labels in snapshot.label_sets], g.labels)
     if wanted.min_wait_ns is not None:
-        yield (g.waiting_ns >= 0) & (g.waiting_ns >= wanted.min_wait_ns)
+        yield g.waiting_ns >= wanted.min_wait_ns  # NONE is less than any
 
 
 def _at(answers: Iterable[bool], indices: NDArray[Any]) -> NDArray[np.bool_]:

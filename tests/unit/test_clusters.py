@@ -142,6 +142,24 @@ def test_what_differs_is_counted() -> None:
     )
 
 
+def test_what_they_share_is_said_once() -> None:
+    assert (
+        shown("state").split("\n\n")[0]
+        == """\
+2          chan receive  waiting 2m  doubtful 1  ids 11, 13
+           at main.(*Pool[...]).take /src/pool.go:7
+           created by main.main /src/main.go:30 (1)
+           created by main.boot /src/main.go:40 (1)"""
+    )
+
+
+@pytest.mark.parametrize(("count", "ids"), [(5, "1, 2, 3, 4, 5"), (6, "1, 2, 3, 4, 5, …")])
+def test_some_ids_are_named(count: int, ids: str) -> None:
+    snapshot = make_snapshot([Row(i + 1, "runnable") for i in range(count)])
+    first, *_ = cluster_lines(snapshot, [np.arange(count)], "state")
+    assert first.plain == f"{count}          runnable  ids {ids}"
+
+
 def test_of_what_differs_much_the_most_frequent_is_shown() -> None:
     rows = [
         Row(i + 1, wait_reason=f"r{i % 9}", where=frame("f", line=i % 7 + 1)) for i in range(63)
