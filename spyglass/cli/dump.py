@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from spyglass.cli.filters import Choice, filter_options
-from spyglass.cli.options import debugging, show_timings, target_options
+from spyglass.cli.options import debugging, show_timings
+from spyglass.cli.sources import Source, source_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,11 +27,13 @@ def _common(_context: click.Context, _option: click.Parameter, common: str | Non
         return common
     if common.startswith("label:") and common != "label:":
         return common
-    raise click.BadParameter(f"{common!r} is not stack, function, creator, state or label:KEY")
+    raise click.BadParameter(
+        f"{common!r} is not stack, function, creator, state or label:KEY; a FILE comes before it"
+    )
 
 
 @click.command("dump", short_help="Print every stack of a Go process.")
-@target_options
+@source_options
 @click.option(
     "--group", "common", callback=_common, is_flag=False, flag_value="stack", metavar="[BY]",
     help="A block for each group, the largest first: of one stack, or of one function, creator, state or label:KEY.",
@@ -43,29 +46,33 @@ def _common(_context: click.Context, _option: click.Parameter, common: str | Non
 @click.option("--runtime-frames", is_flag=True, help="Show the frames too that Go hides.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON document (spyglass.snapshot/1).")
 def dump(
-    pid: int, choice: Choice, common: str | None, stop: bool, runtime_frames: bool, as_json: bool
+    source: Source,
+    choice: Choice,
+    common: str | None,
+    stop: bool,
+    runtime_frames: bool,
+    as_json: bool,
 ) -> None:
-    """Print every stack of a Go process, in the form of Go's own traceback.
+    """Print every stack of a Go process, or of a saved snapshot, in the form of Go's own traceback.
 
     It is what a panic, SIGQUIT or /debug/pprof/goroutine?debug=2 prints, and what tools that read
-    these take, but for the words of arguments, which can be secrets. The process is not stopped, unless --stop is given. What
-    can be said of the whole, and how far it can be trusted, is on stderr: a goroutine that moved was
-    read again until it stood still; one that never did is marked (torn).
+    these take, but for the words of arguments, which can be secrets. The process is not stopped,
+    unless --stop is given. What can be said of the whole, and how far it can be trusted, is on
+    stderr: a goroutine that moved was read again until it stood still; one that never did is marked
+    (torn).
 
     \b
       spyglass dump -p 1234 --group                    where is everybody?
       spyglass dump -p 1234 --group state --min-wait 5m
       spyglass dump -p 1234 --function 'net/http' --state 'IO wait'
+      spyglass dump incident.json.gz --group           of a saved snapshot
 
     All that is asked for of a goroutine must hold. Waiting times are lower bounds: Go notes them when
     a garbage collection comes by.
     """
     if as_json and common:
         raise click.UsageError("--json and --group exclude each other")
-    from spyglass import attach
-
-    with attach(pid) as process:
-        snapshot = process.snapshot("full", stop=stop)
+    snapshot = source.snapshot("full", stop=stop)
     began_ns = perf_counter_ns()
     rows, chosen_from = choice.rows(snapshot, system=as_json)
     if as_json:

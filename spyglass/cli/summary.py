@@ -1,4 +1,4 @@
-"""``spyglass summary``: what a process is doing, in one screen."""
+"""``spyglass summary``: what a process is doing, or was doing when it was saved, in one screen."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from time import perf_counter_ns
 import click
 
 from spyglass.cli.filters import Choice, filter_options
-from spyglass.cli.options import debugging, show_timings, target_options
+from spyglass.cli.options import debugging, show_timings
+from spyglass.cli.sources import Source, source_options
 
 __all__ = ["summary"]
 
 
 @click.command("summary", short_help="Show what a Go process is doing, in one screen.")
-@target_options
+@source_options
 @click.option(
     "--list", "listed", is_flag=True, help="A line for each goroutine, not for each group."
 )
 @click.option("--all", "everything", is_flag=True, help="All rows, not just as many as fit.")
 @filter_options
 @click.option("--json", "as_json", is_flag=True, help="A JSON document (spyglass.snapshot/1).")
-def summary(pid: int, choice: Choice, listed: bool, everything: bool, as_json: bool) -> None:
+def summary(source: Source, choice: Choice, listed: bool, everything: bool, as_json: bool) -> None:
     """Show what a Go process is doing: its scheduler, threads, memory and goroutines.
+
+    FILE, instead of a process, is a snapshot that was saved, or a report.
 
     Goroutines that are in the same state at the same place, and were created by the same statement,
     are shown as one group, the largest first. With 20 goroutines or fewer each has a line.
@@ -31,10 +34,7 @@ def summary(pid: int, choice: Choice, listed: bool, everything: bool, as_json: b
     collection comes by. "?" is not known; "(start)" marks the function in which a goroutine began
     where the one that it is in is not known.
     """
-    from spyglass import attach
-
-    with attach(pid) as process:
-        snapshot = process.snapshot("full" if choice.wanted.function else "top")
+    snapshot = source.snapshot("full" if choice.wanted.function else "top")
     began_ns = perf_counter_ns()
     if choice.wanted or as_json:
         snapshot = choice.part(snapshot, system=as_json, limit=choice.limit if as_json else None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spyglass.model import QUALITIES, Snapshot
-from spyglass.render.text import count, duration
+from spyglass.render.text import count, duration, moment, visible
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +21,14 @@ def account(snapshot: Snapshot, rows: NDArray[np.int64], chosen_from: int, remar
     who = f"{total} goroutines" if number == total else f"{number} of {total} goroutines match"
     qualities = np.bincount(snapshot.goroutines.quality[rows], minlength=len(QUALITIES)).tolist()
     trust = ", ".join(f"{count(n)} {word}" for n, word in zip(qualities, QUALITIES, strict=True))
-    return f"{who}{remark}: {trust}; read in {snapshot.took_ns / 1e9:.2f} s{_intrusion(snapshot)}"
+    took = f"read in {snapshot.took_ns / 1e9:.2f} s{_intrusion(snapshot)}"
+    return f"{_saved(snapshot)}{who}{remark}: {trust}; {took}"
+
+
+def _saved(snapshot: Snapshot) -> str:
+    if snapshot.file is None:
+        return ""
+    return f"{visible(snapshot.file)}, taken {moment(snapshot.taken_at)}: "
 
 
 def _intrusion(snapshot: Snapshot) -> str:
@@ -30,4 +37,6 @@ def _intrusion(snapshot: Snapshot) -> str:
     if not snapshot.source.stopped:
         return " without stopping the program"
     held = snapshot.source.stopped_ns
-    return " while the program was stopped" + (f", for {duration(held)}" if held is not None else "")
+    return " while the program was stopped" + (
+        f", for {duration(held)}" if held is not None else ""
+    )

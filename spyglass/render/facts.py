@@ -18,12 +18,27 @@ __all__ = [
     "gc_lines",
     "memory_lines",
     "program_lines",
+    "saved_lines",
     "scheduler_lines",
     "thread_lines",
 ]
 
 #: As much of the id of a build or container as tells two apart.
 _ID_WIDTH = 13
+
+
+def saved_lines(snapshot: Snapshot, width: int | None) -> Iterator[Text]:
+    """Of a snapshot that was saved: that it is one, of when, and from which machine."""
+    if snapshot.file is None:
+        return
+    room = None if width is None else width - LABEL_WIDTH
+    facts = [Text(_shortened(tail_in, visible(snapshot.file), room))]
+    facts.append(fact("taken", moment(snapshot.taken_at), "bold"))
+    if snapshot.host is not None:
+        facts.append(fact("on", visible(snapshot.host)))
+    if snapshot.redacted:
+        facts.append(Text("redacted"))
+    yield from section("saved", facts, width)
 
 
 def program_lines(process: Process, width: int | None) -> Iterator[Text]:

@@ -19,6 +19,7 @@ from spyglass.render.facts import (
     gc_lines,
     memory_lines,
     program_lines,
+    saved_lines,
     scheduler_lines,
     thread_lines,
 )
@@ -61,6 +62,7 @@ def render(snapshot: Snapshot, view: View) -> Iterator[Text]:
     rows = selected(snapshot.goroutines, system=view.system)
     entries = _entries(snapshot, rows, view)
     above = [
+        *saved_lines(snapshot, view.width),
         *program_lines(snapshot.process, view.width),
         *scheduler_lines(snapshot.scheduler, view.width),
     ]

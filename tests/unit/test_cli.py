@@ -78,8 +78,16 @@ def test_each_command_is_what_the_list_says(name: str) -> None:
     ("arguments", "line"),
     [
         (["spy"], "No such command 'spy'. `spyglass --help` shows how it is used"),
-        (["summary"], "which process? Give --pid or --name."),
+        (["summary"], "which process? Give --pid, --name, or a saved FILE."),
         (["summary", "-p", "1", "--name", "x"], "--pid and --name exclude each other."),
+        (["summary", "-p", "1", "x.json"], "one process or FILE, not several."),
+        (["summary", "x.json", "--name", "y"], "one process or FILE, not several."),
+        (
+            ["summary", "x.json", "--max-size", "big"],
+            "Invalid value for '--max-size': 'big' is not",
+        ),
+        (["dump", "x.json", "--stop"], "--stop is for a process, not for a saved snapshot."),
+        (["dump", "--group", "x.json"], "Invalid value for '--group': 'x.json' is not stack, "),
         (["summary", "-p", "0"], "Invalid value for '-p' / '--pid': '0' is not a process id."),
         (
             ["summary", "-p", "4194305"],
@@ -250,4 +258,4 @@ def test_the_module_runs() -> None:
         [sys.executable, "-m", "spyglass", "summary"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("spyglass: which process? Give --pid or --name.")
+    assert done.stderr.startswith("spyglass: which process? Give --pid, --name, or a saved FILE.")

@@ -1,0 +1,198 @@
+"""Where snapshots come from: a process that is looked into now, or a file in which one was saved.
+
+The one place that knows all of them: a command is told a source and asks it for a snapshot.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import click
+from click.shell_completion import CompletionItem
+
+from spyglass.cli.options import debug_option
+from spyglass.errors import SpyglassError
+from spyglass.render.text import visible
+
+if TYPE_CHECKING:
+    from spyglass.model import Snapshot
+
+__all__ = ["ProcessSource", "SavedSource", "Source", "source_options", "sources_options"]
+
+Stacks = Literal["top", "full"]
+Command = Callable[..., None]
+
+#: The kernel gives no process a higher one (proc(5), ``/proc/sys/kernel/pid_max``).
+_PID_LIMIT = 1 << 22
+
+_SIZE = re.compile(r"(\d{1,15})\s*([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+
+class Source(Protocol):
+    """What a snapshot can be had of."""
+
+    def snapshot(self, stacks: Stacks = "full", *, stop: bool = False) -> Snapshot:
+        """One snapshot, as `spyglass.runtime.inspect.Inspector.snapshot` takes it."""
+        ...
+
+
+@dataclass(frozen=True)
+class ProcessSource:
+    """A process that runs."""
+
+    pid: int
+
+    def snapshot(self, stacks: Stacks = "full", *, stop: bool = False) -> Snapshot:
+        """What it is doing now."""
+        from spyglass import attach
+
+        with attach(self.pid) as process:
+            return process.snapshot(stacks, stop=stop)
+
+
+@dataclass(frozen=True)
+class SavedSource:
+    """A file that ``spyglass snapshot`` wrote, or a report; ``-`` is standard input."""
+
+    path: str
+    max_bytes: int | None = None
+
+    def snapshot(self, stacks: Stacks = "full", *, stop: bool = False) -> Snapshot:
+        """The snapshot in it, with as much of the stacks as it was saved with."""
+        if stop:
+            raise click.UsageError("--stop is for a process, not for a saved snapshot")
+        from spyglass.export.reader import load
+        from spyglass.export.unpacking import MAX_BYTES
+
+        limit = MAX_BYTES if self.max_bytes is None else self.max_bytes
+        try:
+            snapshot = load(sys.stdin.buffer if self.path == "-" else self.path, max_bytes=limit)
+        except FileNotFoundError:
+            hint = f"for a process: --pid {self.path}" if self.path.isdecimal() else None
+            raise SpyglassError(f"there is no file {self.path}", hint) from None
+        return _without_stacks(snapshot) if stacks == "full" else snapshot
+
+
+def _without_stacks(snapshot: Snapshot) -> Snapshot:
+    """`snapshot`, which says so if it was saved with the top of each stack only."""
+    if len(snapshot.stack_frames) or not len(snapshot.goroutines):
+        return snapshot
+    from spyglass.model import Problem
+
+    problem = Problem("unknown", "stacks", "only the top of each was saved")
+    return replace(snapshot, problems=(*snapshot.problems, problem))
+
+
+def source_options(command: Command) -> Command:
+    """Let `command` be told one `Source`; it is called with ``source``."""
+
+    @click.argument("file", type=click.Path(), required=False, metavar="[FILE]")
+    @_options
+    @functools.wraps(command)
+    def told(file: str | None, options: _Told, **others: Any) -> None:
+        if file is not None and options.is_live:
+            raise click.UsageError("one process or FILE, not several")
+        if file is None and not options.is_live:
+            raise click.UsageError("which process? Give --pid, --name, or a saved FILE")
+        (source,) = options.sources(() if file is None else (file,))
+        command(source=source, **others)
+
+    return told
+
+
+def sources_options(command: Command) -> Command:
+    """Let `command` be told several: it is called with ``sources``, files first, as they were given."""
+
+    @click.argument("files", type=click.Path(), nargs=-1, metavar="FILE...")
+    @_options
+    @functools.wraps(command)
+    def told(files: tuple[str, ...], options: _Told, **others: Any) -> None:
+        command(sources=options.sources(files), **others)
+
+    return told
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What was said by options of where snapshots come from."""
+
+    pid: int | None
+    name: str | None
+    max_size: int | None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a process was given."""
+        return self.pid is not None or self.name is not None
+
+    def sources(self, files: tuple[str, ...]) -> list[Source]:
+        """All that was given."""
+        if self.pid is not None and self.name is not None:
+            raise click.UsageError("--pid and --name exclude each other")
+        sources: list[Source] = [SavedSource(file, self.max_size) for file in files]
+        if self.pid is not None:
+            sources.append(ProcessSource(self.pid))
+        if self.name is not None:
+            sources.append(ProcessSource(_named(self.name)))
+        return sources
+
+
+def _named(name: str) -> int:
+    from spyglass.processes import find_by_name
+
+    return find_by_name(name)
+
+
+class _Pid(click.types.IntParamType):
+    """A process id; a shell completes it with those of Go processes."""
+
+    name = "pid"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        pid: int = super().convert(value, param, ctx)
+        if not 0 < pid <= _PID_LIMIT:
+            self.fail(f"{value!r} is not a process id", param, ctx)
+        return pid
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from spyglass.processes import go_processes
+
+        return [
+            CompletionItem(str(process.pid), help=visible(" ".join(process.cmdline))[:60])
+            for process in go_processes().processes
+            if str(process.pid).startswith(incomplete)
+        ]
+
+
+def _bytes(_context: click.Context, _option: click.Parameter, size: str | None) -> int | None:
+    if size is None:
+        return None
+    found = _SIZE.fullmatch(size.strip())
+    if found is None:
+        raise click.BadParameter(f"{size!r} is not a size such as 500M or 4GiB")
+    return int(found[1]) << _UNITS[found[2].upper()]
+
+
+def _options(command: Command) -> Command:
+    @click.option("-p", "--pid", type=_Pid(), metavar="PID", help="The process to look into.")
+    @click.option(
+        "--name", metavar="NAME", help="Instead of --pid: the one Go process that is called NAME."
+    )
+    @click.option(
+        "--max-size", callback=_bytes, metavar="SIZE",
+        help="The most that a FILE may be unpacked to; 2GiB if not given.",
+    )  # fmt: skip
+    @debug_option
+    @functools.wraps(command)
+    def told(pid: int | None, name: str | None, max_size: int | None, **others: Any) -> None:
+        command(options=_Told(pid, name, max_size), **others)
+
+    return told
