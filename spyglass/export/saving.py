@@ -17,7 +17,7 @@ from spyglass.errors import SpyglassError
 from spyglass.export.writer import write_json
 from spyglass.model import Snapshot
 
-__all__ = ["default_name", "new_directory", "save", "write_packed"]
+__all__ = ["default_name", "new_directory", "replacing", "save", "write_packed"]
 
 #: More costs much time and saves little: the text of a hundred thousand goroutines becomes a thirtieth.
 _GZIP_LEVEL = 3
@@ -35,9 +35,7 @@ def save(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
     Only its owner may read it; under sudo that is the user who called it. Raises `OSError`.
     """
     path = Path(path)
-    if path.exists() and not path.is_file():
-        raise SpyglassError(f"{path} is not a file", "`-o -` writes to standard output")
-    with _replacing(path) as stream:
+    with replacing(path) as stream:
         write_packed(snapshot, stream, path.suffix)
 
 
@@ -89,8 +87,10 @@ def _zstd(stream: BinaryIO) -> AbstractContextManager[BinaryIO]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file that becomes `path` when the block is done, and is gone if it is not."""
+    if path.exists() and not path.is_file():
+        raise SpyglassError(f"{path} is not a file", "`-o -` writes to standard output")
     name = None
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:_MAX_WORD]}.", dir=path.parent)
