@@ -1,0 +1,88 @@
+"""A snapshot without what says where, by whom and with which arguments a program is run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import numpy as np
+
+from spyglass.model import NONE, Frame, Problem, Snapshot
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["redacted"]
+
+#: How a directory of the module cache writes an upper case letter (``module.EscapePath``).
+_CAPITAL = re.compile(r"!([a-z])")
+
+#: How the import path begins of a package outside of any module and of GOPATH: by its directory.
+_OUTSIDE = re.compile(r"(?<![\w/])_/(?:[^/\[\](),;*]+/)*")
+
+
+def redacted(snapshot: Snapshot) -> Snapshot:
+    """`snapshot` without command line, labels, host name, and directories above packages.
+
+    A file is then called as ``go build -trimpath`` calls it: by the import path of its package, with
+    the version of its module where that is known, and by its name alone in package main.
+    """
+    if snapshot.redacted:
+        return snapshot
+    process = snapshot.process
+    none: NDArray[np.int32] = np.full(len(snapshot.goroutines), NONE, np.int32)
+    return replace(
+        snapshot,
+        host=None,
+        redacted=True,
+        process=replace(
+            process, cmdline=(), exe=_base(process.exe), library=_base(process.library)
+        ),
+        goroutines=replace(snapshot.goroutines, labels=none),
+        label_sets=(),
+        frames=tuple(map(_without_directories, snapshot.frames)),
+        problems=tuple(map(_without_paths, snapshot.problems)),
+    )
+
+
+def _base(path: str | None) -> str | None:
+    return path and path.rpartition("/")[2]
+
+
+def _without_directories(frame: Frame) -> Frame:
+    function, file = _OUTSIDE.sub("", frame.function), frame.file
+    if file is not None and (file.startswith("/") or ".." in file):
+        file = _in_package(file, _package(function))
+    return replace(frame, function=function, file=file)
+
+
+def _package(function: str) -> list[str]:
+    """The elements of the import path of its package; none for main, and if it is in none."""
+    path = function.partition("[")[0]
+    directory, slash, name = path.rpartition("/")
+    package, dot, _ = name.partition(".")
+    if not dot or (directory, package) == ("", "main"):
+        return []
+    # The linker writes a dot behind the last slash so (`objabi.PathToPrefix`).
+    return unquote(directory + slash + package).split("/")
+
+
+def _in_package(file: str, package: list[str]) -> str:
+    """`file` below the directory of its `package`, which keeps its name if that says no more."""
+    *directories, name = file.split("/")
+    last = directories[len(directories) - len(package) :]
+    if [_CAPITAL.sub(_upper, each).partition("@")[0] for each in last] == package:
+        package = last
+    return "/".join([*package, name])
+
+
+def _upper(letter: re.Match[str]) -> str:
+    return letter[1].upper()
+
+
+def _without_paths(problem: Problem) -> Problem:
+    if "/" not in problem.subject + problem.detail:
+        return problem
+    return replace(problem, subject=_base(problem.subject) or "", detail="(left out)")
