@@ -9,5 +9,6 @@ from __future__ import annotations
 
 from spyglass.registers.architecture import Registers
 from spyglass.registers.sample import Sampled, sample_threads
+from spyglass.registers.stop import Stop, stopped
 
-__all__ = ["Registers", "Sampled", "sample_threads"]
+__all__ = ["Registers", "Sampled", "Stop", "sample_threads", "stopped"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from spyglass.errors import UnsupportedProgram
 
-__all__ = ["AMD64", "ARM64", "Architecture", "Registers", "own_architecture"]
+__all__ = ["AMD64", "ARCHITECTURES", "ARM64", "Architecture", "Registers", "own_architecture"]
 
 #: What old kernels give for a register that they did not save (``perf_get_regs_user`` before 5.11).
 _NOT_SAVED = (1 << 64) - 1
@@ -62,6 +62,13 @@ class Architecture:
         """The registers out of the `saved_words` words of a stopped thread."""
         return _registers(tid, {name: words[at] for name, at in self.saved.items()}, b"")
 
+    def to_saved(self, registers: Registers) -> tuple[int, ...]:
+        """The words that `from_saved` makes these registers of; all others are 0."""
+        words = [0] * self.saved_words
+        for name, at in self.saved.items():
+            words[at] = getattr(registers, name)
+        return tuple(words)
+
 
 def _registers(tid: int, values: Mapping[str, int], stack: bytes) -> Registers:
     known = {name: 0 if value == _NOT_SAVED else value for name, value in values.items()}
@@ -80,6 +87,8 @@ ARM64 = Architecture(
     saved={"g": 28, "bp": 29, "lr": 30, "sp": 31, "pc": 32},
     saved_words=34,
 )
+#: By Go's names for them.
+ARCHITECTURES = {"amd64": AMD64, "arm64": ARM64}
 _BY_MACHINE = {"x86_64": AMD64, "aarch64": ARM64}
 
 

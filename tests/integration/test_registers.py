@@ -7,9 +7,7 @@ import signal
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -17,10 +15,9 @@ import spyglass
 from spyglass import procfs
 from spyglass.registers import Registers, Sampled, sample_threads
 from spyglass.registers.sample import DEFAULT_WAIT_NS
-from spyglass.runtime.goroutines import g_pointers
 from spyglass.runtime.inspect import Inspector
-from spyglass.runtime.scheduler import read_ms
 from tests.children import NOBODY, become, forked, in_child, needs_root, sleeping
+from tests.running import Goroutine, goroutines_by_tid, running, spinning
 from tests.support import Flavour, GoProcess, start
 
 pytestmark = pytest.mark.live
@@ -34,70 +31,11 @@ def anything(registers: Registers) -> bool:
     return True
 
 
-@contextmanager
-def running(function: Callable[[], object]) -> Iterator[int]:
-    """The pid of a child that does nothing but `function`."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            function()
-        finally:
-            os._exit(1)
-    try:
-        yield pid
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-
-
-def spin() -> None:
-    while True:
-        pass
-
-
-@contextmanager
-def spinning(count: int = 1) -> Iterator[list[int]]:
-    """The pids of children that do nothing but run."""
-    with ExitStack() as children:
-        yield [children.enter_context(running(spin)) for _ in range(count)]
-
-
 def descriptors() -> set[str]:
     return set(os.listdir("/proc/self/fd"))
 
 
-def tids_of(pid: int) -> list[int]:
-    return [thread.tid for thread in procfs.threads(pid)]
-
-
 # What is sampled
-
-
-class Goroutine(NamedTuple):
-    address: int
-    low: int
-    high: int
-
-
-def goroutines_by_tid(inspector: Inspector) -> dict[int, Goroutine]:
-    """The goroutine that runs on each thread (``m.procid``, ``m.curg``), as the runtime knows it."""
-    runtime = inspector.runtime
-    dtype = runtime.layouts["g"]
-    pointers = g_pointers(runtime)
-    rows = runtime.memory.gather(pointers, dtype.itemsize).rows(dtype)
-    running = rows["atomicstatus"] & 0xFFF == 2
-    stacks = {
-        int(address): (int(low), int(high))
-        for address, low, high in zip(
-            pointers[running],
-            rows["stack"]["lo"][running],
-            rows["stack"]["hi"][running],
-            strict=True,
-        )
-    }
-    ms = read_ms(runtime).rows
-    found = zip(ms["procid"].tolist(), ms["curg"].tolist(), strict=True)
-    return {tid: Goroutine(g, *stacks[g]) for tid, g in found if g in stacks}
 
 
 @pytest.fixture(scope="module")
