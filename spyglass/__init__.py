@@ -8,10 +8,13 @@
     for goroutine in snapshot:
         print(goroutine.id, goroutine.wait_reason or goroutine.status, goroutine.where)
 
+    with spyglass.open_core("core.1234") as program:
+        after = program.snapshot()
     before = spyglass.load("incident.json.gz")
 
 `attach` gives an `Inspector`, whose ``snapshot`` gives a `spyglass.model.Snapshot`: pure data,
-documented there. `load` gives one that was saved. What cannot be answered raises a
+documented there. `open_core` gives one of a process that a core is left of, `load` a snapshot that was
+saved. What cannot be answered raises a
 `spyglass.errors.SpyglassError`; what is missing or doubtful in an answer is in ``snapshot.problems``.
 """
 
@@ -26,9 +29,9 @@ if TYPE_CHECKING:
     from spyglass.errors import SpyglassError
     from spyglass.export.reader import load
     from spyglass.model import Snapshot
-    from spyglass.runtime.inspect import Inspector, attach
+    from spyglass.runtime.inspect import Inspector, attach, open_core
 
-__all__ = ["Inspector", "Snapshot", "SpyglassError", "__version__", "attach", "load"]
+__all__ = ["Inspector", "Snapshot", "SpyglassError", "__version__", "attach", "load", "open_core"]
 
 _HOMES = {
     "Inspector": "spyglass.runtime.inspect",
@@ -36,6 +39,7 @@ _HOMES = {
     "SpyglassError": "spyglass.errors",
     "attach": "spyglass.runtime.inspect",
     "load": "spyglass.export.reader",
+    "open_core": "spyglass.runtime.inspect",
 }
 
 

@@ -89,12 +89,16 @@ class CoreFile:
         present: NDArray[Any] = loads[loads["file_size"] > 0]
         return present
 
-    @property
-    def missing_bytes(self) -> int:
-        """How many bytes of memory the headers speak of that are not in the file: it was cut short."""
-        loads = self._headers[self._headers["type"] == _PT_LOAD]
-        missing = loads["file_size"] - self._there(loads)
-        return sum(missing.tolist())
+    @cached_property
+    def missing(self) -> NDArray[Any]:
+        """The memory that the headers speak of and the file does not have, because it was cut short:
+        headers whose `address` and `file_size` tell where it was."""
+        loads = self._headers[self._headers["type"] == _PT_LOAD].copy()
+        there = self._there(loads)
+        loads["address"] += there
+        loads["file_size"] -= there
+        missing: NDArray[Any] = loads[loads["file_size"] > 0]
+        return missing
 
     @cached_property
     def threads(self) -> tuple[ThreadStatus, ...]:

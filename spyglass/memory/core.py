@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["FileBytes", "ImageBytes", "Layer", "SegmentedMemory", "Source"]
+__all__ = ["FileBytes", "ImageBytes", "Layer", "NoBytes", "SegmentedMemory", "Source"]
 
 #: Ranges closer than this are read as one: in a file that costs less than another system call.
 _GAP_BYTES = 1 << 12
@@ -66,6 +66,14 @@ class ImageBytes:
         found = self._image[offset : offset + len(buffer)]
         buffer[: len(found)] = found
         return len(found)
+
+
+class NoBytes:
+    """What should be there and is not: it hides what is in the layers below."""
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Nothing."""
+        return 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
-from spyglass import procfs
 from spyglass.binary.pclntab import Trees
 from spyglass.columns import distinct, numbered
 from spyglass.errors import (
@@ -44,14 +41,14 @@ from spyglass.runtime.reader import Reader
 from spyglass.runtime.resolve import resolve
 from spyglass.runtime.stack_tree import StackTree
 from spyglass.runtime.threads import Threads
-from spyglass.target import Target
+from spyglass.target import Facts, Target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spyglass.registers.stop import Stop
 
-__all__ = ["Inspector", "attach"]
+__all__ = ["Inspector", "attach", "open_core"]
 
 T = TypeVar("T")
 
@@ -70,7 +67,21 @@ def attach(pid: int) -> Inspector:
     `UnsupportedGoVersion` when its runtime is not one that spyglass knows.
     """
     began = time.perf_counter_ns()
-    target = Target.attach(pid)
+    return _inspect(Target.attach(pid), began)
+
+
+def open_core(path: str, exe: str | None = None) -> Inspector:
+    """Look into the Go process whose core file is at `path`, as into a live one.
+
+    `exe` is the program that was running (or its library with Go), if it is not where it was then.
+    Close the result, or use it in a with statement. Raises OSError, or `spyglass.errors.TargetError`
+    when the file is no core, or not of that program.
+    """
+    began = time.perf_counter_ns()
+    return _inspect(Target.open_core(path, exe), began)
+
+
+def _inspect(target: Target, began: int) -> Inspector:
     try:
         with _blamed_on_changes(target):
             return Inspector(target, began)
@@ -85,9 +96,9 @@ def _blamed_on_changes(target: Target) -> Iterator[None]:
     try:
         yield
     except SpyglassError:
-        target.identity.check()
+        target.origin.check()
         raise
-    target.identity.check()
+    target.origin.check()
 
 
 class Inspector:
@@ -129,10 +140,11 @@ class Inspector:
         `stacks`: "full" walks every stack to its end; "top" only to the first function outside the
         runtime, which is faster and enough for a summary. `stop`: stop the process while it is read,
         so that everything is of one moment; ``snapshot.source.stopped_ns`` says for how long. Raises
-        `ProcessChanged` if the process ends or becomes another while it is read.
+        `ProcessChanged` if the process ends or becomes another while it is read. A core is the same
+        every time, and stands still anyway.
         """
         with _blamed_on_changes(self._target):
-            if not stop:
+            if not stop or self._target.origin.registers() is not None:
                 return self._look(stacks, None)
             from spyglass.registers.stop import stopped
 
@@ -142,9 +154,10 @@ class Inspector:
 
     def _look(self, stacks: Literal["top", "full"], held: Stop | None) -> Snapshot:
         timer = _Timer()
-        taken_at = datetime.now(UTC)
-        runtime = replace(self.runtime, problems=[])
-        code, target = self._code, self._target
+        code, origin = self._code, self._target.origin
+        taken_at = origin.taken_at()
+        runtime = replace(self.runtime, problems=list(origin.problems))
+        registers = held.registers if held is not None else origin.registers()
         with timer.phase("scheduler"):
             ms = scheduler.read_ms(runtime)
             counters = _part(
@@ -159,7 +172,7 @@ class Inspector:
                 lambda: scheduler.read_processors(runtime, ms),
                 _NO_PROCESSORS,
             )
-            os_threads = procfs.threads(target.pid)
+            os_threads = origin.threads()
             threads = _part(
                 runtime,
                 "threads",
@@ -178,9 +191,8 @@ class Inspector:
                 for address, row in ms.index.items()
                 if (number := int(ms.rows["id"][row])) in tid_of_m
             }
-            registers = held.registers if held is not None else {}
-            where = Threads(tids, stopped=held is not None, saved=registers)
-            reader = Reader(runtime, tree, _monotonic_ns(target.pid), where)
+            where = Threads(tids, stopped=registers is not None, saved=registers or {})
+            reader = Reader(runtime, tree, origin.now_ns(), where)
             goroutines, nodes = reader.read(g_pointers(runtime), stacks == "top")
         with timer.phase("names"):
             goroutines = replace(goroutines, m=_m_ids(goroutines.m, ms))
@@ -189,18 +201,19 @@ class Inspector:
             reasons, goroutines = _wait_reasons(runtime, goroutines)
             labels, label_sets = reader.labels.finish(goroutines.labels)
             goroutines = replace(goroutines, labels=labels)
+        facts = origin.facts()
         return Snapshot(
-            taken_at=taken_at, took_ns=timer.total(), source=Source("process", stopped=held is not None), process=self._process(),
+            taken_at=taken_at, took_ns=timer.total(), process=self._process(facts),
+            source=Source(origin.kind, stopped=held is not None or origin.stopped),
             scheduler=counters, processors=tuple(processors), threads=tuple(threads), memory=memory,
             goroutines=goroutines, wait_reasons=reasons, frames=tuple(code.frames),
             stack_offsets=found.offsets, stack_frames=found.frames, elided=found.elided,
-            label_sets=label_sets, problems=tuple(runtime.problems), host=os.uname().nodename,
+            label_sets=label_sets, problems=tuple(runtime.problems), host=facts.host,
             timings_ns=self._attach_timings | timer.phases,
         )  # fmt: skip
 
-    def _process(self) -> Process:
+    def _process(self, facts: Facts) -> Process:
         target, runtime = self._target, self.runtime
-        facts = procfs.facts(target.pid)
         executable, info = target.executable, target.executable.build_info
         return Process(
             pid=target.pid, exe=facts.exe, cmdline=facts.cmdline, started_at=facts.started_at,
@@ -208,8 +221,8 @@ class Inspector:
             module=info.module or info.path, module_version=info.module_version,
             build_id=executable.build_id, arch=executable.arch, stripped=executable.stripped,
             pie=executable.pie, cgo=_is_cgo(runtime), rss_bytes=facts.rss_bytes,
-            container=procfs.container(target.pid),
-            memory_limit_bytes=procfs.memory_limit_bytes(target.pid), library=target.library,
+            container=facts.container, memory_limit_bytes=facts.memory_limit_bytes,
+            library=target.library,
         )  # fmt: skip
 
 
@@ -225,11 +238,6 @@ def _is_cgo(runtime: Runtime) -> bool | None:
         return runtime.memory.read(runtime.address("iscgo"), 1) != b"\0"
     except (MissingInfo, MemoryFault):
         return None
-
-
-def _monotonic_ns(pid: int) -> int | None:
-    """The clock that the runtime's nanotime reads, as process `pid` sees it (time_namespaces(7))."""
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 
 def _m_ids(pointers: NDArray[np.int64], ms: scheduler.Ms) -> NDArray[np.int64]:
