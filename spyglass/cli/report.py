@@ -1,0 +1,74 @@
+"""``spyglass report``: a snapshot as one HTML page."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+import click
+
+from spyglass.cli.filters import Choice, filter_options
+from spyglass.cli.options import debugging, show_timings
+from spyglass.cli.sources import Source, source_options
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from spyglass.model import Snapshot
+
+__all__ = ["report"]
+
+
+@click.command("report", short_help="Write one HTML page for an incident's ticket.")
+@source_options
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False), metavar="FILE",
+    help="Where to; - is standard output. A name of program, host, pid and time if not given.",
+)  # fmt: skip
+@filter_options
+@click.option(
+    "--stop", is_flag=True,
+    help="Stop the process while it is read: all stacks are of one moment.",
+)  # fmt: skip
+def report(source: Source, output: str | None, choice: Choice, stop: bool) -> None:
+    """Write what a Go process is doing, or a saved snapshot, as one self-contained HTML page.
+
+    Whoever gets it needs a browser, no network and no spyglass: it shows the process, its scheduler,
+    memory and threads, goroutines by state and in groups of one stack, and a flame graph of them all,
+    and it can be searched and filtered. It holds the whole snapshot, command line and labels
+    included, which spyglass reads again, and the reader can save.
+
+    \b
+      spyglass report -p 1234 -o incident.html
+      spyglass report incident.json.gz -o incident.html
+      spyglass report -p 1234 --label tenant=blue       only these goroutines
+      spyglass summary incident.html                    read it again
+    """
+    snapshot = choice.part(source.snapshot("full", stop=stop), system=True, limit=choice.limit)
+    began_ns = perf_counter_ns()
+    if output == "-":
+        _write(snapshot, sys.stdout.buffer)
+        sys.stdout.flush()
+    else:
+        _save(snapshot, output)
+    if debugging():
+        show_timings(snapshot.timings_ns | {"output": perf_counter_ns() - began_ns})
+
+
+def _save(snapshot: Snapshot, output: str | None) -> None:
+    from spyglass.export.saving import default_name, replacing
+    from spyglass.render.text import size, visible
+
+    path = Path(output or default_name(snapshot, ".html"))
+    with replacing(path) as stream:
+        _write(snapshot, stream)
+    click.echo(f"{visible(str(path))}: {size(path.stat().st_size)}", err=True)
+
+
+def _write(snapshot: Snapshot, stream: BinaryIO) -> None:
+    from spyglass.report.page import report
+
+    for piece in report(snapshot):
+        stream.write(piece.encode())

@@ -1,0 +1,109 @@
+// Which goroutines are asked for, and how many of each cell are.
+
+/** What the form of filters says. */
+class Choice {
+  constructor(form) {
+    const fields = form.elements;
+    this.text = fields.text.value.trim();
+    this.state = fields.state.value;
+    this.label = fields.label.value.trim().toLowerCase();
+    this.minWaitNs = Number(fields.wait.value);
+    this.goroutine = fields.goroutine.value.trim();
+    this.system = fields.system.checked;
+    this.tree = fields.all.checked ? "all" : "shown";
+  }
+}
+
+/** The goroutines of a choice: of each cell the first `counts`, or of all cells the one in `row`. */
+class Selection {
+  constructor(report, choice) {
+    this.report = report;
+    this.row = choice.goroutine ? findId(report, choice.goroutine) : null;
+    this.counts = countsOf(report, choice);
+    if (this.row !== null) this.narrowToRow();
+    this.total = this.counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  narrowToRow() {
+    const cell = this.row === NONE ? NONE : cellOf(this.report, this.row);
+    const { firsts } = this.report;
+    this.counts = this.counts.map((count, index) => (index === cell && this.row < firsts[cell] + count ? 1 : 0));
+  }
+
+  /** From which row to which the goroutines of `cell` are. */
+  rowsOf(cell) {
+    const first = this.row === null ? this.report.firsts[cell] : this.row;
+    return [first, first + this.counts[cell]];
+  }
+
+  /** How many goroutines are below each node of `tree`, whose leaves are in the cells' column `name`. */
+  totals(tree, name) {
+    const totals = new Float64Array(tree.size);
+    const leaves = this.report.cells[name];
+    this.counts.forEach((count, cell) => { totals[leaves[cell]] += count; });
+    for (let node = tree.size - 1; node > 0; node--) totals[tree.parent[node]] += totals[node];
+    return totals;
+  }
+
+  /** How many goroutines have each of a column's values, the most frequent first. */
+  countBy(column) {
+    const counts = new Map();
+    this.counts.forEach((count, cell) => {
+      if (count && column[cell] !== NONE) counts.set(column[cell], (counts.get(column[cell]) ?? 0) + count);
+    });
+    return [...counts].sort((a, b) => b[1] - a[1]);
+  }
+}
+
+function findId(report, text) {
+  const wanted = typeof report.ids[0] === "string" ? text : Number(text);
+  return report.ids.indexOf(wanted);
+}
+
+/** The cell that `row` is in. */
+function cellOf(report, row) {
+  let low = 0;
+  let high = report.cellCount - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (report.firsts[middle] <= row) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+function countsOf(report, choice) {
+  const tests = [...testsOf(report, choice)];
+  const counts = new Float64Array(report.cellCount);
+  for (let cell = 0; cell < report.cellCount; cell++) {
+    if (tests.every((test) => test(cell))) counts[cell] = waitingFor(report, cell, choice.minWaitNs);
+  }
+  return counts;
+}
+
+function* testsOf(report, { text, state, label, system }) {
+  const { cells } = report;
+  if (!system) yield (cell) => !cells.system[cell];
+  if (state) {
+    const [column, number] = state.split(":");
+    yield (cell) => cells[column][cell] === Number(number);
+  }
+  if (text) {
+    const found = report.trees.all.through(report.placesWith(text));
+    yield (cell) => found[cells.all[cell]];
+  }
+  if (label) {
+    const found = report.labelTexts.map((set) => set.some((each) => each.toLowerCase().includes(label)));
+    yield (cell) => cells.labels[cell] >= 0 && found[cells.labels[cell]];
+  }
+}
+
+/** How many goroutines of `cell` are known to wait for so long: in each, the longest wait is first. */
+function waitingFor(report, cell, minWaitNs) {
+  if (!minWaitNs) return report.cells.count[cell];
+  const first = report.firsts[cell];
+  const end = report.firsts[cell + 1];
+  let row = first;
+  while (row < end && report.waits[row] >= minWaitNs) row++;
+  return row - first;
+}

@@ -1,0 +1,132 @@
+// The data of this page. Goroutines that are alike in all but id and wait are one cell; whatever cells
+// share (texts, places in the code, sets of labels, stacks) is there once and known by its number.
+
+const NONE = -1;
+const UNREAD = -2; // in the column of labels: there are some, and they could not be read
+const ORIGINS = ["own", "dependency", "standard", "runtime", "note"];
+const ORIGIN_WORDS = ["this program", "a dependency", "standard library", "Go runtime", "not known"];
+
+/** Stacks as a tree. Node 0 is the root; a parent's number is lower than its children's. */
+class CallTree {
+  constructor({ parent, place }) {
+    this.parent = Int32Array.from(parent);
+    this.place = Int32Array.from(place);
+    this.size = this.parent.length;
+    this.firstChild = new Int32Array(this.size).fill(NONE);
+    this.nextSibling = new Int32Array(this.size).fill(NONE);
+    for (let node = this.size - 1; node > 0; node--) {
+      this.nextSibling[node] = this.firstChild[this.parent[node]];
+      this.firstChild[this.parent[node]] = node;
+    }
+    this.first = Int32Array.from(this.place); // the place of the outermost call on the way to each node
+    for (let node = 1; node < this.size; node++) {
+      if (this.parent[node]) this.first[node] = this.first[this.parent[node]];
+    }
+  }
+
+  *children(node) {
+    for (let child = this.firstChild[node]; child !== NONE; child = this.nextSibling[child]) yield child;
+  }
+
+  outermost(node) {
+    return this.first[node];
+  }
+
+  /** The places of the stack that ends at `node`, innermost first. */
+  stack(node) {
+    const places = [];
+    for (let at = node; at > 0; at = this.parent[at]) places.push(this.place[at]);
+    return places;
+  }
+
+  /** For each node whether `matches` is true of a place on the way to it. */
+  through(matches) {
+    const found = new Uint8Array(this.size);
+    for (let node = 1; node < this.size; node++) {
+      found[node] = found[this.parent[node]] | matches[this.place[node]];
+    }
+    return found;
+  }
+}
+
+class Report {
+  constructor(data) {
+    this.cells = data.cells;
+    this.cellCount = data.cells.count.length;
+    this.labelSets = data.label_sets;
+    this.places = data.places;
+    this.strings = data.strings;
+    this.processors = data.processors;
+    this.threads = data.threads;
+    this.problems = data.problems;
+    this.problemCount = data.problem_count;
+    this.trees = { shown: new CallTree(data.trees.shown), all: new CallTree(data.trees.all) };
+    this.firsts = startsOf(data.cells.count);
+    this.ids = idsOf(data.goroutines.ids);
+    this.waits = waitsOf(data.goroutines.waits, this.ids.length);
+    this.labelTexts = data.label_sets.map((set) => set.map((pair) => this.labelText(pair)));
+  }
+
+  text(number) {
+    return number === NONE ? "" : this.strings[number];
+  }
+
+  labelText([key, value]) {
+    return `${this.text(key)}=${this.text(value)}`;
+  }
+
+  /** The labels of a cell in words. */
+  labelsOf(cell) {
+    const set = this.cells.labels[cell];
+    if (set === UNREAD) return ["could not be read"];
+    return set === NONE ? [] : this.labelTexts[set];
+  }
+
+  functionOf(place) {
+    return place === NONE ? "not known" : this.text(this.places.function[place]);
+  }
+
+  originOf(place) {
+    return this.places.origin[place];
+  }
+
+  /** File and line of a place; empty where there is none. */
+  locationOf(place) {
+    if (place === NONE || this.originOf(place) === ORIGINS.indexOf("note")) return "";
+    return `${this.text(this.places.file[place]) || "?"}:${this.places.line[place] || "?"}`;
+  }
+
+  /** For each place whether `text`, in any case, is in its function's name or its file's. */
+  placesWith(text) {
+    const wanted = text.toLowerCase();
+    const found = this.strings.map((string) => string.toLowerCase().includes(wanted));
+    const { function: functions, file } = this.places;
+    return functions.map((name, place) => Number(found[name] || (file[place] !== NONE && found[file[place]])));
+  }
+}
+
+/** Where each of consecutive parts begins, and where the last one ends. */
+function startsOf(counts) {
+  const starts = new Uint32Array(counts.length + 1);
+  counts.forEach((count, index) => { starts[index + 1] = starts[index] + count; });
+  return starts;
+}
+
+/** Ids are steps from one to the next; or, where numbers would not hold them exactly, texts. */
+function idsOf(column) {
+  if (typeof column[0] === "string") return column;
+  const ids = new Float64Array(column.length);
+  let id = 0;
+  column.forEach((step, row) => { ids[row] = id += step; });
+  return ids;
+}
+
+/** How long each goroutine is known to wait, in ns; `NONE` where that is not known. */
+function waitsOf({ values, value, length }, size) {
+  const waits = new Float64Array(size);
+  let row = 0;
+  value.forEach((index, run) => waits.fill(values[index], row, row += length[run]));
+  return waits;
+}
+
+const readReport = () => new Report(JSON.parse(byId("spyglass-report").textContent));

@@ -1,0 +1,113 @@
+// A table that sorts by any of its columns, shows some rows at a time, and can open details below a row.
+
+const PAGE_ROWS = 50;
+
+/**
+ * Columns are {title, cell(row) -> text or node, order(row) -> what it is sorted by, numeric, header,
+ * wide}: `header` names the row, `wide` has no place on a narrow screen. `detail(row)` makes what opens
+ * below a row; rows then have a `key`, by which those that are open stay so.
+ */
+class Table {
+  constructor(host, { caption, columns, detail = null, sortedBy = 0, descending = false, empty }) {
+    Object.assign(this, { host, caption, columns, detail, sortedBy, descending, empty });
+    this.open = new Set();
+    this.rows = [];
+    this.limit = PAGE_ROWS;
+  }
+
+  /** Show `rows`, as many as fit one page. */
+  show(rows) {
+    this.rows = rows;
+    this.limit = PAGE_ROWS;
+    this.sort();
+  }
+
+  sort() {
+    const { order } = this.columns[this.sortedBy];
+    const sign = this.descending ? -1 : 1;
+    const keys = this.rows.map((row, index) => [order(row), index]);
+    keys.sort(([a, i], [b, j]) => (a < b ? -sign : a > b ? sign : i - j));
+    this.rows = keys.map(([, index]) => this.rows[index]);
+    this.draw();
+  }
+
+  draw() {
+    if (!this.rows.length) {
+      replaceIn(this.host, element("p", { class: "muted" }, this.empty));
+      return;
+    }
+    const body = element("tbody", {}, ...this.rows.slice(0, this.limit).flatMap((row) => this.lines(row)));
+    const table = element("table", {}, element("caption", {}, this.caption), this.head(), body);
+    replaceIn(this.host, element("div", { class: "scroll" }, table), this.foot());
+  }
+
+  head() {
+    return element("thead", {}, element("tr", {}, ...this.columns.map((column, index) => this.title(column, index))));
+  }
+
+  title(column, index) {
+    const isSorted = index === this.sortedBy;
+    const button = element("button", { type: "button", "data-key": `sort-${index}` }, column.title);
+    button.addEventListener("click", () => this.sortBy(index));
+    const direction = this.descending ? "descending" : "ascending";
+    return element("th", { scope: "col", class: classes(column), "aria-sort": isSorted ? direction : null }, button);
+  }
+
+  sortBy(index) {
+    this.descending = index === this.sortedBy ? !this.descending : Boolean(this.columns[index].numeric);
+    this.sortedBy = index;
+    this.sort();
+  }
+
+  /** The line of `row`, and the one with its details. */
+  lines(row) {
+    const details = this.detail ? element("tr", { class: "details", hidden: "" }) : null;
+    const line = element("tr", {}, ...this.columns.map((column) => this.cell(column, row, details)));
+    return details ? [line, details] : [line];
+  }
+
+  cell(column, row, details) {
+    if (!column.header) return element("td", { class: classes(column) }, column.cell(row));
+    const content = details ? this.opener(column.cell(row), row, details) : column.cell(row);
+    return element("th", { scope: "row", class: classes(column) }, content);
+  }
+
+  /** A button that opens and closes the `details` of `row`. */
+  opener(content, row, details) {
+    const button = element("button", { type: "button", class: "opener", "data-key": `row-${row.key}` }, content);
+    const set = (isOpen) => {
+      button.setAttribute("aria-expanded", String(isOpen));
+      this.open[isOpen ? "add" : "delete"](row.key);
+      details.replaceChildren(...(isOpen ? [element("td", { colspan: this.columns.length }, this.detail(row))] : []));
+      details.hidden = !isOpen;
+    };
+    button.addEventListener("click", () => set(!this.open.has(row.key)));
+    set(this.open.has(row.key));
+    return button;
+  }
+
+  foot() {
+    const shown = Math.min(this.limit, this.rows.length);
+    const foot = element("p", { class: "foot" }, `${countText(shown)} of ${countText(this.rows.length)} shown`);
+    if (shown < this.rows.length) foot.append(...this.pagers(shown));
+    return foot;
+  }
+
+  pagers(shown) {
+    const more = Math.min(PAGE_ROWS, this.rows.length - shown);
+    return [[`Show ${countText(more)} more`, more], [`Show ${countText(PAGE_ROWS * 20)} more`, PAGE_ROWS * 20]]
+      .filter(([, count]) => count <= this.rows.length - shown)
+      .map(([title, count], index) => {
+        const button = element("button", { type: "button", "data-key": `more-${index}` }, title);
+        button.addEventListener("click", () => {
+          this.limit += count;
+          this.draw();
+        });
+        return button;
+      });
+  }
+}
+
+function classes({ numeric, wide }) {
+  return [numeric && "number", wide && "wide-only"].filter(Boolean).join(" ") || null;
+}

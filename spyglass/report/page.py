@@ -1,0 +1,100 @@
+"""The page: our template, its style and script, the data, and the snapshot, in one file of HTML."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from typing import Any
+
+from spyglass.export.saving import default_name, write_packed
+from spyglass.model import Snapshot
+from spyglass.render.text import count, moment
+from spyglass.report.data import report_data
+from spyglass.report.facts import overview, program_name, taken
+from spyglass.report.markup import joined
+from spyglass.version import __version__
+
+__all__ = ["report"]
+
+#: The parts of the page's script, each of which needs those before it.
+SCRIPTS = (
+    "words.js", "data.js", "choice.js", "table.js", "charts.js", "groups.js", "flame.js", "lists.js",
+    "page.js",
+)  # fmt: skip
+
+_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
+#: What could end a script element, or begin a comment in one, is written so that JSON means the same.
+_IN_SCRIPT = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
+
+
+def report(snapshot: Snapshot) -> Iterator[str]:
+    """The page of `snapshot` in pieces, all of which are Unicode: none of its text has surrogates.
+
+    It loads nothing and sends nothing, which its Content-Security-Policy holds the browser to: only
+    the style and the script that were written here, known by their hashes, work in it.
+    """
+    style, script = _asset("page.css"), "".join(map(_asset, SCRIPTS))
+    contents: dict[str, Callable[[], str]] = {
+        "policy": lambda: policy(style, script),
+        "style": lambda: style,
+        "script": lambda: script,
+        "version": lambda: joined(__version__),
+        "title": lambda: joined(_title(snapshot)),
+        "name": lambda: joined(program_name(snapshot.process)),
+        "taken": lambda: joined(taken(snapshot)),
+        "problem_count": lambda: count(len(snapshot.problems)),
+        "overview": lambda: overview(snapshot),
+        "data": lambda: script_json(report_data(snapshot)),
+        "download": lambda: joined(default_name(snapshot, ".json")),
+        "snapshot": lambda: _embedded(snapshot),
+    }
+    # Split once: what comes from the program is never looked at for placeholders.
+    for index, piece in enumerate(_PLACEHOLDER.split(_asset("page.html"))):
+        yield contents[piece]() if index % 2 else piece
+
+
+def policy(style: str, script: str) -> str:
+    """The Content-Security-Policy under which `style` and `script` are all that works."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {_source(script)}",
+            f"style-src {_source(style)}",
+            "connect-src 'none'",
+            "img-src 'none'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        )
+    )
+
+
+def script_json(value: Any) -> str:
+    """`value` as JSON in ASCII that can stand in a script element."""
+    return json.dumps(value, separators=(",", ":")).translate(_IN_SCRIPT)
+
+
+def _source(text: str) -> str:
+    return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _asset(name: str) -> str:
+    return (files("spyglass.report") / "assets" / name).read_text("utf-8")
+
+
+def _title(snapshot: Snapshot) -> str:
+    name, pid = program_name(snapshot.process), snapshot.process.pid
+    return f"{name} (pid {pid}), {moment(snapshot.taken_at)}: spyglass report"
+
+
+def _embedded(snapshot: Snapshot) -> str:
+    """The document of `snapshot`, compressed, in base64."""
+    packed = io.BytesIO()
+    write_packed(snapshot, packed)
+    return b64encode(packed.getbuffer()).decode("ascii")
