@@ -185,9 +185,17 @@ class GoProcess:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
+    def tell(self, command: str) -> None:
+        """Send a command line that is not answered."""
+        self._stdin.write(f"{command}\n".encode())
+
+    def kill(self) -> None:
+        """End it at once; it is reaped when the context is left."""
+        self._process.kill()
+
     def ask(self, command: str, timeout: float = READY_TIMEOUT_SECONDS) -> str:
         """Send a command line; the line that it answers."""
-        self._stdin.write(f"{command}\n".encode())
+        self.tell(command)
         return self.read_line(timeout)
 
     def truth(self) -> Truth:
@@ -270,10 +278,13 @@ for line in sys.stdin:
 """
 
 
-def c_shared_host(minor: str = MATRIX[-1], goroutines: int = 20) -> GoProcess:
+def c_shared_host(
+    minor: str = MATRIX[-1], goroutines: int = 20, library: Path | None = None
+) -> GoProcess:
     """A Python process that has loaded fixtures/programs/shared.go: three times so many goroutines.
 
     The goroutine that answers for the truth is of the host's thread, and there only while it does.
+    `library` may be a copy of what is built.
     """
-    library = build("shared", minor, Flavour.C_SHARED)
+    library = library or build("shared", minor, Flavour.C_SHARED)
     return GoProcess([sys.executable, "-c", _C_SHARED_HOST, library, str(goroutines)])

@@ -11,6 +11,7 @@ from spyglass.procfs.cgroups import container, memory_limit_bytes
 from spyglass.procfs.facts import Facts, command_line, facts, user_name
 from spyglass.procfs.identity import Identity, open_process, start_time
 from spyglass.procfs.maps import Mapping, maps
+from spyglass.procfs.namespaces import monotonic_offset_ns, outer_tids
 from spyglass.procfs.threads import ThreadState, threads
 from spyglass.procfs.tree import descendants, pids
 
@@ -26,7 +27,9 @@ __all__ = [
     "facts",
     "maps",
     "memory_limit_bytes",
+    "monotonic_offset_ns",
     "open_process",
+    "outer_tids",
     "pids",
     "start_time",
     "threads",

@@ -83,22 +83,11 @@ def open_core(path: str, exe: str | None = None) -> Inspector:
 
 def _inspect(target: Target, began: int) -> Inspector:
     try:
-        with _blamed_on_changes(target):
+        with target.origin.blamed():
             return Inspector(target, began)
     except BaseException:
         target.close()
         raise
-
-
-@contextmanager
-def _blamed_on_changes(target: Target) -> Iterator[None]:
-    """`ProcessChanged` for whatever goes wrong in the block because the process is not what it was."""
-    try:
-        yield
-    except SpyglassError:
-        target.origin.check()
-        raise
-    target.origin.check()
 
 
 class Inspector:
@@ -143,7 +132,7 @@ class Inspector:
         `ProcessChanged` if the process ends or becomes another while it is read. A core is the same
         every time, and stands still anyway.
         """
-        with _blamed_on_changes(self._target):
+        with self._target.origin.blamed():
             if not stop or self._target.origin.registers() is not None:
                 return self._look(stacks, None)
             from spyglass.registers.stop import stopped
@@ -159,7 +148,7 @@ class Inspector:
         runtime = replace(self.runtime, problems=list(origin.problems))
         registers = held.registers if held is not None else origin.registers()
         with timer.phase("scheduler"):
-            ms = scheduler.read_ms(runtime)
+            ms = scheduler.read_ms(runtime, origin.outer_tids())
             counters = _part(
                 runtime,
                 "scheduler",

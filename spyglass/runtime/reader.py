@@ -335,8 +335,8 @@ class Reader:
         """
         ticks = np.zeros(len(rows), np.uint64)
         some = np.flatnonzero((g_status(rows) == SYSCALL) & (rows["m"] != 0) & (rows["m"] % 8 == 0))
-        fields = self.runtime.layouts["m"].fields
-        if len(some) and fields is not None:
+        if len(some) and self.runtime.layouts.has("m", "syscalltick"):
+            fields: Any = self.runtime.layouts["m"].fields
             offset = fields["syscalltick"][1]
             words = self.runtime.memory.gather(rows["m"][some] + np.uint64(offset & ~7), 8)
             shifted = words.words(1)[:, 0] >> np.uint64(8 * (offset & 7))

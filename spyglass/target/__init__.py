@@ -40,8 +40,9 @@ class Target:
 
         origin = LiveProcess(pid)
         try:
-            program = find_program(pid)
-            return cls._of(program, open_memory(pid), origin)
+            with origin.blamed():
+                program = find_program(pid)
+                return cls._of(program, open_memory(pid), origin)
         except BaseException:
             origin.close()
             raise

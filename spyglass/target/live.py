@@ -56,6 +56,10 @@ class LiveProcess(Origin):
         """The threads, by id."""
         return procfs.threads(self.pid)
 
+    def outer_tids(self) -> dict[int, int] | None:
+        """The ids of the threads by those that the process sees in a pid namespace of its own."""
+        return procfs.outer_tids(self.pid)
+
     def registers(self) -> None:
         """They go on: `spyglass.registers` has ways to find out where they are."""
 
@@ -63,9 +67,12 @@ class LiveProcess(Origin):
         """Now."""
         return datetime.now(UTC)
 
-    def now_ns(self) -> int:
-        """The clock that the runtime's nanotime reads."""
-        return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    def now_ns(self) -> int | None:
+        """The clock that the runtime's nanotime reads, in the process's own time namespace."""
+        offset_ns = procfs.monotonic_offset_ns(self.pid)
+        return (
+            None if offset_ns is None else time.clock_gettime_ns(time.CLOCK_MONOTONIC) + offset_ns
+        )
 
     def auxv(self) -> dict[int, int]:
         """The auxiliary vector: types of getauxval(3) and their values."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+
+from spyglass.errors import SpyglassError
 
 if TYPE_CHECKING:
     from spyglass.binary.corenotes import MappedFile
@@ -98,6 +101,20 @@ class Origin(ABC):
     @abstractmethod
     def files(self) -> Sequence[MappedFile]:
         """The files that are mapped."""
+
+    def outer_tids(self) -> Mapping[int, int] | None:
+        """The ids of `threads` by those that the process itself sees, if they are others."""
+        return None
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Raise what `check` does rather than what goes wrong in the block because of that."""
+        try:
+            yield
+        except SpyglassError:
+            self.check()
+            raise
+        self.check()
 
     def check(self) -> None:
         """Raise `ProcessChanged` if this is not the process any more that it was."""
