@@ -202,7 +202,8 @@ class Reader:
         before and the one after: then its count of stops is the same. At first all are read before and
         all after, which takes a while; those that moved in it are then each read in one go.
         """
-        batch.labels[:] = self.labels.read(batch.rows["labels"])
+        if self._counts_stops:  # otherwise every one is read closely, and its labels then
+            batch.labels[:] = self.labels.read(batch.rows["labels"])
         batch.keep(slice(None), self._walk(batch.rows, top_only))
         after = self._fetch(batch.pointers)
         still = after.ok & (after.signatures == batch.signatures).all(axis=1)
