@@ -142,7 +142,9 @@ class Thread:
     """A thread of the process, and the M that the runtime runs on it, if it is one of Go's.
 
     `os_state` is the kernel's word (running, sleeping, disk sleep, ...); `goroutine` and
-    `locked_goroutine` are goroutine ids; `p` is the id of the P it holds.
+    `locked_goroutine` are goroutine ids; `p` is the id of the P it holds. If it was asked for, `runs`
+    says what is on the thread (its goroutine, g0, gsignal, or C) and `stack` (indices into
+    `Snapshot.frames`) where, innermost frame first.
     """
 
     tid: int
@@ -153,6 +155,8 @@ class Thread:
     p: int | None
     spinning: bool
     locked_goroutine: int | None
+    runs: str | None = None
+    stack: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import click
 
 from spyglass.cli.filters import Choice, filter_options
 from spyglass.cli.options import debugging, show_timings
-from spyglass.cli.sources import Source, source_options
+from spyglass.cli.sources import How, Source, how_options, source_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,17 +39,14 @@ def _common(_context: click.Context, _option: click.Parameter, common: str | Non
     help="A block for each group, the largest first: of one stack, or of one function, creator, state or label:KEY.",
 )  # fmt: skip
 @filter_options
-@click.option(
-    "--stop", is_flag=True,
-    help="Stop the process while it is read: all stacks are of one moment. It says for how long.",
-)  # fmt: skip
+@how_options
 @click.option("--runtime-frames", is_flag=True, help="Show the frames too that Go hides.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON document (spyglass.snapshot/1).")
 def dump(
     source: Source,
+    how: How,
     choice: Choice,
     common: str | None,
-    stop: bool,
     runtime_frames: bool,
     as_json: bool,
 ) -> None:
@@ -72,7 +69,7 @@ def dump(
     """
     if as_json and common:
         raise click.UsageError("--json and --group exclude each other")
-    snapshot = source.snapshot("full", stop=stop)
+    snapshot = source.snapshot("full", stop=how.stop, thread_stacks=how.threads)
     began_ns = perf_counter_ns()
     rows, chosen_from = choice.rows(snapshot, system=as_json)
     if as_json:
@@ -85,6 +82,10 @@ def dump(
         remark = _show_groups(snapshot, rows, common, choice.limit, runtime_frames)
     else:
         remark = _write_text(snapshot, rows, choice.limit, runtime_frames)
+    if how.threads and not as_json:
+        from spyglass.render.traceback import thread_traceback
+
+        sys.stdout.writelines(thread_traceback(snapshot))
     sys.stdout.flush()
     _account(snapshot, rows, chosen_from, remark)
     if debugging():

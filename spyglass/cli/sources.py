@@ -22,7 +22,15 @@ from spyglass.render.text import visible
 if TYPE_CHECKING:
     from spyglass.model import Snapshot
 
-__all__ = ["ProcessSource", "SavedSource", "Source", "source_options", "sources_options"]
+__all__ = [
+    "How",
+    "ProcessSource",
+    "SavedSource",
+    "Source",
+    "how_options",
+    "source_options",
+    "sources_options",
+]
 
 Stacks = Literal["top", "full"]
 Command = Callable[..., None]
@@ -37,7 +45,9 @@ _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 class Source(Protocol):
     """What a snapshot can be had of."""
 
-    def snapshot(self, stacks: Stacks = "full", *, stop: bool = False) -> Snapshot:
+    def snapshot(
+        self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
+    ) -> Snapshot:
         """One snapshot, as `spyglass.runtime.inspect.Inspector.snapshot` takes it."""
         ...
 
@@ -48,12 +58,14 @@ class ProcessSource:
 
     pid: int
 
-    def snapshot(self, stacks: Stacks = "full", *, stop: bool = False) -> Snapshot:
+    def snapshot(
+        self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
+    ) -> Snapshot:
         """What it is doing now."""
         from spyglass import attach
 
         with attach(self.pid) as process:
-            return process.snapshot(stacks, stop=stop)
+            return process.snapshot(stacks, stop=stop, thread_stacks=thread_stacks)
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,9 @@ class SavedSource:
     path: str
     max_bytes: int | None = None
 
-    def snapshot(self, stacks: Stacks = "full", *, stop: bool = False) -> Snapshot:
+    def snapshot(
+        self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
+    ) -> Snapshot:
         """The snapshot in it, with as much of the stacks as it was saved with."""
         if stop:
             raise click.UsageError("--stop is for a process, not for a saved snapshot")
@@ -87,6 +101,29 @@ def _without_stacks(snapshot: Snapshot) -> Snapshot:
 
     problem = Problem("unknown", "stacks", "only the top of each was saved")
     return replace(snapshot, problems=(*snapshot.problems, problem))
+
+
+@dataclass(frozen=True)
+class How:
+    """How a process is to be read: stopped or not, with what its threads run or without."""
+
+    stop: bool
+    threads: bool
+
+
+def how_options(command: Command) -> Command:
+    """Let `command` be told `How` to read a process; it is called with ``how``."""
+
+    @click.option(
+        "--stop", is_flag=True,
+        help="Stop the process while it is read: all is of one moment. It says for how long.",
+    )  # fmt: skip
+    @click.option("--threads", is_flag=True, help="Show too what each thread runs, be it C.")
+    @functools.wraps(command)
+    def told(stop: bool, threads: bool, **others: Any) -> None:
+        command(how=How(stop, threads), **others)
+
+    return told
 
 
 def source_options(command: Command) -> Command:

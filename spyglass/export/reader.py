@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import BinaryIO, TypeVar
 
@@ -73,7 +74,7 @@ def snapshot_of(text: bytes, file: str | None = None) -> Snapshot:
         process=_process(document.process),
         scheduler=_part(Scheduler, document.scheduler),
         processors=tuple(_part(Processor, each) for each in document.processors),
-        threads=tuple(_part(Thread, each) for each in document.threads),
+        threads=_threads(document.threads, len(frames.all)),
         memory=_memory(document.memory),
         goroutines=rows.columns,
         wait_reasons=rows.wait_reasons,
@@ -94,6 +95,18 @@ def snapshot_of(text: bytes, file: str | None = None) -> Snapshot:
 def _part(kind: Callable[..., Part], record: Struct) -> Part:
     """A dataclass of the model: its fields have the names that they have in the document."""
     return kind(**asdict(record))
+
+
+def _threads(records: list[shape.Thread], frames: int) -> tuple[Thread, ...]:
+    for at, record in enumerate(records):
+        for place, frame in enumerate(record.stack or ()):
+            if frame >= frames:
+                raise shape.misfit(f"/threads/{at}/stack/{place}", f"there is no frame {frame:,}")
+    stacks = [None if record.stack is None else tuple(record.stack) for record in records]
+    return tuple(
+        replace(_part(Thread, record), stack=stack)
+        for record, stack in zip(records, stacks, strict=True)
+    )
 
 
 def _process(record: shape.Process) -> Process:

@@ -88,6 +88,8 @@ class Thread(Struct, frozen=True):
     p: KnownCount
     spinning: bool
     locked_goroutine: KnownCount
+    runs: str | None = None
+    stack: list[Count] | None = None
 
 
 class Memory(Struct, frozen=True):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["call_text", "place_text", "traceback"]
+__all__ = ["call_text", "place_text", "thread_traceback", "traceback"]
 
 #: Goroutines whose columns are made into Python's numbers at a time.
 _BATCH_ROWS = 16384
@@ -45,6 +45,29 @@ def traceback(
     `runtime_frames`: with the frames that Go hides by default.
     """
     return _Traceback(snapshot, runtime_frames).pieces(rows)
+
+
+def thread_traceback(snapshot: Snapshot) -> Iterator[str]:
+    """The threads in the same form: their ids, what they run, and where, with all of their frames.
+
+    Go has no such text; a parser of its tracebacks finds no goroutines in it.
+    """
+    for thread in snapshot.threads:
+        words = [thread.os_state or "?"]
+        words += [f"m={thread.m}"] if thread.m is not None else []
+        words += (
+            ["locked to goroutine " + str(thread.locked_goroutine)]
+            if thread.locked_goroutine
+            else []
+        )
+        runs = thread.runs or "not seen"
+        if runs == "goroutine" and thread.goroutine is not None:
+            runs = f"goroutine {thread.goroutine}"
+        yield f"thread {thread.tid} {visible(thread.name or '?')} [{visible(', '.join(words))}]: {runs}\n"
+        for number in thread.stack or ():
+            frame = snapshot.frames[number]
+            yield _frame_text(frame) if frame.file else f"{visible(frame.function)}\n"
+        yield "\n"
 
 
 def call_text(frame: Frame) -> str:

@@ -159,6 +159,10 @@ class Code:
         place = innermost._replace(function=function.name, inlined=False, wrapper=False)
         return self._number(place, function, pc, hidden(function.name))
 
+    def foreign(self, name: str, pc: int) -> int:
+        """The frame number of code at `pc` that is not Go's, but was found to be `name`."""
+        return self._numbered(Frame(name, None, None, pc))
+
     def _inside(self, function: Function, pc: int, called: int) -> int:
         return pc if called & Entry.TRAP or pc <= function.entry else pc - 1
 
@@ -169,11 +173,16 @@ class Code:
         frame = Frame(
             name, file if file != "?" else None, line or None, pc, inlined, is_hidden, offset
         )
+        number = self._numbered(frame)
+        if number not in self._outside:
+            self._outside[number] = not self._is_runtime(location)
+        return number
+
+    def _numbered(self, frame: Frame) -> int:
         number = self._numbers.get(frame)
         if number is None:
             number = self._numbers[frame] = len(self.frames)
             self.frames.append(frame)
-            self._outside[number] = not self._is_runtime(location)
         return number
 
     def _is_runtime(self, location: Location) -> bool:

@@ -1,0 +1,129 @@
+"""What each thread of a process runs: a goroutine, the scheduler, a signal handler, or C."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spyglass import procfs
+from spyglass.model import Thread
+from spyglass.registers import Registers, sample_threads
+from spyglass.registers.blocked import blocked_registers
+from spyglass.registers.symbols import Symbols
+from spyglass.runtime.goroutines import fields_of
+from spyglass.runtime.stack_tree import StackTree
+from spyglass.runtime.unwind import CUT, UNREADABLE, Cursors, StackBytes, Unwinder
+
+if TYPE_CHECKING:
+    from spyglass.runtime.context import Runtime
+    from spyglass.runtime.scheduler import Ms
+    from spyglass.target import Target
+
+__all__ = ["ThreadStacks", "add_stacks", "names_of_code"]
+
+#: An M's own stacks and that of its goroutine: the field of ``m``, and the word for what runs on it.
+_STACKS = (("curg", "goroutine"), ("g0", "g0"), ("gsignal", "gsignal"))
+_C = "C"
+#: Stacks of threads that C made have no bounds that Go knows: so much of them is looked at.
+_UNKNOWN_BYTES = 1 << 16
+
+
+class ThreadStacks:
+    """Finds what threads run. `describe` names code that is not Go's."""
+
+    def __init__(
+        self, runtime: Runtime, tree: StackTree, ms: Ms, describe: Callable[[int], str]
+    ) -> None:
+        self._runtime = runtime
+        self._tree = tree
+        self._describe = describe
+        self._unwinder = Unwinder(runtime.memory, tree, runtime.arch == "arm64")
+        self._stacks = _stacks_of_ms(runtime, ms)
+
+    def of(self, thread: Thread, registers: Registers) -> Thread:
+        """`thread` with what it runs and its frames, where its registers are `registers`."""
+        word, high = self._stack_at(thread, registers.sp)
+        if self._tree.code.functions.at(registers.pc) is None:
+            name = self._describe(registers.pc)
+            runs = word if word == "gsignal" else _C
+            return replace(thread, runs=runs, stack=(self._tree.code.foreign(name, registers.pc),))
+        cursors = Cursors.sampled([registers], np.array([high], np.uint64))
+        stacks = StackBytes.sampled([registers])
+        walked = self._unwinder.walk(cursors, False, StackTree.SAMPLED, stacks)
+        if walked.outcome[0] in (CUT, UNREADABLE):
+            detail = "its stack does not end where stacks end; cut there"
+            self._runtime.problem("implausible", f"thread {thread.tid}", detail)
+        frames, _ = self._tree.frames(int(walked.node[0]))
+        return replace(thread, runs=word, stack=tuple(frames))
+
+    def _stack_at(self, thread: Thread, sp: int) -> tuple[str, int]:
+        """What runs on the stack of `thread`'s M that `sp` is on, and where that stack ends."""
+        for word, (low, high) in self._stacks.get(thread.m, {}).items():
+            if low <= sp < high:
+                return word, high
+        return _C, sp + _UNKNOWN_BYTES
+
+
+@contextmanager
+def names_of_code(target: Target) -> Iterator[Callable[[int], str]]:
+    """A function that names code at an address in `target`: by symbols of a file that is mapped there
+    in a process, in a core by file and offset."""
+    if target.origin.kind == "process":
+        maps = procfs.maps(target.pid)
+        with Symbols(target.pid, maps, target.memory) as symbols:
+            yield symbols.describe
+        return
+    files = target.origin.files()
+
+    def describe(pc: int) -> str:
+        for file in files:
+            if file.start <= pc < file.end:
+                return f"{os.path.basename(file.path)}+{pc - file.start + file.offset:#x}"
+        return f"{pc:#x}"
+
+    yield describe
+
+
+def add_stacks(
+    stacks: ThreadStacks, pid: int, threads: Sequence[Thread], saved: Mapping[int, Registers] | None
+) -> list[Thread]:
+    """`threads` with what they run, as far as it can be seen.
+
+    `saved`: their registers, if the process is stopped or was saved. Of one that goes on, those of
+    threads that wait in the kernel are asked for, the others are sampled.
+    """
+    registers = dict(saved) if saved is not None else _live_registers(pid, threads)
+    return [
+        stacks.of(thread, registers[thread.tid]) if thread.tid in registers else thread
+        for thread in threads
+    ]
+
+
+def _live_registers(pid: int, threads: Sequence[Thread]) -> dict[int, Registers]:
+    found: dict[int, Registers] = {}
+    for thread in threads:
+        blocked = blocked_registers(pid, thread.tid)
+        if blocked is not None:
+            found[thread.tid] = blocked
+    running = [thread.tid for thread in threads if thread.tid not in found]
+    if running:
+        found |= sample_threads(running, lambda _: True).registers
+    return found
+
+
+def _stacks_of_ms(runtime: Runtime, ms: Ms) -> dict[int | None, dict[str, tuple[int, int]]]:
+    """The id of each M -> what may run on it -> the bounds of the stack for that."""
+    dtype = fields_of(runtime.layouts["g"])
+    found: dict[int | None, dict[str, tuple[int, int]]] = {int(m): {} for m in ms.rows["id"]}
+    for field, word in _STACKS:
+        gathered = runtime.memory.gather(ms.rows[field].astype(np.uint64), dtype.itemsize)
+        bounds = gathered.rows(dtype)["stack"]
+        for m, stack, ok in zip(ms.rows["id"], bounds, gathered.ok, strict=True):
+            if ok:
+                found[int(m)][word] = (int(stack["lo"]), int(stack["hi"]))
+    return found
