@@ -29,8 +29,11 @@ __all__ = ["ThreadStacks", "add_stacks", "names_of_code"]
 #: An M's own stacks and that of its goroutine: the field of ``m``, and the word for what runs on it.
 _STACKS = (("curg", "goroutine"), ("g0", "g0"), ("gsignal", "gsignal"))
 _C = "C"
-#: Stacks of threads that C made have no bounds that Go knows: so much of them is looked at.
+#: Where Go runs on a stack that it does not know: so much of it is looked at.
 _UNKNOWN_BYTES = 1 << 16
+#: The end of a stack that C made is taken from a variable on it (``mstart0``): the first frames lie
+#: beyond.
+_BEYOND_G0_BYTES = 1 << 12
 
 
 class ThreadStacks:
@@ -125,5 +128,6 @@ def _stacks_of_ms(runtime: Runtime, ms: Ms) -> dict[int | None, dict[str, tuple[
         bounds = gathered.rows(dtype)["stack"]
         for m, stack, ok in zip(ms.rows["id"], bounds, gathered.ok, strict=True):
             if ok:
-                found[int(m)][word] = (int(stack["lo"]), int(stack["hi"]))
+                beyond = _BEYOND_G0_BYTES if word == "g0" else 0
+                found[int(m)][word] = (int(stack["lo"]), int(stack["hi"]) + beyond)
     return found
