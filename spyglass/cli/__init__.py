@@ -20,6 +20,7 @@ COMMANDS = {
     "ps": "List the Go processes on this host.",
     "summary": "Show what a Go process is doing, in one screen.",
     "dump": "Print every stack of a Go process.",
+    "snapshot": "Save what a Go process is doing in a file.",
     "report": "Write one HTML page for an incident's ticket.",
     "completion": "Print the completion script for a shell.",
 }

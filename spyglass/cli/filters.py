@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spyglass.analysis.filters import Filter
     from spyglass.model import Snapshot
 
-__all__ = ["Choice", "filter_options"]
+__all__ = ["Choice", "filter_options", "span_ns"]
 
 _MAX_NUMBER = (1 << 63) - 1
 
@@ -74,7 +74,7 @@ def _ids(
     return ids
 
 
-def _span_ns(_context: click.Context, _option: click.Parameter, span: str | None) -> int | None:
+def span_ns(_context: click.Context, _option: click.Parameter, span: str | None) -> int | None:
     """A time span in Go's form (``time.ParseDuration``), and in days."""
     if span is None:
         return None
@@ -127,7 +127,7 @@ _OPTIONS = (
         help="Only with this pprof label; given more than once: with all of them.",
     ),
     click.option(
-        "--min-wait", "min_wait_ns", callback=_span_ns, metavar="DURATION",
+        "--min-wait", "min_wait_ns", callback=span_ns, metavar="DURATION",
         help="Only if known to wait for so long: 90s, 5m, 1h30m.",
     ),
 )  # fmt: skip

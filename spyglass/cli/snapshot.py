@@ -1,0 +1,106 @@
+"""``spyglass snapshot``: save what a process is doing, once or again and again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+import click
+
+from spyglass.cli.filters import span_ns
+from spyglass.cli.options import debugging, show_timings
+from spyglass.cli.sources import ProcessSource, Source, source_options
+from spyglass.render.text import visible
+
+if TYPE_CHECKING:
+    from spyglass.model import Snapshot
+
+__all__ = ["snapshot"]
+
+
+@click.command("snapshot", short_help="Save what a Go process is doing in a file.")
+@source_options
+@click.option(
+    "-o", "--output", metavar="PATH",
+    help="The file, .json.gz, .json.zst or .json; - is standard output. With --every, a directory.",
+)  # fmt: skip
+@click.option(
+    "--redact", is_flag=True,
+    help="Leave out command line, labels, host name, and directories above packages.",
+)  # fmt: skip
+@click.option("--every", "every_ns", callback=span_ns, metavar="DURATION",
+    help="Save one after another, so far apart: 10s, 5m.",
+)  # fmt: skip
+@click.option("--count", type=click.IntRange(1, 999_999), metavar="N",
+    help="With --every: so many; until interrupted if not given.",
+)  # fmt: skip
+@click.option("--stop", is_flag=True, help="Stop the process while it is read.")
+def snapshot(
+    source: Source,
+    output: str | None,
+    redact: bool,
+    every_ns: int | None,
+    count: int | None,
+    stop: bool,
+) -> None:
+    """Save what a Go process is doing: every stack, the scheduler, threads and memory figures.
+
+    The file is for a ticket, and for later: `summary`, `dump`, `diff` and `report` take it instead of
+    a process. It has no contents of memory, no words of arguments to functions, and no environment
+    variables; it does have the command line, paths and pprof labels, unless --redact is given. Only
+    you may read it. Its name, made of program, host, pid and time if none is given, is printed.
+
+    \b
+      spyglass snapshot -p 1234
+      spyglass snapshot -p 1234 --redact -o incident.json.gz
+      spyglass snapshot -p 1234 --every 10s --count 30 -o series
+      spyglass snapshot incident.json.gz --redact -o public.json.gz
+    """
+    if every_ns is None:
+        if count is not None:
+            raise click.UsageError("--count goes with --every")
+        _save_one(source.snapshot("full", stop=stop), output, redact)
+        return
+    if not isinstance(source, ProcessSource):
+        raise click.UsageError("--every is for a process")
+    if every_ns == 0:
+        raise click.UsageError("--every 0s is too often")
+    if output == "-":
+        raise click.UsageError("with --every, --output is a directory")
+    from spyglass.cli.series import Series
+
+    Series(every_ns, count, Path(output) if output else None, redact, stop).take(source.pid)
+
+
+def _save_one(taken: Snapshot, output: str | None, redact: bool) -> None:
+    from spyglass.analysis.redaction import redacted
+    from spyglass.export.saving import default_name, save, write_packed
+
+    began_ns = perf_counter_ns()
+    if redact:
+        taken = redacted(taken)
+    if output == "-":
+        if sys.stdout.isatty():
+            raise click.UsageError("a packed file is not for a terminal; `dump --json` is plain")
+        write_packed(taken, sys.stdout.buffer)
+        sys.stdout.flush()
+    else:
+        path = Path(output or ".")
+        if path.is_dir():
+            path /= default_name(taken)
+        save(taken, path)
+        click.echo(visible(str(path)))
+    _account(taken)
+    if debugging():
+        show_timings(taken.timings_ns | {"output": perf_counter_ns() - began_ns})
+
+
+def _account(taken: Snapshot) -> None:
+    from spyglass.analysis.selection import selected
+    from spyglass.render.account import account
+
+    rows = selected(taken.goroutines, system=True)
+    problems = f", {len(taken.problems):,} problems" if taken.problems else ""
+    click.echo(account(taken, rows, len(rows), problems), err=True)
