@@ -19,11 +19,11 @@ __all__ = ["PAGE_BYTES", "Pages", "RecordingMemory"]
 
 #: The smallest page of either processor; where the kernel's are larger some bytes less are kept.
 PAGE_BYTES = 1 << 12
-_WORDS = PAGE_BYTES // 8
 _INSIDE = np.uint64(PAGE_BYTES - 1)
-#: Pages are sorted out when so many more have come than there were (by then, or 64 MB).
+#: Pages are sorted out when there are so many times more than there were, or than 256 MB: it takes
+#: longer than reading them, and few are read again.
 _GROWTH = 2
-_FEW_PAGES = 1 << 14
+_FEW_PAGES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,9 @@ class RecordingMemory(Memory):
             return self._gather_in_halves(addresses, sizes)
         unique = distinct(_pages(begins, counts))
         found = self.memory.gather(unique, PAGE_BYTES)
-        content = found.words(_WORDS).view(np.uint8).reshape(-1, PAGE_BYTES)
-        self._append(unique[found.ok], content[found.ok])
+        content = _rows(found.buffer, found.offsets)
+        kept = slice(None) if found.ok.all() else found.ok  # without a copy where all is well
+        self._append(unique[kept], content[kept])
         # The pages of a range follow each other in memory, so they do in the buffer.
         first = np.searchsorted(unique, begins)
         missing = np.concatenate([[0], np.cumsum(~found.ok)])
@@ -129,9 +130,7 @@ class RecordingMemory(Memory):
         )
         ok = np.repeat(found.ok, counts)
         at = np.repeat(found.offsets, counts) + _steps(counts) * PAGE_BYTES
-        pages = Gathered(found.buffer, at[ok], ok[ok])
-        content = pages.words(_WORDS).view(np.uint8).reshape(-1, PAGE_BYTES)
-        self._append(_pages(begins, counts)[ok], content)
+        self._append(_pages(begins, counts)[ok], _rows(found.buffer, at[ok]))
         inside = (addresses & _INSIDE).astype(np.int64)
         return Gathered(found.buffer, found.offsets + inside, found.ok)
 
@@ -175,6 +174,17 @@ class RecordingMemory(Memory):
         self._addresses, self._content = [pages.addresses], [pages.content]
         self._count = len(pages.addresses)
         self._sorted_out = max(self._count, _FEW_PAGES)
+
+
+def _rows(buffer: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """The pages that begin at `offsets`, all multiples of a page's size: a view if they follow
+    each other."""
+    pages = buffer[: len(buffer) // PAGE_BYTES * PAGE_BYTES].reshape(-1, PAGE_BYTES)
+    numbers = offsets // PAGE_BYTES
+    if len(numbers) and (np.diff(numbers) == 1).all():
+        return pages[numbers[0] : numbers[0] + len(numbers)]
+    rows: NDArray[np.uint8] = pages[numbers]
+    return rows
 
 
 def _page_ranges(

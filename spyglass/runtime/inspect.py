@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -20,6 +20,7 @@ from spyglass.errors import (
 )
 from spyglass.model import (
     NONE,
+    QUALITIES,
     Goroutines,
     MemoryStats,
     Process,
@@ -46,9 +47,10 @@ from spyglass.target import Facts, Target
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.registers import Registers
     from spyglass.registers.stop import Stop
 
-__all__ = ["Inspector", "attach", "open_core"]
+__all__ = ["Inspector", "Look", "attach", "open_core"]
 
 T = TypeVar("T")
 
@@ -88,6 +90,16 @@ def _inspect(target: Target, began: int) -> Inspector:
     except BaseException:
         target.close()
         raise
+
+
+@dataclass(frozen=True)
+class Look:
+    """A snapshot, and what it was made of beside memory: the clock that Go's ``nanotime`` reads, None
+    if it is not known, and the registers of the threads that were looked for, by thread id."""
+
+    snapshot: Snapshot
+    now_ns: int | None
+    registers: Mapping[int, Registers]
 
 
 class Inspector:
@@ -132,16 +144,21 @@ class Inspector:
         `ProcessChanged` if the process ends or becomes another while it is read. A core is the same
         every time, and stands still anyway.
         """
+        return self.look(stacks, stop=stop).snapshot
+
+    def look(self, stacks: Literal["top", "full"] = "full", *, stop: bool = False) -> Look:
+        """A `snapshot`, and what it was made of beside memory."""
         with self._target.origin.blamed():
             if not stop or self._target.origin.registers() is not None:
                 return self._look(stacks, None)
             from spyglass.registers.stop import stopped
 
             with stopped(self._target.pid) as held:
-                snapshot = self._look(stacks, held)
-            return replace(snapshot, source=replace(snapshot.source, stopped_ns=held.elapsed_ns))
+                look = self._look(stacks, held)
+            source = replace(look.snapshot.source, stopped_ns=held.elapsed_ns)
+            return replace(look, snapshot=replace(look.snapshot, source=source))
 
-    def _look(self, stacks: Literal["top", "full"], held: Stop | None) -> Snapshot:
+    def _look(self, stacks: Literal["top", "full"], held: Stop | None) -> Look:
         timer = _Timer()
         code, origin = self._code, self._target.origin
         taken_at = origin.taken_at()
@@ -181,8 +198,10 @@ class Inspector:
                 if (number := int(ms.rows["id"][row])) in tid_of_m
             }
             where = Threads(tids, stopped=registers is not None, saved=registers or {})
-            reader = Reader(runtime, tree, origin.now_ns(), where)
+            now_ns = origin.now_ns()
+            reader = Reader(runtime, tree, now_ns, where)
             goroutines, nodes = reader.read(g_pointers(runtime), stacks == "top")
+            _mark_torn(runtime, goroutines, origin.torn)
         with timer.phase("names"):
             goroutines = replace(goroutines, m=_m_ids(goroutines.m, ms))
             found = _Stacks.of(tree, nodes) if stacks == "full" else _Stacks.none(goroutines)
@@ -191,7 +210,7 @@ class Inspector:
             labels, label_sets = reader.labels.finish(goroutines.labels)
             goroutines = replace(goroutines, labels=labels)
         facts = origin.facts()
-        return Snapshot(
+        snapshot = Snapshot(
             taken_at=taken_at, took_ns=timer.total(), process=self._process(facts),
             source=Source(origin.kind, stopped=held is not None or origin.stopped),
             scheduler=counters, processors=tuple(processors), threads=tuple(threads), memory=memory,
@@ -200,6 +219,7 @@ class Inspector:
             label_sets=label_sets, problems=tuple(runtime.problems), host=facts.host,
             timings_ns=self._attach_timings | timer.phases,
         )  # fmt: skip
+        return Look(snapshot, now_ns, where.found)
 
     def _process(self, facts: Facts) -> Process:
         target, runtime = self._target, self.runtime
@@ -227,6 +247,15 @@ def _is_cgo(runtime: Runtime) -> bool | None:
         return runtime.memory.read(runtime.address("iscgo"), 1) != b"\0"
     except (MissingInfo, MemoryFault):
         return None
+
+
+def _mark_torn(runtime: Runtime, goroutines: Goroutines, torn: frozenset[int]) -> None:
+    """Note of goroutines that they are of more than one moment, as is known from when they were saved."""
+    which = np.isin(goroutines.id, np.fromiter(torn, np.uint64, len(torn)))
+    goroutines.quality[which] = QUALITIES.index("torn")
+    if which.any():
+        detail = "moved while the core was made, and may mix moments"
+        runtime.problem("torn", f"{int(which.sum())} goroutines", detail)
 
 
 def _m_ids(pointers: NDArray[np.int64], ms: scheduler.Ms) -> NDArray[np.int64]:

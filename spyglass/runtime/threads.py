@@ -23,6 +23,12 @@ class Threads:
     stopped: bool = False
     saved: Mapping[int, Registers] = field(default_factory=dict)
     denied: str | None = None
+    sampled: dict[int, Registers] = field(default_factory=dict)
+
+    @property
+    def found(self) -> Mapping[int, Registers]:
+        """The registers that are known by now, by thread id: all if the process is stopped."""
+        return self.saved if self.stopped else self.sampled
 
     def sample(self, ms: Iterable[int], accept: Callable[[Registers], bool]) -> list[Registers]:
         """The registers of those of the threads of `ms` for which `accept` holds."""
@@ -34,4 +40,5 @@ class Threads:
             return []
         sampled = sample_threads(wanted, accept)
         self.denied = sampled.denied
+        self.sampled.update(sampled.registers)
         return list(sampled.registers.values())

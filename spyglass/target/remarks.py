@@ -7,12 +7,13 @@ it is believed before its type was looked at.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from spyglass.errors import BadDataError
+from spyglass.model import QUALITIES, Snapshot
 from spyglass.target.origin import Facts
 
 __all__ = ["Remarks"]
@@ -20,6 +21,7 @@ __all__ = ["Remarks"]
 T = TypeVar("T")
 
 _VERSION = 1
+_TORN = QUALITIES.index("torn")
 _MAX_NUMBER = 1 << 63
 _MAX_THREADS = 1 << 17
 _MAX_TEXT = 1 << 21
@@ -30,7 +32,8 @@ class Remarks:
     """What was known when a core was made.
 
     `now_ns` is what CLOCK_MONOTONIC said then, `stopped` whether the process stood still, `threads` are
-    their ids, names and states, and `torn` the goroutines whose memory is of more than one moment.
+    their ids, names and states, `outer_tids` these ids by those that the process saw, if they were
+    others, and `torn` the goroutines whose memory is of more than one moment.
     """
 
     taken_at: datetime
@@ -38,13 +41,41 @@ class Remarks:
     stopped: bool
     facts: Facts
     threads: tuple[tuple[int, str | None, str | None], ...]
-    torn: frozenset[int] = frozenset()
+    outer_tids: dict[int, int] | None
+    torn: frozenset[int]
+
+    @classmethod
+    def of(
+        cls, snapshot: Snapshot, now_ns: int | None, outer_tids: Mapping[int, int] | None
+    ) -> Remarks:
+        """What is to be noted beside a core from which the same `snapshot` can be taken."""
+        process, goroutines = snapshot.process, snapshot.goroutines
+        facts = Facts(
+            host=snapshot.host,
+            exe=process.exe,
+            cmdline=process.cmdline,
+            started_at=process.started_at,
+            uptime_seconds=process.uptime_seconds,
+            rss_bytes=process.rss_bytes,
+            container=process.container,
+            memory_limit_bytes=process.memory_limit_bytes,
+        )
+        return cls(
+            taken_at=snapshot.taken_at,
+            now_ns=now_ns,
+            stopped=snapshot.source.stopped,
+            facts=facts,
+            threads=tuple((each.tid, each.name, each.os_state) for each in snapshot.threads),
+            outer_tids=None if outer_tids is None else dict(outer_tids),
+            torn=frozenset(goroutines.id[goroutines.quality == _TORN].tolist()),
+        )
 
     def pack(self) -> bytes:
         """As JSON."""
         facts = asdict(self.facts)
         if self.facts.started_at is not None:
             facts["started_at"] = self.facts.started_at.isoformat()
+        outer_tids = None if self.outer_tids is None else list(self.outer_tids.items())
         return json.dumps(
             {
                 "version": _VERSION,
@@ -53,6 +84,7 @@ class Remarks:
                 "stopped": self.stopped,
                 "facts": facts,
                 "threads": self.threads,
+                "outer_tids": outer_tids,
                 "torn": sorted(self.torn),
             }
         ).encode()
@@ -78,6 +110,7 @@ class Remarks:
                 (_number(tid), _or_none(_text, name), _or_none(_text, state))
                 for tid, name, state in _several(said["threads"])
             ),
+            outer_tids=_or_none(_tids, said["outer_tids"]),
             torn=frozenset(map(_number, said["torn"])),
         )
 
@@ -103,6 +136,10 @@ def _several(value: object) -> list[Any]:
     if not isinstance(value, list) or len(value) > _MAX_THREADS:
         raise TypeError
     return value
+
+
+def _tids(value: object) -> dict[int, int]:
+    return {_number(inner): _number(outer) for inner, outer in _several(value)}
 
 
 def _number(value: object) -> int:

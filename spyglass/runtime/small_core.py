@@ -1,0 +1,125 @@
+"""Save of a process what a snapshot reads of it: a core of megabytes, not gigabytes.
+
+The pages are kept as they were when they were read for the snapshot, so that the same is found in
+them again. Where the process went on meanwhile that may fail for some goroutines: what is found in the
+core is compared with what was found in the process, and the core says which of them differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spyglass.binary import corenotes
+from spyglass.binary.corenotes import Note, ProcessInfo, ThreadStatus
+from spyglass.binary.corewriter import write_core
+from spyglass.errors import SpyglassError, TargetError
+from spyglass.memory.recording import RecordingMemory
+from spyglass.registers.architecture import ARCHITECTURES
+from spyglass.runtime.batches import Quality
+from spyglass.runtime.inspect import Inspector, Look
+from spyglass.runtime.same import differing
+from spyglass.target import Target
+from spyglass.target.origin import Program
+from spyglass.target.programs import build_id_in, header_address
+from spyglass.target.remarks import Remarks
+from spyglass.target.saved import SavedProcess
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from numpy.typing import NDArray
+
+    from spyglass.model import Snapshot
+
+__all__ = ["save_core"]
+
+#: How often a process that changes under our hands so that nothing can be made of it is tried.
+_TRIES = 3
+
+
+def save_core(target: Target, stream: BinaryIO, *, stop: bool = False) -> Snapshot:
+    """Write a core of `target` with the pages that a full snapshot reads; the snapshot.
+
+    `stream` is an open file, new and empty. `stop`: stop the process while it is read, so that all
+    is of one moment. Goroutines that moved meanwhile are of quality "torn" in what is returned,
+    and whenever the core is read.
+    """
+    for left in reversed(range(_TRIES)):
+        memory = RecordingMemory(target.memory)
+        try:
+            look = Inspector(replace(target, memory=memory)).look("full", stop=stop)
+            return _save(target, memory, look, stream)
+        except SpyglassError:
+            target.origin.check()
+            if not left:
+                raise
+            stream.seek(0)
+            stream.truncate()
+    raise AssertionError
+
+
+def _save(target: Target, memory: RecordingMemory, look: Look, stream: BinaryIO) -> Snapshot:
+    build_id_in(memory, header_address(_program(target)))  # what tells which program it is of
+    for registers in look.registers.values():
+        memory.lay_over(registers.sp, registers.stack)
+    _write(target, memory, look, stream)
+    try:
+        again = _read_again(target, stream)
+    except SpyglassError as error:
+        raise TargetError(
+            f"the process moved too much to be saved: {error.message}", "try --stop"
+        ) from error
+    torn = differing(look.snapshot, again)
+    if len(torn):
+        look = replace(look, snapshot=_with_torn(look.snapshot, torn))
+        stream.seek(0)
+        stream.truncate()
+        _write(target, memory, look, stream)
+    return look.snapshot
+
+
+def _with_torn(snapshot: Snapshot, torn: NDArray[np.uint64]) -> Snapshot:
+    quality = snapshot.goroutines.quality.copy()
+    quality[np.isin(snapshot.goroutines.id, torn)] = Quality.TORN
+    return replace(snapshot, goroutines=replace(snapshot.goroutines, quality=quality))
+
+
+def _program(target: Target) -> Program:
+    return Program(target.executable, target.bias, target.library)
+
+
+def _write(target: Target, memory: RecordingMemory, look: Look, stream: BinaryIO) -> None:
+    pages = memory.pages
+    write_core(stream, target.executable.arch, _notes(target, look), pages.addresses, pages.content)
+    stream.flush()
+
+
+def _notes(target: Target, look: Look) -> list[Note]:
+    architecture = ARCHITECTURES[target.executable.arch]
+    process, threads = look.snapshot.process, look.snapshot.threads
+    name = next((thread.name for thread in threads if thread.tid == target.pid), None)
+    statuses = [
+        ThreadStatus(tid, 0, architecture.to_saved(registers))
+        for tid, registers in sorted(look.registers.items())
+    ]
+    remarks = Remarks.of(look.snapshot, look.now_ns, target.origin.outer_tids())
+    return [
+        *map(corenotes.pack_thread, statuses),
+        corenotes.pack_process(ProcessInfo(target.pid, name or "", " ".join(process.cmdline))),
+        corenotes.pack_auxv(target.origin.auxv()),
+        corenotes.pack_files(target.origin.files()),
+        Note(*corenotes.OWN, remarks.pack()),
+    ]
+
+
+def _read_again(target: Target, stream: BinaryIO) -> Snapshot:
+    """What the core that was written to `stream` tells."""
+    saved = SavedProcess(f"/proc/self/fd/{stream.fileno()}")
+    try:
+        memory = saved.memory_with(_program(target))
+        return Inspector(replace(target, memory=memory, origin=saved)).snapshot("full")
+    finally:
+        saved.close()
