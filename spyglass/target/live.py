@@ -107,8 +107,10 @@ def find_program(pid: int) -> Program:
     """The file with the Go runtime in process `pid`."""
     try:
         executable = Executable.open(f"/proc/{pid}/exe")
-    except PermissionError:
-        raise procfs.explain_denied(pid) from None
+    except PermissionError:  # not the process, whose mappings could be read, but the file
+        raise PermissionDenied(
+            f"process {pid} runs a file that this user may not read", "run spyglass with sudo"
+        ) from None
     except OSError as error:
         raise TargetError(
             f"the executable of process {pid} cannot be opened: {error.strerror}"
