@@ -13,7 +13,7 @@ from spyglass.runtime.goroutines import g_pointers
 from spyglass.runtime.inspect import Inspector
 from spyglass.runtime.scheduler import read_ms
 
-__all__ = ["Goroutine", "goroutines_by_tid", "running", "spinning"]
+__all__ = ["IN_SYSTEM_CALL", "RUNNING", "Goroutine", "goroutines_by_tid", "running", "spinning"]
 
 
 @contextmanager
@@ -52,19 +52,22 @@ class Goroutine(NamedTuple):
     high: int
 
 
-def goroutines_by_tid(inspector: Inspector) -> dict[int, Goroutine]:
-    """The goroutine that runs on each thread (``m.procid``, ``m.curg``), as the runtime knows it."""
+RUNNING, IN_SYSTEM_CALL = 2, 3
+
+
+def goroutines_by_tid(inspector: Inspector, status: int = RUNNING) -> dict[int, Goroutine]:
+    """The goroutine that each thread has (``m.procid``, ``m.curg``), as the runtime knows it."""
     runtime = inspector.runtime
     dtype = runtime.layouts["g"]
     pointers = g_pointers(runtime)
     rows = runtime.memory.gather(pointers, dtype.itemsize).rows(dtype)
-    running = rows["atomicstatus"] & 0xFFF == 2
+    wanted = rows["atomicstatus"] & 0xFFF == status
     stacks = {
         int(address): (int(low), int(high))
         for address, low, high in zip(
-            pointers[running],
-            rows["stack"]["lo"][running],
-            rows["stack"]["hi"][running],
+            pointers[wanted],
+            rows["stack"]["lo"][wanted],
+            rows["stack"]["hi"][wanted],
             strict=True,
         )
     }

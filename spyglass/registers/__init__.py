@@ -8,7 +8,8 @@ Where a goroutine runs is not in memory but in the registers of its thread. Thre
 from __future__ import annotations
 
 from spyglass.registers.architecture import Registers
+from spyglass.registers.blocked import blocked_registers
 from spyglass.registers.sample import Sampled, sample_threads
 from spyglass.registers.stop import Stop, stopped
 
-__all__ = ["Registers", "Sampled", "Stop", "sample_threads", "stopped"]
+__all__ = ["Registers", "Sampled", "Stop", "blocked_registers", "sample_threads", "stopped"]

@@ -8,6 +8,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -306,3 +307,38 @@ def forbid_perf_events() -> None:
     zero, one = ctypes.c_ulong(0), ctypes.c_ulong(1)
     assert libc.prctl(set_no_new_privs, one, zero, zero, zero) == 0
     assert libc.prctl(set_seccomp, ctypes.c_ulong(filter_mode), filters, zero, zero) == 0
+
+
+# What it costs
+
+
+@pytest.mark.benchmark
+def test_as_many_threads_as_processors_take_less_than_15_ms() -> None:
+    def seconds() -> float:
+        began = time.perf_counter()
+        assert len(sample_threads(pids, anything, LONG_NS).registers) == len(pids)
+        return time.perf_counter() - began
+
+    with spinning(os.cpu_count() or 1) as pids:
+        assert median(seconds() for _ in range(30)) < 0.015
+
+
+@pytest.mark.benchmark
+def test_a_heartbeat_does_not_notice_that_its_thread_is_sampled() -> None:
+    """The longest gaps of a 1 ms heartbeat, with and without samples being taken all the time."""
+
+    def longest_gap_ns(act: Callable[[], object]) -> int:
+        process.ask("gap")
+        act()
+        return int(process.ask("gap"))
+
+    def reject(registers: Registers) -> bool:
+        return False
+
+    with start("park", "1.27", Flavour.EXE, "-n", "1000") as process:
+        tids = [thread.tid for thread in procfs.threads(process.pid)]
+        alone, sampled = [], []
+        for _ in range(50):
+            alone.append(longest_gap_ns(lambda: time.sleep(0.03)))
+            sampled.append(longest_gap_ns(lambda: sample_threads(tids, reject, 30_000_000)))
+    assert median(sampled) < median(alone) + 500_000
