@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from spyglass.registers import Registers
     from spyglass.registers.stop import Stop
+    from spyglass.runtime.scheduler import OsThread
 
 __all__ = ["Inspector", "Look", "attach", "open_core"]
 
@@ -135,30 +136,52 @@ class Inspector:
         """Let go of the process."""
         self._target.close()
 
-    def snapshot(self, stacks: Literal["top", "full"] = "full", *, stop: bool = False) -> Snapshot:
+    def snapshot(
+        self,
+        stacks: Literal["top", "full"] = "full",
+        *,
+        stop: bool = False,
+        thread_stacks: bool = False,
+    ) -> Snapshot:
         """What the process is doing now.
 
         `stacks`: "full" walks every stack to its end; "top" only to the first function outside the
         runtime, which is faster and enough for a summary. `stop`: stop the process while it is read,
-        so that everything is of one moment; ``snapshot.source.stopped_ns`` says for how long. Raises
+        so that everything is of one moment; ``snapshot.source.stopped_ns`` says for how long.
+        `thread_stacks`: say of each thread what it runs, and where. Raises
         `ProcessChanged` if the process ends or becomes another while it is read. A core is the same
         every time, and stands still anyway.
         """
-        return self.look(stacks, stop=stop).snapshot
+        return self.look(stacks, stop=stop, thread_stacks=thread_stacks).snapshot
 
-    def look(self, stacks: Literal["top", "full"] = "full", *, stop: bool = False) -> Look:
+    def look(
+        self,
+        stacks: Literal["top", "full"] = "full",
+        *,
+        stop: bool = False,
+        thread_stacks: bool = False,
+    ) -> Look:
         """A `snapshot`, and what it was made of beside memory."""
-        with self._target.origin.blamed():
-            if not stop or self._target.origin.registers() is not None:
-                return self._look(stacks, None)
+        origin = self._target.origin
+        with origin.blamed():
+            # Before it is stopped: what it is then would hide what its threads did.
+            threads = origin.threads()
+            if not stop or origin.registers() is not None:
+                return self._look(stacks, None, threads, thread_stacks)
             from spyglass.registers.stop import stopped
 
             with stopped(self._target.pid) as held:
-                look = self._look(stacks, held)
+                look = self._look(stacks, held, threads, thread_stacks)
             source = replace(look.snapshot.source, stopped_ns=held.elapsed_ns)
             return replace(look, snapshot=replace(look.snapshot, source=source))
 
-    def _look(self, stacks: Literal["top", "full"], held: Stop | None) -> Look:
+    def _look(
+        self,
+        stacks: Literal["top", "full"],
+        held: Stop | None,
+        os_threads: Sequence[OsThread],
+        thread_stacks: bool,
+    ) -> Look:
         timer = _Timer()
         code, origin = self._code, self._target.origin
         taken_at = origin.taken_at()
@@ -178,7 +201,6 @@ class Inspector:
                 lambda: scheduler.read_processors(runtime, ms),
                 _NO_PROCESSORS,
             )
-            os_threads = origin.threads()
             threads = _part(
                 runtime,
                 "threads",
@@ -202,6 +224,9 @@ class Inspector:
             reader = Reader(runtime, tree, now_ns, where)
             goroutines, nodes = reader.read(g_pointers(runtime), stacks == "top")
             _mark_torn(runtime, goroutines, origin.torn)
+        if thread_stacks:
+            with timer.phase("threads"):
+                threads = self._with_stacks(runtime, tree, ms, threads, registers)
         with timer.phase("names"):
             goroutines = replace(goroutines, m=_m_ids(goroutines.m, ms))
             found = _Stacks.of(tree, nodes) if stacks == "full" else _Stacks.none(goroutines)
@@ -220,6 +245,19 @@ class Inspector:
             timings_ns=self._attach_timings | timer.phases,
         )  # fmt: skip
         return Look(snapshot, now_ns, where.found)
+
+    def _with_stacks(
+        self,
+        runtime: Runtime,
+        tree: StackTree,
+        ms: scheduler.Ms,
+        threads: list[Thread],
+        registers: Mapping[int, Registers] | None,
+    ) -> list[Thread]:
+        from spyglass.runtime.thread_stacks import ThreadStacks, add_stacks, names_of_code
+
+        stacks = ThreadStacks(runtime, tree, ms, names_of_code(self._target))
+        return add_stacks(stacks, self._target.pid, threads, registers)
 
     def _process(self, facts: Facts) -> Process:
         target, runtime = self._target, self.runtime

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -72,15 +71,11 @@ class ThreadStacks:
         return _C, sp + _UNKNOWN_BYTES
 
 
-@contextmanager
-def names_of_code(target: Target) -> Iterator[Callable[[int], str]]:
+def names_of_code(target: Target) -> Callable[[int], str]:
     """A function that names code at an address in `target`: by symbols of a file that is mapped there
     in a process, in a core by file and offset."""
     if target.origin.kind == "process":
-        maps = procfs.maps(target.pid)
-        with Symbols(target.pid, maps, target.memory) as symbols:
-            yield symbols.describe
-        return
+        return Symbols(target.pid, procfs.maps(target.pid), target.memory).describe
     files = target.origin.files()
 
     def describe(pc: int) -> str:
@@ -89,7 +84,7 @@ def names_of_code(target: Target) -> Iterator[Callable[[int], str]]:
                 return f"{os.path.basename(file.path)}+{pc - file.start + file.offset:#x}"
         return f"{pc:#x}"
 
-    yield describe
+    return describe
 
 
 def add_stacks(
