@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from spyglass.runtime.scheduler import Ms
     from spyglass.target import Target
 
-__all__ = ["ThreadStacks", "add_stacks", "names_of_code"]
+__all__ = ["ThreadStacks", "add_stacks", "live_registers", "names_of_code"]
 
 #: An M's own stacks and that of its goroutine: the field of ``m``, and the word for what runs on it.
 _STACKS = (("curg", "goroutine"), ("g0", "g0"), ("gsignal", "gsignal"))
@@ -61,14 +61,19 @@ class ThreadStacks:
             detail = "its stack does not end where stacks end; cut there"
             self._runtime.problem("implausible", f"thread {thread.tid}", detail)
         frames, _ = self._tree.frames(int(walked.node[0]))
+        if word is None and frames:
+            # It has gone from one stack to another since its M was read: only the end tells which.
+            ends_as_goroutine = self._tree.code.frames[frames[-1]].function == "runtime.goexit"
+            word = "goroutine" if ends_as_goroutine else "g0"
+            thread = replace(thread, goroutine=None)
         return replace(thread, runs=word, stack=tuple(frames))
 
-    def _stack_at(self, thread: Thread, sp: int) -> tuple[str, int]:
+    def _stack_at(self, thread: Thread, sp: int) -> tuple[str | None, int]:
         """What runs on the stack of `thread`'s M that `sp` is on, and where that stack ends."""
         for word, (low, high) in self._stacks.get(thread.m, {}).items():
             if low <= sp < high:
                 return word, high
-        return _C, sp + _UNKNOWN_BYTES
+        return None, sp + _UNKNOWN_BYTES
 
 
 def names_of_code(target: Target) -> Callable[[int], str]:
@@ -88,27 +93,23 @@ def names_of_code(target: Target) -> Callable[[int], str]:
 
 
 def add_stacks(
-    stacks: ThreadStacks, pid: int, threads: Sequence[Thread], saved: Mapping[int, Registers] | None
+    stacks: ThreadStacks, threads: Sequence[Thread], registers: Mapping[int, Registers]
 ) -> list[Thread]:
-    """`threads` with what they run, as far as it can be seen.
-
-    `saved`: their registers, if the process is stopped or was saved. Of one that goes on, those of
-    threads that wait in the kernel are asked for, the others are sampled.
-    """
-    registers = dict(saved) if saved is not None else _live_registers(pid, threads)
+    """`threads` with what they run, where their `registers` (by thread id) are known."""
     return [
         stacks.of(thread, registers[thread.tid]) if thread.tid in registers else thread
         for thread in threads
     ]
 
 
-def _live_registers(pid: int, threads: Sequence[Thread]) -> dict[int, Registers]:
-    found: dict[int, Registers] = {}
-    for thread in threads:
-        blocked = blocked_registers(pid, thread.tid)
-        if blocked is not None:
-            found[thread.tid] = blocked
-    running = [thread.tid for thread in threads if thread.tid not in found]
+def live_registers(pid: int, tids: Sequence[int]) -> dict[int, Registers]:
+    """The registers of threads of a process that goes on, by thread id, as far as they can be had.
+
+    Of those that wait in the kernel they are asked for, the others are sampled.
+    """
+    blocked = {tid: blocked_registers(pid, tid) for tid in tids}
+    found = {tid: registers for tid, registers in blocked.items() if registers is not None}
+    running = [tid for tid in tids if tid not in found]
     if running:
         found |= sample_threads(running, lambda _: True).registers
     return found
