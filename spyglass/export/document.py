@@ -17,7 +17,7 @@ from spyglass.version import __version__
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["OWN", "SCHEMA", "document", "goroutine_rows", "header", "stack_batches"]
+__all__ = ["OWN", "SCHEMA", "document", "goroutine_rows", "header", "plain", "stack_batches"]
 
 #: The name and version of what `document` makes. A new number: something lost its meaning.
 SCHEMA = "spyglass.snapshot/1"
@@ -54,11 +54,11 @@ def header(snapshot: Snapshot) -> Document:
     return {
         "schema": SCHEMA,
         "spyglass_version": __version__,
-        "taken_at": _plain(snapshot.taken_at),
+        "taken_at": plain(snapshot.taken_at),
         "took_ns": snapshot.took_ns,
         "timings_ns": snapshot.timings_ns,
         "source": _record(snapshot.source),
-        "host": _plain(snapshot.host),
+        "host": plain(snapshot.host),
         "redacted": snapshot.redacted,
         "process": _record(snapshot.process),
         "scheduler": _record(snapshot.scheduler),
@@ -113,7 +113,7 @@ def _shared(snapshot: Snapshot, indices: tuple[int, ...]) -> Document:
     status, reason, where, start, creator, creator_id, locked, system, labels, quality = indices
     return {
         "status": STATUSES[status],
-        "wait_reason": _plain(snapshot.wait_reasons[reason]) if reason >= 0 else None,
+        "wait_reason": plain(snapshot.wait_reasons[reason]) if reason >= 0 else None,
         "where": _place(snapshot, where),
         "start": _place(snapshot, start),
         "created_by": _creator(snapshot, creator, creator_id),
@@ -132,29 +132,30 @@ def _creator(snapshot: Snapshot, index: int, goroutine: int) -> Document | None:
 def _labels(snapshot: Snapshot, labels: int) -> Document | None:
     if labels < 0:
         return None if labels == UNREAD else {}
-    return {_plain(key): _plain(value) for key, value in snapshot.label_sets[labels].items()}
+    return {plain(key): plain(value) for key, value in snapshot.label_sets[labels].items()}
 
 
 def _place(snapshot: Snapshot, index: int) -> Document | None:
     frame = snapshot.frame(index)
     if frame is None:
         return None
-    file = _plain(frame.file)
-    return {"function": _plain(frame.function), "file": file, "line": frame.line, "frame": index}
+    file = plain(frame.file)
+    return {"function": plain(frame.function), "file": file, "line": frame.line, "frame": index}
 
 
 def _record(part: Any) -> Document:
     """A dataclass of the model: its fields have the names that they have in the document."""
-    return {field.name: _plain(getattr(part, field.name)) for field in fields(part)}
+    return {field.name: plain(getattr(part, field.name)) for field in fields(part)}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """`value` as JSON knows it: moments in UTC, text without surrogates, tuples as lists."""
     if isinstance(value, str):
         return _unicode(value)
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 

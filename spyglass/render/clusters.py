@@ -22,7 +22,7 @@ from spyglass.render.traceback import call_text, place_text
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["cluster_lines"]
+__all__ = ["cluster_lines", "stack_lines"]
 
 #: So many of what differs within a cluster are named.
 _IDS_SHOWN, _STATES_SHOWN, _PLACES_SHOWN = 5, 5, 3
@@ -50,6 +50,14 @@ def cluster_lines(
         yield Text()
 
 
+def stack_lines(snapshot: Snapshot, row: int, width: int | None = None) -> Iterator[Text]:
+    """The stack of goroutine `row`, and what created it, below a label of a section."""
+    for line in _Blocks(snapshot, "stack", width, runtime_frames=False).stack_of(row):
+        if width is not None:
+            line.truncate(width, overflow="ellipsis")
+        yield line
+
+
 class _Blocks:
     """Blocks of lines about goroutines that have one thing in common."""
 
@@ -74,6 +82,11 @@ class _Blocks:
             yield from self._places("at", g.where[rows])
         if self._by != "creator":
             yield from self._places("created by", g.creator[rows])
+
+    def stack_of(self, row: int) -> Iterator[Text]:
+        """The stack of `row`, and what created it."""
+        yield from self._stack(row)
+        yield from self._places("created by", self._snapshot.goroutines.creator[[row]])
 
     def _facts(self, rows: NDArray[np.int64]) -> Iterator[Text]:
         """What they share, unless that is a stack; their states, waits and ids."""

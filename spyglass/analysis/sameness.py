@@ -1,0 +1,59 @@
+"""Whether two snapshots are of one program, and of one process of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from spyglass.model import Process, Snapshot
+
+__all__ = ["doubts", "is_same_process", "other_program"]
+
+#: The clock may be set between two snapshots, and the time of a start is known by that clock.
+_CLOCK_SET = timedelta(seconds=5)
+
+
+def other_program(one: Process, other: Process) -> str | None:
+    """Why they cannot be the same program; None if they can."""
+    if one.build_id is not None and one.build_id == other.build_id:
+        return None
+    for what, its, others in (
+        ("module", one.module, other.module),
+        ("program", _name(one), _name(other)),
+    ):
+        if its and others and its != others:
+            return f"{what} {its} is not {what} {others}"
+    return None
+
+
+def is_same_process(one: Snapshot, other: Snapshot) -> bool:
+    """Whether `other`, the later one, is of the process that `one` is of: goroutine ids then are too."""
+    if one.process.pid != other.process.pid:
+        return False
+    if None not in (one.host, other.host) and one.host != other.host:
+        return False
+    started, again = one.process.started_at, other.process.started_at
+    if started is None or again is None:
+        return True
+    return abs(again - started) < _CLOCK_SET and again <= one.taken_at
+
+
+def doubts(one: Snapshot, other: Snapshot) -> Iterator[str]:
+    """What a person should know who compares them."""
+    if not is_same_process(one, other):
+        pids = f"{one.process.pid} and {other.process.pid}"
+        if one.process.pid == other.process.pid:
+            pids = f"both with the pid {one.process.pid}"
+        yield f"they are of two processes, {pids}: goroutines are not compared one by one"
+    if None not in (one.process.build_id, other.process.build_id) and (
+        one.process.build_id != other.process.build_id
+    ):
+        yield "they are of two builds of the program: lines of code may have moved"
+    if one.chosen_from is not None or other.chosen_from is not None:
+        yield "not all goroutines were saved"
+    if one.redacted != other.redacted:
+        yield "one of them is redacted: both are compared as if they were"
+
+
+def _name(process: Process) -> str | None:
+    return process.exe and process.exe.rpartition("/")[2]
