@@ -13,18 +13,24 @@ import os
 import struct
 from collections.abc import Iterator
 
+from spyglass.procfs.files import read
 from spyglass.registers.architecture import Architecture, Registers
 
-__all__ = ["MAX_STACK_BYTES", "RING_BYTES", "ThreadEvent", "parse_records"]
+__all__ = [
+    "MAX_STACK_BYTES",
+    "RING_BYTES",
+    "ThreadEvent",
+    "parse_records",
+    "sampling_period_ns",
+]
 
 #: Samples of one thread that wait to be read. The kernel drops those that do not fit.
 RING_BYTES = 1 << 16
 #: The most of a stack that one sample can hold: a record's size is a 16-bit number, and the whole
 #: record must fit into the ring beside a notice or two of the kernel's own.
 MAX_STACK_BYTES = RING_BYTES - 256
-#: CPU time of the thread between two samples. Not less: an administrator may allow no more than 1,000
-#: a second (kernel.perf_event_max_sample_rate), and some kernels are fragile where they throttle.
-_PERIOD_NS = 1_000_000
+#: CPU time of the thread between two samples: short beside the slices that the scheduler gives.
+_PERIOD_NS = 250_000
 
 # linux/perf_event.h
 _TYPE_SOFTWARE, _COUNT_SW_CPU_CLOCK = 1, 0
@@ -50,17 +56,18 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class ThreadEvent:
     """The cpu-clock of thread `tid`, not running yet, and the ring that its samples come in.
 
-    With `kernel` a sample that falls into a system call counts too (its registers are those with
-    which the thread entered the kernel); that needs a privilege. OSError says what was refused.
+    `period_ns` of the thread's CPU time lie between two samples. With `kernel` a sample that falls
+    into a system call counts too (its registers are those with which the thread entered the kernel);
+    that needs a privilege. OSError says what was refused.
     """
 
     def __init__(
-        self, architecture: Architecture, tid: int, stack_bytes: int, kernel: bool
+        self, architecture: Architecture, tid: int, period_ns: int, stack_bytes: int, kernel: bool
     ) -> None:
         self.tid = tid
         self._architecture = architecture
         self._tail = 0
-        self.descriptor = _open(architecture, tid, stack_bytes, kernel)
+        self.descriptor = _open(architecture, tid, period_ns, stack_bytes, kernel)
         try:
             self._ring = mmap.mmap(self.descriptor, mmap.PAGESIZE + RING_BYTES)
         except BaseException:
@@ -68,7 +75,7 @@ class ThreadEvent:
             raise
 
     def start(self) -> None:
-        """Take a sample in every millisecond that the thread runs."""
+        """Take a sample in every period that the thread runs."""
         # Not PERF_EVENT_IOC_REFRESH, which ends after one: Linux 6.16 and 6.17 hang when it does.
         fcntl.ioctl(self.descriptor, _IOC_ENABLE, 0)
 
@@ -99,13 +106,28 @@ class ThreadEvent:
         os.close(self.descriptor)
 
 
-def _open(architecture: Architecture, tid: int, stack_bytes: int, kernel: bool) -> int:
+def sampling_period_ns() -> int:
+    """The shortest time between two samples that is of use, or that this host allows.
+
+    Half as many as kernel.perf_event_max_sample_rate says, so that the kernel need never throttle:
+    some kernels are fragile where they do.
+    """
+    try:
+        a_second = int(read("/proc/sys/kernel/perf_event_max_sample_rate", 16))
+    except (OSError, ValueError):
+        return _PERIOD_NS
+    return max(_PERIOD_NS, 2_000_000_000 // max(a_second, 1))
+
+
+def _open(
+    architecture: Architecture, tid: int, period_ns: int, stack_bytes: int, kernel: bool
+) -> int:
     """The descriptor of a new event; or OSError."""
     sample_type = _SAMPLE_TID | _SAMPLE_REGS_USER | _SAMPLE_STACK_USER
     flags = _DISABLED | _EXCLUDE_HV | (0 if kernel else _EXCLUDE_KERNEL)
     attributes = ctypes.create_string_buffer(
         _ATTRIBUTES.pack(
-            _TYPE_SOFTWARE, _ATTRIBUTES.size, _COUNT_SW_CPU_CLOCK, _PERIOD_NS, sample_type, 0, flags,
+            _TYPE_SOFTWARE, _ATTRIBUTES.size, _COUNT_SW_CPU_CLOCK, period_ns, sample_type, 0, flags,
             1, 0, 0, 0, 0, architecture.sample_mask, stack_bytes, 0,
         ),
         _ATTRIBUTES.size,

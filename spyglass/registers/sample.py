@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from spyglass.errors import ProcessNotFound, UnsupportedProgram
 from spyglass.registers.architecture import Architecture, Registers, own_architecture
-from spyglass.registers.perf import MAX_STACK_BYTES, ThreadEvent
+from spyglass.registers.perf import MAX_STACK_BYTES, ThreadEvent, sampling_period_ns
 from spyglass.registers.permission import why_refused
 
 __all__ = ["DEFAULT_WAIT_NS", "Sampled", "sample_threads"]
@@ -42,11 +42,12 @@ def sample_threads(
 ) -> Sampled:
     """Where the threads `tids` are while they run, and their stacks at the very same moment.
 
-    Nothing is stopped. Of each thread the first sample for which `accept` holds is kept; a thread
-    that does not run within `wait_ns` or is not accepted, or that ends, is left out. Threads are
-    sampled 256 at a time; the wait is for each such batch, and shorter when all were accepted. On
-    a machine with more running threads than processors each must first get its turn, which takes
-    the kernel some milliseconds.
+    Nothing is stopped. Ask only for threads that run: others are waited for in vain. Of each thread
+    the first sample for which `accept` holds is kept; one that does not run within `wait_ns`, is
+    not accepted, or ends, is left out. Threads are sampled 256 at a time; the wait is for each such
+    batch, and shorter when all were accepted. Where more threads run than there are processors,
+    each must first get its turn, some 4 ms apart. The first sample on a host in a second takes
+    20 ms more, which the kernel needs to get ready.
 
     `Registers.stack` holds up to 64 KB (less for more than 1,000 threads: 64 MB are all that is
     kept), and ends before the first page that is not in memory: a sample cannot wait for one.
@@ -71,6 +72,7 @@ class _Sampling:
     accept: Callable[[Registers], bool]
     wait_ns: int
     stack_bytes: int
+    period_ns: int = field(default_factory=sampling_period_ns)
     #: Whether samples may be taken in system calls; tried first, since more threads give one.
     kernel: bool = True
     registers: dict[int, Registers] = field(default_factory=dict)
@@ -96,12 +98,15 @@ class _Sampling:
         """The event of thread `tid`, without the kernel's part if that is not allowed; or OSError."""
         if self.kernel:
             try:
-                return ThreadEvent(self.architecture, tid, self.stack_bytes, kernel=True)
+                return self._event(tid, kernel=True)
             except PermissionError:
-                event = ThreadEvent(self.architecture, tid, self.stack_bytes, kernel=False)
+                event = self._event(tid, kernel=False)
                 self.kernel = False
                 return event
-        return ThreadEvent(self.architecture, tid, self.stack_bytes, kernel=False)
+        return self._event(tid, kernel=False)
+
+    def _event(self, tid: int, kernel: bool) -> ThreadEvent:
+        return ThreadEvent(self.architecture, tid, self.period_ns, self.stack_bytes, kernel)
 
     def _goes_on(self, error: OSError, waiting: deque[int], opened: bool) -> bool:
         """Whether to try the next thread after `error` for the first of `waiting`."""

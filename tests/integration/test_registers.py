@@ -15,6 +15,7 @@ import pytest
 import spyglass
 from spyglass import procfs
 from spyglass.registers import Registers, Sampled, sample_threads
+from spyglass.registers.perf import sampling_period_ns
 from spyglass.registers.sample import DEFAULT_WAIT_NS
 from spyglass.runtime.inspect import Inspector
 from tests.children import NOBODY, become, forked, in_child, needs_root, sleeping
@@ -235,6 +236,12 @@ def test_a_thread_that_sleeps_does_not_keep_later_batches_from_running(
     with sleeping() as child, spinning(3) as pids:
         sampled = sample_threads([child.pid, *pids], anything, 500_000_000)
     assert sampled.registers.keys() == set(pids)
+
+
+def test_no_more_samples_are_taken_than_the_host_allows() -> None:
+    allowed = int(Path("/proc/sys/kernel/perf_event_max_sample_rate").read_text())
+    assert sampling_period_ns() >= 2e9 / allowed
+    assert 250_000 <= sampling_period_ns() <= max(250_000, 2e9 / allowed)
 
 
 # Permission
