@@ -24,21 +24,22 @@ __all__ = ["report"]
 @click.command("report", short_help="Write one HTML page for an incident's ticket.")
 @source_options
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False), metavar="FILE",
-    help="Where to; - is standard output. A name of program, host, pid and time if not given.",
+    "-o", "--output", metavar="PATH",
+    help="The file; - is standard output. Named by program, host, pid and time if not given.",
+)  # fmt: skip
+@click.option(
+    "--redact", is_flag=True,
+    help="Leave out command line, labels, host name, and directories above packages.",
 )  # fmt: skip
 @filter_options
-@click.option(
-    "--stop", is_flag=True,
-    help="Stop the process while it is read: all stacks are of one moment.",
-)  # fmt: skip
-def report(source: Source, output: str | None, choice: Choice, stop: bool) -> None:
+@click.option("--stop", is_flag=True, help="Stop the process while it is read.")
+def report(source: Source, output: str | None, redact: bool, choice: Choice, stop: bool) -> None:
     """Write what a Go process is doing, or a saved snapshot, as one self-contained HTML page.
 
     Whoever gets it needs a browser, no network and no spyglass: it shows the process, its scheduler,
     memory and threads, goroutines by state and in groups of one stack, and a flame graph of them all,
-    and it can be searched and filtered. It holds the whole snapshot, command line and labels
-    included, which spyglass reads again, and the reader can save.
+    and it can be searched and filtered. It holds the whole snapshot, which spyglass reads again and
+    the reader can save: with the command line, paths and pprof labels, unless --redact is given.
 
     \b
       spyglass report -p 1234 -o incident.html
@@ -46,25 +47,32 @@ def report(source: Source, output: str | None, choice: Choice, stop: bool) -> No
       spyglass report -p 1234 --label tenant=blue       only these goroutines
       spyglass summary incident.html                    read it again
     """
+    if output == "-" and sys.stdout.isatty():
+        raise click.UsageError("a page is not for a terminal")
     snapshot = choice.part(source.snapshot("full", stop=stop), system=True, limit=choice.limit)
     began_ns = perf_counter_ns()
+    if redact:
+        from spyglass.analysis.redaction import redacted
+
+        snapshot = redacted(snapshot)
     if output == "-":
         _write(snapshot, sys.stdout.buffer)
         sys.stdout.flush()
     else:
-        _save(snapshot, output)
+        _save(snapshot, Path(output or "."))
     if debugging():
         show_timings(snapshot.timings_ns | {"output": perf_counter_ns() - began_ns})
 
 
-def _save(snapshot: Snapshot, output: str | None) -> None:
+def _save(snapshot: Snapshot, path: Path) -> None:
     from spyglass.export.saving import default_name, replacing
-    from spyglass.render.text import size, visible
+    from spyglass.render.text import visible
 
-    path = Path(output or default_name(snapshot, ".html"))
+    if path.is_dir():
+        path /= default_name(snapshot, ".html")
     with replacing(path) as stream:
         _write(snapshot, stream)
-    click.echo(f"{visible(str(path))}: {size(path.stat().st_size)}", err=True)
+    click.echo(visible(str(path)))
 
 
 def _write(snapshot: Snapshot, stream: BinaryIO) -> None:

@@ -239,7 +239,7 @@ class Groups {
       element("span", { class: "location" }, report.locationOf(place)),
     ));
     const title = stacks > 1 ? `Stack of ${goroutinesText(count)}` : "Stack";
-    return element("div", {}, element("h4", {}, title), element("ol", { class: "stack" }, ...frames));
+    return element("div", {}, element("h3", { class: "minor" }, title), element("ol", { class: "stack" }, ...frames));
   }
 }
 
@@ -271,7 +271,7 @@ class Ids {
     this.list = element("ul", { class: "ids" });
     this.more = element("button", { type: "button" });
     this.more.addEventListener("click", () => this.add(IDS_SHOWN * 10));
-    this.host = element("div", {}, element("h4", {}, this.title), this.list, this.more);
+    this.host = element("div", {}, element("h3", { class: "minor" }, this.title), this.list, this.more);
     this.shown = 0;
     this.add(IDS_SHOWN);
   }
