@@ -1,4 +1,5 @@
-"""Where snapshots come from: a process that is looked into now, or a file in which one was saved.
+"""Where snapshots come from: a process that is looked into now, what is left of one in a core file, or a
+file in which a snapshot was saved.
 
 The one place that knows all of them: a command is told a source and asks it for a snapshot.
 """
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from spyglass.model import Snapshot
 
 __all__ = [
+    "CoreSource",
     "How",
     "ProcessSource",
     "SavedSource",
@@ -66,6 +68,28 @@ class ProcessSource:
 
         with attach(self.pid) as process:
             return process.snapshot(stacks, stop=stop, thread_stacks=thread_stacks)
+
+
+@dataclass(frozen=True)
+class CoreSource:
+    """A core file, and the program that it is of, if that is not where it was."""
+
+    path: str
+    exe: str | None = None
+
+    def snapshot(
+        self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
+    ) -> Snapshot:
+        """What the process was doing when it was saved."""
+        if stop:
+            raise click.UsageError("--stop is for a process, and a core stands still")
+        from spyglass import open_core
+
+        try:
+            with open_core(self.path, self.exe) as process:
+                return process.snapshot(stacks, thread_stacks=thread_stacks)
+        except FileNotFoundError:
+            raise SpyglassError(f"there is no file {self.path}") from None
 
 
 @dataclass(frozen=True)
@@ -133,10 +157,10 @@ def source_options(command: Command) -> Command:
     @_options
     @functools.wraps(command)
     def told(file: str | None, options: _Told, **others: Any) -> None:
-        if file is not None and options.is_live:
+        if file is not None and options.is_given:
             raise click.UsageError("one process or FILE, not several")
-        if file is None and not options.is_live:
-            raise click.UsageError("which process? Give --pid, --name, or a saved FILE")
+        if file is None and not options.is_given:
+            raise click.UsageError("which process? Give --pid, --name, --core, or a saved FILE")
         (source,) = options.sources(() if file is None else (file,))
         command(source=source, **others)
 
@@ -161,22 +185,28 @@ class _Told:
 
     pid: int | None
     name: str | None
+    core: str | None
+    exe: str | None
     max_size: int | None
 
     @property
-    def is_live(self) -> bool:
-        """Whether a process was given."""
-        return self.pid is not None or self.name is not None
+    def is_given(self) -> bool:
+        """Whether a process was given, or what is left of one."""
+        return not (self.pid is None and self.name is None and self.core is None)
 
     def sources(self, files: tuple[str, ...]) -> list[Source]:
         """All that was given."""
-        if self.pid is not None and self.name is not None:
-            raise click.UsageError("--pid and --name exclude each other")
+        if (self.pid, self.name, self.core).count(None) < 2:
+            raise click.UsageError("--pid, --name and --core exclude each other")
+        if self.exe is not None and self.core is None:
+            raise click.UsageError("--exe goes with --core: which core is of that program?")
         sources: list[Source] = [SavedSource(file, self.max_size) for file in files]
         if self.pid is not None:
             sources.append(ProcessSource(self.pid))
         if self.name is not None:
             sources.append(ProcessSource(_named(self.name)))
+        if self.core is not None:
+            sources.append(CoreSource(self.core, self.exe))
         return sources
 
 
@@ -224,12 +254,31 @@ def _options(command: Command) -> Command:
         "--name", metavar="NAME", help="Instead of --pid: the one Go process that is called NAME."
     )
     @click.option(
+        "--core",
+        type=click.Path(),
+        metavar="FILE",
+        help="Instead of --pid: the core file of a process that has ended, or lives on.",
+    )
+    @click.option(
+        "--exe",
+        type=click.Path(),
+        metavar="FILE",
+        help="With --core: the program, if it is not any more where it was.",
+    )
+    @click.option(
         "--max-size", callback=_bytes, metavar="SIZE",
         help="The most that a FILE may be unpacked to; 2GiB if not given.",
     )  # fmt: skip
     @debug_option
     @functools.wraps(command)
-    def told(pid: int | None, name: str | None, max_size: int | None, **others: Any) -> None:
-        command(options=_Told(pid, name, max_size), **others)
+    def told(
+        pid: int | None,
+        name: str | None,
+        core: str | None,
+        exe: str | None,
+        max_size: int | None,
+        **others: Any,
+    ) -> None:
+        command(options=_Told(pid, name, core, exe, max_size), **others)
 
     return told

@@ -9,7 +9,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +17,7 @@ from spyglass.errors import SpyglassError
 from spyglass.export.writer import write_json
 from spyglass.model import Snapshot
 
-__all__ = ["default_name", "new_directory", "replacing", "save", "write_packed"]
+__all__ = ["default_name", "file_name", "new_directory", "replacing", "save", "write_packed"]
 
 #: More costs much time and saves little: the text of a hundred thousand goroutines becomes a thirtieth.
 _GZIP_LEVEL = 3
@@ -50,10 +50,15 @@ def write_packed(snapshot: Snapshot, stream: BinaryIO, suffix: str = ".gz") -> N
 def default_name(snapshot: Snapshot, suffix: str = ".json.gz") -> str:
     """A name for the file, from program, machine, pid and time: ``etcd-web3-4711-20261120T062000Z.json.gz``."""
     process = snapshot.process
-    when = snapshot.taken_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-    program = os.path.basename(process.exe or process.module or "go")
-    words = [program, snapshot.host or "", str(process.pid), when]
-    return "-".join(filter(None, map(_fit, words))) + suffix
+    program = process.exe or process.module
+    return file_name(program, snapshot.host, process.pid, snapshot.taken_at) + suffix
+
+
+def file_name(program: str | None, host: str | None, pid: int, taken_at: datetime) -> str:
+    """A name without suffix for a file about process `pid`: ``etcd-web3-4711-20261120T062000Z``."""
+    when = taken_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    words = [os.path.basename(program or "go"), host or "", str(pid), when]
+    return "-".join(filter(None, map(_fit, words)))
 
 
 def new_directory(path: Path) -> None:

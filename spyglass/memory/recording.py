@@ -55,6 +55,11 @@ class RecordingMemory(Memory):
         self._content: list[NDArray[np.uint8]] = []
         self._sorted_out = _FEW_PAGES
         self._count = 0
+        self._fixed = False
+
+    def fix(self) -> None:
+        """From now on keep only pages that were not read before."""
+        self._fixed = True
 
     def close(self) -> None:
         """Let go of what is read."""
@@ -160,8 +165,9 @@ class RecordingMemory(Memory):
         self._append(addresses, content.reshape(-1, PAGE_BYTES))
 
     def _append(self, addresses: NDArray[np.uint64], content: NDArray[np.uint8]) -> None:
-        self._addresses.append(addresses)
-        self._content.append(content)
+        at = 0 if self._fixed else len(self._addresses)  # of several the last one counts
+        self._addresses.insert(at, addresses)
+        self._content.insert(at, content)
         self._count += len(addresses)
         if self._count > _GROWTH * self._sorted_out:
             self._sort_out()

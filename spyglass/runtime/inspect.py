@@ -226,6 +226,7 @@ class Inspector:
             _mark_torn(runtime, goroutines, origin.torn)
         if thread_stacks:
             with timer.phase("threads"):
+                registers = self._registers(threads, where)
                 threads = self._with_stacks(runtime, tree, ms, threads, registers)
         with timer.phase("names"):
             goroutines = replace(goroutines, m=_m_ids(goroutines.m, ms))
@@ -244,7 +245,17 @@ class Inspector:
             label_sets=label_sets, problems=tuple(runtime.problems), host=facts.host,
             timings_ns=self._attach_timings | timer.phases,
         )  # fmt: skip
-        return Look(snapshot, now_ns, where.found)
+        return Look(snapshot, now_ns, registers or where.found)
+
+    def _registers(self, threads: list[Thread], where: Threads) -> Mapping[int, Registers]:
+        """Where all `threads` are, as far as it can be seen: those of a process that goes on that were
+        not sampled yet are asked for now."""
+        if where.stopped:
+            return where.found
+        from spyglass.runtime.thread_stacks import live_registers
+
+        others = [thread.tid for thread in threads if thread.tid not in where.found]
+        return {**live_registers(self._target.pid, others), **where.found}
 
     def _with_stacks(
         self,
@@ -252,12 +263,12 @@ class Inspector:
         tree: StackTree,
         ms: scheduler.Ms,
         threads: list[Thread],
-        registers: Mapping[int, Registers] | None,
+        registers: Mapping[int, Registers],
     ) -> list[Thread]:
         from spyglass.runtime.thread_stacks import ThreadStacks, add_stacks, names_of_code
 
         stacks = ThreadStacks(runtime, tree, ms, names_of_code(self._target))
-        return add_stacks(stacks, self._target.pid, threads, registers)
+        return add_stacks(stacks, threads, registers)
 
     def _process(self, facts: Facts) -> Process:
         target, runtime = self._target, self.runtime
@@ -292,8 +303,8 @@ def _mark_torn(runtime: Runtime, goroutines: Goroutines, torn: frozenset[int]) -
     which = np.isin(goroutines.id, np.fromiter(torn, np.uint64, len(torn)))
     goroutines.quality[which] = QUALITIES.index("torn")
     if which.any():
-        detail = "moved while the core was made, and may mix moments"
-        runtime.problem("torn", f"{int(which.sum())} goroutines", detail)
+        detail = f"{int(which.sum())} moved while the core was made, and may mix moments"
+        runtime.problem("torn", "goroutines", detail)
 
 
 def _m_ids(pointers: NDArray[np.int64], ms: scheduler.Ms) -> NDArray[np.int64]:

@@ -50,7 +50,7 @@ def save_core(target: Target, stream: BinaryIO, *, stop: bool = False) -> Snapsh
     for left in reversed(range(_TRIES)):
         memory = RecordingMemory(target.memory)
         try:
-            look = Inspector(replace(target, memory=memory)).look("full", stop=stop)
+            look = _look(replace(target, memory=memory), memory, stop)
             return _save(target, memory, look, stream)
         except SpyglassError:
             target.origin.check()
@@ -61,10 +61,27 @@ def save_core(target: Target, stream: BinaryIO, *, stop: bool = False) -> Snapsh
     raise AssertionError
 
 
-def _save(target: Target, memory: RecordingMemory, look: Look, stream: BinaryIO) -> Snapshot:
+def _look(target: Target, memory: RecordingMemory, stop: bool) -> Look:
+    """Read what a full snapshot reads, then what the stacks of threads need beside that.
+
+    Of a process that goes on the latter takes a while, so nothing else may change meanwhile.
+    """
+    inspector = Inspector(target)
+    if stop or target.origin.stopped:
+        look = inspector.look("full", stop=stop, thread_stacks=True)
+    else:
+        look = inspector.look("full")
     build_id_in(memory, header_address(_program(target)))  # what tells which program it is of
     for registers in look.registers.values():
         memory.lay_over(registers.sp, registers.stack)
+    memory.fix()
+    if not stop and not target.origin.stopped:
+        others = inspector.look("top", thread_stacks=True).registers
+        look = replace(look, registers={**others, **look.registers})
+    return look
+
+
+def _save(target: Target, memory: RecordingMemory, look: Look, stream: BinaryIO) -> Snapshot:
     _write(target, memory, look, stream)
     try:
         again = _read_again(target, stream)
@@ -120,6 +137,8 @@ def _read_again(target: Target, stream: BinaryIO) -> Snapshot:
     saved = SavedProcess(f"/proc/self/fd/{stream.fileno()}")
     try:
         memory = saved.memory_with(_program(target))
-        return Inspector(replace(target, memory=memory, origin=saved)).snapshot("full")
+        return Inspector(replace(target, memory=memory, origin=saved)).snapshot(
+            "full", thread_stacks=True
+        )
     finally:
         saved.close()

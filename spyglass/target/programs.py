@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["build_id_in", "find_program", "header_address"]
 
-_AT_PHNUM = 5
+_AT_PHDR, _AT_PHNUM = 3, 5
 _PAGE_BYTES = 1 << 12
 _MAX_LIBRARIES = 4096
 #: Elf64_Ehdr: of it e_phoff and e_phnum; Elf64_Phdr; elf(5).
+_HEADER_BYTES = 64
 _HEADER = struct.Struct("<4s28xQ14xHH")
 _PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
 _PT_LOAD, _PT_NOTE = 1, 4
@@ -138,17 +139,16 @@ def _check(saved: SavedProcess, program: Program) -> bool:
     executable, path = program.executable, program.executable.path
     if executable.arch != saved.core.arch:
         raise _Wrong(path, f"it is for {executable.arch}, and the core is of {saved.core.arch}")
-    headers = saved.core.auxv.get(_AT_PHNUM)
+    at = saved.core.auxv.get(_AT_PHDR, 0) - _HEADER_BYTES
+    theirs = build_id_in(saved.memory, header_address(program) if program.library else at)
+    if theirs and executable.build_id not in (None, theirs):
+        raise _Wrong(path, f"its build id is {executable.build_id}, and the core's {theirs}")
     if program.bias % _PAGE_BYTES or (program.bias and not executable.pie):
         raise _Wrong(path, "it begins at another address")
+    headers = saved.core.auxv.get(_AT_PHNUM)
     if program.library is None and headers not in (None, _headers(executable)[1]):
         raise _Wrong(path, "it has other segments")
-    theirs = build_id_in(saved.memory, header_address(program))
-    if theirs and executable.build_id:
-        if theirs != executable.build_id:
-            raise _Wrong(path, f"its build id is {executable.build_id}, and the core's {theirs}")
-        return True
-    return _same_contents(saved, program)
+    return theirs == executable.build_id is not None or _same_contents(saved, program)
 
 
 def header_address(program: Program) -> int:

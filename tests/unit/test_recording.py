@@ -94,6 +94,21 @@ def test_the_last_look_counts(recording: RecordingMemory, image: bytearray) -> N
     assert kept(recording)[0][40] == 99
 
 
+def test_pages_can_be_kept_as_they_were_up_to_a_moment(
+    recording: RecordingMemory, image: bytearray
+) -> None:
+    recording.read(BASE, 1)
+    recording.fix()
+    first, second = image[0], image[PAGE_BYTES]
+    image[0] = first ^ 1
+    assert recording.read(BASE, PAGE_BYTES + 1)[0] == first ^ 1
+    image[PAGE_BYTES] = second ^ 1
+    recording.read(BASE + PAGE_BYTES, 1)
+    pages = kept(recording)
+    assert sorted(pages) == [0, 1]
+    assert (pages[0][0], pages[1][0]) == (first, second)
+
+
 def test_what_is_read_again_and_again_is_kept_once(
     recording: RecordingMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
