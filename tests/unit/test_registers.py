@@ -53,6 +53,14 @@ def test_registers_of_arm64_come_in_the_order_of_their_bits() -> None:
     assert parsed(sample(0x10, 0x20, 0x30, 0x40, 0x50, stack=b"12345678"), ARM64) == [expected]
 
 
+def test_registers_of_stopped_threads_are_words_of_a_structure() -> None:
+    """user_regs_struct: r15, r14, r13, r12, rbp ...; user_pt_regs: x0 to x30, sp, pc, pstate."""
+    amd64 = AMD64.from_saved(TID, range(AMD64.saved_words))
+    assert amd64 == Registers(tid=TID, pc=16, sp=19, bp=4, g=1)
+    arm64 = ARM64.from_saved(TID, range(ARM64.saved_words))
+    assert arm64 == Registers(tid=TID, pc=32, sp=31, bp=29, g=28, lr=30)
+
+
 def test_what_the_kernel_did_not_save_is_not_known() -> None:
     (found,) = parsed(sample(2**64 - 1, 0x20, 0x30, 2**64 - 1))
     assert (found.bp, found.sp, found.pc, found.g) == (0, 0x20, 0x30, 0)
