@@ -5,7 +5,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -91,19 +92,29 @@ import os, signal, subprocess, sys
 noticed = []
 signal.signal(signal.SIGCHLD, lambda *_: noticed.append("SIGCHLD"))
 child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
-signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 kinds = os.WEXITED | os.WSTOPPED | os.WCONTINUED | os.WNOHANG
-try:
-    print("ready", child.pid, flush=True)
-    for line in sys.stdin:
-        print(noticed, os.waitid(os.P_PID, child.pid, kinds), flush=True)
-finally:
-    child.kill()
+print("ready", child.pid, flush=True)
+for line in sys.stdin:
+    print(noticed, os.waitid(os.P_PID, child.pid, kinds), flush=True)
 """
 
 
 def python(text: str, *arguments: object) -> GoProcess:
     return GoProcess([sys.executable, "-c", text, *map(str, arguments)])
+
+
+@contextmanager
+def parent_of(*command: object) -> Iterator[tuple[GoProcess, int]]:
+    """A process that tells what it notices of its child, and the pid of that child."""
+    with python(PARENT, *command) as parent:
+        child = int(parent.ready_line.split()[1])
+        handle = os.pidfd_open(child)
+        try:
+            yield parent, child
+        finally:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            os.close(handle)
 
 
 def states(pid: int) -> set[str]:
@@ -359,8 +370,7 @@ def test_what_job_control_continues_meanwhile_goes_on() -> None:
 
 
 def test_the_parent_of_the_process_notices_nothing() -> None:
-    with python(PARENT, "sleep", 600) as parent:
-        child = int(parent.ready_line.split()[1])
+    with parent_of("sleep", 600) as (parent, child):
         for _ in range(5):
             with stopped(child):
                 assert parent.ask("noticed?") == "[] None"
@@ -368,8 +378,7 @@ def test_the_parent_of_the_process_notices_nothing() -> None:
 
 
 def test_the_parent_learns_that_it_was_killed_meanwhile() -> None:
-    with python(PARENT, "sleep", 600) as parent:
-        child = int(parent.ready_line.split()[1])
+    with parent_of("sleep", 600) as (parent, child):
         with stopped(child):
             os.kill(child, signal.SIGKILL)
         wait_until(lambda: "SIGCHLD" in parent.ask("noticed?"))
@@ -437,8 +446,7 @@ def test_a_process_that_runs_another_program_while_it_is_being_stopped(
         os.kill(pid, signal.SIGUSR1)
         wait_until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
 
-    with python(PARENT, sys.executable, "-c", RUNS_ANOTHER) as parent:
-        pid = int(parent.ready_line.split()[1])
+    with parent_of(sys.executable, "-c", RUNS_ANOTHER) as (_, pid):
         wait_until(lambda: len(tids(pid)) == 2)
         with pytest.raises(ProcessChanged, match="exec"):
             stop_at_the_moment(monkeypatch, pid, run_another)
