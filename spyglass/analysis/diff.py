@@ -171,11 +171,11 @@ class _Comparison:
     def _examples(
         self, keys: Sequence[NDArray[np.int64]], number: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """For each key the latest snapshot that has it, and the first row there."""
+        """For each key the latest snapshot that has it, and a row there."""
         snapshot, row = np.zeros(number, np.int64), np.zeros(number, np.int64)
         for at, (each, rows) in enumerate(zip(keys, self.rows, strict=True)):
             snapshot[each] = at
-            row[each[::-1]] = rows[::-1]  # of those with one key the last that is written stays
+            row[each] = rows
         return snapshot, row
 
     def _fates_of(
@@ -206,14 +206,19 @@ class _Fates:
         ]
         self.born = np.flatnonzero(~np.isin(ids[-1], ids[0]))
         self.gone = np.flatnonzero(~np.isin(ids[0], ids[-1]))
-        last = compared.snapshots[-1].goroutines
-        status = last.status[compared.rows[-1]]
-        candidates = np.flatnonzero(np.isin(ids[-1], ids[0]) & ~np.isin(status, _AT_WORK))
+        candidates = self._candidates(compared, np.isin(ids[-1], ids[0]))
         for each, stacks in zip(ids[:-1], compared.stacks[:-1], strict=True):
             at = _places(each, ids[-1][candidates])
-            same = (at != NONE) & (stacks[at] == compared.stacks[-1][candidates])
-            candidates = candidates[same & (stacks[at] != NONE)]
+            candidates, at = candidates[at != NONE], at[at != NONE]
+            candidates = candidates[stacks[at] == compared.stacks[-1][candidates]]
         self.stuck, self.stuck_ns = self._waiting(compared, candidates, ids[0], ids[-1])
+
+    @staticmethod
+    def _candidates(compared: _Comparison, stayed: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Those who do nothing, and of whom it is known where."""
+        g, rows = compared.snapshots[-1].goroutines, compared.rows[-1]
+        is_known = (g.stack[rows] != NONE) | (g.where[rows] != NONE)
+        return np.flatnonzero(stayed & is_known & ~np.isin(g.status[rows], _AT_WORK))
 
     @staticmethod
     def _waiting(
@@ -232,7 +237,7 @@ class _Fates:
         earlier = compared.rows[0][_places(before_ids, ids[places])]
         before_ns = np.minimum(first.goroutines.waiting_ns[earlier], _AGES_NS)
         now_ns = np.minimum(last.goroutines.waiting_ns[compared.rows[-1][places]], _AGES_NS)
-        slack_ns = _SLACK_NS + first.took_ns + last.took_ns
+        slack_ns = min(_SLACK_NS + first.took_ns + last.took_ns, _AGES_NS)
         known = (before_ns >= 0) & (now_ns >= 0)
         moved = known & (now_ns < before_ns + elapsed_ns - slack_ns)
         stuck_ns = np.maximum(np.maximum(before_ns, 0) + elapsed_ns, now_ns)
