@@ -41,9 +41,8 @@ def render(found: Difference, view: View) -> Iterator[Text]:
 
 def sparkline(counts: Sequence[int]) -> str:
     """`counts` as bars, the highest as high as can be, and nothing for 0."""
-    most = max(counts)
-    top = len(_LEVELS) - 1
-    return "".join(_LEVELS[-(-number * top // most)] if number else " " for number in counts)
+    most, levels = max(counts), len(_LEVELS)
+    return "".join(_LEVELS[-(-number * levels // most) - 1] if number else " " for number in counts)
 
 
 def growth_text(difference: int) -> str:
