@@ -46,15 +46,18 @@ class Series:
         """Take them of process `pid`; those that were saved stay, whatever ends it."""
         from spyglass import attach
 
-        with attach(pid) as process, _progress(self.number) as tell:
+        with attach(pid) as process:
             try:
-                self._take(lambda: process.snapshot("full", stop=self.stop), tell)
+                with _progress(self.number) as tell:
+                    self._take(lambda: process.snapshot("full", stop=self.stop), tell)
+                    tell(self.saved, "")
             finally:
-                late = f", {self.late:,} late" if self.late else ""
-                plural = "" if self.saved == 1 else "s"
-                where = f" in {visible(str(self.directory))}" if self.saved else ""
-                tell(self.saved, "")
-                click.echo(f"{self.saved:,} snapshot{plural}{where}{late}", err=True)
+                click.echo(self._account(), err=True)
+
+    def _account(self) -> str:
+        late = f", {self.late:,} late" if self.late else ""
+        where = f" in {visible(str(self.directory))}" if self.saved else ""
+        return f"{self.saved:,} snapshot{'' if self.saved == 1 else 's'}{where}{late}"
 
     def _take(self, snapshot: Callable[[], Snapshot], tell: Tell) -> None:
         began_ns = time.monotonic_ns()
