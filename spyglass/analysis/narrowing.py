@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spyglass.model import NONE, Goroutines, Snapshot
+from spyglass.model import NONE, Goroutines, Snapshot, Thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,10 +29,14 @@ def narrowed(snapshot: Snapshot, rows: NDArray[np.int64], chosen_from: int) -> S
     stacks, numbers = _used(len(snapshot.stack_offsets) - 1, columns["stack"])
     columns["stack"] = numbers[columns["stack"]]
     offsets, stack_frames = _cut_out(snapshot, stacks)
-    frames, places = _used(len(snapshot.frames), stack_frames, *(columns[name] for name in _PLACES))
+    of_threads = np.array([i for each in snapshot.threads for i in each.stack or ()], np.int32)
+    frames, places = _used(
+        len(snapshot.frames), stack_frames, of_threads, *(columns[name] for name in _PLACES)
+    )
     columns |= {name: places[columns[name]] for name in _PLACES}
     return replace(
         snapshot,
+        threads=tuple(_renumbered(each, places) for each in snapshot.threads),
         goroutines=Goroutines(**columns),
         frames=tuple(snapshot.frames[frame] for frame in frames.tolist()),
         stack_offsets=offsets,
@@ -50,6 +54,12 @@ def _used(count: int, *columns: NDArray[Any]) -> tuple[NDArray[np.int64], NDArra
     used[NONE] = False
     numbers = np.where(used, np.cumsum(used) - 1, NONE).astype(np.int32)
     return np.flatnonzero(used), numbers
+
+
+def _renumbered(thread: Thread, places: NDArray[np.int32]) -> Thread:
+    if thread.stack is None:
+        return thread
+    return replace(thread, stack=tuple(places[list(thread.stack)].tolist()))
 
 
 def _cut_out(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count as counting
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ import click
 from spyglass.render.text import visible
 
 if TYPE_CHECKING:
+    from spyglass.cli.sources import How
     from spyglass.model import Snapshot
 
 __all__ = ["Series"]
@@ -37,8 +39,8 @@ class Series:
     every_ns: int
     number: int | None
     directory: Path | None
+    how: How
     redact: bool = False
-    stop: bool = False
     saved: int = field(default=0, init=False)
     late: int = field(default=0, init=False)
 
@@ -46,10 +48,13 @@ class Series:
         """Take them of process `pid`; those that were saved stay, whatever ends it."""
         from spyglass import attach
 
+        how = self.how
         with attach(pid) as process:
             try:
                 with _progress(self.number) as tell:
-                    self._take(lambda: process.snapshot("full", stop=self.stop), tell)
+                    self._take(
+                        partial(process.snapshot, stop=how.stop, thread_stacks=how.threads), tell
+                    )
                     tell(self.saved, "")
             finally:
                 click.echo(self._account(), err=True)

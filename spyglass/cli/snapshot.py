@@ -11,7 +11,7 @@ import click
 
 from spyglass.cli.filters import span_ns
 from spyglass.cli.options import debugging, show_timings
-from spyglass.cli.sources import ProcessSource, Source, source_options
+from spyglass.cli.sources import How, ProcessSource, Source, how_options, source_options
 from spyglass.render.text import visible
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ __all__ = ["snapshot"]
 @click.option("--count", type=click.IntRange(1, 999_999), metavar="N",
     help="With --every: so many; until interrupted if not given.",
 )  # fmt: skip
-@click.option("--stop", is_flag=True, help="Stop the process while it is read.")
+@how_options
 def snapshot(
     source: Source,
     output: str | None,
     redact: bool,
     every_ns: int | None,
     count: int | None,
-    stop: bool,
+    how: How,
 ) -> None:
     """Save what a Go process is doing: every stack, the scheduler, threads and memory figures.
 
@@ -61,7 +61,8 @@ def snapshot(
     if every_ns is None:
         if count is not None:
             raise click.UsageError("--count goes with --every")
-        _save_one(source.snapshot("full", stop=stop), output, redact)
+        taken = source.snapshot("full", stop=how.stop, thread_stacks=how.threads)
+        _save_one(taken, output, redact)
         return
     if not isinstance(source, ProcessSource):
         raise click.UsageError("--every is for a process")
@@ -71,7 +72,7 @@ def snapshot(
         raise click.UsageError("with --every, --output is a directory")
     from spyglass.cli.series import Series
 
-    Series(every_ns, count, Path(output) if output else None, redact, stop).take(source.pid)
+    Series(every_ns, count, Path(output) if output else None, how, redact).take(source.pid)
 
 
 def _save_one(taken: Snapshot, output: str | None, redact: bool) -> None:

@@ -96,7 +96,7 @@ def without_times(text: str) -> list[list[str]]:
         if not re.match(r"saved |program|scheduler|Ps| {8}", line)
     ]
     lines = [re.sub(r"\b\d+(\.\d+)?(s|m|ms|us)?\b( ago)?", "#", line) for line in kept]
-    return [sorted(line.split("  ")) for line in lines]
+    return [sorted(line.split()) for line in lines]
 
 
 def test_redacted_it_says_nothing_of_where_it_ran(tmp_path: Path) -> None:

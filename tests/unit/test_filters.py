@@ -120,3 +120,15 @@ def test_stacks_that_were_not_read() -> None:
     snapshot = make_snapshot([Row(1, where=TAKE), Row(2, where=SERVE)])
     part = narrowed(snapshot, np.array([1]), 2)
     assert [each.where for each in part] == [SERVE]
+
+
+def test_threads_keep_their_stacks() -> None:
+    first, *others = SNAPSHOT.threads
+    taken = next(i for i, each in enumerate(SNAPSHOT.frames) if each == SPIN)
+    busy = replace(first, runs="goroutine", stack=(taken, 0, taken))
+    snapshot = replace(SNAPSHOT, threads=(busy, *others))
+    part = narrowed(snapshot, np.array([0]), 6)
+    found = part.threads[0].stack
+    assert found is not None
+    assert [part.frames[i] for i in found] == [SPIN, SNAPSHOT.frames[0], SPIN]
+    assert part.threads[1:] == SNAPSHOT.threads[1:]
