@@ -40,13 +40,16 @@ class Architecture:
     `perf_event_open` is the number of that system call. `sampled` maps our names of registers to
     their bits in ``perf_event_attr.sample_regs_user`` (``asm/perf_regs.h``), `saved` to their words
     in ``struct user_regs_struct`` (``user_pt_regs`` on arm64) of `saved_words` words, which
-    PTRACE_GETREGSET gives for NT_PRSTATUS (``asm/user.h``, ``asm/ptrace.h``).
+    PTRACE_GETREGSET gives for NT_PRSTATUS (``asm/user.h``, ``asm/ptrace.h``). `interrupted` are the
+    offsets of those that a signal handler will return to from what sp was when the kernel called it
+    (``struct rt_sigframe`` in ``arch/*/kernel/signal.c``, ``asm/sigcontext.h``).
     """
 
     perf_event_open: int
     sampled: Mapping[str, int]
     saved: Mapping[str, int]
     saved_words: int
+    interrupted: Mapping[str, int]
 
     @property
     def sample_mask(self) -> int:
@@ -80,12 +83,18 @@ AMD64 = Architecture(
     sampled={"bp": 6, "sp": 7, "pc": 8, "g": 22},
     saved={"g": 1, "bp": 4, "pc": 16, "sp": 19},
     saved_words=27,
+    # Behind the return address and the 40 bytes of struct ucontext before struct sigcontext.
+    interrupted={name: 48 + 8 * at for name, at in {"g": 6, "bp": 10, "sp": 15, "pc": 16}.items()},
 )
 ARM64 = Architecture(
     perf_event_open=241,
     sampled={"g": 28, "bp": 29, "lr": 30, "sp": 31, "pc": 32},
     saved={"g": 28, "bp": 29, "lr": 30, "sp": 31, "pc": 32},
     saved_words=34,
+    # Behind siginfo_t, the 176 bytes of struct ucontext before struct sigcontext, and its first word.
+    interrupted={
+        name: 312 + 8 * at for name, at in {"g": 28, "bp": 29, "lr": 30, "sp": 31, "pc": 32}.items()
+    },
 )
 #: By Go's names for them.
 ARCHITECTURES = {"amd64": AMD64, "arm64": ARM64}

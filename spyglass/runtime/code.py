@@ -40,16 +40,20 @@ class Entry:
     TRAP = 1
     #: It panics: wrappers below it are shown (``elideWrapperCalling``).
     PANIC = 2
-    BITS = 2
+    #: A signal handler made what it interrupted call it.
+    FAKED = 4
+    BITS = 3
 
 
 _ENTRIES = {
-    "runtime.sigpanic": Entry.TRAP | Entry.PANIC,
+    "runtime.sigpanic": Entry.TRAP | Entry.PANIC | Entry.FAKED,
     "runtime.gopanic": Entry.PANIC,
     "runtime.panicwrap": Entry.PANIC,
+    "runtime.asyncPreempt": Entry.FAKED,
+    "runtime.debugCallV2": Entry.FAKED,
 }
-#: Injected by a signal too, but up to Go 1.20 their caller was named as any caller
-#: (``gentraceback: waspanic``; since then ``unwinder.next: isInjectedCall``).
+#: Those of the faked calls whose caller was named as any caller up to Go 1.20 (``gentraceback:
+#: waspanic``; since then ``unwinder.next: isInjectedCall``).
 _INJECTED = ("runtime.asyncPreempt", "runtime.debugCallV2")
 
 
@@ -91,7 +95,7 @@ class Code:
         self._runtime_files = _runtime_files(self._file_of)
         self._entries = dict(_ENTRIES)
         if functions.named("runtime.(*unwinder).next") is not None:
-            self._entries.update(dict.fromkeys(_INJECTED, Entry.TRAP))
+            self._entries.update(dict.fromkeys(_INJECTED, Entry.TRAP | Entry.FAKED))
 
     def step(self, pc: int, called: int) -> Step:
         """The step at `pc`."""

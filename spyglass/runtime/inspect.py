@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
@@ -40,6 +41,7 @@ from spyglass.runtime.names import printed, printed_with_methods
 from spyglass.runtime.needs import has_generic_methods
 from spyglass.runtime.reader import Reader
 from spyglass.runtime.resolve import resolve
+from spyglass.runtime.signals import interrupted
 from spyglass.runtime.stack_tree import StackTree
 from spyglass.runtime.threads import Threads
 from spyglass.target import Facts, Target
@@ -219,7 +221,12 @@ class Inspector:
                 for address, row in ms.index.items()
                 if (number := int(ms.rows["id"][row])) in tid_of_m
             }
-            where = Threads(tids, stopped=registers is not None, saved=registers or {})
+            where = Threads(
+                tids,
+                stopped=registers is not None,
+                saved=registers or {},
+                before=partial(interrupted, runtime.memory, code, runtime.arch),
+            )
             now_ns = origin.now_ns()
             reader = Reader(runtime, tree, now_ns, where)
             goroutines, nodes = reader.read(g_pointers(runtime), stacks == "top")

@@ -323,6 +323,7 @@ class Reader:
             np.where(in_call, rows["syscallpc"], rows["sched"]["pc"])[some].astype(np.uint64),
             np.where(in_call, rows["syscallsp"], rows["sched"]["sp"])[some].astype(np.uint64),
             rows["stack"]["hi"][some].astype(np.uint64),
+            np.where(in_call, 0, rows["sched"]["lr"])[some].astype(np.uint64),
         )
         cursors.sp[cursors.sp < rows["stack"]["lo"][some]] = 0
         known = stacks.those(some) if stacks is not None else None

@@ -96,6 +96,11 @@ class StackTree:
         """How the function of `node` was entered."""
         return self._entries[node]
 
+    def are_faked(self, nodes: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of `nodes` are functions that a signal handler made what it interrupted call."""
+        own_entries = self._entries
+        return np.array([own_entries[node] & Entry.FAKED for node in nodes.tolist()], np.bool_)
+
     def steps(
         self, nodes: NDArray[np.int64], top_only: bool
     ) -> tuple[NDArray[np.uint64], NDArray[np.bool_], NDArray[np.bool_]]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from spyglass.columns import numbered
 from spyglass.errors import MemoryFault
+from spyglass.runtime.code import Entry
 from spyglass.runtime.stack_tree import StackTree
 
 if TYPE_CHECKING:
@@ -52,21 +53,31 @@ _MAX_WINDOW_BYTES = 1 << 16
 #: Program counters are kept as offsets from the text in the low half of a tree's key.
 _PC_BITS = np.uint64(32)
 _PC_MASK = np.uint64(0xFFFFFFFF)
+#: What a signal handler puts on the stack of a processor with a link register when it fakes a call.
+_FAKED_FRAME_BYTES = 16
 
 
 @dataclass(slots=True)
 class Cursors:
-    """Where each goroutine is on its stack: pc, sp and the stack's end (uint64), same length."""
+    """Where each goroutine is on its stack: pc, sp and the stack's end (uint64), same length.
+
+    `lr`: on processors that have one the link register, the return address of a function that has not
+    saved it yet, or never will; 0 where that is on the stack.
+    """
 
     pc: NDArray[np.uint64]
     sp: NDArray[np.uint64]
     high: NDArray[np.uint64]
+    lr: NDArray[np.uint64]
 
     @classmethod
     def sampled(cls, registers: Sequence[Registers], high: NDArray[np.uint64]) -> Cursors:
         """Where threads with these `registers` are, on stacks that end at `high`."""
-        pcs, sps = ([getattr(each, name) for each in registers] for name in ("pc", "sp"))
-        return cls(np.array(pcs, np.uint64), np.array(sps, np.uint64), high.astype(np.uint64))
+        pc, sp, lr = (
+            np.array([getattr(each, name) for each in registers], np.uint64)
+            for name in ("pc", "sp", "lr")
+        )
+        return cls(pc, sp, high.astype(np.uint64), lr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,36 +237,75 @@ class Unwinder:
         state.end(at[~passed], CUT)
         goes = passed & ~ends
         rows, at, size, slot = rows[goes], at[goes], size[goes], slot[goes]
-        inside = stacks.hold(rows, slot)
-        cursors.pc[at], read = self._return_addresses(stacks, rows, slot, inside)
-        state.beyond[at[~inside]] = True
+        cursors.pc[at], read = self._words_at(state, pending, rows, stacks, slot)
+        state.end(at[~read], UNREADABLE)
+        if self._at_bottom:
+            read &= self._follow_links(state, at, size == 0)
         cursors.sp[at] += size + np.uint64(0 if self._at_bottom else 8)
         state.depth[at] += 1
-        state.end(at[~read], UNREADABLE)
+        if self._at_bottom:
+            self._leave_faked_calls(state, pending, rows[read], stacks)
         return rows[read]
 
-    def _return_addresses(
+    def _follow_links(
+        self, state: _State, at: NDArray[np.intp], frameless: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Return through the link register from functions that have no frame to save it in; which
+        walks can go on: not those for which it is not known."""
+        link = state.cursors.lr
+        linked = frameless & (link[at] != 0)
+        state.cursors.pc[at[linked]] = link[at[linked]]
+        state.end(at[frameless & ~linked], CUT)
+        goes_on: NDArray[np.bool_] = ~frameless | linked
+        return goes_on
+
+    def _words_at(
         self,
-        stacks: StackBytes,
+        state: _State,
+        pending: NDArray[np.intp],
         rows: NDArray[np.intp],
-        slots: NDArray[np.uint64],
-        inside: NDArray[np.bool_],
+        stacks: StackBytes,
+        addresses: NDArray[np.uint64],
     ) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-        """The words at `slots`, and which of them could be read: those of frames that reach beyond
-        what is in `stacks` are fetched for themselves."""
+        """The words at `addresses` on the stacks `rows`, and which of them could be read: those of
+        frames that reach beyond what is in `stacks` are fetched for themselves."""
+        inside = stacks.hold(rows, addresses)
+        state.beyond[pending[rows[~inside]]] = True
         found, ok = np.zeros(len(rows), np.uint64), np.ones(len(rows), np.bool_)
-        found[inside] = stacks.words_at(rows[inside], slots[inside])
+        found[inside] = stacks.words_at(rows[inside], addresses[inside])
         if not inside.all():
-            gathered = self.memory.gather(slots[~inside], 8)
+            gathered = self.memory.gather(addresses[~inside], 8)
             found[~inside], ok[~inside] = gathered.words(1)[:, 0], gathered.ok
         return found, ok
+
+    def _leave_faked_calls(
+        self, state: _State, pending: NDArray[np.intp], rows: NDArray[np.intp], stacks: StackBytes
+    ) -> None:
+        """Set link register and sp of what a signal handler made call another function as they were.
+
+        The handler saved the link register on the stack before it faked the call
+        (``runtime/signal_arm64.go: preparePanic, pushCall``; ``traceback.go: unwinder.next``).
+        """
+        cursors, at = state.cursors, pending[rows]
+        faked = self.tree.are_faked(state.node[at])
+        cursors.lr[at] = 0
+        if not faked.any():
+            return
+        rows, at = rows[faked], at[faked]
+        link, _ = self._words_at(state, pending, rows, stacks, cursors.sp[at])
+        cursors.lr[at] = link
+        cursors.sp[at] += np.uint64(_FAKED_FRAME_BYTES)
+        nowhere = [self.tree.code.functions.at(pc) is None for pc in cursors.pc[at].tolist()]
+        cursors.pc[at[nowhere]] = link[nowhere]  # it called something that is no function
 
     def _walk_deep(self, state: _State, row: int) -> None:
         """Walk the rest of one deep stack; its last frames are kept, those before them counted."""
         tree, code = self.tree, self.tree.code
         node = int(state.node[row])
         entry, words = tree.entry(node), _Words(self.memory, int(state.cursors.high[row]))
-        pc, sp = int(state.cursors.pc[row]), int(state.cursors.sp[row])
+        pc, sp, link = (
+            int(each[row]) for each in (state.cursors.pc, state.cursors.sp, state.cursors.lr)
+        )
         tail: deque[tuple[int, int]] = deque(maxlen=KEPT_FRAMES)
         omitted, outcome = 0, TRUNCATED
         while self._deep_frames < _MAX_DEEP_FRAMES:
@@ -270,12 +320,18 @@ class Unwinder:
             if step.end:
                 outcome = TRUNCATED if omitted else COMPLETE
                 break
-            word = words.at(sp if self._at_bottom else sp + step.frame_size)
+            if self._at_bottom and step.frame_size == 0:
+                word = link or None
+            else:
+                word = words.at(sp if self._at_bottom else sp + step.frame_size)
             if word is None:
                 outcome = CUT
                 break
-            pc, sp = word, sp + step.frame_size + (0 if self._at_bottom else 8)
+            pc, sp, link = word, sp + step.frame_size + (0 if self._at_bottom else 8), 0
             entry = step.entry
+            if self._at_bottom and entry & Entry.FAKED:
+                link, sp = words.at(sp) or 0, sp + _FAKED_FRAME_BYTES
+                pc = pc if code.functions.at(pc) is not None else link
         if omitted:
             node = tree.gap(node, omitted, tail[0][1])
         for pc, _ in tail:

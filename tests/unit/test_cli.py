@@ -78,8 +78,8 @@ def test_each_command_is_what_the_list_says(name: str) -> None:
     ("arguments", "line"),
     [
         (["spy"], "No such command 'spy'. `spyglass --help` shows how it is used"),
-        (["summary"], "which process? Give --pid, --name, or a saved FILE."),
-        (["summary", "-p", "1", "--name", "x"], "--pid and --name exclude each other."),
+        (["summary"], "which process? Give --pid, --name, --core, or a saved FILE."),
+        (["summary", "-p", "1", "--name", "x"], "--pid, --name and --core exclude each other."),
         (["summary", "-p", "1", "x.json"], "one process or FILE, not several."),
         (["summary", "x.json", "--name", "y"], "one process or FILE, not several."),
         (
@@ -258,4 +258,4 @@ def test_the_module_runs() -> None:
         [sys.executable, "-m", "spyglass", "summary"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("spyglass: which process? Give --pid, --name, or a saved FILE.")
+    assert done.stderr.startswith("spyglass: which process? Give --pid, --name, --core, or a saved FILE.")
