@@ -23,7 +23,8 @@ __all__ = ["report"]
 
 #: The parts of the page's script, each of which needs those before it.
 SCRIPTS = (
-    "words.js", "data.js", "choice.js", "table.js", "charts.js", "groups.js", "flame.js", "lists.js",
+    "words.js", "data.js", "choice.js", "table.js", "charts.js", "groups.js", "details.js", "flame.js",
+    "lists.js",
     "page.js",
 )  # fmt: skip
 

@@ -24,7 +24,9 @@ function drawBars(host, { title, column, counts, total, report, picked, onPick, 
     replaceIn(host, heading, element("p", { class: "muted" }, empty));
     return;
   }
-  const head = ["State", "Goroutines", "Share", "Bar"].map((word) => element("th", { scope: "col" }, word));
+  const head = ["State", "Goroutines", "Share", "Bar"].map((word) =>
+    element("th", { scope: "col" }, word),
+  );
   const table = element(
     "table",
     { class: "bars" },
@@ -37,7 +39,11 @@ function drawBars(host, { title, column, counts, total, report, picked, onPick, 
 
 function barLine(word, count, most, total) {
   const width = `${Math.min(100, (100 * count) / most).toFixed(2)}%`;
-  const bar = drawn("svg", { "aria-hidden": "true" }, drawn("rect", { width, height: "100%", rx: 2 }));
+  const bar = drawn(
+    "svg",
+    { "aria-hidden": "true" },
+    drawn("rect", { width, height: "100%", rx: 2 }),
+  );
   return element(
     "tr",
     {},

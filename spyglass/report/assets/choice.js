@@ -14,6 +14,20 @@ class Choice {
   }
 }
 
+/** What is asked for in words, for `choice` of the goroutines of `report`. */
+function choiceWords(report, { text, state, label, minWaitNs, goroutine, system }) {
+  return [
+    text && `“${text}” on the stack`,
+    state && `in state ${report.text(Number(state.split(":")[1]))}`,
+    label && `label ${label}`,
+    minWaitNs && `waiting for ${durationText(minWaitNs)} or longer`,
+    goroutine && `goroutine ${goroutine}`,
+    system && "with Go’s own",
+  ]
+    .filter(Boolean)
+    .join(", ");
+}
+
 /** The goroutines of a choice: of each cell the first `counts`, or of all cells the one in `row`. */
 class Selection {
   constructor(report, choice) {
@@ -27,7 +41,9 @@ class Selection {
   narrowToRow() {
     const cell = this.row === NONE ? NONE : cellOf(this.report, this.row);
     const { firsts } = this.report;
-    this.counts = this.counts.map((count, index) => (index === cell && this.row < firsts[cell] + count ? 1 : 0));
+    this.counts = this.counts.map((count, index) =>
+      index === cell && this.row < firsts[cell] + count ? 1 : 0,
+    );
   }
 
   /** From which row to which the goroutines of `cell` are. */
@@ -40,7 +56,9 @@ class Selection {
   totals(tree, name) {
     const totals = new Float64Array(tree.size);
     const leaves = this.report.cells[name];
-    this.counts.forEach((count, cell) => { totals[leaves[cell]] += count; });
+    this.counts.forEach((count, cell) => {
+      totals[leaves[cell]] += count;
+    });
     for (let node = tree.size - 1; node > 0; node--) totals[tree.parent[node]] += totals[node];
     return totals;
   }
@@ -49,7 +67,8 @@ class Selection {
   countBy(column) {
     const counts = new Map();
     this.counts.forEach((count, cell) => {
-      if (count && column[cell] !== NONE) counts.set(column[cell], (counts.get(column[cell]) ?? 0) + count);
+      if (count && column[cell] !== NONE)
+        counts.set(column[cell], (counts.get(column[cell]) ?? 0) + count);
     });
     return [...counts].sort((a, b) => b[1] - a[1]);
   }
@@ -76,7 +95,8 @@ function countsOf(report, choice) {
   const tests = [...testsOf(report, choice)];
   const counts = new Float64Array(report.cellCount);
   for (let cell = 0; cell < report.cellCount; cell++) {
-    if (tests.every((test) => test(cell))) counts[cell] = waitingFor(report, cell, choice.minWaitNs);
+    if (tests.every((test) => test(cell)))
+      counts[cell] = waitingFor(report, cell, choice.minWaitNs);
   }
   return counts;
 }
@@ -93,7 +113,9 @@ function* testsOf(report, { text, state, label, system }) {
     yield (cell) => found[cells.all[cell]];
   }
   if (label) {
-    const found = report.labelTexts.map((set) => set.some((each) => each.toLowerCase().includes(label)));
+    const found = report.labelTexts.map((set) =>
+      set.some((each) => each.toLowerCase().includes(label)),
+    );
     yield (cell) => cells.labels[cell] >= 0 && found[cells.labels[cell]];
   }
 }

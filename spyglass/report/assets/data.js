@@ -4,7 +4,13 @@
 const NONE = -1;
 const UNREAD = -2; // in the column of labels: there are some, and they could not be read
 const ORIGINS = ["own", "dependency", "standard", "runtime", "note"];
-const ORIGIN_WORDS = ["this program", "a dependency", "standard library", "Go runtime", "not known"];
+const ORIGIN_WORDS = [
+  "this program",
+  "a dependency",
+  "standard library",
+  "Go runtime",
+  "not known",
+];
 
 /** Stacks as a tree. Node 0 is the root; a parent's number is lower than its children's. */
 class CallTree {
@@ -25,7 +31,8 @@ class CallTree {
   }
 
   *children(node) {
-    for (let child = this.firstChild[node]; child !== NONE; child = this.nextSibling[child]) yield child;
+    for (let child = this.firstChild[node]; child !== NONE; child = this.nextSibling[child])
+      yield child;
   }
 
   outermost(node) {
@@ -101,14 +108,18 @@ class Report {
     const wanted = text.toLowerCase();
     const found = this.strings.map((string) => string.toLowerCase().includes(wanted));
     const { function: functions, file } = this.places;
-    return functions.map((name, place) => Number(found[name] || (file[place] !== NONE && found[file[place]])));
+    return functions.map((name, place) =>
+      Number(found[name] || (file[place] !== NONE && found[file[place]])),
+    );
   }
 }
 
 /** Where each of consecutive parts begins, and where the last one ends. */
 function startsOf(counts) {
   const starts = new Uint32Array(counts.length + 1);
-  counts.forEach((count, index) => { starts[index + 1] = starts[index] + count; });
+  counts.forEach((count, index) => {
+    starts[index + 1] = starts[index] + count;
+  });
   return starts;
 }
 
@@ -117,7 +128,9 @@ function idsOf(column) {
   if (typeof column[0] === "string") return column;
   const ids = new Float64Array(column.length);
   let id = 0;
-  column.forEach((step, row) => { ids[row] = id += step; });
+  column.forEach((step, row) => {
+    ids[row] = id += step;
+  });
   return ids;
 }
 
@@ -125,7 +138,7 @@ function idsOf(column) {
 function waitsOf({ values, value, length }, size) {
   const waits = new Float64Array(size);
   let row = 0;
-  value.forEach((index, run) => waits.fill(values[index], row, row += length[run]));
+  value.forEach((index, run) => waits.fill(values[index], row, (row += length[run])));
   return waits;
 }
 

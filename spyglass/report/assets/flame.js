@@ -17,14 +17,21 @@ function layOut(tree, totals, zoomed, width) {
 }
 
 function layOutFrom(tree, totals, zoomed, minShare) {
-  const items = ancestorsOf(tree, zoomed).map((node, level) => ({ node, level, left: 0, width: 1, isAncestor: true }));
+  const items = ancestorsOf(tree, zoomed).map((node, level) => ({
+    node,
+    level,
+    left: 0,
+    width: 1,
+    isAncestor: true,
+  }));
   const top = items.length;
   const open = [{ node: zoomed, level: top, left: 0, width: 1 }];
   while (open.length && items.length <= FRAMES_SHOWN) {
     const item = open.pop();
     items.push(item);
     if (item.node === NONE) continue;
-    if (item.level - top < LEVELS_SHOWN) open.push(...below(tree, totals, item, minShare).reverse());
+    if (item.level - top < LEVELS_SHOWN)
+      open.push(...below(tree, totals, item, minShare).reverse());
     else item.isCut = true;
   }
   return items;
@@ -126,11 +133,13 @@ class Flame {
     const levels = this.items.reduce((most, { level }) => Math.max(most, level + 1), 0);
     this.host.style.height = `${levels * LEVEL_PX}px`;
     this.zoomOut.disabled = this.zoomed === 0;
-    this.detailLine.textContent = this.items.length ? this.words(this.focused) : "No goroutine matches the filters.";
+    this.detailLine.textContent = this.items.length
+      ? this.words(this.focused)
+      : "No goroutine matches the filters.";
   }
 
   frame(item) {
-    const made = item.node === NONE ? element("div", { class: "frame gap", "aria-hidden": "true", title: "frames too narrow to draw" }) : this.treeItem(item);
+    const made = item.node === NONE ? gap() : this.treeItem(item);
     if (item.width * this.width < NAMED_PX) made.classList.add("slim");
     made.style.left = `${100 * item.left}%`;
     made.style.width = `${100 * item.width}%`;
@@ -140,6 +149,7 @@ class Flame {
 
   treeItem({ node, level, isAncestor, isCut }) {
     const name = this.nameOf(node);
+    const more = isCut ? ", zoom in for what it called" : "";
     const marks = ["frame", node ? ORIGINS[this.report.originOf(this.tree.place[node])] : "root"];
     if (isAncestor) marks.push("ancestor");
     if (isCut) marks.push("cut");
@@ -149,9 +159,9 @@ class Flame {
       class: marks.join(" "),
       tabindex: node === this.focused ? 0 : -1,
       "aria-level": level + 1,
-      "aria-label": `${name}, ${goroutinesText(this.totals[node])}, ${shareText(this.totals[node], this.totals[0])}`,
+      "aria-label": `${name}, ${goroutinesText(this.totals[node])}, ${shareText(this.totals[node], this.totals[0])}${more}`,
       "data-key": node,
-      title: this.words(node),
+      title: this.words(node) + more,
     };
     return element("div", attributes, shortName(name));
   }
@@ -164,8 +174,14 @@ class Flame {
   words(node) {
     const parts = [this.nameOf(node)];
     if (node) parts.push(this.report.locationOf(this.tree.place[node]));
-    parts.push(goroutinesText(this.totals[node]), `${shareText(this.totals[node], this.totals[0])} of all`);
-    if (node) parts.push(`${shareText(this.totals[node], this.totals[this.tree.parent[node]])} of its caller`);
+    parts.push(
+      goroutinesText(this.totals[node]),
+      `${shareText(this.totals[node], this.totals[0])} of all`,
+    );
+    if (node) {
+      const caller = this.totals[this.tree.parent[node]];
+      parts.push(`${shareText(this.totals[node], caller)} of its caller`);
+    }
     return parts.filter(Boolean).join(" · ");
   }
 
@@ -202,7 +218,7 @@ class Flame {
       " ": () => this.zoomTo(node),
       Escape: () => this.zoomTo(Math.max(0, this.tree.parent[this.zoomed])),
       Home: () => this.zoomTo(0),
-      ArrowDown: () => this.move(this.items.find((item) => item.node > 0 && this.tree.parent[item.node] === node && !item.isAncestor) ?? this.nextAncestor(node)),
+      ArrowDown: () => this.move(this.under(node)),
       ArrowUp: () => this.move(this.above(node)),
       ArrowRight: () => this.move(this.beside(node, 1)),
       ArrowLeft: () => this.move(this.beside(node, -1)),
@@ -214,20 +230,27 @@ class Flame {
     focusKey(this.host, String(node));
   }
 
-  nextAncestor(node) {
+  /** The item one level below `node`: its first child, or, above what is zoomed to, the next one. */
+  under(node) {
     const index = this.items.findIndex((item) => item.node === node);
-    return this.items[index].isAncestor ? this.items[index + 1] : undefined;
+    if (this.items[index].isAncestor) return this.items[index + 1];
+    return this.items.find((item) => item.node > 0 && this.tree.parent[item.node] === node);
   }
 
   above(node) {
     const { level } = this.items.find((item) => item.node === node);
     const parent = this.tree.parent[node];
-    return this.items.find((item) => item.node === parent) ?? this.items.find((item) => item.isAncestor && item.level === level - 1);
+    return (
+      this.items.find((item) => item.node === parent) ??
+      this.items.find((item) => item.isAncestor && item.level === level - 1)
+    );
   }
 
   beside(node, step) {
     const { level } = this.items.find((item) => item.node === node);
-    const row = this.items.filter((item) => item.level === level && item.node !== NONE).sort((a, b) => a.left - b.left);
+    const row = this.items
+      .filter((item) => item.level === level && item.node !== NONE)
+      .sort((a, b) => a.left - b.left);
     return row[row.findIndex((item) => item.node === node) + step];
   }
 
@@ -243,11 +266,23 @@ class Flame {
 
   drawLegend() {
     const used = new Set(this.report.places.origin);
-    byId("flame-legend").replaceChildren(...ORIGINS.map((origin, index) => [origin, index])
-      .filter(([, index]) => used.has(index))
-      .map(([origin, index]) => element("li", {}, element("span", { class: `swatch ${origin}`, "aria-hidden": "true" }), ORIGIN_WORDS[index])));
+    byId("flame-legend").replaceChildren(
+      ...ORIGINS.map((origin, index) => [origin, index])
+        .filter(([, index]) => used.has(index))
+        .map(([origin, index]) =>
+          element(
+            "li",
+            {},
+            element("span", { class: `swatch ${origin}`, "aria-hidden": "true" }),
+            ORIGIN_WORDS[index],
+          ),
+        ),
+    );
   }
 }
+
+const gap = () =>
+  element("div", { class: "frame gap", "aria-hidden": "true", title: "frames too narrow to draw" });
 
 /** `github.com/prometheus/prometheus/scrape.(*loop).run` as `scrape.(*loop).run`. */
 const shortName = (name) => name.slice(name.split("[", 1)[0].lastIndexOf("/") + 1);

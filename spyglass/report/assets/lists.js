@@ -3,10 +3,17 @@
 const orDash = (value) => (value === null ? "—" : String(value));
 const orLow = (value) => (value === null ? -1 : value);
 const numberColumn = (title, field, options = {}) => ({
-  title, numeric: true, cell: (row) => orDash(row[field]), order: (row) => orLow(row[field]), ...options,
+  title,
+  numeric: true,
+  cell: (row) => orDash(row[field]),
+  order: (row) => orLow(row[field]),
+  ...options,
 });
 const textColumn = (title, field, options = {}) => ({
-  title, cell: (row) => row[field] ?? "—", order: (row) => row[field] ?? "", ...options,
+  title,
+  cell: (row) => row[field] ?? "—",
+  order: (row) => row[field] ?? "",
+  ...options,
 });
 
 function showLists(report) {
@@ -20,7 +27,12 @@ function showLists(report) {
       numberColumn("P", "p"),
       numberColumn("Runs goroutine", "goroutine"),
       numberColumn("Locked to goroutine", "locked_goroutine", { wide: true }),
-      { title: "Spinning", wide: true, cell: (row) => (row.spinning ? "yes" : "no"), order: (row) => Number(row.spinning) },
+      {
+        title: "Spinning",
+        wide: true,
+        cell: (row) => (row.spinning ? "yes" : "no"),
+        order: (row) => Number(row.spinning),
+      },
     ],
     empty: "No threads are known.",
   }).show(report.threads);
@@ -39,12 +51,16 @@ function showLists(report) {
   }).show(report.processors);
   new Table(byId("problem-table"), {
     caption: problemsCaption(report),
-    columns: [textColumn("About", "subject", { header: true }), textColumn("Kind", "kind"), textColumn("Detail", "detail")],
+    columns: [
+      textColumn("About", "subject", { header: true }),
+      textColumn("Kind", "kind"),
+      textColumn("Detail", "detail"),
+    ],
     empty: "None.",
   }).show(report.problems);
 }
 
 function problemsCaption({ problems, problemCount }) {
   const kept = problems.length < problemCount ? `The first ${countText(problems.length)} of ` : "";
-  return `${kept}${countText(problemCount)} problem${problemCount === 1 ? "" : "s"}`;
+  return `${kept}${countedText(problemCount, "problem")}`;
 }

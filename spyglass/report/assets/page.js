@@ -22,14 +22,22 @@ class Page {
     const offered = (title, column) => {
       const words = [...new Set(this.report.cells[column])].filter((number) => number !== NONE);
       words.sort((a, b) => (this.report.text(a) < this.report.text(b) ? -1 : 1));
-      return element("optgroup", { label: title }, ...words.map((number) => element("option", { value: `${column}:${number}` }, this.report.text(number))));
+      return element(
+        "optgroup",
+        { label: title },
+        ...words.map((number) =>
+          element("option", { value: `${column}:${number}` }, this.report.text(number)),
+        ),
+      );
     };
     this.form.elements.state.append(offered("Status", "status"), offered("Waits for", "reason"));
   }
 
   offerLabels() {
     const words = new Set(this.report.labelTexts.slice(0, LABELS_OFFERED).flat());
-    byId("labels").append(...[...words].slice(0, LABELS_OFFERED).map((value) => element("option", { value })));
+    byId("labels").append(
+      ...[...words].slice(0, LABELS_OFFERED).map((value) => element("option", { value })),
+    );
     const field = this.form.elements.label;
     field.disabled = !words.size;
     if (!words.size) field.placeholder = "none has labels";
@@ -45,24 +53,43 @@ class Page {
     const choice = new Choice(this.form);
     const selection = new Selection(this.report, choice);
     const tree = this.report.trees[choice.tree];
-    this.say(selection);
+    this.say(selection, choice);
     this.drawCharts(selection, choice);
     this.flame.show(tree, selection.totals(tree, choice.tree));
     this.groups.show(selection, choice.tree);
   }
 
-  say(selection) {
+  say(selection, choice) {
     const all = this.report.cells.count.reduce((sum, count) => sum + count, 0);
     const words = `${countText(selection.total)} of ${goroutinesText(all)}`;
-    byId("matching").textContent = `${words} shown`;
+    byId("matching").textContent = [`${words} shown`, choiceWords(this.report, choice)]
+      .filter(Boolean)
+      .join(": ");
     byId("tally").textContent = words;
   }
 
   drawCharts(selection, choice) {
     const { report } = this;
-    const common = { total: selection.total, report, picked: choice.state, onPick: (value) => this.pick(value) };
-    drawBars(byId("by-status"), { ...common, title: "By state", column: "status", counts: selection.countBy(report.cells.status), empty: "No goroutine matches the filters." });
-    drawBars(byId("by-reason"), { ...common, title: "By what they wait for", column: "reason", counts: selection.countBy(report.cells.reason), empty: "None of them waits." });
+    const common = {
+      total: selection.total,
+      report,
+      picked: choice.state,
+      onPick: (value) => this.pick(value),
+    };
+    drawBars(byId("by-status"), {
+      ...common,
+      title: "By state",
+      column: "status",
+      counts: selection.countBy(report.cells.status),
+      empty: "No goroutine matches the filters.",
+    });
+    drawBars(byId("by-reason"), {
+      ...common,
+      title: "By what they wait for",
+      column: "reason",
+      counts: selection.countBy(report.cells.reason),
+      empty: "None of them waits.",
+    });
   }
 
   pick(state) {
@@ -105,9 +132,11 @@ async function downloadSnapshot() {
 function start() {
   byId("actions").hidden = false;
   letChooseTheme();
-  byId("download").addEventListener("click", () => downloadSnapshot().catch((error) => {
-    byId("notice").textContent = `The snapshot cannot be unpacked here: ${error.message}`;
-  }));
+  byId("download").addEventListener("click", () =>
+    downloadSnapshot().catch((error) => {
+      byId("notice").textContent = `The snapshot cannot be unpacked here: ${error.message}`;
+    }),
+  );
   try {
     new Page(readReport());
   } catch (error) {

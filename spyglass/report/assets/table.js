@@ -36,13 +36,21 @@ class Table {
       replaceIn(this.host, element("p", { class: "muted" }, this.empty));
       return;
     }
-    const body = element("tbody", {}, ...this.rows.slice(0, this.limit).flatMap((row) => this.lines(row)));
+    const body = element(
+      "tbody",
+      {},
+      ...this.rows.slice(0, this.limit).flatMap((row) => this.lines(row)),
+    );
     const table = element("table", {}, element("caption", {}, this.caption), this.head(), body);
     replaceIn(this.host, element("div", { class: "scroll" }, table), this.foot());
   }
 
   head() {
-    return element("thead", {}, element("tr", {}, ...this.columns.map((column, index) => this.title(column, index))));
+    return element(
+      "thead",
+      {},
+      element("tr", {}, ...this.columns.map((column, index) => this.title(column, index))),
+    );
   }
 
   title(column, index) {
@@ -50,11 +58,16 @@ class Table {
     const button = element("button", { type: "button", "data-key": `sort-${index}` }, column.title);
     button.addEventListener("click", () => this.sortBy(index));
     const direction = this.descending ? "descending" : "ascending";
-    return element("th", { scope: "col", class: classes(column), "aria-sort": isSorted ? direction : null }, button);
+    return element(
+      "th",
+      { scope: "col", class: classes(column), "aria-sort": isSorted ? direction : null },
+      button,
+    );
   }
 
   sortBy(index) {
-    this.descending = index === this.sortedBy ? !this.descending : Boolean(this.columns[index].numeric);
+    this.descending =
+      index === this.sortedBy ? !this.descending : Boolean(this.columns[index].numeric);
     this.sortedBy = index;
     this.sort();
   }
@@ -62,7 +75,11 @@ class Table {
   /** The line of `row`, and the one with its details. */
   lines(row) {
     const details = this.detail ? element("tr", { class: "details", hidden: "" }) : null;
-    const line = element("tr", {}, ...this.columns.map((column) => this.cell(column, row, details)));
+    const line = element(
+      "tr",
+      {},
+      ...this.columns.map((column) => this.cell(column, row, details)),
+    );
     return details ? [line, details] : [line];
   }
 
@@ -74,11 +91,17 @@ class Table {
 
   /** A button that opens and closes the `details` of `row`. */
   opener(content, row, details) {
-    const button = element("button", { type: "button", class: "opener", "data-key": `row-${row.key}` }, content);
+    const button = element(
+      "button",
+      { type: "button", class: "opener", "data-key": `row-${row.key}` },
+      content,
+    );
     const set = (isOpen) => {
       button.setAttribute("aria-expanded", String(isOpen));
       this.open[isOpen ? "add" : "delete"](row.key);
-      details.replaceChildren(...(isOpen ? [element("td", { colspan: this.columns.length }, this.detail(row))] : []));
+      details.replaceChildren(
+        ...(isOpen ? [element("td", { colspan: this.columns.length }, this.detail(row))] : []),
+      );
       details.hidden = !isOpen;
     };
     button.addEventListener("click", () => set(!this.open.has(row.key)));
@@ -88,14 +111,21 @@ class Table {
 
   foot() {
     const shown = Math.min(this.limit, this.rows.length);
-    const foot = element("p", { class: "foot" }, `${countText(shown)} of ${countText(this.rows.length)} shown`);
+    const foot = element(
+      "p",
+      { class: "foot" },
+      `${countText(shown)} of ${countText(this.rows.length)} shown`,
+    );
     if (shown < this.rows.length) foot.append(...this.pagers(shown));
     return foot;
   }
 
   pagers(shown) {
     const more = Math.min(PAGE_ROWS, this.rows.length - shown);
-    return [[`Show ${countText(more)} more`, more], [`Show ${countText(PAGE_ROWS * 20)} more`, PAGE_ROWS * 20]]
+    return [
+      [`Show ${countText(more)} more`, more],
+      [`Show ${countText(PAGE_ROWS * 20)} more`, PAGE_ROWS * 20],
+    ]
       .filter(([, count]) => count <= this.rows.length - shown)
       .map(([title, count], index) => {
         const button = element("button", { type: "button", "data-key": `more-${index}` }, title);

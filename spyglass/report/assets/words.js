@@ -6,7 +6,9 @@ const numbers = new Intl.NumberFormat("en-US");
 
 const countText = (number) => numbers.format(number);
 
-const goroutinesText = (number) => `${countText(number)} goroutine${number === 1 ? "" : "s"}`;
+const countedText = (number, noun) => `${countText(number)} ${noun}${number === 1 ? "" : "s"}`;
+
+const goroutinesText = (number) => countedText(number, "goroutine");
 
 function shareText(part, whole) {
   const percent = whole ? (100 * part) / whole : 0;
@@ -19,7 +21,11 @@ function durationText(ns) {
   if (ns < SECOND_NS) return shortDurationText(ns);
   const seconds = Math.floor(ns / SECOND_NS);
   if (seconds < 60) return `${seconds}s`;
-  const units = [[86400, "d", 3600, "h"], [3600, "h", 60, "m"], [60, "m", 1, "s"]];
+  const units = [
+    [86400, "d", 3600, "h"],
+    [3600, "h", 60, "m"],
+    [60, "m", 1, "s"],
+  ];
   const [unit, word, part, partWord] = units.find(([size]) => seconds >= size);
   const parts = Math.floor((seconds % unit) / part);
   return `${Math.floor(seconds / unit)}${word}${parts ? ` ${parts}${partWord}` : ""}`;

@@ -1,0 +1,185 @@
+"""A report as a page: it lets nothing in or out, and can be read on any screen, on paper, and aloud."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from selenium.webdriver.common.keys import Keys
+
+from spyglass.export import document
+from tests.browser import Browser
+from tests.finished import finished_program
+from tests.open_report import (
+    SHOP,
+    assert_quiet,
+    focused,
+    settle,
+    show,
+)
+from tests.unit.test_report_data import SHOWN
+from tests.unit.test_report_page import fully_hostile
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[str]]]:
+    """The address of a server on this machine, and what it was asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+        thread.join()
+
+
+#: What somebody who could put a script into the page would try; each says whether it was refused at once.
+ATTEMPTS = """
+    const [server, done] = arguments;
+    const refused = [];
+    const attempt = (act) => { try { act(); refused.push(false); } catch { refused.push(true); } };
+    const added = (name, attributes) => document.body.append(Object.assign(document.createElement(name), attributes));
+    attempt(() => added('script', {textContent: 'window.pwned = 1'}));
+    attempt(() => { document.body.innerHTML = '<img src=x onerror=pwned=1>'; });
+    attempt(() => added('img', {src: `${server}/img`}));
+    attempt(() => { document.body.style.backgroundImage = `url(${server}/css)`; });
+    attempt(() => navigator.sendBeacon(`${server}/beacon`));
+    fetch(`${server}/fetch`).then(() => done([refused, false]), () => done([refused, true]));
+"""
+
+
+def test_the_policy_lets_nothing_in_and_nothing_out(
+    window: Browser, tmp_path: Path, server: tuple[str, list[str]]
+) -> None:
+    show(window, tmp_path, SHOP)
+    address, asked = server
+    refused, fetch_refused = window.driver.execute_async_script(ATTEMPTS, address)
+    assert refused[:2] == [True, True]
+    assert fetch_refused
+    time.sleep(0.2)
+    assert asked == []
+    assert window.run("return window.pwned") is None
+    # This is also how it is known that nothing else was tried, or complained of, in the other tests.
+    assert f"{address}/img" in window.requests()
+    assert sum("Content Security Policy" in each for each in window.complaints()) >= 2
+    (tmp_path / "open.html").write_text("<title>No policy</title>")
+    window.open(tmp_path / "open.html")
+    window.driver.execute_async_script(ATTEMPTS, address)
+    assert "/fetch" in asked
+
+
+def test_everything_can_be_reached_with_the_tab_key(opened: Browser) -> None:
+    opened.find("body").send_keys(Keys.TAB)
+    assert focused(opened).text == "Skip to the content"
+    assert focused(opened).is_displayed()
+    seen = set()
+    for _ in range(60):
+        focused(opened).send_keys(Keys.TAB)
+        element = focused(opened)
+        if element.tag_name == "body":
+            break
+        outline = element.value_of_css_property("outline-style")
+        seen.add(element.get_attribute("id") or element.get_attribute("name") or element.text)
+        assert outline != "none", element.get_attribute("outerHTML")
+    for wanted in ("theme", "download", "text", "state", "highlight", "group-by", "waiting"):
+        assert wanted in seen
+
+
+def brightness(window: Browser, selector: str = "body", name: str = "background-color") -> int:
+    color = window.find(selector).value_of_css_property(name)
+    return sum(int(part) for part in re.findall(r"\d+", color)[:3])
+
+
+def test_the_theme_is_the_systems_until_the_other_one_is_wanted(opened: Browser) -> None:
+    toggle = opened.find("#theme")
+    assert brightness(opened) > 600 > 300 > brightness(opened, name="color")
+    assert toggle.get_attribute("aria-pressed") == "false"
+    opened.prefer("dark")
+    assert brightness(opened) < 150 < 500 < brightness(opened, name="color")
+    assert toggle.get_attribute("aria-pressed") == "true"
+    toggle.click()
+    assert brightness(opened) > 600
+    opened.prefer("light")
+    toggle.click()
+    assert brightness(opened) < 150
+    assert toggle.get_attribute("aria-pressed") == "true"
+
+
+def test_on_paper_there_is_nothing_to_click(opened: Browser) -> None:
+    opened.find("#group-table .opener").click()
+    opened.prefer("dark", media="print")
+    assert brightness(opened) == 3 * 255
+    for selector in (".contents", ".actions", "#zoom-out", "#filters button"):
+        assert not opened.find(selector).is_displayed()
+    for selector in ("h1", "#flame-graph .frame", "#group-table .stack", "#by-status svg"):
+        assert opened.find(selector).is_displayed()
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+def test_no_page_is_wider_than_its_window(opened: Browser, width: int) -> None:
+    opened.find("#group-table .opener").click()
+    opened.resize(width, 800)
+    settle(opened)
+    assert opened.run("return document.documentElement.scrollWidth") == width
+
+
+def test_the_reader_can_save_the_snapshot(opened: Browser) -> None:
+    opened.find("#download").click()
+    name = "prometheus-1234-20261120T062000Z.json"
+    saved = opened.downloads / name
+    deadline = time.monotonic() + 20
+    while not saved.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert json.loads(saved.read_text()) == document(SHOP)
+    assert opened.find("#notice").text == f"Saved as {name}"
+
+
+def test_hostile_names_are_only_ever_text(window: Browser, tmp_path: Path) -> None:
+    show(window, tmp_path, fully_hostile())
+    window.find("#group-table .opener").click()
+    assert window.texts("#group-table .stack .function") == [SHOWN, "main.main"]
+    assert f"{SHOWN}={SHOWN}" in window.texts(".inline dd")
+    assert SHOWN in window.texts("#thread-table td")
+    assert SHOWN in window.texts("#problem-table td")
+    assert SHOWN in window.texts("#by-reason button")
+    window.find("#by-reason button").click()
+    window.find("#highlight").send_keys("<img")
+    assert len(window.all("#flame-graph .hit")) == 1
+    window.run("document.querySelector('#group-by').value = 'function'")
+    assert window.all("img") == []
+    assert_quiet(window)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_people_who_do_not_see_it_can_use_it(opened: Browser, theme: str, width: int) -> None:
+    """What axe, a checker of accessibility, can find, contrast of colours included, is not there."""
+    axe = finished_program("axe-core").read_text()
+    opened.find("#group-table .opener").click()
+    opened.prefer(theme)
+    opened.resize(width, 900)
+    settle(opened)
+    opened.run(f"{axe}; window.axe = axe")
+    violations = opened.driver.execute_async_script(
+        """const done = arguments[0];
+        axe.run({resultTypes: ['violations']}).then(({violations, passes}) => done([
+            passes.length, violations.map(({id, nodes}) => [id, nodes[0].html])]), (error) => done([0, String(error)]))"""
+    )
+    assert violations[0] > 20
+    assert violations[1] == []
