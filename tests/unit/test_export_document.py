@@ -257,6 +257,8 @@ def test_the_rest() -> None:
                 "p": None,
                 "spinning": False,
                 "locked_goroutine": None,
+                "runs": None,
+                "stack": None,
             },
             {
                 "tid": 1236,
@@ -267,6 +269,8 @@ def test_the_rest() -> None:
                 "p": 1,
                 "spinning": False,
                 "locked_goroutine": 17,
+                "runs": None,
+                "stack": None,
             },
             {
                 "tid": 1240,
@@ -277,6 +281,8 @@ def test_the_rest() -> None:
                 "p": None,
                 "spinning": False,
                 "locked_goroutine": None,
+                "runs": None,
+                "stack": None,
             },
         ],
         "memory": {
