@@ -149,12 +149,29 @@ class Reader:
 
     def _walk_saved(self, batch: Batch, at: NDArray[np.intp], top_only: bool) -> NDArray[np.bool_]:
         """Walk the stacks of running goroutines of a stopped process whose threads are on the system
-        stack: what they run on is saved then (``systemstack``, ``mcall``, and ``gogo`` clears it)."""
+        stack: where they left their own is saved then, in their ``g`` (``systemstack``, ``mcall``;
+        ``gogo`` clears it), or while they ask the kernel's page for the time (``nanotime1``, where
+        it is cleared after) in their ``m``. Which could be walked."""
         rows = batch.rows[at]
-        sp = rows["sched"]["sp"]
-        saved: NDArray[np.bool_] = (sp > rows["stack"]["lo"]) & (sp < rows["stack"]["hi"])
-        batch.keep(at[saved], self._walk(rows[saved], top_only, parked=saved[saved]))
+        low, high = rows["stack"]["lo"], rows["stack"]["hi"]
+        asks_sp = self._words_of_ms(rows, "vdsoSP")
+        asks = (low < asks_sp) & (asks_sp < high)
+        sp = np.where(asks, asks_sp, rows["sched"]["sp"])
+        saved: NDArray[np.bool_] = (low < sp) & (sp < high)
+        pc = np.where(asks, self._words_of_ms(rows, "vdsoPC"), rows["sched"]["pc"])
+        lr = np.where(asks, 0, rows["sched"]["lr"]).astype(np.uint64)
+        cursors = Cursors(pc[saved], sp[saved], high[saved], lr[saved])
+        batch.keep(at[saved], self._unwinder.walk(cursors, top_only))
         return saved
+
+    def _words_of_ms(self, rows: NDArray[Any], field: str) -> NDArray[np.uint64]:
+        """A word of the M of each of `rows`, 0 where it cannot be read."""
+        if not self.runtime.layouts.has("m", field):
+            return np.zeros(len(rows), np.uint64)
+        fields = self.runtime.layouts["m"].fields
+        assert fields is not None
+        words = self.runtime.memory.gather(rows["m"] + np.uint64(fields[field][1]), 8)
+        return np.where(words.ok, words.words(1)[:, 0], np.uint64(0))
 
     def _sample(self, batch: Batch, at: NDArray[np.intp], top_only: bool) -> NDArray[np.intp]:
         """Sample the threads of the running goroutines `at`, and walk the stacks of those that were
@@ -307,17 +324,14 @@ class Reader:
         rows: NDArray[Any],
         top_only: bool,
         stacks: StackBytes | None = None,
-        parked: NDArray[np.bool_] | None = None,
     ) -> Walked:
         """Walk the stacks of those whose registers are in memory; the others have no node.
 
-        `stacks`: what was read of them already. `parked`: whose registers are in their ``g``, where
-        their status does not tell.
+        `stacks`: what was read of them already.
         """
         status = g_status(rows)
         in_call = (status == SYSCALL) & (rows["syscallsp"] != 0)
-        if parked is None:
-            parked = np.isin(status, _PARKED)
+        parked = np.isin(status, _PARKED)
         some = np.flatnonzero(parked | in_call)
         cursors = Cursors(
             np.where(in_call, rows["syscallpc"], rows["sched"]["pc"])[some].astype(np.uint64),
