@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from spyglass.analysis.selection import selected
@@ -37,8 +37,12 @@ ROWS = [
 
 def with_everything() -> Snapshot:
     """A small snapshot that has something of everything that one can have."""
-    return make_snapshot(
-        ROWS,
+    made = make_snapshot(ROWS)
+    first, second, *others = made.threads
+    second = replace(second, runs="goroutine", stack=(2, 0))
+    return replace(
+        made,
+        threads=(first, second, *others),
         source=Source("process", True, 1_500_000),
         elided={1: (1, 900)},
         chosen_from=7,

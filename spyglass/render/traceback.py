@@ -60,7 +60,7 @@ def thread_traceback(snapshot: Snapshot) -> Iterator[str]:
             if thread.locked_goroutine
             else []
         )
-        runs = thread.runs or "not seen"
+        runs = visible(thread.runs or "not seen")
         if runs == "goroutine" and thread.goroutine is not None:
             runs = f"goroutine {thread.goroutine}"
         yield f"thread {thread.tid} {visible(thread.name or '?')} [{visible(', '.join(words))}]: {runs}\n"

@@ -152,7 +152,7 @@ def hostile() -> Snapshot:
         changes = {
             name: tuple(map(worse, value)) if isinstance(value, tuple) else worse(value)
             for name in names
-            if name not in ("kind", "gogc_percent", "uptime_seconds")
+            if name not in ("kind", "gogc_percent", "uptime_seconds", "stack")
             for value in [getattr(part, name)]
         }
         return replace(part, **changes)  # type: ignore[type-var]
@@ -170,6 +170,7 @@ def hostile() -> Snapshot:
         ["summary", "--list", "--system", "--debug"],
         ["dump", "--debug"],
         ["dump", "--runtime-frames", "--system"],
+        ["dump", "--threads"],
         ["dump", "--group"],
         ["dump", "--group", "creator"],
         ["dump", "--group", f"label:{ESCAPE}"],

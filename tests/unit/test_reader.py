@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
+from msgspec import Struct, structs
 
 from spyglass.errors import BadDataError
-from spyglass.export import document
+from spyglass.export import document, shape
 from spyglass.export.reader import snapshot_of
 from spyglass.model import Frame, Snapshot
 from tests.saved import INLINED, MAIN, ROWS, START, WORK, differences, text_of, with_everything
@@ -123,7 +124,8 @@ def makes_sense(made: dict[str, Any]) -> bool:
     """What no schema can say: numbers are of things that are there, moments are in the calendar."""
     frames, stacks = made["frames"], made["stacks"]
     lines = [(f["function"], f["file"], f["line"]) for f in frames]
-    indices = [i < len(frames) for stack in stacks for i in stack]
+    of_threads = [thread.get("stack") or [] for thread in made["threads"]]
+    indices = [i < len(frames) for stack in [*stacks, *of_threads] for i in stack]
     for g in made["goroutines"]:
         indices.append((g["stack"] or 0) < max(len(stacks), g["stack"] is None))
         for place in filter(None, (g.get("where"), g["start"], g["created_by"])):
@@ -183,6 +185,26 @@ def assert_points_at(path: tuple[str | int, ...], value: Any, message: str) -> N
     steps = path[:-1] if value is ... or is_key_of_a_mapping else path
     pointer = "".join(f"/{step}" for step in steps)
     assert message.startswith(pointer or "the document"), (path, value, message)
+
+
+def test_the_reader_knows_every_field_that_the_schema_has() -> None:
+    """And which of them may be missing."""
+    parts: dict[str, type[Struct]] = {
+        "process": shape.Process, "scheduler": shape.Scheduler, "processor": shape.Processor,
+        "thread": shape.Thread, "memory": shape.Memory, "goroutine": shape.Goroutine,
+        "problem": shape.Problem, "frame": shape.Frame, "framed_place": shape.FramedPlace,
+    }  # fmt: skip
+    described = {**{name: SCHEMA["$defs"][name] for name in parts}, "document": SCHEMA}
+    for name, kind in [*parts.items(), ("document", shape.Document)]:
+        fields = {field.name: field.required for field in structs.fields(kind)}
+        whole = [
+            described[name],
+            *([SCHEMA["$defs"]["place"]] if "allOf" in described[name] else []),
+        ]
+        properties = {name for part in whole for name in part["properties"]}
+        required = {name for part in whole for name in part.get("required", [])}
+        assert fields.keys() == properties
+        assert {field for field, is_required in fields.items() if is_required} == required
 
 
 @pytest.mark.parametrize("number", ["1.0", "1e3", "0.0"])
