@@ -24,6 +24,7 @@ __all__ = [
     "fields_of",
     "g_pointers",
     "g_status",
+    "last_known_ns",
     "plausible",
 ]
 
@@ -36,6 +37,8 @@ COPYSTACK, DEAD, LEAKED, PREEMPTED, RUNNABLE, RUNNING, SYSCALL, WAITING = (
         "copystack", "dead", "leaked", "preempted", "runnable", "running", "syscall", "waiting",
     )
 )  # fmt: skip
+#: A century: no machine runs that long.
+_MAX_CLOCK_NS = 1 << 62
 #: ``_Gdeadextra``, since Go 1.26: dead, and kept for callbacks from C.
 _DEAD_EXTRA = 11
 
@@ -62,6 +65,21 @@ def g_pointers(runtime: Runtime) -> NDArray[np.uint64]:
     found = runtime.memory.array(pointer, "<u8", length)
     pointers: NDArray[np.uint64] = found[(found != 0) & (found % 8 == 0)]
     return pointers
+
+
+def last_known_ns(runtime: Runtime, pointers: NDArray[np.uint64]) -> int | None:
+    """The latest moment that the clock of a stopped process is known to have come to.
+
+    When the last garbage collection noticed who waits (``mgcmark.go: markroot`` sets ``waitsince``,
+    and the runtime's own goroutines run between any two collections); None if there was none.
+    """
+    kind = runtime.layouts["g"]
+    assert kind.fields is not None
+    offset = int(kind.fields["waitsince"][1])
+    gathered = runtime.memory.gather(pointers + np.uint64(offset), 8)
+    since = gathered.words(1)[gathered.ok, 0]
+    known = since[since < _MAX_CLOCK_NS]
+    return int(known.max()) or None if len(known) else None
 
 
 def fields_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -166,5 +184,5 @@ def _waiting_ns(
     since = rows["waitsince"].astype(np.int64)
     if now_ns is None:
         return np.full(len(rows), NONE, np.int64)
-    known = ((status == WAITING) | (status == SYSCALL)) & (since > 0) & (since <= now_ns)
+    known = ((status == WAITING) | (status == SYSCALL)) & (since > 0) & (since < now_ns)
     return np.where(known, now_ns - since, NONE)

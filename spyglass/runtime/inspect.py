@@ -34,7 +34,7 @@ from spyglass.model import (
 from spyglass.runtime import memstats, scheduler, variables
 from spyglass.runtime.code import Code
 from spyglass.runtime.context import Runtime
-from spyglass.runtime.goroutines import g_pointers
+from spyglass.runtime.goroutines import g_pointers, last_known_ns
 from spyglass.runtime.layouts import GoVersion
 from spyglass.runtime.module import Module, find_module
 from spyglass.runtime.names import printed, printed_with_methods
@@ -227,9 +227,11 @@ class Inspector:
                 saved=registers or {},
                 before=partial(interrupted, runtime.memory, code, runtime.arch),
             )
-            now_ns = origin.now_ns()
+            pointers, now_ns = g_pointers(runtime), origin.now_ns()
+            if now_ns is None and origin.stopped:
+                now_ns = last_known_ns(runtime, pointers)
             reader = Reader(runtime, tree, now_ns, where)
-            goroutines, nodes = reader.read(g_pointers(runtime), stacks == "top")
+            goroutines, nodes = reader.read(pointers, stacks == "top")
             _mark_torn(runtime, goroutines, origin.torn)
         if thread_stacks:
             with timer.phase("threads"):
