@@ -35,6 +35,9 @@ GOALS = {
     "summary": {1_000: 0.25, 100_000: 0.8, 1_000_000: 6.0},
     "attach + snapshot, all stacks": {1_000: 0.04, 100_000: 0.35, 1_000_000: 3.5},
     "dump --json": {1_000: 0.3, 100_000: 1.5, 1_000_000: 15.0},
+    "snapshot": {100_000: 1.5},
+    "summary of a saved file": {100_000: 2.0},
+    "diff of two saved files": {100_000: 3.0},
 }
 LARGE_GOAL = 0.3
 _HEARTBEAT_TRIES = 5
@@ -76,9 +79,30 @@ def _bench_size(table: Table, process: GoProcess, size: int, repeat: int) -> Non
         name = " ".join(word for word in command if word not in target)
         seconds, peak = _best_command(command, repeat if size <= 100_000 else 2)
         beats = _heartbeats(process, command, seconds) if name in GOALS else ""
-        _row(table, size, name, seconds, floor, peak, beats)
+        _row(table, size, name, seconds, floor, peak=peak, beats=beats)
     seconds = min(_snapshot_seconds(process.pid) for _ in range(repeat))
     _row(table, size, "attach + snapshot, all stacks", seconds, floors.whole)
+    with tempfile.TemporaryDirectory() as folder:
+        _bench_files(table, process, size, Path(folder), repeat, floors.whole)
+
+
+def _bench_files(
+    table: Table, process: GoProcess, size: int, folder: Path, repeat: int, floor: float
+) -> None:
+    """Saving, loading and comparing; a file is to have less than 30 bytes for a goroutine."""
+    files = [str(folder / name) for name in ("one.json.gz", "two.json.gz")]
+    target = ["--pid", str(process.pid)]
+    _run(["snapshot", *target, "-o", files[1]])
+    repeat = repeat if size <= 100_000 else 1
+    seconds, peak = _best_command(["snapshot", *target, "-o", files[0]], repeat)
+    saved = f"{os.path.getsize(files[0]) / 1e6:.2f} MB file"
+    _row(table, size, "snapshot", seconds, floor, peak=peak, beats=saved)
+    for name, command in (
+        ("summary of a saved file", ["summary", files[0]]),
+        ("diff of two saved files", ["diff", *files]),
+    ):
+        seconds, peak = _best_command(command, repeat)
+        _row(table, size, name, seconds, peak=peak)
 
 
 def _row(
@@ -86,14 +110,16 @@ def _row(
     size: int,
     name: str,
     seconds: float,
-    floor: float,
+    floor: float | None = None,
+    *,
     peak: float | None = None,
     beats: str = "",
 ) -> None:
     goal = GOALS.get(name, {}).get(size)
     table.add_row(
-        f"{size:,}", name, f"{seconds:.3f}", f"{goal:.2f}" if goal else "", f"{floor:.3f}",
-        f"{seconds / floor:.1f}", f"{peak:.0f}" if peak is not None else "", beats,
+        f"{size:,}", name, f"{seconds:.3f}", f"{goal:.2f}" if goal else "",
+        f"{floor:.3f}" if floor else "", f"{seconds / floor:.1f}" if floor else "",
+        f"{peak:.0f}" if peak is not None else "", beats,
     )  # fmt: skip
 
 
