@@ -207,7 +207,7 @@ class Groups {
   /** What they do, and, where there is no room for another column, for how long. */
   stateCell(group) {
     const waits = element("span", { class: "narrow-only muted" }, waitWords(group));
-    return element("span", { class: "place" }, breakable(this.stateWords(group)), waits);
+    return element("span", { class: "place state" }, breakable(this.stateWords(group)), waits);
   }
 
   stateWords(group) {

@@ -11,7 +11,7 @@ const numberColumn = (title, field, options = {}) => ({
 });
 const textColumn = (title, field, options = {}) => ({
   title,
-  cell: (row) => row[field] ?? "—",
+  cell: (row) => breakable(row[field] ?? "—"),
   order: (row) => row[field] ?? "",
   ...options,
 });
@@ -21,12 +21,12 @@ function showLists(report) {
     caption: "Threads of the process",
     columns: [
       numberColumn("Thread", "tid", { header: true }),
-      textColumn("Name", "name"),
+      textColumn("Name", "name", { wide: true }),
       textColumn("State", "os_state"),
       numberColumn("M", "m"),
       numberColumn("P", "p"),
-      numberColumn("Runs goroutine", "goroutine"),
-      numberColumn("Locked to goroutine", "locked_goroutine", { wide: true }),
+      numberColumn("Goroutine", "goroutine"),
+      numberColumn("Locked goroutine", "locked_goroutine", { wide: true }),
       {
         title: "Spinning",
         wide: true,

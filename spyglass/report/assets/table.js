@@ -62,6 +62,7 @@ class Table {
       "th",
       { scope: "col", class: classes(column), "aria-sort": isSorted ? direction : null },
       button,
+      element("span", { class: "on-paper" }, column.title), // browsers repeat no buttons on each page
     );
   }
 
