@@ -11,6 +11,7 @@ import gc
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from rich.table import Table
 import spyglass
 from spyglass.memory.process import ProcessMemory
 from spyglass.runtime.goroutines import fields_of, g_pointers
+from tests.browser import browser
 from tests.finished import running
 from tests.support import Flavour, GoProcess, start
 
@@ -38,6 +40,8 @@ GOALS = {
     "snapshot": {100_000: 1.5},
     "summary of a saved file": {100_000: 2.0},
     "diff of two saved files": {100_000: 3.0},
+    "report": {100_000: 3.0},
+    "report in a browser": {100_000: 1.0},
 }
 LARGE_GOAL = 0.3
 _HEARTBEAT_TRIES = 5
@@ -84,6 +88,19 @@ def _bench_size(table: Table, process: GoProcess, size: int, repeat: int) -> Non
     _row(table, size, "attach + snapshot, all stacks", seconds, floors.whole)
     with tempfile.TemporaryDirectory() as folder:
         _bench_files(table, process, size, Path(folder), repeat, floors.whole)
+        _bench_report(table, process, size, Path(folder) / "report.html", floors.whole)
+
+
+def _bench_report(table: Table, process: GoProcess, size: int, page: Path, floor: float) -> None:
+    """Writing a report, and how long a browser takes until all of it can be used."""
+    seconds, peak = _best_command(["report", "--pid", str(process.pid), "-o", str(page)], 2)
+    saved = f"{os.path.getsize(page) / 1e6:.2f} MB page"
+    _row(table, size, "report", seconds, floor, peak=peak, beats=saved)
+    if not shutil.which("chromedriver"):
+        return
+    with browser() as window:
+        window.open(page)
+        _row(table, size, "report in a browser", window.seconds_to_load())
 
 
 def _bench_files(

@@ -41,6 +41,13 @@ class Browser:
         self.prefer("light")
         self.driver.get(page.as_uri())
 
+    def seconds_to_load(self) -> float:
+        """From when the page was asked for until its script had shown all of it."""
+        milliseconds: int = self.run(
+            "const t = performance.timing; return t.loadEventEnd - t.navigationStart"
+        )
+        return milliseconds / 1e3
+
     def resize(self, width: int, height: int) -> None:
         """Give the page so many pixels: windows themselves are never narrower than 500."""
         self._command(
