@@ -67,7 +67,9 @@ def _find_header(executable: Executable) -> int | None:
     """The file offset of the header: in its section, or at the start of a data segment."""
     section = executable.sections.get(".go.buildinfo")
     areas = [(section.offset, section.size)] if section else []
-    areas += [(s.offset, min(s.file_size, _SEARCH_BYTES)) for s in executable.segments if s.writable]
+    areas += [
+        (s.offset, min(s.file_size, _SEARCH_BYTES)) for s in executable.segments if s.writable
+    ]
     for begin, size in areas:
         at = executable.image.find(_MAGIC, begin, begin + size)
         while at >= 0 and (at - begin) % _ALIGN:
@@ -83,7 +85,7 @@ def _read_strings(executable: Executable, offset: int) -> tuple[str | None, byte
     Flag 2 (Go 1.18 and later): both follow inline, each behind a varint; before, the header holds
     pointers to two Go strings. Flag 1 is big-endian, which no supported processor is.
     """
-    header = executable.image[offset : offset + _HEADER_BYTES]
+    header = executable.image.read(offset, _HEADER_BYTES)
     pointer_size, flags = header[14], header[15]
     if flags & 2:
         version, after = _inline(executable, offset + _HEADER_BYTES)
@@ -100,7 +102,7 @@ def _read_strings(executable: Executable, offset: int) -> tuple[str | None, byte
 def _inline(executable: Executable, offset: int) -> tuple[bytes, int]:
     length = shift = 0
     while True:
-        byte = executable.image[offset]
+        byte = executable.image.read(offset, 1)[0]
         offset += 1
         length |= (byte & 0x7F) << shift
         shift += 7
@@ -108,7 +110,7 @@ def _inline(executable: Executable, offset: int) -> tuple[bytes, int]:
             break
     if length > _MAX_TEXT_BYTES:
         raise BadDataError("build info too long to be true")
-    return bytes(executable.image[offset : offset + length]), offset + length
+    return executable.image.read(offset, length), offset + length
 
 
 def _pointed(executable: Executable, header: int) -> bytes:

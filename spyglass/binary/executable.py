@@ -6,10 +6,7 @@ object of each and a Go program has a hundred thousand.
 
 from __future__ import annotations
 
-import contextlib
-import mmap
 import os
-import stat
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +16,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 import numpy as np
 
 from spyglass.binary.buildinfo import BuildInfo, find_build_info
+from spyglass.binary.image import BytesImage, FileImage, Image
 from spyglass.errors import BadDataError, UnsupportedProgram
 
 __all__ = ["Executable", "Section", "Segment"]
@@ -26,6 +24,7 @@ __all__ = ["Executable", "Section", "Segment"]
 #: Sections larger than this are not believed; the largest seen in the wild is a fifth of it.
 MAX_SECTION_BYTES = 1 << 30
 MAX_SYMBOL_HITS = 64
+_MIN_BYTES = 64
 
 _MACHINES = {"EM_X86_64": "amd64", "EM_AARCH64": "arm64"}
 _SYMBOL = np.dtype(
@@ -70,14 +69,14 @@ class Section:
 
 
 class Executable:
-    """An ELF file, mapped and never copied whole.
+    """An ELF file, never read whole.
 
     Every number in it is untrusted: what does not fit raises `BadDataError`, a file for another kind
     of machine `UnsupportedProgram`.
     """
 
-    def __init__(self, image: mmap.mmap | bytes, path: str) -> None:
-        self.image = image
+    def __init__(self, image: Image | bytes, path: str) -> None:
+        self.image = BytesImage(image) if isinstance(image, bytes) else image
         self.path = path
         self._elf = self._guard(self._open_elf)
         self.arch = _MACHINES[str(self._elf["e_machine"])]
@@ -90,20 +89,18 @@ class Executable:
 
         Raises OSError if it cannot be opened, `BadDataError` if it is not an ELF file.
         """
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        image = FileImage(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_size < 64:
+            if not image.is_regular or len(image) < _MIN_BYTES:
                 raise BadDataError(f"{path} is not an executable file")
-            return cls(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ), path)
-        finally:
-            os.close(descriptor)
+            return cls(image, path)
+        except BaseException:
+            image.close()
+            raise
 
     def close(self) -> None:
-        """Forget the file. Arrays and views of it keep it mapped until they are gone."""
-        if isinstance(self.image, mmap.mmap):
-            with contextlib.suppress(BufferError):
-                self.image.close()
+        """Let go of the file. What was read of it stays."""
+        self.image.close()
 
     def __enter__(self) -> Executable:
         return self
@@ -114,11 +111,12 @@ class Executable:
     def _open_elf(self) -> Any:
         from elftools.elf.elffile import ELFFile
 
-        if self.image[:4] != b"\x7fELF":
+        head = self.image.read(0, 6)
+        if head[:4] != b"\x7fELF":
             raise BadDataError(f"{self.path} is not an ELF file")
-        if self.image[4] != 2:
+        if head[4] != 2:
             raise UnsupportedProgram(f"{self.path} is a 32-bit program; spyglass reads 64-bit ones")
-        if self.image[5] != 1:
+        if head[5] != 1:
             raise UnsupportedProgram(f"{self.path} is big-endian; spyglass reads amd64 and arm64")
         elf = ELFFile(cast(BinaryIO, _Stream(self.image)))
         if str(elf["e_machine"]) not in _MACHINES:
@@ -135,7 +133,7 @@ class Executable:
             raise
         except Exception as error:
             raise BadDataError(
-                f"{self.path} is damaged: {error or type(error).__name__}"
+                f"{self.path} is damaged: {str(error) or type(error).__name__}"
             ) from error
 
     @cached_property
@@ -181,12 +179,12 @@ class Executable:
         """
         section = self.sections.get(name)
         if section is not None:
-            raw = memoryview(self.image)[section.offset : section.offset + section.size]
+            raw = memoryview(self.image.read(section.offset, section.size))
             return memoryview(_inflate(raw, 24, _elf_size(raw))) if section.compressed else raw
         old = self.sections.get(name.replace(".debug_", ".zdebug_"))
         if old is None or not name.startswith(".debug_"):
             return memoryview(b"")
-        raw = memoryview(self.image)[old.offset : old.offset + old.size]
+        raw = memoryview(self.image.read(old.offset, old.size))
         return memoryview(_inflate(raw, 12, int.from_bytes(raw[4:12], "big")))
 
     def read(self, address: int, size: int) -> bytes:
@@ -194,7 +192,7 @@ class Executable:
         for segment in self.segments:
             begin = address - segment.address
             if 0 <= begin and 0 <= size and begin + size <= segment.file_size:
-                return bytes(self.image[segment.offset + begin : segment.offset + begin + size])
+                return self.image.read(segment.offset + begin, size)
         raise BadDataError(f"{self.path} has no {size} bytes at {address:#x}")
 
     @cached_property
@@ -207,8 +205,8 @@ class Executable:
         table, names = self.sections.get(".symtab"), self.section_data(".strtab")
         if table is None:
             return np.zeros(0, _SYMBOL), names
-        count = table.size // _SYMBOL.itemsize
-        return np.frombuffer(self.image, _SYMBOL, count, table.offset), names
+        size = table.size // _SYMBOL.itemsize * _SYMBOL.itemsize
+        return np.frombuffer(self.image.read(table.offset, size), _SYMBOL), names
 
     def symbol(self, name: str) -> int | None:
         """The address of symbol `name` as the file has it (add the load bias), None without one."""
@@ -268,9 +266,9 @@ class Executable:
 
 
 class _Stream:
-    """A file object over a mapping that is shared, each with its own position."""
+    """A file object over an image that is shared, with a position of its own."""
 
-    def __init__(self, image: mmap.mmap | bytes) -> None:
+    def __init__(self, image: Image) -> None:
         self._image = image
         self._position = 0
 
@@ -284,12 +282,12 @@ class _Stream:
 
     def read(self, size: int = -1) -> bytes:
         end = len(self._image) if size < 0 else min(self._position + size, len(self._image))
-        data = self._image[self._position : end]
+        data = self._image.read(self._position, max(end - self._position, 0))
         self._position = max(self._position, end)
         return data
 
     def close(self) -> None:
-        """The mapping is not ours to close."""
+        """The image is not ours to close."""
 
 
 def _elf_size(raw: memoryview) -> int:
@@ -310,19 +308,10 @@ def _inflate(raw: memoryview, skip: int, size: int) -> bytes:
 
 def _find_all(data: memoryview, wanted: bytes, most: int) -> Iterator[int]:
     """Where `wanted` begins in `data`, the first `most` times."""
-    image = cast("mmap.mmap | bytes", data.obj)
-    begin = _offset_of(data)
-    at = begin - 1
+    text = bytes(data) if not isinstance(data.obj, bytes) else data.obj
+    at = -1
     for _ in range(most):
-        at = image.find(wanted, at + 1, begin + len(data))
+        at = text.find(wanted, at + 1)
         if at < 0:
             return
-        yield at - begin
-
-
-def _offset_of(view: memoryview) -> int:
-    """Where `view` begins in the object that it is a view of."""
-    if len(view) == 0:
-        return 0
-    whole = np.frombuffer(view.obj, np.uint8)
-    return int(np.frombuffer(view, np.uint8).ctypes.data - whole.ctypes.data)
+        yield at

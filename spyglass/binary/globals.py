@@ -86,7 +86,7 @@ def anchors_of(executable: Executable) -> dict[str, dict[str, list[int]]]:
     place, text = find_pclntab(executable), executable.symbol("runtime.text")
     if place is None or text is None:
         raise MissingInfo(f"{executable.path} has no function table or no symbols")
-    table = memoryview(executable.image)[place.offset : place.offset + place.size]
+    table = memoryview(executable.image.read(place.offset, place.size))
     mentions = scan(_ALWAYS, FunctionTable(table, text), executable.read, executable.arch)
     places = {name: executable.symbol_range(f"runtime.{name}") for name in GLOBALS}
     anchors: dict[str, dict[str, list[int]]] = {}

@@ -7,7 +7,6 @@ tell which of the four there have been.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spyglass.binary.executable import Executable
+    from spyglass.binary.image import Image
 
 __all__ = [
     "SP_WRITE",
@@ -132,12 +132,12 @@ def find_pclntab(executable: Executable) -> Place | None:
     return None
 
 
-def _search(image: mmap.mmap | bytes, begin: int, size: int) -> tuple[int, int] | None:
+def _search(image: Image, begin: int, size: int) -> tuple[int, int] | None:
     """The offset and size of the first table in [begin, begin + size) of `image`, aligned to 8 bytes."""
     end = begin + size
     for piece in range(begin, end - 7, _PIECE_BYTES):
         count = (min(piece + _PIECE_BYTES, end) - piece) // 8
-        words = np.frombuffer(image, "<u4", 2 * count, piece)[::2]
+        words = np.frombuffer(image.read(piece, 8 * count), "<u4")[::2]
         for hit in np.flatnonzero(words >= min(_FORMATS)).tolist():
             at = piece + 8 * hit
             if _looks_right(image, at, end - at):
@@ -145,10 +145,9 @@ def _search(image: mmap.mmap | bytes, begin: int, size: int) -> tuple[int, int] 
     return None
 
 
-def _looks_right(image: mmap.mmap | bytes | memoryview, offset: int, size: int) -> bool:
-    header = bytes(image[offset : offset + _HEADER_BYTES])
+def _looks_right(image: Image, offset: int, size: int) -> bool:
     try:
-        _Header.parse(header, size)
+        _Header.parse(image.read(offset, min(_HEADER_BYTES, size)), size)
     except BadDataError:
         return False
     return True

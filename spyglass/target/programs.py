@@ -199,7 +199,7 @@ def _same_contents(saved: SavedProcess, program: Program) -> bool:
 
 def _headers(executable: Executable) -> tuple[int, int]:
     """Where the program headers of a file end, and how many there are."""
-    _, offset, size, count = _HEADER.unpack(executable.image[: _HEADER.size])
+    _, offset, size, count = _HEADER.unpack(executable.image.read(0, _HEADER.size))
     return offset + count * size, count
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from spyglass.binary.corefile import CoreFile
 from spyglass.binary.corenotes import MappedFile
 from spyglass.errors import BadDataError, MemoryFault
-from spyglass.memory.core import FileBytes, ImageBytes, Layer, NoBytes, SegmentedMemory
+from spyglass.memory.core import FileBytes, Layer, NoBytes, SegmentedMemory
 from spyglass.model import Problem
 from spyglass.registers.architecture import ARCHITECTURES, Registers
 from spyglass.target.first_stack import arguments, executed_path
@@ -68,7 +68,7 @@ class SavedProcess(Origin):
             ],
             np.uint64,
         )
-        image = ImageBytes(program.executable.image)
+        image = program.executable.image
         return SegmentedMemory([*self._layers(), Layer(image, *segments.reshape(-1, 3).T)])
 
     def _layers(self) -> list[Layer]:
