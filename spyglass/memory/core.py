@@ -14,11 +14,9 @@ from spyglass.memory.base import MAX_READ_BYTES, Gathered, Memory
 from spyglass.memory.ranges import merge, spread
 
 if TYPE_CHECKING:
-    import mmap
-
     from numpy.typing import NDArray
 
-__all__ = ["FileBytes", "ImageBytes", "Layer", "NoBytes", "SegmentedMemory", "Source"]
+__all__ = ["FileBytes", "Layer", "NoBytes", "SegmentedMemory", "Source"]
 
 #: Ranges closer than this are read as one: in a file that costs less than another system call.
 _GAP_BYTES = 1 << 12
@@ -53,19 +51,6 @@ class FileBytes:
                 return done
             done += got
         return done
-
-
-class ImageBytes:
-    """Bytes that are in memory or mapped already."""
-
-    def __init__(self, image: bytes | bytearray | mmap.mmap) -> None:
-        self._image = memoryview(image).cast("B")
-
-    def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Fill `buffer` with the bytes from `offset` on; how many there were."""
-        found = self._image[offset : offset + len(buffer)]
-        buffer[: len(found)] = found
-        return len(found)
 
 
 class NoBytes:

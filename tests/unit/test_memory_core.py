@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spyglass.binary.image import BytesImage
 from spyglass.errors import BadDataError, MemoryFault
-from spyglass.memory.core import FileBytes, ImageBytes, Layer, SegmentedMemory
+from spyglass.memory.core import FileBytes, Layer, SegmentedMemory
 
 BASE = 0x400000
 SIZE = 4096
@@ -19,7 +20,7 @@ SIZE = 4096
 def layer(content: bytes, *pieces: tuple[int, int, int]) -> Layer:
     """Pieces (address, size, offset) of `content`."""
     columns = np.array(pieces, np.uint64).reshape(-1, 3).T
-    return Layer(ImageBytes(content), *columns)
+    return Layer(BytesImage(content), *columns)
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from spyglass.binary.image import BytesImage
 from spyglass.errors import BadDataError, MemoryFault
-from spyglass.memory.core import ImageBytes, Layer, SegmentedMemory
+from spyglass.memory.core import Layer, SegmentedMemory
 from spyglass.memory.recording import PAGE_BYTES, RecordingMemory
 
 BASE = 0x10000
@@ -25,7 +26,7 @@ def recording(image: bytearray) -> RecordingMemory:
     pieces = np.array(
         [(BASE, half, 0), (BASE + 6 * PAGE_BYTES, 2 * PAGE_BYTES, 6 * PAGE_BYTES)], np.uint64
     )
-    return RecordingMemory(SegmentedMemory([Layer(ImageBytes(image), *pieces.T)]))
+    return RecordingMemory(SegmentedMemory([Layer(BytesImage(image), *pieces.T)]))
 
 
 def kept(recording: RecordingMemory) -> dict[int, bytes]:
