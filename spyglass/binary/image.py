@@ -103,7 +103,7 @@ class FileImage(Image):
 class BytesImage(Image):
     """Bytes that are there already."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | bytearray) -> None:
         self._data = memoryview(data)
 
     def __len__(self) -> int:
