@@ -14,16 +14,18 @@ from typing import Any
 import pytest
 
 from spyglass import cli
+from spyglass.analysis.redaction import redacted
 from spyglass.errors import MissingInfo
 from spyglass.export.reader import load
 from spyglass.export.saving import save
+from spyglass.export.unpacking import unpacked
 from spyglass.model import Snapshot, Source, Thread
 from spyglass.report import page as page_module
 from spyglass.report.markup import Markup, element, joined
 from spyglass.report.page import script_json
 from tests.pages import Page, page_of
 from tests.saved import differences, text_of, with_everything
-from tests.snapshots import MEMORY, PROCESS, SCHEDULER, make_snapshot
+from tests.snapshots import MEMORY, PROCESS, SCHEDULER, Row, frame, make_snapshot
 from tests.unit.test_report_data import HOSTILE, SHOWN, hostile_snapshot
 
 
@@ -135,6 +137,20 @@ def test_the_page_holds_the_snapshot(snapshot: Snapshot) -> None:
     read = load(io.BytesIO("".join(page_module.report(snapshot)).encode()))
     saved = load(io.BytesIO(text_of(snapshot)))
     assert differences(read, saved) == []
+
+
+def test_a_redacted_page_holds_no_secret_of_where_and_with_what_it_runs() -> None:
+    secrets = ["s3cr3t-flag", "s3cr3t-label", "s3cr3t-folder", "s3cr3t-host"]
+    place = frame("main.serve", "/home/s3cr3t-folder/main.go")
+    row = Row(1, where=place, creator=place, stack=(place,), labels={"s3cr3t-label": "x"})
+    process = replace(PROCESS, exe="/home/s3cr3t-folder/shop", cmdline=("shop", "--s3cr3t-flag"))
+    snapshot = make_snapshot([row], process=process, host="s3cr3t-host")
+    text = page_of(snapshot).text
+    assert [secret for secret in secrets if secret not in text] == []
+    page = page_of(redacted(snapshot))
+    assert "s3cr3t" not in page.text
+    assert b"s3cr3t" not in unpacked(io.BytesIO(page.text.encode()))
+    assert page.one("h1").text == "shop"
 
 
 def test_facts_are_those_of_the_snapshot() -> None:
