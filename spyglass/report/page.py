@@ -24,8 +24,7 @@ __all__ = ["report"]
 #: The parts of the page's script, each of which needs those before it.
 SCRIPTS = (
     "words.js", "data.js", "choice.js", "table.js", "charts.js", "groups.js", "details.js", "flame.js",
-    "lists.js",
-    "page.js",
+    "lists.js", "page.js",
 )  # fmt: skip
 
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
