@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from importlib.resources import files
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,6 +17,7 @@ from spyglass.errors import BadDataError
 from spyglass.export import document, shape
 from spyglass.export.reader import snapshot_of
 from spyglass.model import Frame, Snapshot
+from tests.mutants import BASE, JUNK, changed, paths
 from tests.saved import INLINED, MAIN, ROWS, START, WORK, differences, text_of, with_everything
 from tests.snapshots import PROCESS, Row, make_snapshot
 
@@ -92,33 +90,6 @@ def test_a_document_as_the_contract_shows_it_is_read() -> None:
 
 # Whatever is changed: refused if and only if the schema or sense refuses it, and where.
 
-JUNK: list[Any] = [
-    None, True, "", "x", "2026-11-20T06:20:00Z", -1, 0, 2, 1.5, 2**63 - 1, 2**63, 10**30, [], {},
-    [None], {"a": 1}, [[0]],
-]  # fmt: skip
-
-
-def paths(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    yield at
-    if isinstance(value, dict | list):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        yield from chain.from_iterable(paths(part, (*at, name)) for name, part in items)
-
-
-def changed(made: Any, path: tuple[str | int, ...], value: Any) -> Any:
-    """`made` with `value` at `path`; without what is there for ``...``."""
-    if not path:
-        return value
-    made = copy.deepcopy(made)
-    part = made
-    for step in path[:-1]:
-        part = part[step]
-    if value is ...:
-        del part[path[-1]]
-    else:
-        part[path[-1]] = value
-    return made
-
 
 def makes_sense(made: dict[str, Any]) -> bool:
     """What no schema can say: numbers are of things that are there, moments are in the calendar."""
@@ -135,18 +106,6 @@ def makes_sense(made: dict[str, Any]) -> bool:
     gaps = [(gap["stack"], gap["after"]) for gap in made.get("elided", [])]
     gaps_fit = (at < len(stacks) and after <= len(stacks[at]) for at, after in gaps)
     return all(indices) and all(gaps_fit)
-
-
-def base() -> dict[str, Any]:
-    """A document with as little of everything as can be changed everywhere within seconds."""
-    snapshot = with_everything()
-    made = document(
-        replace(snapshot, processors=snapshot.processors[1:], threads=snapshot.threads[1:2])
-    )
-    return made | {"goroutines": made["goroutines"][:2]}
-
-
-BASE = base()
 
 
 @pytest.mark.parametrize("section", [None, *BASE])
