@@ -58,6 +58,8 @@ def snapshot(
       spyglass snapshot -p 1234 --every 10s --count 30 -o series
       spyglass snapshot incident.json.gz --redact -o public.json.gz
     """
+    if output is not None and output.endswith((".html", ".htm")):
+        raise click.UsageError("a page is written by `spyglass report`")
     if every_ns is None:
         if count is not None:
             raise click.UsageError("--count goes with --every")

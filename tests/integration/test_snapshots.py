@@ -275,6 +275,7 @@ def test_a_series_has_a_progress_bar_on_a_terminal(tmp_path: Path) -> None:
     ("arguments", "line"),
     [
         (["-p", "1", "--count", "3"], "--count goes with --every."),
+        (["-p", "1", "-o", "x.html"], "a page is written by `spyglass report`."),
         (["x.json", "--every", "1s"], "--every is for a process."),
         (["-p", "1", "--every", "0s"], "--every 0s is too often."),
         (["-p", "1", "--every", "1s", "-o", "-"], "with --every, --output is a directory."),
