@@ -94,8 +94,7 @@ class Series:
         path = self.directory / f"{self.saved + 1:0{width}}-{default_name(taken)}"
         save(taken, path)
         self.saved += 1
-        click.echo(visible(str(path)))
-        sys.stdout.flush()
+        print(visible(str(path)), flush=True)  # which goes above the bar; click's echo would not
 
 
 @contextmanager
