@@ -23,7 +23,6 @@ COMMANDS = {
     "snapshot": "Save what a Go process is doing in a file.",
     "diff": "Show what changed from one snapshot to another.",
     "core": "Save a small core file of a Go process.",
-    "core": "Save a small core file of a Go process.",
     "report": "Write one HTML page for an incident's ticket.",
     "completion": "Print the completion script for a shell.",
 }
