@@ -14,7 +14,7 @@ from spyglass.model import NONE, STATUSES, UNREAD, Snapshot
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LABEL", "clusters"]
+__all__ = ["LABEL", "clusters", "identity"]
 
 #: How what goroutines have in common begins, if it is the value of the label that is named behind it.
 LABEL = "label:"
@@ -35,15 +35,23 @@ def clusters(
     return sorted((each for each in found if len(each)), key=lambda each: (-len(each), each[0]))
 
 
-def _numbers(identity: Callable[..., Hashable], *columns: NDArray[Any]) -> NDArray[np.int64]:
-    """A number for each row of `columns`, indices, the same where `identity` of their values is."""
+def identity(
+    snapshot: Snapshot, row: int, by: str, *, runtime_frames: bool = False
+) -> Hashable:
+    """What goroutine `row` has in common with those of its cluster; equal in every snapshot."""
+    common, *columns = _Common(snapshot, np.array([row]), runtime_frames).by(by)
+    return common(*(int(column[0]) for column in columns))
+
+
+def _numbers(common: Callable[..., Hashable], *columns: NDArray[Any]) -> NDArray[np.int64]:
+    """A number for each row of `columns`, indices, the same where `common` of their values is."""
     mixed = np.zeros(len(columns[0]), np.int64)
     for column in columns:  # none is below UNREAD
         mixed = mixed * (int(column.max(initial=0)) - UNREAD + 1) + column - UNREAD
     _, firsts, inverse = np.unique(mixed, return_index=True, return_inverse=True)
     distinct = zip(*(column[firsts].tolist() for column in columns), strict=True)
     known: dict[Hashable, int] = {}
-    numbers = [known.setdefault(identity(*each), len(known)) for each in distinct]
+    numbers = [known.setdefault(common(*each), len(known)) for each in distinct]
     return np.array(numbers, np.int64)[inverse]
 
 

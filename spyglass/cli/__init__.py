@@ -19,6 +19,7 @@ __all__ = ["run"]
 COMMANDS = {
     "ps": "List the Go processes on this host.",
     "summary": "Show what a Go process is doing, in one screen.",
+    "top": "Watch what a Go process is doing, live.",
     "dump": "Print every stack of a Go process.",
     "snapshot": "Save what a Go process is doing in a file.",
     "diff": "Show what changed from one snapshot to another.",

@@ -30,6 +30,7 @@ __all__ = [
     "SavedSource",
     "Source",
     "how_options",
+    "optional_source_options",
     "source_options",
     "sources_options",
 ]
@@ -153,16 +154,26 @@ def how_options(command: Command) -> Command:
 def source_options(command: Command) -> Command:
     """Let `command` be told one `Source`; it is called with ``source``."""
 
+    @functools.wraps(command)
+    def told(source: Source | None, **others: Any) -> None:
+        if source is None:
+            raise click.UsageError("which process? Give --pid, --name, --core, or a saved FILE")
+        command(source=source, **others)
+
+    return optional_source_options(told)
+
+
+def optional_source_options(command: Command) -> Command:
+    """Let `command` be told one `Source` or none; it is called with ``source``, which may be None."""
+
     @click.argument("file", type=click.Path(), required=False, metavar="[FILE]")
     @_options
     @functools.wraps(command)
     def told(file: str | None, options: _Told, **others: Any) -> None:
         if file is not None and options.is_given:
             raise click.UsageError("one process or FILE, not several")
-        if file is None and not options.is_given:
-            raise click.UsageError("which process? Give --pid, --name, --core, or a saved FILE")
-        (source,) = options.sources(() if file is None else (file,))
-        command(source=source, **others)
+        sources = options.sources(() if file is None else (file,))
+        command(source=sources[0] if sources else None, **others)
 
     return told
 

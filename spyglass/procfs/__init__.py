@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from spyglass.procfs.access import explain_denied, why_denied
 from spyglass.procfs.cgroups import container, memory_limit_bytes
-from spyglass.procfs.facts import Facts, command_line, facts, user_name
+from spyglass.procfs.facts import Facts, command_line, cpu_ns, facts, user_name
 from spyglass.procfs.identity import Identity, open_process, start_time
 from spyglass.procfs.maps import Mapping, maps
 from spyglass.procfs.namespaces import monotonic_offset_ns, outer_tids
@@ -22,6 +22,7 @@ __all__ = [
     "ThreadState",
     "command_line",
     "container",
+    "cpu_ns",
     "descendants",
     "explain_denied",
     "facts",

@@ -15,6 +15,7 @@ __all__ = [
     "MAX_COMMAND_LINE_BYTES",
     "Facts",
     "command_line",
+    "cpu_ns",
     "executable_path",
     "facts",
     "user_name",
@@ -69,6 +70,12 @@ def facts(pid: int) -> Facts:
             rss_bytes=int(read(f"/proc/{pid}/statm", _MAX_STATM_BYTES).split()[1]) * _PAGE_BYTES,
             threads=stat.threads,
         )
+
+
+def cpu_ns(pid: int) -> int:
+    """How much of processors process `pid` had since it started, as exact as the kernel's clock tick."""
+    with refusals(pid):
+        return read_stat(pid).cpu_ticks * 1_000_000_000 // _TICKS_PER_SECOND
 
 
 def command_line(pid: int) -> tuple[str, ...]:

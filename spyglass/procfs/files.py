@@ -31,6 +31,8 @@ class Stat:
     kernel_thread: bool
     threads: int
     start_ticks: int
+    #: What its threads, also those that ended, had of processors.
+    cpu_ticks: int
 
     @property
     def ended(self) -> bool:
@@ -77,6 +79,7 @@ def read_stat(pid: int) -> Stat:
             kernel_thread=bool(int(values[6]) & _KERNEL_THREAD),
             threads=int(values[17]),
             start_ticks=int(values[19]),
+            cpu_ticks=int(values[11]) + int(values[12]),
         )
     except (ValueError, IndexError):
         raise BadDataError(f"/proc/{pid}/stat makes no sense") from None

@@ -1,0 +1,176 @@
+"""``spyglass top``: watch what a process is doing."""
+
+from __future__ import annotations
+
+import functools
+import os
+import queue
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spyglass.cli.filters import span_ns
+from spyglass.cli.sources import ProcessSource, Source, optional_source_options
+from spyglass.errors import ProcessChanged
+
+if TYPE_CHECKING:
+    from spyglass.tui.feed import Event, TickSource
+    from spyglass.tui.model import Model
+    from spyglass.tui.query import Query
+
+__all__ = ["top"]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What is printed where there is no terminal: how many frames, of each the first groups, as JSON?"""
+
+    number: int | None
+    limit: int
+    as_json: bool
+
+    @property
+    def wanted(self) -> bool:
+        """Whether they were asked for, on a terminal too."""
+        return self.as_json or self.number is not None
+
+
+def _frame_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let `command` be told `Frames`; it is called with ``frames``."""
+
+    @click.option(
+        "--count", type=click.IntRange(min=1), metavar="N", help="Print N frames, and end."
+    )
+    @click.option(
+        "--limit",
+        type=click.IntRange(min=1),
+        default=20,
+        show_default=True,
+        metavar="N",
+        help="Of each frame the first N groups.",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="A line of JSON instead of each frame.")
+    @functools.wraps(command)
+    def told(count: int | None, limit: int, as_json: bool, **others: Any) -> None:
+        command(frames=Frames(count, limit, as_json), **others)
+
+    return told
+
+
+@click.command("top", short_help="Watch what a Go process is doing, live.")
+@optional_source_options
+@click.option(
+    "--interval", "interval_ns", callback=span_ns, default="1s", show_default=True, metavar="DURATION",
+    help="From one reading to the next; it becomes longer if reading takes long.",
+)  # fmt: skip
+@click.option(
+    "--follow-name", metavar="NAME",
+    help="When the process ends, go on with the next one that is called NAME.",
+)  # fmt: skip
+@click.option(
+    "--group", "by", default="function", metavar="BY",
+    help="Group by function, stack, creator, state or label:KEY.",
+)  # fmt: skip
+@click.option("--filter", "text", default="", metavar="QUERY", help="As / in the view takes it.")
+@_frame_options
+def top(
+    source: Source | None,
+    interval_ns: int,
+    follow_name: str | None,
+    by: str,
+    text: str,
+    frames: Frames,
+) -> None:
+    """Watch the goroutines of a Go process: where they wait, what grows, down to one's stack.
+
+    FILE is a saved snapshot, or a directory with a series of them, through which the left and right
+    arrows walk; --core takes a core file. In the view ? shows the keys. The process is not stopped.
+
+    Without a terminal, and with --count or --json, it prints a frame for each interval.
+
+    \b
+      spyglass top -p 1234
+      spyglass top -p 1234 --follow-name etcd      go on when it is restarted
+      spyglass top -p 1234 --count 1               one frame
+      spyglass top -p 1234 --json --interval 10s   for a script
+    """
+    from spyglass.cli.ticks import tick_source
+    from spyglass.tui.feed import MIN_INTERVAL_NS
+    from spyglass.tui.model import Model
+
+    if source is None and follow_name is None:
+        raise click.UsageError(
+            "which process? Give --pid, --name, --follow-name, --core, or a FILE"
+        )
+    if follow_name is not None and source is not None and not isinstance(source, ProcessSource):
+        raise click.UsageError("--follow-name is for a process")
+    if interval_ns < MIN_INTERVAL_NS:
+        raise click.BadParameter("less than 100ms is too often", param_hint="--interval")
+    model = Model(_grouping(by), _query(text))
+    ticks = tick_source(source, follow_name)
+    if frames.wanted or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        _print_frames(model, ticks, interval_ns, frames)
+        return
+    from spyglass.tui.app import TopApp
+
+    TopApp(model, ticks, interval_ns, ascii_only=_is_ascii()).run()
+
+
+def _grouping(by: str) -> str:
+    from spyglass.tui.model import GROUPINGS
+
+    if by in GROUPINGS or (by.startswith("label:") and by != "label:"):
+        return by
+    raise click.BadParameter(
+        f"{by!r} is not one of {', '.join(GROUPINGS)}, label:KEY", param_hint="--group"
+    )
+
+
+def _query(text: str) -> Query:
+    from spyglass.tui.query import BadQuery, Query
+
+    try:
+        return Query.parse(text)
+    except BadQuery as error:
+        raise click.BadParameter(str(error), param_hint="--filter") from None
+
+
+def _is_ascii() -> bool:
+    return "utf" not in (sys.stdout.encoding or "").lower() or os.environ.get("TERM") == "linux"
+
+
+def _print_frames(model: Model, ticks: TickSource, interval_ns: int, frames: Frames) -> None:
+    """Print what the feed delivers, as often as was asked for or until the process has ended."""
+    from spyglass.tui.feed import Feed
+
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    feed = Feed(ticks, interval_ns, events.put)
+    number = frames.number if feed.is_live else 1
+    printed = 0
+    feed.start()
+    try:
+        while number is None or printed < number:
+            model.note(events.get())
+            feed.full = model.needs_stacks
+            _print(model, interval_ns, frames)
+            printed += 1
+            if model.ended and not ticks.follows:
+                raise ProcessChanged(model.ended)  # a script learns it by the exit code
+    finally:
+        feed.close()
+
+
+def _print(model: Model, interval_ns: int, frames: Frames) -> None:
+    from spyglass.tui.layout import Style
+    from spyglass.tui.plain import frame_lines, json_line
+
+    if frames.as_json:
+        sys.stdout.write(json_line(model, frames.limit) + "\n")
+    else:
+        style = Style(None, ascii_only=_is_ascii())
+        lines = frame_lines(model, style, frames.limit, interval_ns)
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+    sys.stdout.flush()

@@ -1,0 +1,309 @@
+"""The terminal's part of the view: keys, mouse, and what is drawn where."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import Binding
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from spyglass.errors import SpyglassError
+from spyglass.model import Snapshot
+from spyglass.tui.feed import Event, Feed, TickSource
+from spyglass.tui.header import header_lines
+from spyglass.tui.layout import Style
+from spyglass.tui.model import Model
+from spyglass.tui.pages import page
+from spyglass.tui.query import BadQuery, Query
+from spyglass.tui.saving import save_report, save_snapshot
+from spyglass.tui.status import keys_line, status_line
+from spyglass.tui.table import Table
+
+__all__ = ["TopApp"]
+
+#: What + and - go through, in ns.
+_INTERVALS_NS = [int(each * 1e9) for each in (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)]
+
+
+class _Told(Message):
+    """What the feed delivered."""
+
+    def __init__(self, told: Event) -> None:
+        super().__init__()
+        self.told = told
+
+
+class TopApp(App[None]):
+    """The view of `model`, which is fed from `ticks` every `interval_ns`."""
+
+    TITLE = "spyglass top"
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    Screen { layout: vertical; background: ansi_default; color: ansi_default; }
+    #header { height: 5; }
+    Table { height: 1fr; }
+    #filter { height: 1; border: none; padding: 0; display: none; background: ansi_default; }
+    #filter:focus { border: none; }
+    #status { height: 1; }
+    #keys { height: 1; }
+    """
+    BINDINGS = [  # noqa: RUF012 - textual's way
+        Binding("q", "quit"),
+        Binding("ctrl+c,ctrl+q", "quit", priority=True),
+        Binding("question_mark,h,f1", "help"),
+        Binding("up,k", "move(-1)"),
+        Binding("down,j", "move(1)"),
+        Binding("pageup", "page(-1)"),
+        Binding("pagedown", "page(1)"),
+        Binding("home", "move(-1000000000)"),
+        Binding("end", "move(1000000000)"),
+        Binding("enter", "open"),
+        Binding("escape,backspace", "back"),
+        Binding("g", "group(1)"),
+        Binding("G", "group(-1)"),
+        Binding("slash", "filter"),
+        Binding("less_than_sign", "sort(-1)"),
+        Binding("greater_than_sign", "sort(1)"),
+        Binding("i", "invert"),
+        Binding("t", "threads"),
+        Binding("r", "runtime"),
+        Binding("S", "system"),
+        Binding("b", "baseline"),
+        Binding("p", "pause"),
+        Binding("space", "tick"),
+        Binding("plus", "interval(1)"),
+        Binding("minus", "interval(-1)"),
+        Binding("left", "walk(-1)"),
+        Binding("right", "walk(1)"),
+        Binding("s", "save"),
+        Binding("e", "report"),
+    ]
+
+    def __init__(
+        self, model: Model, ticks: TickSource, interval_ns: int, *, ascii_only: bool = False
+    ) -> None:
+        super().__init__(ansi_color=True)
+        self.model = model
+        self.feed = Feed(ticks, interval_ns, lambda event: self.post_message(_Told(event)))
+        self._ascii_only = ascii_only
+
+    def compose(self) -> ComposeResult:
+        """Header, table, the line for a filter, and two lines below."""
+        yield Static("reading ...", id="header")
+        yield Table()
+        yield Input(id="filter", compact=True)
+        yield Static(id="status")
+        yield Static(id="keys")
+
+    def on_mount(self) -> None:
+        """Begin to read."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            with suppress(ValueError, RuntimeError):  # not the main thread, as in tests
+                loop.add_signal_handler(number, self.exit)
+        self.feed.start()
+
+    def on_unmount(self) -> None:
+        """Let go of the process."""
+        self.feed.close()
+
+    def on_resize(self) -> None:
+        """Lay all out anew."""
+        self.call_after_refresh(self.show)
+
+    def on__told(self, message: _Told) -> None:
+        """What the feed told is shown."""
+        self.model.note(message.told)
+        self.show()
+
+    @property
+    def style(self) -> Style:
+        """How wide the terminal is, and what it can show."""
+        return Style(self.size.width, self._ascii_only)
+
+    def show(self) -> None:
+        """Draw what the model has."""
+        self.feed.full = self.model.needs_stacks
+        model, style, feed = self.model, self.style, self.feed
+        lines = header_lines(model, style, paused=feed.paused, wanted_ns=feed.interval_ns)
+        self.query_one("#header", Static).update(Text("\n").join(lines))
+        table = self.query_one(Table)
+        table.show(page(model, style), model.level)
+        self.query_one("#status", Static).update(status_line(model, table.page, table.room, style))
+        self.query_one("#keys", Static).update(keys_line(model, style))
+
+    def say(self, words: str) -> None:
+        """Tell a person something, until the next key."""
+        self.model.message = words
+        self.show()
+
+    # What keys do.
+
+    async def action_quit(self) -> None:
+        """End."""
+        self.exit()
+
+    def action_move(self, by: int) -> None:
+        """Go to another row."""
+        self._changed(lambda: self.query_one(Table).move(by))
+
+    def action_page(self, by: int) -> None:
+        """Go a screenful further."""
+        self.action_move(by * max(self.query_one(Table).room - 1, 1))
+
+    def action_open(self) -> None:
+        """Go into the row that is selected."""
+        self.model.open_selected()
+        self.say("")
+
+    async def action_back(self) -> None:
+        """Leave the filter, or the page."""
+        field = self.query_one("#filter", Input)
+        if field.display:
+            self._close_filter()
+        elif len(self.model.levels) > 1:
+            self.model.levels.pop()
+        self.say("")
+
+    def action_help(self) -> None:
+        """Show the keys."""
+        self.model.toggle("help")
+        self.say("")
+
+    def action_threads(self) -> None:
+        """Show threads."""
+        self.model.toggle("threads")
+        self.say("")
+
+    def action_group(self, by: int) -> None:
+        """Put goroutines together in the next way."""
+        names = self.model.groupings()
+        at = names.index(self.model.question.by) if self.model.question.by in names else 0
+        self.model.group_by(names[(at + by) % len(names)])
+        self.say("")
+
+    def action_sort(self, by: int) -> None:
+        """Sort by the next column."""
+        table = self.query_one(Table)
+        names = [column.name for column in table.page.columns] if table.page else []
+        if names:
+            name = self.model.sort[self.model.level.kind][0]
+            at = names.index(name) if name in names else 0
+            self.model.sort_by(names[(at + by) % len(names)])
+        self.say("")
+
+    def action_invert(self) -> None:
+        """Turn the order around."""
+        self.model.invert()
+        self.say("")
+
+    def action_runtime(self) -> None:
+        """Show the runtime's frames, or do not."""
+        self.model.runtime_frames = not self.model.runtime_frames
+        self.say(f"runtime frames {'shown' if self.model.runtime_frames else 'hidden'}")
+
+    def action_system(self) -> None:
+        """Show the runtime's own goroutines, or do not."""
+        question = self.model.question
+        self.model.ask(replace(question, system=not question.system))
+        self.say(f"system goroutines {'hidden' if question.system else 'shown'}")
+
+    def action_baseline(self) -> None:
+        """Compare with now from now on."""
+        self.model.set_baseline()
+        self.say("base: changes count from now on")
+
+    def action_pause(self) -> None:
+        """Stop reading, or go on."""
+        if self.feed.is_live:
+            self.feed.paused = not self.feed.paused
+        self.say("")
+
+    def action_tick(self) -> None:
+        """Read once, now."""
+        self.feed.step(0)
+
+    def action_interval(self, by: int) -> None:
+        """Read less often, or more often."""
+        now = self.feed.interval_ns
+        longer = [each for each in _INTERVALS_NS if each > now]
+        shorter = [each for each in _INTERVALS_NS if each < now]
+        self.feed.interval_ns = (
+            (longer[0] if longer else now) if by > 0 else (shorter[-1] if shorter else now)
+        )
+        self.say(f"every {self.feed.interval_ns / 1e9:g}s")
+
+    def action_walk(self, by: int) -> None:
+        """Go to the snapshot before or after."""
+        self.feed.step(by)
+
+    def action_filter(self) -> None:
+        """Ask which goroutines are wanted."""
+        field = self.query_one("#filter", Input)
+        field.display = True
+        field.value = self.model.question.query.text
+        field.placeholder = (
+            "a regular expression on any frame, state:WORDS label:KEY=VALUE creator:REGEX"
+        )
+        field.focus()
+        self.say("filter: Enter applies it, Esc leaves all as it was")
+
+    def action_save(self) -> None:
+        """Save a snapshot."""
+        self.run_worker(lambda: self._save(save_snapshot), thread=True)
+
+    def action_report(self) -> None:
+        """Write the HTML report."""
+        self.run_worker(lambda: self._save(save_report), thread=True)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Show what is asked for, or say what is wrong with the question."""
+        try:
+            query = Query.parse(event.value)
+        except BadQuery as error:
+            self.say(str(error))
+            return
+        self._close_filter()
+        self.model.ask(replace(self.model.question, query=query))
+        self.say("")
+
+    def on_table_sort_by(self, event: Table.SortBy) -> None:
+        """Sort by the column whose title was clicked."""
+        self.model.sort_by(event.name)
+        self.say("")
+
+    def on_table_opened(self) -> None:
+        """Open the row that was clicked."""
+        self.action_open()
+
+    def _close_filter(self) -> None:
+        self.query_one("#filter", Input).display = False
+        self.set_focus(None)
+
+    def _changed(self, change: Callable[[], None]) -> None:
+        change()
+        self.say("")
+
+    def _save(self, save: Callable[[Snapshot, Path], Path]) -> None:
+        """Save what is shown, with stacks, which are read now if they were not."""
+        try:
+            self.call_from_thread(self.say, f"saved {save(self._whole_snapshot(), Path('.'))}")
+        except (SpyglassError, OSError) as error:
+            self.call_from_thread(self.say, f"not saved: {error}")
+
+    def _whole_snapshot(self) -> Snapshot:
+        shown = self.model.snapshot
+        if shown is None:
+            raise SpyglassError("there is nothing to save yet")
+        fixed = not self.feed.is_live or self.feed.paused or self.model.ended is not None
+        if fixed or len(shown.stack_frames):
+            return shown
+        return self.feed.take_full()

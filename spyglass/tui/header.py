@@ -1,0 +1,138 @@
+"""What stands above the table: the program, its processors, memory and goroutines, and how they moved."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from spyglass.analysis.counts import by_status
+from spyglass.analysis.selection import selected
+from spyglass.model import Snapshot
+from spyglass.render.sections import fact
+from spyglass.render.text import UNKNOWN, age, count, duration, moment, size
+from spyglass.tui.feed import Tick
+from spyglass.tui.layout import Style
+from spyglass.tui.model import Model
+
+__all__ = ["header_lines"]
+
+_STATUS_STYLES = {"running": "green", "runnable": "cyan", "syscall": "magenta"}
+_P_SIGNS = {"idle": (".", "dim"), "running": ("R", "bold green"), "syscall": ("S", "magenta")}
+_MAX_PS = 32
+
+
+def header_lines(
+    model: Model, style: Style, *, paused: bool = False, wanted_ns: int = 0
+) -> list[Text]:
+    """Five lines about the program; `wanted_ns`: the time between ticks that was asked for."""
+    if model.tick is None:
+        return [Text("reading ...")]
+    tick = model.tick
+    facts = (
+        [*_program(tick.snapshot, style), *_when(model, tick, paused, wanted_ns)],
+        list(_process(model, tick, style)),
+        list(_memory(model, tick.snapshot, style)),
+        list(_processors(tick.snapshot)),
+        list(_statuses(model, tick.snapshot, style)),
+    )
+    return [_joined(parts, style) for parts in facts]
+
+
+def _joined(parts: list[Text], style: Style) -> Text:
+    line = Text("  ", no_wrap=True, end="").join(parts)
+    line.no_wrap, line.end = True, ""
+    if style.width is not None:
+        line.truncate(style.width)
+    return line
+
+
+def _program(snapshot: Snapshot, style: Style) -> Iterator[Text]:
+    process = snapshot.process
+    name = (process.exe or process.module or UNKNOWN).rpartition("/")[2]
+    yield Text(style.text(name), "bold")
+    yield fact("pid", str(process.pid))
+    yield Text(style.text(process.go_version or "Go ?"))
+    yield fact("up", age(process.uptime_seconds))
+
+
+def _when(model: Model, tick: Tick, paused: bool, wanted_ns: int) -> Iterator[Text]:
+    if model.ended is not None:
+        yield Text("ENDED", "bold reverse")
+    elif paused:
+        yield Text("PAUSED", "bold reverse")
+    if tick.position is not None:
+        yield Text(f"{tick.position[0] + 1} of {tick.position[1]}", "bold")
+    if tick.pause_ns is None:
+        yield Text(moment(tick.snapshot.taken_at))
+    elif tick.pause_ns > wanted_ns:
+        yield Text(
+            f"every {tick.pause_ns / 1e9:.1f}s, not {wanted_ns / 1e9:.1f}s: "
+            f"a tick takes {tick.took_ns / 1e9:.2f}s", "yellow",
+        )  # fmt: skip
+    else:
+        yield fact("every", f"{wanted_ns / 1e9:g}s")
+
+
+def _process(model: Model, tick: Tick, style: Style) -> Iterator[Text]:
+    process = tick.snapshot.process
+    if tick.pause_ns is not None:
+        cpu = UNKNOWN if tick.cpu_percent is None else f"{tick.cpu_percent:.0f}%"
+        yield _moving(model, "cpu", cpu, style)
+    rss = size(process.rss_bytes)
+    if process.memory_limit_bytes is not None:
+        rss += f" of {size(process.memory_limit_bytes)}"
+    yield _moving(model, "rss", rss, style)
+    yield _moving(model, "threads", count(len(tick.snapshot.threads)), style)
+    yield _moving(model, "goroutines", count(tick.snapshot.scheduler.goroutines), style)
+
+
+def _memory(model: Model, snapshot: Snapshot, style: Style) -> Iterator[Text]:
+    memory = snapshot.memory
+    yield _moving(model, "heap", size(memory.heap_in_use_bytes), style)
+    yield fact("goal", size(memory.heap_goal_bytes))
+    yield fact("gc", count(memory.gc_count))
+    if memory.last_gc_at is not None:
+        seconds = (snapshot.taken_at - memory.last_gc_at).total_seconds()
+        yield fact("last", f"{age(seconds)} ago")
+        yield _moving(model, "pause", duration(memory.last_gc_pause_ns), style)
+
+
+def _processors(snapshot: Snapshot) -> Iterator[Text]:
+    scheduler, ps = snapshot.scheduler, snapshot.processors
+    yield fact("gomaxprocs", count(scheduler.gomaxprocs))
+    if len(ps) <= _MAX_PS:
+        bar = Text("[")
+        for p in ps:
+            bar.append(*_P_SIGNS.get(p.status, ("?", "yellow")))
+        yield bar.append("]")
+    for status, number in Counter(p.status for p in ps).most_common():
+        yield fact(f"{status}", count(number))
+    queues = " ".join(str(p.run_queue) for p in ps[:_MAX_PS]) + (
+        " ..." if len(ps) > _MAX_PS else ""
+    )
+    total = sum(p.run_queue for p in ps)
+    yield fact("queues", queues if total else "0", "yellow" if total else "")
+    yield fact("global", count(scheduler.run_queue), "yellow" if scheduler.run_queue else "")
+
+
+def _statuses(model: Model, snapshot: Snapshot, style: Style) -> Iterator[Text]:
+    statuses = by_status(snapshot, selected(snapshot.goroutines, system=True))
+    for status, number in statuses.items():
+        yield _moving(
+            model, status, count(number), style, f"status {status}", _STATUS_STYLES.get(status, "")
+        )
+    yield fact("system", count(snapshot.scheduler.system_goroutines))
+    if snapshot.problems:
+        yield Text(f"problems {len(snapshot.problems)}", "yellow")
+
+
+def _moving(
+    model: Model, name: str, value: str, style: Style, figure: str = "", shown_in: str = ""
+) -> Text:
+    """A figure, and how it moved."""
+    text = fact(name, value, shown_in)
+    room = 8 if style.width is not None and style.width < 120 else 16
+    bars = model.history.line(figure or name, room, ascii_only=style.ascii_only)
+    return text.append(f" {bars}", "blue") if bars else text

@@ -1,0 +1,76 @@
+"""What a person writes to choose goroutines: ``state:"chan receive" label:tenant=blue net/http``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from spyglass.analysis.filters import Filter
+from spyglass.model import STATUSES, Snapshot
+
+__all__ = ["BadQuery", "Query"]
+
+_TERM = re.compile(r'(?<!\S)(state|label|creator):("[^"]*"|\S+)')
+
+
+class BadQuery(ValueError):
+    """It cannot be understood; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """`text` as it was written, and what it asks for.
+
+    ``state:WORDS`` (a part of a state will do; several: any of them), ``label:KEY=VALUE`` and
+    ``creator:REGEX``, with quotes around what has spaces; what is left is a regular expression that
+    is found in the name of a function on the stack.
+    """
+
+    text: str = ""
+    states: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    creator: re.Pattern[str] | None = None
+    function: re.Pattern[str] | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Query:
+        """The query in `text`; `BadQuery` if there is none."""
+        terms = [(name, value.strip('"')) for name, value in _TERM.findall(text)]
+        rest = _TERM.sub("", text).strip()
+        creators = [value for name, value in terms if name == "creator"]
+        return cls(
+            text.strip(),
+            tuple(value for name, value in terms if name == "state"),
+            tuple(_label(value) for name, value in terms if name == "label"),
+            _pattern(creators[-1]) if creators else None,
+            _pattern(rest) if rest else None,
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.text)
+
+    def filter(self, snapshot: Snapshot) -> Filter:
+        """What it asks for of the goroutines of `snapshot`, which has states of its own."""
+        known = {*STATUSES, *snapshot.wait_reasons}
+        states = tuple(
+            state
+            for part in self.states
+            for state in [each for each in known if part.casefold() in each.casefold()] or [part]
+        )
+        return Filter(
+            states=states, function=self.function, creator=self.creator, labels=self.labels
+        )
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise BadQuery(f"label:{text} is not label:KEY=VALUE")
+    return key, value
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise BadQuery(f"{text} is not a regular expression: {error}") from None

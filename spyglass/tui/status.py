@@ -1,0 +1,71 @@
+"""The two lines below the table: where one is and what went wrong, and the keys."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from spyglass.render.text import count
+from spyglass.tui.layout import Style
+from spyglass.tui.model import Model
+from spyglass.tui.pages import Page
+
+__all__ = ["keys_line", "status_line"]
+
+_ALWAYS = (("?", "help"), ("q", "quit"))
+_KEYS = {
+    "groups": (
+        ("Enter", "open"), ("g", "group"), ("/", "filter"), ("<>", "sort"), ("t", "threads"),
+        ("p", "pause"), ("b", "base"), ("s", "save"), ("e", "report"), ("i", "invert"), ("+-", "interval"),
+        ("S", "system"),
+    ),
+    "goroutines": (
+        ("Enter", "stack"), ("Esc", "back"), ("<>", "sort"), ("p", "pause"), ("s", "save"), ("e", "report"),
+        ("i", "invert"),
+    ),
+    "stack": (("Esc", "back"), ("r", "runtime frames"), ("p", "pause"), ("s", "save"), ("e", "report")),
+    "threads": (("Esc", "back"), ("<>", "sort"), ("i", "invert"), ("p", "pause")),
+    "help": (("Esc", "back"),),
+}  # fmt: skip
+
+
+def status_line(model: Model, page: Page | None, room: int, style: Style) -> Text:
+    """Where one is, and what there is to say: of the last key, or of the last tick."""
+    text = Text(_place(model, style), "bold", no_wrap=True)
+    rows = len(page) if page is not None else 0
+    if rows > room:
+        first = model.level.top + 1
+        text.append(f"  {first:,}-{min(first + room - 1, rows):,} of {rows:,}")
+    elif page is not None and page.selectable:
+        text.append(f"  {count(rows)}" if rows else "  none")
+    for words in (model.message, model.ended, model.problem):
+        if words:
+            text.append("  ").append(f"! {style.text(words)}", "bold yellow")
+            break
+    if style.width is not None:
+        text.truncate(style.width)
+    return text
+
+
+def keys_line(model: Model, style: Style) -> Text:
+    """As many keys as there is room for; how to get help, and out, in any case."""
+    width = style.width or 80
+    line, end = Text(no_wrap=True), Text("  ").join(_key(*each) for each in _ALWAYS)
+    for key, words in _KEYS[model.level.kind]:
+        each = _key(key, words).append("  ")
+        if line.cell_len + each.cell_len + end.cell_len <= width:
+            line.append_text(each)
+    return line.append_text(end)
+
+
+def _key(key: str, words: str) -> Text:
+    return Text.assemble((key, "reverse"), " ", words)
+
+
+def _place(model: Model, style: Style) -> str:
+    parts = [f"by {style.text(model.question.by)}"]
+    if model.question.query:
+        parts.append(f"/{style.text(model.question.query.text)}")
+    if model.question.system:
+        parts.append("with system")
+    parts += [style.text(level.title or level.kind) for level in model.levels[1:]]
+    return " > ".join(parts)
