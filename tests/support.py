@@ -210,6 +210,10 @@ class GoProcess:
         line, _, self._unread = self._unread.partition(b"\n")
         return line.decode(errors="replace")
 
+    def wait(self) -> None:
+        """Wait until it has ended."""
+        self._process.wait(READY_TIMEOUT_SECONDS)
+
     def quit_traceback(self) -> list[TextGoroutine]:
         """End it with SIGQUIT; the goroutines of the traceback that the runtime prints then.
 

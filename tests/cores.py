@@ -1,0 +1,93 @@
+"""Core files of real programs: the kernel's, gcore's, and those of an emulator for arm64."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from fixtures import fetch as _fetch
+from tests.support import Flavour, GoProcess, build, had, missing
+
+__all__ = [
+    "aborted_core",
+    "busiest_thread",
+    "emulated",
+    "gcore",
+    "needs_kernel_cores",
+    "unlimited",
+]
+
+_PATTERN = Path("/proc/sys/kernel/core_pattern")
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_MEASURED_SECONDS = 0.3
+
+
+def _kernel_writes_elsewhere() -> bool:
+    """Whether the kernel gives cores to a program, or puts them into another directory."""
+    return _PATTERN.read_text().startswith(("|", "/"))
+
+
+needs_kernel_cores = pytest.mark.skipif(
+    _kernel_writes_elsewhere(), reason="the kernel does not write cores into the working directory"
+)
+
+
+def unlimited(command: Sequence[str | Path]) -> list[str | Path]:
+    """`command`, allowed to leave a core behind."""
+    return ["sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh", *command]
+
+
+def emulated(program: str, minor: str, folder: Path, *arguments: str) -> GoProcess:
+    """A fixture program for arm64 under the emulator, which leaves its cores in `folder`."""
+    emulator = had(
+        "qemu-aarch64", lambda: _fetch.fetch_program(_fetch.find_program("qemu-aarch64"))
+    )
+    command = unlimited([emulator, build(program, minor, Flavour.ARM64), *arguments])
+    return GoProcess(command, cwd=folder, env={"GOTRACEBACK": "crash"})
+
+
+def aborted_core(process: GoProcess, folder: Path, tid: int | None = None) -> Path:
+    """End `process` with SIGABRT, to thread `tid` if given; the core that it leaves in `folder`.
+
+    The emulator's own core (of the machine that it runs on) is not what is meant.
+    """
+    _LIBC.tgkill(process.pid, tid or process.pid, signal.SIGABRT)
+    process.wait()
+    found = sorted(folder.glob("qemu_*.core")) or sorted(folder.glob("core*"))
+    assert len(found) == 1, (found, process.stderr[-2000:])
+    return found[0]
+
+
+def busiest_thread(process: GoProcess) -> int:
+    """The thread that uses most time of a processor now."""
+    before = _ticks(process.pid)
+    time.sleep(_MEASURED_SECONDS)
+    after = _ticks(process.pid)
+    return max(before.keys() & after.keys(), key=lambda tid: after[tid] - before[tid])
+
+
+def _ticks(pid: int) -> dict[int, int]:
+    stats = {task: (task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()}
+    return {int(task.name): int(s.rpartition(")")[2].split()[11]) for task, s in stats.items()}
+
+
+def gcore(pid: int, folder: Path) -> Path:
+    """A core of a process that goes on, as gdb makes it."""
+    command = shutil.which("gcore")
+    if command is None:
+        missing("no gcore (package gdb)")
+    done = subprocess.run(
+        [command, "-o", folder / "core", str(pid)], capture_output=True, text=True, check=False,
+        env={**os.environ, "DEBUGINFOD_URLS": ""},
+    )  # fmt: skip
+    path = folder / f"core.{pid}"
+    assert path.exists(), done.stderr
+    return path
