@@ -18,6 +18,8 @@ _ALIGN = 16
 _HEADER_BYTES = 32
 #: How far into a data segment the header is looked for when there are no section headers.
 _SEARCH_BYTES = 1 << 20
+_MAX_HITS = 64
+_MAX_VERSION_BYTES = 256
 _MAX_TEXT_BYTES = 1 << 22
 #: ``runtime/debug.ReadBuildInfo``: 16 bytes before and after the text mark it for other tools.
 _MARK_BYTES = 16
@@ -71,11 +73,13 @@ def _find_header(executable: Executable) -> int | None:
         (s.offset, min(s.file_size, _SEARCH_BYTES)) for s in executable.segments if s.writable
     ]
     for begin, size in areas:
-        at = executable.image.find(_MAGIC, begin, begin + size)
-        while at >= 0 and (at - begin) % _ALIGN:
+        at = begin - 1
+        for _ in range(_MAX_HITS):
             at = executable.image.find(_MAGIC, at + 1, begin + size)
-        if at >= 0:
-            return at
+            if at < 0:
+                break
+            if (at - begin) % _ALIGN == 0:
+                return at
     return None
 
 
@@ -96,6 +100,8 @@ def _read_strings(executable: Executable, offset: int) -> tuple[str | None, byte
         )
     else:
         raise BadDataError("build info of a kind that is not known")
+    if len(version) > _MAX_VERSION_BYTES:
+        raise BadDataError("a Go version too long to be true")
     return version.decode("utf-8", "backslashreplace") or None, _unmarked(text)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from spyglass.binary import corenotes
 from spyglass.binary.corenotes import MappedFile, Note, ProcessInfo, ThreadStatus
+from spyglass.binary.elf import PROGRAM_HEADER
 from spyglass.errors import BadDataError, TargetError, UnsupportedProgram
 
 if TYPE_CHECKING:
@@ -25,12 +26,6 @@ _IDENT_BYTES = 16
 _ET_CORE = 4
 #: e_machine -> our name for it, and how many words of registers a thread has.
 _MACHINES = {62: ("amd64", 27), 183: ("arm64", 34)}
-PROGRAM_HEADER = np.dtype(
-    [
-        ("type", "<u4"), ("flags", "<u4"), ("offset", "<u8"), ("address", "<u8"),
-        ("physical", "<u8"), ("file_size", "<u8"), ("memory_size", "<u8"), ("align", "<u8"),
-    ]
-)  # fmt: skip
 _PT_LOAD, _PT_NOTE = 1, 4
 #: e_phnum when there are more headers than fit; their number is then ``sh_info`` of the first section.
 _PN_XNUM = 0xFFFF

@@ -1,32 +1,45 @@
 """An ELF executable: what the file itself says, whatever process runs it.
 
-Headers, notes and compressed sections are left to pyelftools; symbols are not, because it makes an
-object of each and a Go program has a hundred thousand.
+Nothing that makes an object of each header or symbol is used: a Go program has a hundred thousand.
 """
 
 from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spyglass.binary import elf
 from spyglass.binary.buildinfo import BuildInfo, find_build_info
+from spyglass.binary.corenotes import parse_notes
 from spyglass.binary.image import BytesImage, FileImage, Image
-from spyglass.errors import BadDataError, UnsupportedProgram
+from spyglass.errors import BadDataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Executable", "Section", "Segment"]
 
-#: Sections larger than this are not believed; the largest seen in the wild is a fifth of it.
-MAX_SECTION_BYTES = 1 << 30
+#: Sections larger than this are not believed; the largest seen in the wild is two fifths of it.
+MAX_SECTION_BYTES = 1 << 29
 MAX_SYMBOL_HITS = 64
 _MIN_BYTES = 64
+_MAX_SEGMENTS = 1 << 8
+_MAX_SECTIONS = 1 << 12
+_MAX_SECTION_NAMES_BYTES = 1 << 20
+_MAX_NOTES_BYTES = 1 << 16
+_MAX_ID_BYTES = 1 << 10
 
-_MACHINES = {"EM_X86_64": "amd64", "EM_AARCH64": "arm64"}
+_ET_DYN = 3
+_PT_LOAD, _PT_NOTE = 1, 4
+_SHT_NULL, _SHT_NOBITS = 0, 8
+_SHF_COMPRESSED = 0x800
+_GO_BUILD_ID, _GNU_BUILD_ID = ("Go", 4), ("GNU", 3)
 _SYMBOL = np.dtype(
     [
         ("name", "<u4"),
@@ -41,8 +54,6 @@ _SYMBOL = np.dtype(
 _GO_SECTIONS = (
     ".gopclntab", ".data.rel.ro.gopclntab", ".go.buildinfo", ".note.go.buildid", ".go.module",
 )  # fmt: skip
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +89,13 @@ class Executable:
     def __init__(self, image: Image | bytes, path: str) -> None:
         self.image = BytesImage(image) if isinstance(image, bytes) else image
         self.path = path
-        self._elf = self._guard(self._open_elf)
-        self.arch = _MACHINES[str(self._elf["e_machine"])]
-        self.pie = self._elf["e_type"] == "ET_DYN"
-        self.entry = int(self._elf["e_entry"])
+        self._header = elf.read_header(self.image, path)
+        self._program_headers = elf.read_table(
+            self.image, self._header.segments, elf.PROGRAM_HEADER, _MAX_SEGMENTS
+        ).tolist()
+        self.arch = self._header.arch
+        self.pie = self._header.kind == _ET_DYN
+        self.entry = self._header.entry
 
     @classmethod
     def open(cls, path: str) -> Executable:
@@ -108,69 +122,40 @@ class Executable:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _open_elf(self) -> Any:
-        from elftools.elf.elffile import ELFFile
-
-        head = self.image.read(0, 6)
-        if head[:4] != b"\x7fELF":
-            raise BadDataError(f"{self.path} is not an ELF file")
-        if head[4] != 2:
-            raise UnsupportedProgram(f"{self.path} is a 32-bit program; spyglass reads 64-bit ones")
-        if head[5] != 1:
-            raise UnsupportedProgram(f"{self.path} is big-endian; spyglass reads amd64 and arm64")
-        elf = ELFFile(cast(BinaryIO, _Stream(self.image)))
-        if str(elf["e_machine"]) not in _MACHINES:
-            raise UnsupportedProgram(
-                f"{self.path} is for processor {elf['e_machine']}; spyglass reads amd64 and arm64"
-            )
-        return elf
-
-    def _guard(self, parse: Callable[[], T]) -> T:
-        """Run `parse`; whatever pyelftools raises on a broken file becomes `BadDataError`."""
-        try:
-            return parse()
-        except (BadDataError, UnsupportedProgram):
-            raise
-        except Exception as error:
-            raise BadDataError(
-                f"{self.path} is damaged: {str(error) or type(error).__name__}"
-            ) from error
-
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
         """The loaded segments, by address; those that lie outside the file are left out."""
-        return self._guard(lambda: tuple(sorted(self._load_segments(), key=lambda s: s.address)))
+        return tuple(sorted(self._load_segments(), key=lambda s: s.address))
 
     def _load_segments(self) -> Iterator[Segment]:
-        for segment in self._elf.iter_segments("PT_LOAD"):
-            offset, size = int(segment["p_offset"]), int(segment["p_filesz"])
-            if offset + size <= len(self.image):
-                flags = int(segment["p_flags"])
-                yield Segment(
-                    int(segment["p_vaddr"]), offset, size, int(segment["p_memsz"]),
-                    bool(flags & 2), bool(flags & 1),
-                )  # fmt: skip
+        for kind, flags, offset, address, _, file_size, memory_size, _ in self._program_headers:
+            if kind == _PT_LOAD and offset + file_size <= len(self.image):
+                writable, executable = bool(flags & 2), bool(flags & 1)
+                yield Segment(address, offset, file_size, memory_size, writable, executable)
 
     @cached_property
     def sections(self) -> dict[str, Section]:
         """The sections by name; empty when there are no headers or they make no sense."""
         try:
-            return {section.name: section for section in self._guard(self._load_sections)}
+            headers = elf.read_table(
+                self.image, self._header.sections, elf.SECTION_HEADER, _MAX_SECTIONS
+            )
+            return {section.name: section for section in self._load_sections(headers)}
         except BadDataError:
             return {}
 
-    def _load_sections(self) -> list[Section]:
-        if self._elf.num_sections() > 0xFF00:
-            raise BadDataError(f"{self.path} has too many sections to be true")
-        found = []
-        for header in self._elf.iter_sections():
-            offset, size = int(header["sh_offset"]), int(header["sh_size"])
-            if header["sh_type"] not in ("SHT_NOBITS", "SHT_NULL") and offset + size <= len(
-                self.image
-            ):
-                compressed = bool(int(header["sh_flags"]) & 0x800)
-                found.append(Section(header.name, int(header["sh_addr"]), offset, size, compressed))
-        return found
+    def _load_sections(self, headers: NDArray[Any]) -> Iterator[Section]:
+        if not len(headers):
+            return
+        if self._header.names_index >= len(headers):
+            raise BadDataError(f"the sections of {self.path} have no names")
+        place = headers[self._header.names_index]
+        names_bytes = min(int(place["size"]), _MAX_SECTION_NAMES_BYTES)
+        names = self.image.read(int(place["offset"]), names_bytes)
+        for name, kind, flags, address, offset, size, *_ in headers.tolist():
+            if kind not in (_SHT_NULL, _SHT_NOBITS) and offset + size <= len(self.image):
+                compressed = bool(flags & _SHF_COMPRESSED)
+                yield Section(elf.name_in(names, name), address, offset, size, compressed)
 
     def section_data(self, name: str) -> memoryview:
         """The contents of section `name`, decompressed; empty if there is none.
@@ -179,13 +164,18 @@ class Executable:
         """
         section = self.sections.get(name)
         if section is not None:
-            raw = memoryview(self.image.read(section.offset, section.size))
-            return memoryview(_inflate(raw, 24, _elf_size(raw))) if section.compressed else raw
+            raw = self._contents(section)
+            return memoryview(_inflate(raw, 24, _elf_size(raw)) if section.compressed else raw)
         old = self.sections.get(name.replace(".debug_", ".zdebug_"))
         if old is None or not name.startswith(".debug_"):
             return memoryview(b"")
-        raw = memoryview(self.image.read(old.offset, old.size))
+        raw = self._contents(old)
         return memoryview(_inflate(raw, 12, int.from_bytes(raw[4:12], "big")))
+
+    def _contents(self, section: Section) -> bytes:
+        if section.size > MAX_SECTION_BYTES:
+            raise BadDataError(f"{self.path} has a section of {section.size} bytes")
+        return self.image.read(section.offset, section.size)
 
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes at `address` as the file has them; `BadDataError` where it has none."""
@@ -201,12 +191,16 @@ class Executable:
         return ".symtab" not in self.sections
 
     @cached_property
-    def _symbols(self) -> tuple[np.ndarray[Any, np.dtype[Any]], memoryview]:
-        table, names = self.sections.get(".symtab"), self.section_data(".strtab")
-        if table is None:
-            return np.zeros(0, _SYMBOL), names
-        size = table.size // _SYMBOL.itemsize * _SYMBOL.itemsize
-        return np.frombuffer(self.image.read(table.offset, size), _SYMBOL), names
+    def _symbols(self) -> tuple[NDArray[Any], bytes]:
+        """The symbol table, and the names in it; both empty if there is none that makes sense."""
+        table, names = self.sections.get(".symtab"), self.sections.get(".strtab")
+        if table is None or names is None:
+            return np.zeros(0, _SYMBOL), b""
+        try:
+            raw, text = self._contents(table), self._contents(names)
+        except BadDataError:
+            return np.zeros(0, _SYMBOL), b""
+        return np.frombuffer(raw, _SYMBOL, len(raw) // _SYMBOL.itemsize), text
 
     def symbol(self, name: str) -> int | None:
         """The address of symbol `name` as the file has it (add the load bias), None without one."""
@@ -219,13 +213,12 @@ class Executable:
         A search for the bytes of the name, then for the entry that has it: a millisecond.
         """
         symbols, names = self._symbols
-        wanted = name.encode() + b"\0"
-        for offset in _find_all(names, wanted, MAX_SYMBOL_HITS):
-            hits = np.flatnonzero(symbols["name"] == offset)
-            for hit in hits[:MAX_SYMBOL_HITS]:
-                if symbols["section"][hit] != 0:
-                    return int(symbols["value"][hit]), int(symbols["size"][hit])
-        return None
+        found = [*_find_all(names, name.encode() + b"\0", MAX_SYMBOL_HITS)]
+        if not found:
+            return None
+        hits = symbols[np.isin(symbols["name"], found)]
+        hits = hits[hits["section"] != 0]
+        return (int(hits["value"][0]), int(hits["size"][0])) if len(hits) else None
 
     @cached_property
     def build_info(self) -> BuildInfo:
@@ -236,19 +229,19 @@ class Executable:
     def build_id(self) -> str | None:
         """Go's build id, else the GNU one in hexadecimal."""
         try:
-            notes = self._guard(lambda: dict(self._notes()))
+            notes = dict(self._notes())
         except BadDataError:
             return None
-        return notes.get("Go") or notes.get("GNU")
+        if _GO_BUILD_ID in notes:
+            return notes[_GO_BUILD_ID].decode("ascii", "backslashreplace")
+        return notes[_GNU_BUILD_ID].hex() if _GNU_BUILD_ID in notes else None
 
-    def _notes(self) -> Iterator[tuple[str, str]]:
-        for segment in self._elf.iter_segments("PT_NOTE"):
-            for note in segment.iter_notes():
-                if note["n_name"] == "GNU" and note["n_type"] == "NT_GNU_BUILD_ID":
-                    yield "GNU", str(note["n_desc"])
-                elif note["n_name"] == "Go" and int(note["n_descsz"]) < 1024:
-                    description = note["n_descdata"]
-                    yield "Go", bytes(description).decode("ascii", "backslashreplace")
+    def _notes(self) -> Iterator[tuple[tuple[str, int], bytes]]:
+        for kind, _, offset, _, _, size, *_ in self._program_headers:
+            if kind == _PT_NOTE and size <= _MAX_NOTES_BYTES:
+                for note in parse_notes(self.image.read(offset, size)):
+                    if len(note.content) <= _MAX_ID_BYTES:
+                        yield note.key, note.content
 
     @cached_property
     def is_go(self) -> bool:
@@ -259,56 +252,27 @@ class Executable:
 
         return find_pclntab(self) is not None
 
-    @cached_property
-    def interpreter(self) -> str | None:
-        """The dynamic linker that it asks for; None for a static program."""
-        return next((s.get_interp_name() for s in self._elf.iter_segments("PT_INTERP")), None)
 
-
-class _Stream:
-    """A file object over an image that is shared, with a position of its own."""
-
-    def __init__(self, image: Image) -> None:
-        self._image = image
-        self._position = 0
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        base = (0, self._position, len(self._image))[whence]
-        self._position = max(base + offset, 0)
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def read(self, size: int = -1) -> bytes:
-        end = len(self._image) if size < 0 else min(self._position + size, len(self._image))
-        data = self._image.read(self._position, max(end - self._position, 0))
-        self._position = max(self._position, end)
-        return data
-
-    def close(self) -> None:
-        """The image is not ours to close."""
-
-
-def _elf_size(raw: memoryview) -> int:
+def _elf_size(raw: bytes) -> int:
     """The size that a compressed section (Elf64_Chdr, zlib only) says it has."""
     if int.from_bytes(raw[:4], "little") != 1:
         raise BadDataError("a section is compressed with something else than zlib")
     return int.from_bytes(raw[8:16], "little")
 
 
-def _inflate(raw: memoryview, skip: int, size: int) -> bytes:
+def _inflate(raw: bytes, skip: int, size: int) -> bytes:
     if size > MAX_SECTION_BYTES:
         raise BadDataError(f"a compressed section of {size} bytes is too large to be true")
+    if size == 0:  # to zlib that means without limit
+        return b""
     try:
-        return zlib.decompressobj().decompress(raw[skip:], size)
+        return zlib.decompressobj().decompress(memoryview(raw)[skip:], size)
     except zlib.error as error:
         raise BadDataError(f"a compressed section is damaged: {error}") from None
 
 
-def _find_all(data: memoryview, wanted: bytes, most: int) -> Iterator[int]:
-    """Where `wanted` begins in `data`, the first `most` times."""
-    text = bytes(data) if not isinstance(data.obj, bytes) else data.obj
+def _find_all(text: bytes, wanted: bytes, most: int) -> Iterator[int]:
+    """Where `wanted` begins in `text`, the first `most` times."""
     at = -1
     for _ in range(most):
         at = text.find(wanted, at + 1)

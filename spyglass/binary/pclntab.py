@@ -33,10 +33,17 @@ __all__ = [
     "find_pclntab",
 ]
 
-MAX_FUNCTIONS = 1 << 24
-_MAX_NAME_BYTES = 1 << 16
-_MAX_STEPS = 1 << 20
+#: Ten times what the largest programs have, in all of these; code is addressed with 31 bits.
+MAX_FUNCTIONS = 1 << 22
+_MAX_TABLE_BYTES = 1 << 28
+_MAX_SEARCHED_BYTES = 1 << 31
+_MAX_NAME_BYTES = 1 << 13
+_MAX_STEPS = 1 << 17
+#: In all tables together: enough for a hundred thousand places in the code.
+_MAX_STEPS_IN_ALL = 1 << 24
 _MAX_INLINE_DEPTH = 256
+#: So many bytes that look like a table, or a name, are looked at more closely.
+_MAX_HITS = 1 << 8
 _HEADER_BYTES = 72
 #: A table is searched for in pieces of this size, a name first so near to where the last one was.
 _PIECE_BYTES = 1 << 20
@@ -73,6 +80,9 @@ _FORMATS = {
     0xFFFFFFF0: _Format(32, True, 4, 39, 32, 3, _OLD_CALL),  # Go 1.18 and 1.19
     0xFFFFFFF1: _Format(32, True, 4, 43, 32, 3, _NEW_CALL),  # since Go 1.20
 }
+_MAGIC_RANGE = np.uint64(max(_FORMATS) - min(_FORMATS))
+#: The size of the smallest instruction, in bytes.
+_QUANTUM = {"amd64": 1, "arm64": 4}
 #: The index of the table that says which inlined call a pc belongs to (``PCDATA_InlTreeIndex``).
 _PCDATA_INLINE_TREE = 2
 
@@ -123,25 +133,34 @@ def find_pclntab(executable: Executable) -> Place | None:
     for name in (".gopclntab", ".data.rel.ro.gopclntab"):
         section = executable.sections.get(name)
         if section and _looks_right(executable.image, section.offset, section.size):
-            return Place(section.offset, section.size, section.address)
+            size = min(section.size, _MAX_TABLE_BYTES)
+            return Place(section.offset, size, section.address)
     # Some linkers put constants into the code's segment: that one comes last.
+    room = _MAX_SEARCHED_BYTES
     for segment in sorted(executable.segments, key=lambda s: s.executable):
-        place = _search(executable.image, segment.offset, segment.file_size)
-        if place is not None:
-            return Place(*place, segment.address + place[0] - segment.offset)
+        room -= segment.file_size
+        if room < 0:
+            break
+        at = _search(executable, segment.offset, segment.file_size)
+        if at is not None:
+            size = min(segment.offset + segment.file_size - at, _MAX_TABLE_BYTES)
+            return Place(at, size, segment.address + at - segment.offset)
     return None
 
 
-def _search(image: Image, begin: int, size: int) -> tuple[int, int] | None:
-    """The offset and size of the first table in [begin, begin + size) of `image`, aligned to 8 bytes."""
-    end = begin + size
+def _search(executable: Executable, begin: int, size: int) -> int | None:
+    """The offset of the first table in [begin, begin + size) of the file, aligned to 8 bytes."""
+    # Magic number, two zeros, the size of an instruction, that of a pointer.
+    first = np.uint64(8 << 56 | _QUANTUM[executable.arch] << 48 | min(_FORMATS))
+    image, end, looks = executable.image, begin + size, _MAX_HITS
     for piece in range(begin, end - 7, _PIECE_BYTES):
         count = (min(piece + _PIECE_BYTES, end) - piece) // 8
-        words = np.frombuffer(image.read(piece, 8 * count), "<u4")[::2]
-        for hit in np.flatnonzero(words >= min(_FORMATS)).tolist():
-            at = piece + 8 * hit
+        words = np.frombuffer(image.read(piece, 8 * count), "<u8")
+        for hit in np.flatnonzero(words - first <= _MAGIC_RANGE)[:looks].tolist():
+            looks -= 1
+            at: int = piece + 8 * hit
             if _looks_right(image, at, end - at):
-                return at, end - at
+                return at
     return None
 
 
@@ -204,6 +223,7 @@ class FunctionTable:
         self._cache: dict[int, Function] = {}
         self._named: dict[str, Function | None] = {}
         self._nearby = 0
+        self._steps_left = _MAX_STEPS_IN_ALL
 
     @staticmethod
     def is_relative(image: memoryview) -> bool:
@@ -276,13 +296,15 @@ class FunctionTable:
         """
         low, high = max(self._nearby - _NEARBY_BYTES, 0), self._nearby + _NEARBY_BYTES
         for begin, end in ((low, high), (0, len(self._names))):
-            at = self._names.find(wanted, begin, end)
-            while at >= 0:
+            at = begin - 1
+            for _ in range(_MAX_HITS):
+                at = self._names.find(wanted, at + 1, end)
+                if at < 0:
+                    break
                 hits = np.flatnonzero(self._name_offsets == at + 1)
                 if len(hits):
                     self._nearby = at
                     return self.function(int(hits[0]))
-                at = self._names.find(wanted, at + 1, end)
         return None
 
     @cached_property
@@ -388,7 +410,8 @@ class FunctionTable:
         if offset == 0 or not function.entry <= pc < function.end:
             return None
         at, value, here = self._header.pcs + offset, -1, function.entry
-        for step in range(_MAX_STEPS):
+        for step in range(min(_MAX_STEPS, self._steps_left)):
+            self._steps_left -= 1
             change, at = self._varint(at)
             if change == 0 and step > 0:
                 return None

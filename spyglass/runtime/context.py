@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from spyglass.memory.base import Memory
     from spyglass.runtime.layouts import Layouts
 
-__all__ = ["Runtime"]
+__all__ = ["MAX_PROBLEMS", "Runtime"]
+
+MAX_PROBLEMS = 1000
 
 
 @dataclass(frozen=True)
@@ -42,5 +44,8 @@ class Runtime:
             raise MissingInfo(f"runtime.{name} could not be found in this program") from None
 
     def problem(self, kind: str, subject: str, detail: str) -> None:
-        """Note that a part of the answer is missing or doubtful."""
-        self.problems.append(Problem(kind, subject, detail))
+        """Note that a part of the answer is missing or doubtful; of very many, that there are more."""
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(Problem(kind, subject, detail))
+        elif len(self.problems) == MAX_PROBLEMS:
+            self.problems.append(Problem("truncated", "problems", "there are more than are listed"))

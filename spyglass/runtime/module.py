@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,8 @@ __all__ = ["Module", "find_module"]
 #: Data segments are searched in pieces of this size.
 _PIECE_BYTES = 1 << 24
 _MAX_DATA_BYTES = 1 << 30
+#: Few words besides those of the module data happen to be the address of the table.
+_MAX_POINTERS = 16
 #: Word indices in ``runtime.moduledata`` of minpc (maxpc and text follow): its beginning is fixed
 #: for all versions that share a pclntab format, Go 1.2 to 1.15 and since Go 1.16.
 _MINPC_OLD, _MINPC = 10, 20
@@ -43,7 +46,7 @@ def find_module(target: Target) -> Module:
     if place is None:
         raise NotGoProgram(f"{target.executable.path} has no Go function table")
     address = place.address + target.bias
-    for at in _pointers_to(target, address):
+    for at in islice(_pointers_to(target, address), _MAX_POINTERS):
         module = _read_module(target, place, at)
         if module is not None:
             return module
@@ -55,9 +58,11 @@ def find_module(target: Target) -> Module:
 
 def _pointers_to(target: Target, address: int) -> Iterator[int]:
     """The addresses in the data of `target` where a word is `address`."""
+    room = _MAX_DATA_BYTES
     for segment in target.executable.segments:
-        if not segment.writable or segment.file_size > _MAX_DATA_BYTES:
+        if not segment.writable or segment.file_size > room:
             continue
+        room -= segment.file_size
         start = (segment.address + target.bias + 7) & ~7
         end = segment.address + target.bias + segment.file_size
         for piece in range(start, end - 7, _PIECE_BYTES):

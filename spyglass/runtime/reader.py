@@ -30,6 +30,7 @@ from spyglass.runtime.goroutines import (
     decode,
     fields_of,
     g_status,
+    plausible,
 )
 from spyglass.runtime.labels import LabelReader
 from spyglass.runtime.stack_tree import StackTree
@@ -108,7 +109,16 @@ class Reader:
         batch = Batch.of(pointers, first).those(first.ok & alive(first.rows))
         self._settle(batch, top_only)
         self._report(batch)
-        return batch.those(alive(batch.rows))
+        return batch.those(self._are_goroutines(batch))
+
+    def _are_goroutines(self, batch: Batch) -> NDArray[np.bool_]:
+        """Which of `batch` are alive, and have fields that can be true: of others nothing is shown."""
+        lives = alive(batch.rows)
+        believed = lives & plausible(batch.pointers, batch.rows)
+        lost = int((lives & ~believed).sum())
+        if lost:
+            self.runtime.problem("implausible", "goroutines", f"{lost} make no sense: left out")
+        return believed
 
     def _decoded(self, batch: Batch) -> Read:
         found = Found(batch.where, batch.labels, batch.quality)
@@ -120,7 +130,7 @@ class Reader:
         batch = Batch.of(read.pointers[running], self._fetch(read.pointers[running]))
         self._catch(batch, top_only)
         self._report(batch)
-        lives = alive(batch.rows)
+        lives = self._are_goroutines(batch)
         read.replace(running[lives], self._decoded(batch.those(lives)))
         return read if lives.all() else read.without(running[~lives])
 

@@ -36,7 +36,8 @@ _P_STATUSES = ("idle", "running", "syscall", "gcstop", "dead")
 _RUN_QUEUE_LENGTH = 256
 #: The runtime has no limit of its own on Ps, and 10,000 on Ms (``debug.SetMaxThreads``).
 _MAX_PS = 1 << 16
-_MAX_MS = 1 << 17
+_MAX_PS_BYTES = 1 << 28
+_MAX_MS = 1 << 15
 _MAX_TRIES = 3
 _G_SCAN = 0x1000
 _G_DEAD = STATUSES.index("dead")
@@ -258,7 +259,10 @@ def _p_addresses(runtime: Runtime) -> NDArray[np.uint64]:
     at, length = int(header[0]), int(header[1])
     if not 0 < length <= _MAX_PS:
         raise BadDataError(f"{length} Ps cannot be true")
-    return runtime.memory.array(at, "<u8", length)
+    addresses = runtime.memory.array(at, "<u8", length)
+    if (addresses == 0).any() or (addresses % 8).any():
+        raise BadDataError(f"of {length} Ps some are not there")
+    return addresses
 
 
 def _read_ps(runtime: Runtime) -> NDArray[Any]:
@@ -268,7 +272,10 @@ def _read_ps(runtime: Runtime) -> NDArray[Any]:
     """
     kind = runtime.layouts["p"]
     for _ in range(_MAX_TRIES):
-        gathered = runtime.memory.gather(_p_addresses(runtime), kind.itemsize)
+        addresses = _p_addresses(runtime)
+        if len(addresses) * kind.itemsize > _MAX_PS_BYTES:
+            raise BadDataError(f"{len(addresses)} Ps are too many to be true")
+        gathered = runtime.memory.gather(addresses, kind.itemsize)
         if gathered.ok.all():
             return gathered.rows(kind)
     raise BadDataError("the list of Ps does not stand still")
