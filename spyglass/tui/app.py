@@ -46,6 +46,7 @@ class TopApp(App[None]):
 
     TITLE = "spyglass top"
     ENABLE_COMMAND_PALETTE = False
+    AUTO_FOCUS = None  # keys are commands until a filter is asked for
     CSS = """
     Screen { layout: vertical; background: ansi_default; color: ansi_default; }
     #header { height: 5; }
@@ -115,9 +116,9 @@ class TopApp(App[None]):
         """Let go of the process."""
         self.feed.close()
 
-    def on_resize(self) -> None:
+    def on_table_resized(self) -> None:
         """Lay all out anew."""
-        self.call_after_refresh(self.show)
+        self.show()
 
     def on__told(self, message: _Told) -> None:
         """What the feed told is shown."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 
 from spyglass.model import Frame, Goroutine, Processor, Thread
 from spyglass.render.names import function_in, location_in
@@ -56,6 +57,8 @@ def group_columns(by: str, style: Style) -> list[Column]:
         return [*columns, made, made_at, where]
     if by.startswith("label:"):
         return [*columns, Column("label", by.removeprefix("label:"), weight=3), where, creator]
+    if by == "stack":  # many of them are at one place
+        creator = replace(creator, from_width=0)
     return [*columns, where, line, creator]
 
 
@@ -78,9 +81,9 @@ def group_cells(row: GroupRow, style: Style) -> Cells:
     }
 
 
-def goroutine_columns() -> list[Column]:
-    """Those of goroutines."""
-    return [
+def goroutine_columns(*, labelled: bool) -> list[Column]:
+    """Those of goroutines, of which some are `labelled`."""
+    columns = [
         Column("id", "goroutine", 10, right=True, style=lambda _: "bold"),
         Column("state", "state", 16, style=_state_style),
         Column("wait", "wait", 7, right=True),
@@ -89,6 +92,7 @@ def goroutine_columns() -> list[Column]:
         Column("labels", "labels", weight=2),
         Column("creator", "created by", weight=3, fit=function_in, from_width=_WIDE),
     ]
+    return [each for each in columns if labelled or each.name != "labels"]
 
 
 def goroutine_cells(g: Goroutine, style: Style) -> Cells:

@@ -64,7 +64,7 @@ def _when(model: Model, tick: Tick, paused: bool, wanted_ns: int) -> Iterator[Te
         yield Text("PAUSED", "bold reverse")
     if tick.position is not None:
         yield Text(f"{tick.position[0] + 1} of {tick.position[1]}", "bold")
-    if tick.pause_ns is None:
+    if tick.pause_ns is None or model.ended is not None or paused:
         yield Text(moment(tick.snapshot.taken_at))
     elif tick.pause_ns > wanted_ns:
         yield Text(

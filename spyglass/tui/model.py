@@ -92,6 +92,7 @@ class Model:
         if isinstance(event, Failure):
             self.problem = None if event.ended else event.message
             self.ended = event.message if event.ended else None
+            self.message = ""
             return
         self.problem = self.ended = None
         self._start_anew_if_other(event)

@@ -34,26 +34,23 @@ if TYPE_CHECKING:
 __all__ = ["HELP", "Page", "page"]
 
 HELP = """\
-Enter      open: goroutines of a group, the stack of a goroutine
-Esc        back (Backspace too)
-g          group by function, stack, creator, state, each label; G: the other way round
-/          filter: a regular expression on any frame, and state:WORDS label:KEY=VALUE creator:REGEX
-< >        sort by the column to the left or right; i turns the order around; or click on a title
-t          threads and Ps
-r          frames of the runtime, in a stack
-S          the runtime's own goroutines too
-b          base: count changes from now on
-p          pause, and go on;  Space: read once, now
-+ -        longer or shorter interval
-Left Right the snapshot before or after, in a series
-s e        save a snapshot, or write the HTML report, in this directory
-q          quit
+Enter    open: the goroutines of a group, the stack of a goroutine;  Esc  back
+g  G     group by function, stack, creator, state, each label;  G  backwards
+/        filter: a regular expression on any frame of a stack, and any of
+         state:WORDS  label:KEY=VALUE  creator:REGEX  ("quotes" keep spaces)
+<  >     sort by the next column;  i  the other way round; or click on a title
+t        threads and Ps;  r  runtime frames of a stack;  S  system goroutines
+b        base: count changes from now on, not from the start
+p        pause, or go on;  Space  read once now;  + -  interval;  q  quit
+s  e     save a snapshot, or write the HTML report, in this directory
+Left Right   in a series of snapshots the one before, or after
 
-count      goroutines now;  tick: change since the last tick;  base: since the start, or since b
-▲ in front it has grown without pause for a while: a leak in the making
-state +2   most are in this state, and there are two others
-wait       the longest known: Go notes it when it collects garbage, so it is at least that long
-[R.S]      Ps: R running, . idle, S in a system call; queues: goroutines that wait for each P
+tick     change since the last tick;  base  since the start, or since b
+▲        in front of a row: it grows without pause, a leak in the making
+state    of most of them;  +2  there are two other states
+wait     the longest known: Go notes it at a garbage collection, so at least
+[R.S]    Ps: R running, . idle, S in a system call
+queues   goroutines that wait to run, for each P;  global  for all of them
 """
 
 
@@ -130,9 +127,10 @@ class GoroutinesPage(Page):
 
     def __init__(self, model: Model, style: Style) -> None:
         super().__init__(model, style)
-        self.columns = shown(goroutine_columns(), style)
         group = model.group(model.level.of)
         assert model.snapshot is not None
+        labelled = bool(model.snapshot.label_sets)
+        self.columns = shown(goroutine_columns(labelled=labelled), style)
         self._snapshot = model.snapshot
         rows = group.rows if group else np.zeros(0, np.int64)
         self._rows = self._sorted(rows, *model.sort["goroutines"])

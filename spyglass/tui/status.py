@@ -30,6 +30,12 @@ _KEYS = {
 
 def status_line(model: Model, page: Page | None, room: int, style: Style) -> Text:
     """Where one is, and what there is to say: of the last key, or of the last tick."""
+    said = _said(model)
+    if said:
+        text = Text(f"! {style.text(said)}", "bold yellow", no_wrap=True)
+        if style.width is not None:
+            text.truncate(style.width)
+        return text
     text = Text(_place(model, style), "bold", no_wrap=True)
     rows = len(page) if page is not None else 0
     if rows > room:
@@ -37,13 +43,21 @@ def status_line(model: Model, page: Page | None, room: int, style: Style) -> Tex
         text.append(f"  {first:,}-{min(first + room - 1, rows):,} of {rows:,}")
     elif page is not None and page.selectable:
         text.append(f"  {count(rows)}" if rows else "  none")
-    for words in (model.message, model.ended, model.problem):
-        if words:
-            text.append("  ").append(f"! {style.text(words)}", "bold yellow")
-            break
+    if model.snapshot is not None and model.snapshot.problems:
+        problem = model.snapshot.problems[0]
+        text.append(style.text(f"  {problem.subject}: {problem.detail}"), "yellow")
     if style.width is not None:
         text.truncate(style.width)
     return text
+
+
+def _said(model: Model) -> str | None:
+    """What matters more than where one is: what the last key did, or that nothing is read any more."""
+    if model.message:
+        return model.message
+    if model.ended:
+        return f"{model.ended}; this is the last that was seen"
+    return model.problem
 
 
 def keys_line(model: Model, style: Style) -> Text:

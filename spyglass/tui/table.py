@@ -16,7 +16,7 @@ from spyglass.tui.pages import Page
 
 __all__ = ["Table"]
 
-_SELECTED = RichStyle(reverse=True)
+_SELECTED = RichStyle(reverse=True, bold=True)
 
 
 class Table(Widget):
@@ -34,6 +34,9 @@ class Table(Widget):
 
     class Opened(Message):
         """The row that was selected already was clicked."""
+
+    class Resized(Message):
+        """There is more room, or less."""
 
     page: Page | None = None
     level: Level = Level("groups")
@@ -77,7 +80,17 @@ class Table(Widget):
         if number >= len(self.page):
             return Strip.blank(width)
         selected = self.page.selectable and number == self.level.at
-        return self._strip(self.page.line(number), width, _SELECTED if selected else None)
+        line = self.page.line(number)
+        # One style for the whole row: colours turned around would be patches.
+        return (
+            self._strip(Text(line.plain), width, _SELECTED)
+            if selected
+            else self._strip(line, width)
+        )
+
+    def on_resize(self) -> None:
+        """Another page fits."""
+        self.post_message(self.Resized())
 
     def on_click(self, event: events.Click) -> None:
         """Select the row, open it if it was selected, or sort by the column."""
