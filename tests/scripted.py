@@ -14,7 +14,7 @@ from spyglass.tui.app import TopApp
 from spyglass.tui.feed import Tick
 from spyglass.tui.model import Model
 
-__all__ = ["ScriptedTicks", "app_of", "screen", "until"]
+__all__ = ["ScriptedTicks", "app_of", "screen", "ticks_of", "until"]
 
 
 class ScriptedTicks:
@@ -54,6 +54,13 @@ def app_of(
 ) -> TopApp:
     """The view, fed with `events`: with the first at once, with each further one on Space."""
     return TopApp(Model(), ScriptedTicks(events, **ticks), interval_ns)
+
+
+def ticks_of(app: TopApp) -> ScriptedTicks:
+    """What feeds `app`."""
+    ticks = app.feed._source
+    assert isinstance(ticks, ScriptedTicks)
+    return ticks
 
 
 def screen(app: TopApp) -> list[str]:

@@ -14,7 +14,7 @@ from spyglass.model import NONE, STATUSES, UNREAD, Snapshot
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LABEL", "clusters", "identity"]
+__all__ = ["LABEL", "clusters", "keyed_clusters"]
 
 #: How what goroutines have in common begins, if it is the value of the label that is named behind it.
 LABEL = "label:"
@@ -29,22 +29,25 @@ def clusters(
     "function" (the innermost outside the runtime), "creator" (the ``go`` statement), "state", or
     "label:KEY". Where a stack is not known, the function in which it began stands for it.
     """
-    numbers = _numbers(*_Common(snapshot, rows, runtime_frames).by(by))
+    return list(keyed_clusters(snapshot, rows, by, runtime_frames=runtime_frames).values())
+
+
+def keyed_clusters(
+    snapshot: Snapshot, rows: NDArray[np.int64], by: str, *, runtime_frames: bool = False
+) -> dict[Hashable, NDArray[np.int64]]:
+    """`clusters` in their order, by what each has in common, which is equal in every snapshot."""
+    numbers, keys = _numbers(*_Common(snapshot, rows, runtime_frames).by(by))
     order = np.argsort(numbers, kind="stable")
     found = np.split(rows[order], np.flatnonzero(np.diff(numbers[order])) + 1)
-    return sorted((each for each in found if len(each)), key=lambda each: (-len(each), each[0]))
+    pairs = ((key, each) for key, each in zip(keys, found, strict=False) if len(each))
+    return dict(sorted(pairs, key=lambda pair: (-len(pair[1]), pair[1][0])))
 
 
-def identity(
-    snapshot: Snapshot, row: int, by: str, *, runtime_frames: bool = False
-) -> Hashable:
-    """What goroutine `row` has in common with those of its cluster; equal in every snapshot."""
-    common, *columns = _Common(snapshot, np.array([row]), runtime_frames).by(by)
-    return common(*(int(column[0]) for column in columns))
-
-
-def _numbers(common: Callable[..., Hashable], *columns: NDArray[Any]) -> NDArray[np.int64]:
-    """A number for each row of `columns`, indices, the same where `common` of their values is."""
+def _numbers(
+    common: Callable[..., Hashable], *columns: NDArray[Any]
+) -> tuple[NDArray[np.int64], list[Hashable]]:
+    """A number for each row of `columns`, indices, the same where `common` of their values is; and what
+    that is for each number."""
     mixed = np.zeros(len(columns[0]), np.int64)
     for column in columns:  # none is below UNREAD
         mixed = mixed * (int(column.max(initial=0)) - UNREAD + 1) + column - UNREAD
@@ -52,7 +55,7 @@ def _numbers(common: Callable[..., Hashable], *columns: NDArray[Any]) -> NDArray
     distinct = zip(*(column[firsts].tolist() for column in columns), strict=True)
     known: dict[Hashable, int] = {}
     numbers = [known.setdefault(common(*each), len(known)) for each in distinct]
-    return np.array(numbers, np.int64)[inverse]
+    return np.array(numbers, np.int64)[inverse], list(known)
 
 
 class _Common:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spyglass.analysis.clusters import clusters, identity
+from spyglass.analysis.clusters import keyed_clusters
 from spyglass.analysis.filters import matching
 from spyglass.analysis.groups import state_words
 from spyglass.analysis.selection import selected
@@ -103,8 +103,7 @@ def wanted_rows(snapshot: Snapshot, question: Question) -> NDArray[np.int64]:
 
 def group_rows(snapshot: Snapshot, question: Question) -> dict[Hashable, NDArray[np.int64]]:
     """The groups by what tells them from others, the largest first."""
-    found = clusters(snapshot, wanted_rows(snapshot, question), question.by)
-    return {identity(snapshot, int(rows[0]), question.by): rows for rows in found}
+    return keyed_clusters(snapshot, wanted_rows(snapshot, question), question.by)
 
 
 class Growth:

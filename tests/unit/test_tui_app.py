@@ -15,7 +15,7 @@ from spyglass.export.reader import load
 from spyglass.model import Snapshot
 from spyglass.tui.app import TopApp
 from spyglass.tui.table import Table
-from tests.scripted import ScriptedTicks, app_of, screen, until
+from tests.scripted import app_of, screen, ticks_of, until
 from tests.snapshots import PROCESS, Row, frame, make_snapshot
 
 LEAK, SERVE, WORK = (
@@ -202,8 +202,7 @@ def test_stacks_are_read_while_they_are_needed_only():
         assert not ticks.taken[-1]
 
     app = app_of(snapshot())
-    ticks = app.feed._source
-    assert isinstance(ticks, ScriptedTicks)
+    ticks = ticks_of(app)
     play(app, script)
 
 
@@ -360,8 +359,7 @@ def test_pause_and_interval():
         await until(pilot, "every 0.2s")
 
     app = app_of(snapshot(), interval_ns=500_000_000)
-    ticks = app.feed._source
-    assert isinstance(ticks, ScriptedTicks)
+    ticks = ticks_of(app)
     play(app, script)
 
 
@@ -540,7 +538,6 @@ def test_it_ends_and_lets_go_of_the_process(key: str):
 
     app = app_of(snapshot())
     play(app, script)
-    ticks = app.feed._source
-    assert isinstance(ticks, ScriptedTicks)
+    ticks = ticks_of(app)
     assert ticks.closed
     assert app.return_code == 0
