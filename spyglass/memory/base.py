@@ -42,7 +42,7 @@ class Gathered:
 
     def words(self, count: int) -> NDArray[np.uint64]:
         """The first `count` 8-byte words of each range, as an array of shape (ranges, count)."""
-        words = self.buffer.view(np.uint64)
+        words = self.buffer.view(np.uint64) if len(self.buffer) else np.zeros(1, np.uint64)
         at = (self.offsets >> 3)[:, None] + np.arange(count, dtype=np.int64)
         table: NDArray[np.uint64] = words[np.minimum(at, max(len(words) - 1, 0))]
         return table

@@ -73,7 +73,8 @@ def _look(target: Target, memory: RecordingMemory, stop: bool) -> Look:
         look = inspector.look("full")
     build_id_in(memory, header_address(_program(target)))  # what tells which program it is of
     for registers in look.registers.values():
-        memory.lay_over(registers.sp, registers.stack)
+        if registers.stack:  # of a sample, which was taken before the rest was read
+            memory.lay_over(registers.sp, registers.stack)
     memory.fix()
     if not stop and not target.origin.stopped:
         others = inspector.look("top", thread_stacks=True).registers
@@ -82,7 +83,8 @@ def _look(target: Target, memory: RecordingMemory, stop: bool) -> Look:
 
 
 def _save(target: Target, memory: RecordingMemory, look: Look, stream: BinaryIO) -> Snapshot:
-    _write(target, memory, look, stream)
+    torn = np.zeros(0, np.uint64)
+    _write(target, memory, look, torn, stream)
     try:
         again = _read_again(target, stream)
     except SpyglassError as error:
@@ -94,7 +96,7 @@ def _save(target: Target, memory: RecordingMemory, look: Look, stream: BinaryIO)
         look = replace(look, snapshot=_with_torn(look.snapshot, torn))
         stream.seek(0)
         stream.truncate()
-        _write(target, memory, look, stream)
+        _write(target, memory, look, torn, stream)
     return look.snapshot
 
 
@@ -108,13 +110,19 @@ def _program(target: Target) -> Program:
     return Program(target.executable, target.bias, target.library)
 
 
-def _write(target: Target, memory: RecordingMemory, look: Look, stream: BinaryIO) -> None:
-    pages = memory.pages
-    write_core(stream, target.executable.arch, _notes(target, look), pages.addresses, pages.content)
+def _write(
+    target: Target,
+    memory: RecordingMemory,
+    look: Look,
+    torn: NDArray[np.uint64],
+    stream: BinaryIO,
+) -> None:
+    pages, notes = memory.pages, _notes(target, look, torn)
+    write_core(stream, target.executable.arch, notes, pages.addresses, pages.content)
     stream.flush()
 
 
-def _notes(target: Target, look: Look) -> list[Note]:
+def _notes(target: Target, look: Look, torn: NDArray[np.uint64]) -> list[Note]:
     architecture = ARCHITECTURES[target.executable.arch]
     process, threads = look.snapshot.process, look.snapshot.threads
     name = next((thread.name for thread in threads if thread.tid == target.pid), None)
@@ -122,7 +130,7 @@ def _notes(target: Target, look: Look) -> list[Note]:
         ThreadStatus(tid, 0, architecture.to_saved(registers))
         for tid, registers in sorted(look.registers.items())
     ]
-    remarks = Remarks.of(look.snapshot, look.now_ns, target.origin.outer_tids())
+    remarks = Remarks.of(look.snapshot, look.now_ns, target.origin.outer_tids(), torn.tolist())
     return [
         *map(corenotes.pack_thread, statuses),
         corenotes.pack_process(ProcessInfo(target.pid, name or "", " ".join(process.cmdline))),

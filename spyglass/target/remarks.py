@@ -7,7 +7,7 @@ it is believed before its type was looked at.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -46,9 +46,16 @@ class Remarks:
 
     @classmethod
     def of(
-        cls, snapshot: Snapshot, now_ns: int | None, outer_tids: Mapping[int, int] | None
+        cls,
+        snapshot: Snapshot,
+        now_ns: int | None,
+        outer_tids: Mapping[int, int] | None,
+        torn: Iterable[int] = (),
     ) -> Remarks:
-        """What is to be noted beside a core from which the same `snapshot` can be taken."""
+        """What is to be noted beside a core from which the same `snapshot` can be taken.
+
+        `torn`: goroutines that are not in the core as they are in `snapshot`.
+        """
         process, goroutines = snapshot.process, snapshot.goroutines
         facts = Facts(
             host=snapshot.host,
@@ -67,7 +74,7 @@ class Remarks:
             facts=facts,
             threads=tuple((each.tid, each.name, each.os_state) for each in snapshot.threads),
             outer_tids=None if outer_tids is None else dict(outer_tids),
-            torn=frozenset(goroutines.id[goroutines.quality == _TORN].tolist()),
+            torn=frozenset([*torn, *goroutines.id[goroutines.quality == _TORN].tolist()]),
         )
 
     def pack(self) -> bytes:
