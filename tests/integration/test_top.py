@@ -1,0 +1,316 @@
+"""``spyglass top`` as a user runs it, of real programs."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.command import SPYGLASS, piped
+from tests.running import spinning
+from tests.support import END_TIMEOUT_SECONDS, GoProcess, build, start
+
+pytestmark = [pytest.mark.go, pytest.mark.live]
+
+_ENTERS, _LEAVES = b"\x1b[?1049h", b"\x1b[?1049l"
+_ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()][A-Z0-9]|\x1b[=>]")
+
+
+class Screen:
+    """The view on a terminal of its own; `received` is all that this got."""
+
+    def __init__(self, ours: int, process: subprocess.Popen[bytes]) -> None:
+        self._ours = ours
+        self.process = process
+        self.received = b""
+        os.set_blocking(ours, False)
+
+    def press(self, keys: str) -> None:
+        os.write(self._ours, keys.encode())
+
+    def resize(self, width: int, height: int) -> None:
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+        self.process.send_signal(signal.SIGWINCH)
+
+    def until(self, words: str, seconds: float = 20.0) -> None:
+        """Read until `words` were written since the last time; spaces do not count, nor do colours."""
+        wanted = words.replace(" ", "").encode()
+        deadline = time.monotonic() + seconds
+        begin = len(self.received)
+        while wanted not in _ESCAPES.sub(b"", self.received[begin:]).replace(b" ", b""):
+            assert time.monotonic() < deadline, (words, self.received[-4000:])
+            self._read()
+
+    def end(self, seconds: float = 10.0) -> int:
+        """Its exit code, once it has ended."""
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, self.received[-2000:]
+            self._read()
+        self._read()
+        return self.process.returncode
+
+    def hang_up(self) -> None:
+        os.close(self._ours)
+        self._ours = -1
+
+    def _read(self) -> None:
+        time.sleep(0.02)
+        try:
+            while part := os.read(self._ours, 65536):
+                self.received += part
+        except OSError:
+            pass
+
+
+@contextmanager
+def on_screen(
+    *arguments: str, width: int = 120, height: int = 30, **environment: str
+) -> Iterator[Screen]:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+    clean = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
+    process = subprocess.Popen(
+        [*SPYGLASS, "top", *arguments],
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        env={**clean, "TERM": "xterm-256color", **environment},
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(theirs)
+    screen = Screen(ours, process)
+    try:
+        yield screen
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(END_TIMEOUT_SECONDS)
+        if screen._ours >= 0:
+            screen.hang_up()
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[GoProcess]:
+    with start("demo") as process:
+        yield process
+
+
+@pytest.fixture
+def leak() -> Iterator[GoProcess]:
+    with start("leak") as process:
+        yield process
+
+
+def groups(line: str) -> dict[str, dict[str, int]]:
+    """The groups of a line of JSON by their functions."""
+    return {
+        group["where"]["function"]: group for group in json.loads(line)["groups"] if group["where"]
+    }
+
+
+def test_frames_are_plain_text_one_for_each_interval(demo: GoProcess):
+    shown = piped("top", "-p", str(demo.pid), "--count", "3", "--interval", "200ms")
+    assert shown.returncode == 0, shown.stderr
+    assert "\x1b" not in shown.stdout
+    frames = shown.stdout.split("\n\n")
+    assert len([frame for frame in frames if frame.strip()]) == 3
+    assert all("main.askSupplier" in frame for frame in frames if frame.strip())
+    assert re.search(r"cpu \d+%", frames[1])
+
+
+def test_lines_of_json_count_what_the_program_does(leak: GoProcess):
+    command = [*SPYGLASS, "top", "-p", str(leak.pid), "--json", "--interval", "200ms"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as top:
+        assert top.stdout is not None
+        first = json.loads(top.stdout.readline())
+        assert first["goroutines"] == leak.truth().num_goroutine
+        assert leak.ask("leak 7") == "leaked"
+        for line in top.stdout:
+            group = groups(line).get("main.askCarrier")
+            if group and group["count"] == 7:
+                break
+        assert group is not None
+        assert group["since_start"] == 7
+        assert json.loads(line)["goroutines"] == leak.truth().num_goroutine
+        top.kill()
+
+
+def test_a_leak_is_marked_and_steady_groups_are_not():
+    with GoProcess([build("leak"), "-rate", "40"]) as leak:
+        shown = piped("top", "-p", str(leak.pid), "--json", "--count", "8", "--interval", "250ms")
+    found = groups(shown.stdout.splitlines()[-1])
+    assert found["main.askCarrier"]["growing"]
+    assert not found["main.pack"]["growing"]
+
+
+def test_the_processor_time_is_that_of_the_kernel():
+    with GoProcess([build("park"), "-n", "10"]) as idle:
+        shown = piped("top", "-p", str(idle.pid), "--json", "--count", "3", "--interval", "500ms")
+    assert json.loads(shown.stdout.splitlines()[-1])["cpu_percent"] < 20
+    with start("demo") as busy:  # it has a goroutine that spins
+        shown = piped("top", "-p", str(busy.pid), "--json", "--count", "4", "--interval", "500ms")
+    assert json.loads(shown.stdout.splitlines()[-1])["cpu_percent"] > 25
+
+
+def test_the_end_of_the_process_is_told_by_the_exit_code(leak: GoProcess):
+    command = [*SPYGLASS, "top", "-p", str(leak.pid), "--interval", "100ms"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as top:
+        assert top.stdout is not None
+        assert top.stdout.readline().startswith("taken ")
+        leak.kill()
+        out, err = top.communicate(timeout=20)
+    assert top.returncode == 1
+    assert "ended while it was read" in out
+    assert err.startswith("spyglass: process ")
+
+
+def test_the_next_process_of_the_name_is_followed(tmp_path: Path):
+    program = tmp_path / "checkout-svc"
+    program.write_bytes(build("leak").read_bytes())
+    program.chmod(0o755)
+    command = [*SPYGLASS, "top", "--follow-name", program.name, "--json", "--interval", "100ms"]
+    with GoProcess([program]) as first:
+        top = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert top.stdout is not None
+        assert json.loads(top.stdout.readline())["pid"] == first.pid
+    try:
+        with GoProcess([program]) as second:
+            lines = (json.loads(line) for line in top.stdout)
+            seen = []
+            for line in lines:
+                seen.append(line)
+                if line.get("pid") == second.pid:
+                    break
+        assert any(line.get("ended") for line in seen)
+        assert seen[-1]["groups"][0]["change"] is None
+    finally:
+        top.kill()
+        top.communicate()
+
+
+def test_a_saved_snapshot_a_series_and_a_core(leak: GoProcess, tmp_path: Path):
+    series, core = tmp_path / "series", tmp_path / "small.core"
+    for number in range(2):
+        assert leak.ask("leak 5") == "leaked"
+        saved = piped("snapshot", "-p", str(leak.pid), "-o", str(tmp_path / f"{number}.json.gz"))
+        assert saved.returncode == 0, saved.stderr
+    assert piped("core", "-p", str(leak.pid), "-o", str(core)).returncode == 0
+    for arguments in ([str(tmp_path / "1.json.gz")], ["--core", str(core)]):
+        shown = piped("top", *arguments, "--json")
+        assert shown.returncode == 0, shown.stderr
+        assert groups(shown.stdout)["main.askCarrier"]["count"] == 10
+    series.mkdir()
+    for number in range(2):
+        (tmp_path / f"{number}.json.gz").rename(series / f"{number}.json.gz")
+    with on_screen(str(series)) as screen:
+        screen.until("1 of 2")
+        screen.press("\x1b[C")
+        screen.until("2 of 2")
+        screen.press("q")
+        assert screen.end() == 0
+
+
+def test_on_a_terminal_down_to_a_stack_in_two_keys(demo: GoProcess):
+    with on_screen("-p", str(demo.pid), "--interval", "200ms") as screen:
+        screen.until("main.askSupplier")
+        screen.press("\r")
+        screen.until("goroutine state")
+        screen.press("\r")
+        screen.until("created by")
+        screen.press("q")
+        assert screen.end() == 0
+        assert _LEAVES in screen.received
+
+
+def test_it_takes_another_size_while_it_runs(demo: GoProcess):
+    with on_screen("-p", str(demo.pid), "--interval", "200ms", width=80) as screen:
+        screen.until("main.askSupplier")
+        assert b"created by" not in screen.received
+        screen.resize(160, 40)
+        screen.until("created by")
+
+
+def test_without_colours_there_are_none(demo: GoProcess):
+    with on_screen("-p", str(demo.pid), "--interval", "200ms", NO_COLOR="1") as screen:
+        screen.until("main.askSupplier")
+        screen.press("q")
+        screen.end()
+    colours = re.findall(rb"\x1b\[([0-9;]*)m", screen.received)
+    codes = {code for colour in colours for code in colour.split(b";") if code}
+    assert not codes & {b"31", b"32", b"33", b"34", b"35", b"36"}, codes
+    assert not any(b"38;" in colour or b"48;" in colour for colour in colours), set(colours)
+
+
+@pytest.mark.parametrize("how", ["\x03", signal.SIGTERM])
+def test_the_terminal_is_restored(demo: GoProcess, how: str | signal.Signals):
+    with on_screen("-p", str(demo.pid), "--interval", "200ms") as screen:
+        screen.until("main.askSupplier")
+        assert _ENTERS in screen.received
+        if isinstance(how, str):
+            screen.press(how)
+        else:
+            screen.process.send_signal(how)
+        assert screen.end() == 0
+        assert screen.received.rindex(_LEAVES) > screen.received.rindex(_ENTERS)
+    assert demo.is_alive()
+
+
+def test_it_ends_when_the_terminal_is_lost(demo: GoProcess):
+    with on_screen("-p", str(demo.pid), "--interval", "200ms") as screen:
+        screen.until("main.askSupplier")
+        screen.hang_up()
+        screen.process.wait(20)
+    assert demo.is_alive()
+
+
+def test_the_end_of_the_process_leaves_its_last_picture():
+    with start("leak") as leak, on_screen("-p", str(leak.pid), "--interval", "200ms") as screen:
+        screen.until("main.pack")
+        leak.kill()
+        screen.until("ENDED")
+        screen.press("\r")
+        screen.until("goroutine state")
+        screen.press("q")
+        assert screen.end() == 0
+
+
+def test_it_is_not_stopped_by_a_busy_machine(demo: GoProcess):
+    with spinning(os.cpu_count() or 1):
+        shown = piped("top", "-p", str(demo.pid), "--json", "--count", "4", "--interval", "200ms")
+    assert len(shown.stdout.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "which process?"),
+        (["-p", "1", "--interval", "1ms"], "too often"),
+        (["-p", "1", "--group", "colour"], "is not one of"),
+        (["-p", "1", "--filter", "("], "is not a regular expression"),
+        (["x.json", "--follow-name", "y"], "--follow-name is for a process"),
+    ],
+)
+def test_wrong_usage_is_told(arguments: list[str], words: str):
+    shown = piped("top", *arguments)
+    assert shown.returncode == 2
+    assert words in shown.stderr
+
+
+def test_what_is_not_there_is_told_on_one_line(tmp_path: Path):
+    for arguments in (["-p", "4194303"], [str(tmp_path)], ["--follow-name", "no-such-program"]):
+        shown = piped("top", *arguments, "--count", "1")
+        assert shown.returncode == 1
+        assert len(shown.stderr.splitlines()) == 1
