@@ -16,7 +16,7 @@ from spyglass.binary import corenotes
 from spyglass.binary.corenotes import Note, ProcessInfo, ThreadStatus
 from spyglass.binary.corewriter import write_core
 from spyglass.errors import SpyglassError, TargetError
-from spyglass.memory.recording import RecordingMemory
+from spyglass.memory.recording import PAGE_BYTES, RecordingMemory
 from spyglass.registers.architecture import ARCHITECTURES
 from spyglass.runtime.batches import Quality
 from spyglass.runtime.inspect import Inspector, Look
@@ -38,6 +38,8 @@ __all__ = ["save_core"]
 
 #: How often a process that changes under our hands so that nothing can be made of it is tried.
 _TRIES = 3
+#: The header of an ELF file and its notes are in so many bytes at its beginning.
+_HEADER_BYTES = 1 << 12
 
 
 def save_core(target: Target, stream: BinaryIO, *, stop: bool = False) -> Snapshot:
@@ -118,8 +120,23 @@ def _write(
     stream: BinaryIO,
 ) -> None:
     pages, notes = memory.pages, _notes(target, look, torn)
-    write_core(stream, target.executable.arch, notes, pages.addresses, pages.content)
+    kept = ~_in_file(target, pages.addresses)
+    write_core(stream, target.executable.arch, notes, pages.addresses[kept], pages.content[kept])
     stream.flush()
+
+
+def _in_file(target: Target, addresses: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which of the pages at `addresses` the program's file has, because they cannot be written to.
+
+    Not its first, which tells which file it is.
+    """
+    inside = np.zeros(len(addresses), np.bool_)
+    for segment in target.executable.segments:
+        if not segment.writable:
+            begin = (segment.address + target.bias) % (1 << 64)
+            low = begin + (_HEADER_BYTES if segment.offset == 0 else 0)
+            inside |= (addresses >= low) & (addresses + PAGE_BYTES <= begin + segment.file_size)
+    return inside
 
 
 def _notes(target: Target, look: Look, torn: NDArray[np.uint64]) -> list[Note]:
