@@ -30,8 +30,9 @@ from spyglass.runtime.goroutines import fields_of, g_pointers
 from tests.browser import browser
 from tests.finished import running
 from tests.support import Flavour, GoProcess, start
+from tests.terminal import on_screen
 
-SIZES = (1_000, 100_000, 1_000_000)
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
 #: Seconds at most, by command and number of goroutines.
 GOALS = {
     "summary": {1_000: 0.25, 100_000: 0.8, 1_000_000: 6.0},
@@ -44,6 +45,9 @@ GOALS = {
     "report in a browser": {100_000: 1.0},
 }
 LARGE_GOAL = 0.3
+#: Of one processor, by number of goroutines.
+TOP_GOALS = {10_000: 0.1, 100_000: 0.4}
+_TOP_SECONDS = 10
 _HEARTBEAT_TRIES = 5
 _BATCH = 1 << 14
 _TOP_BYTES = 1 << 10
@@ -89,6 +93,7 @@ def _bench_size(table: Table, process: GoProcess, size: int, repeat: int) -> Non
     with tempfile.TemporaryDirectory() as folder:
         _bench_files(table, process, size, Path(folder), repeat, floors.whole)
         _bench_report(table, process, size, Path(folder) / "report.html", floors.whole)
+    _bench_top(table, process, size)
 
 
 def _bench_report(table: Table, process: GoProcess, size: int, page: Path, floor: float) -> None:
@@ -101,6 +106,19 @@ def _bench_report(table: Table, process: GoProcess, size: int, page: Path, floor
     with browser() as window:
         window.open(page)
         _row(table, size, "report in a browser", window.seconds_to_load())
+
+
+def _bench_top(table: Table, process: GoProcess, size: int) -> None:
+    """How much of a processor the live view takes, at its default interval of a second."""
+    with on_screen("-p", str(process.pid), width=160, height=45) as screen:
+        screen.until("main.")
+        screen.read_for(3)  # importing, and the first tick
+        before = screen.cpu_seconds()
+        screen.read_for(_TOP_SECONDS)
+        share = (screen.cpu_seconds() - before) / _TOP_SECONDS
+    goal = TOP_GOALS.get(size)
+    words = f"{share:.0%} of a processor" + (f", goal {goal:.0%}" if goal else "")
+    table.add_row(f"{size:,}", "top, every second", "", "", "", "", "", words)
 
 
 def _bench_files(

@@ -132,7 +132,8 @@ class Model:
         key, kind = self.level.selected, self.level.kind
         if kind == "groups" and (group := self.group(key)) is not None:
             where = group.where[0]
-            self.levels.append(Level("goroutines", key, where.function if where else "?"))
+            name = where.function.rpartition("/")[2] if where else "?"
+            self.levels.append(Level("goroutines", key, name))
         elif kind == "goroutines" and isinstance(key, int):
             self.levels.append(Level("stack", key, f"goroutine {key}"))
         elif kind == "threads" and self.snapshot is not None:

@@ -2,102 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import re
 import signal
-import struct
 import subprocess
-import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
+from spyglass.cli.ticks import LiveTicks
 from tests.command import SPYGLASS, piped
 from tests.running import spinning
-from tests.support import END_TIMEOUT_SECONDS, GoProcess, build, start
+from tests.support import GoProcess, build, start
+from tests.terminal import ENTERS, LEAVES, on_screen
 
 pytestmark = [pytest.mark.go, pytest.mark.live]
-
-_ENTERS, _LEAVES = b"\x1b[?1049h", b"\x1b[?1049l"
-_ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()][A-Z0-9]|\x1b[=>]")
-
-
-class Screen:
-    """The view on a terminal of its own; `received` is all that this got."""
-
-    def __init__(self, ours: int, process: subprocess.Popen[bytes]) -> None:
-        self._ours = ours
-        self.process = process
-        self.received = b""
-        os.set_blocking(ours, False)
-
-    def press(self, keys: str) -> None:
-        os.write(self._ours, keys.encode())
-
-    def resize(self, width: int, height: int) -> None:
-        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-        self.process.send_signal(signal.SIGWINCH)
-
-    def until(self, words: str, seconds: float = 20.0) -> None:
-        """Read until `words` were written since the last time; spaces do not count, nor do colours."""
-        wanted = words.replace(" ", "").encode()
-        deadline = time.monotonic() + seconds
-        begin = len(self.received)
-        while wanted not in _ESCAPES.sub(b"", self.received[begin:]).replace(b" ", b""):
-            assert time.monotonic() < deadline, (words, self.received[-4000:])
-            self._read()
-
-    def end(self, seconds: float = 10.0) -> int:
-        """Its exit code, once it has ended."""
-        deadline = time.monotonic() + seconds
-        while self.process.poll() is None:
-            assert time.monotonic() < deadline, self.received[-2000:]
-            self._read()
-        self._read()
-        return self.process.returncode
-
-    def hang_up(self) -> None:
-        os.close(self._ours)
-        self._ours = -1
-
-    def _read(self) -> None:
-        time.sleep(0.02)
-        try:
-            while part := os.read(self._ours, 65536):
-                self.received += part
-        except OSError:
-            pass
-
-
-@contextmanager
-def on_screen(
-    *arguments: str, width: int = 120, height: int = 30, **environment: str
-) -> Iterator[Screen]:
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-    clean = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
-    process = subprocess.Popen(
-        [*SPYGLASS, "top", *arguments],
-        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-        env={**clean, "TERM": "xterm-256color", **environment},
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )  # fmt: skip
-    os.close(theirs)
-    screen = Screen(ours, process)
-    try:
-        yield screen
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait(END_TIMEOUT_SECONDS)
-        if screen._ours >= 0:
-            screen.hang_up()
 
 
 @pytest.fixture(scope="module")
@@ -154,13 +77,20 @@ def test_a_leak_is_marked_and_steady_groups_are_not():
     assert not found["main.pack"]["growing"]
 
 
-def test_the_processor_time_is_that_of_the_kernel():
-    with GoProcess([build("park"), "-n", "10"]) as idle:
-        shown = piped("top", "-p", str(idle.pid), "--json", "--count", "3", "--interval", "500ms")
-    assert json.loads(shown.stdout.splitlines()[-1])["cpu_percent"] < 20
-    with start("demo") as busy:  # it has a goroutine that spins
-        shown = piped("top", "-p", str(busy.pid), "--json", "--count", "4", "--interval", "500ms")
-    assert json.loads(shown.stdout.splitlines()[-1])["cpu_percent"] > 25
+def test_the_processor_time_is_that_of_the_kernel(demo: GoProcess):
+    ticks, process = LiveTicks(), psutil.Process(demo.pid)
+    ticks.attach(demo.pid)
+    try:
+        assert ticks.take(False).cpu_percent is None
+        before, began = process.cpu_times(), time.monotonic()
+        time.sleep(2)
+        percent = ticks.take(False).cpu_percent
+        after, ended = process.cpu_times(), time.monotonic()
+    finally:
+        ticks.close()
+    used = after.user + after.system - before.user - before.system
+    assert used > 0
+    assert percent == pytest.approx(used * 100 / (ended - began), abs=5)
 
 
 def test_the_end_of_the_process_is_told_by_the_exit_code(leak: GoProcess):
@@ -232,7 +162,7 @@ def test_on_a_terminal_down_to_a_stack_in_two_keys(demo: GoProcess):
         screen.until("created by")
         screen.press("q")
         assert screen.end() == 0
-        assert _LEAVES in screen.received
+        assert LEAVES in screen.received
 
 
 def test_it_takes_another_size_while_it_runs(demo: GoProcess):
@@ -258,13 +188,13 @@ def test_without_colours_there_are_none(demo: GoProcess):
 def test_the_terminal_is_restored(demo: GoProcess, how: str | signal.Signals):
     with on_screen("-p", str(demo.pid), "--interval", "200ms") as screen:
         screen.until("main.askSupplier")
-        assert _ENTERS in screen.received
+        assert ENTERS in screen.received
         if isinstance(how, str):
             screen.press(how)
         else:
             screen.process.send_signal(how)
         assert screen.end() == 0
-        assert screen.received.rindex(_LEAVES) > screen.received.rindex(_ENTERS)
+        assert screen.received.rindex(LEAVES) > screen.received.rindex(ENTERS)
     assert demo.is_alive()
 
 
