@@ -27,6 +27,8 @@ __all__ = [
 
 #: From this width of a terminal on there is room for who created a goroutine.
 _WIDE = 110
+#: And from this one on for lines of code.
+_WIDEST = 130
 #: Below this all columns are as narrow as they can be.
 _MIDDLE = 100
 _STATE_STYLES = {"running": "green", "runnable": "cyan", "syscall": "magenta"}
@@ -48,11 +50,11 @@ def group_columns(by: str, style: Style) -> list[Column]:
         Column("wait", "wait", widths[4], right=True),
     ]
     where = Column("where", "where", weight=4, fit=function_in)
-    line = Column("line", "line", weight=2, fit=location_in, from_width=_WIDE)
+    line = Column("line", "line", weight=2, fit=location_in, from_width=_WIDEST)
     creator = Column("creator", "created by", weight=3, fit=function_in, from_width=_WIDE)
     if by == "creator":
         made = Column("creator", "created by", weight=4, fit=function_in)
-        made_at = Column("created at", "line", weight=2, fit=location_in, from_width=_WIDE)
+        made_at = Column("created at", "line", weight=2, fit=location_in, from_width=_WIDEST)
         where = Column("where", "where", weight=3, fit=function_in, from_width=_WIDE)
         return [*columns, made, made_at, where]
     if by.startswith("label:"):
