@@ -24,6 +24,9 @@ __all__ = ["GROUPINGS", "Level", "Model"]
 #: What goroutines can be grouped by; labels that there are come behind.
 GROUPINGS = ("function", "stack", "creator", "state")
 
+#: So many goroutines are read with their whole stacks in a hundredth of a second.
+FEW = 2000
+
 #: Columns whose highest values are of interest.
 _NUMBERS = ("mark", "count", "change", "since", "wait", "queue")
 
@@ -84,7 +87,12 @@ class Model:
 
     @property
     def needs_stacks(self) -> bool:
-        """Whether whole stacks are needed for what is shown."""
+        """Whether whole stacks are to be read: it is little work, or what is shown needs them.
+
+        Where they are read always, they are there when the process has ended.
+        """
+        if self.snapshot is not None and len(self.snapshot.goroutines) <= FEW:
+            return True
         return self.question.needs_stacks or any(level.kind == "stack" for level in self.levels)
 
     def note(self, event: Event) -> None:

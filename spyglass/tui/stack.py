@@ -47,7 +47,8 @@ def _frames(snapshot: Snapshot, row: int, runtime_frames: bool, style: Style) ->
     stack = int(snapshot.goroutines.stack[row])
     if stack == NONE:
         taken = len(snapshot.stack_frames) > 0
-        return [Text("no stack is known" if taken else "reading its stack ...", "dim")]
+        words = "no stack is known" if taken else "its stack was not read yet; Space reads it"
+        return [Text(words, "dim")]
     lines = []
     for number in shown_frames(snapshot, stack, runtime_frames=runtime_frames):
         if number == NONE:

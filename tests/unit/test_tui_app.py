@@ -187,7 +187,22 @@ def test_an_open_stack_is_refreshed_and_says_when_its_goroutine_has_ended():
     play(app, script)
 
 
-def test_stacks_are_read_while_they_are_needed_only():
+def test_stacks_of_few_goroutines_are_read_always():
+    async def script(pilot: Pilot[None]) -> None:
+        await until(pilot, "main.serve")
+        await pilot.press("space", "space")
+        await pilot.pause(0.2)
+        assert len(ticks.taken) > 1
+        assert all(ticks.taken)
+
+    app = app_of(snapshot())
+    ticks = ticks_of(app)
+    play(app, script)
+
+
+def test_stacks_of_many_are_read_while_they_are_needed_only(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("spyglass.tui.model.FEW", 5)
+
     async def script(pilot: Pilot[None]) -> None:
         await until(pilot, "main.serve")
         await pilot.press("space", "space")
