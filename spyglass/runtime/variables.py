@@ -34,9 +34,9 @@ def go_version(target: Target, module: Module) -> str:
         return recorded
     symbol = target.executable.symbol("runtime.buildVersion")
     places = [symbol + target.bias] if symbol is not None else []
-    places += sorted(
-        *scan(["runtime.schedinit"], module.functions, target.code, target.executable.arch).values()
-    )
+    arch = target.executable.arch
+    for mentioned in scan(["runtime.schedinit"], module.functions, target.code, arch).values():
+        places += sorted(mentioned)
     for place in places:
         text = _short_string(target, place, _MAX_VERSION_BYTES)
         if text is not None and _VERSION.match(text):
