@@ -100,9 +100,15 @@ def _read_strings(executable: Executable, offset: int) -> tuple[str | None, byte
         )
     else:
         raise BadDataError("build info of a kind that is not known")
-    if len(version) > _MAX_VERSION_BYTES:
-        raise BadDataError("a Go version too long to be true")
-    return version.decode("utf-8", "backslashreplace") or None, _unmarked(text)
+    return _version(version), _unmarked(text)
+
+
+def _version(raw: bytes) -> str | None:
+    """A Go version, which may have a vendor's words behind it, but on one line."""
+    version = raw.decode("utf-8", "backslashreplace")
+    if len(raw) > _MAX_VERSION_BYTES or not version.isprintable():
+        raise BadDataError("a Go version that cannot be true")
+    return version or None
 
 
 def _inline(executable: Executable, offset: int) -> tuple[bytes, int]:

@@ -29,8 +29,6 @@ __all__ = [
 ]
 
 MAX_GOROUTINES = 1 << 24
-#: More are rather a lie than the truth, and worth a closer look.
-_MANY = 1 << 21
 #: A garbage collector that looks at a goroutine adds this to its status (``_Gscan``).
 _SCAN = np.uint32(0x1000)
 COPYSTACK, DEAD, LEAKED, PREEMPTED, RUNNABLE, RUNNING, SYSCALL, WAITING = (
@@ -66,7 +64,7 @@ def g_pointers(runtime: Runtime) -> NDArray[np.uint64]:
         raise BadDataError(f"allgs makes no sense: {length} of {capacity} at {pointer:#x}")
     found = runtime.memory.array(pointer, "<u8", length)
     pointers: NDArray[np.uint64] = found[(found != 0) & (found % 8 == 0)]
-    if len(pointers) > _MANY and len(distinct(pointers)) < len(pointers):
+    if len(distinct(pointers)) < len(pointers):
         raise BadDataError(f"allgs makes no sense: of {length} some are there twice")
     return pointers
 
