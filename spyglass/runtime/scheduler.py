@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spyglass.runtime.context import Runtime
+    from spyglass.target import OsThread
 
 __all__ = [
     "NO_MS",
     "Ms",
-    "OsThread",
     "read_ms",
     "read_processors",
     "read_scheduler",
@@ -45,17 +45,6 @@ _G_DEAD = STATUSES.index("dead")
 _G_DEAD_EXTRA = 11
 
 T = TypeVar("T")
-
-
-class OsThread(Protocol):
-    """A thread as the kernel tells of it."""
-
-    @property
-    def tid(self) -> int: ...
-    @property
-    def name(self) -> str | None: ...
-    @property
-    def os_state(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
