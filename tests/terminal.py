@@ -13,6 +13,7 @@ import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from spyglass.procfs import cpu_ns
 from tests.command import SPYGLASS
@@ -84,14 +85,14 @@ class Screen:
 
 @contextmanager
 def on_screen(
-    *arguments: str, width: int = 120, height: int = 30, **environment: str
+    *arguments: str, width: int = 120, height: int = 30, cwd: Path | None = None, **environment: str
 ) -> Iterator[Screen]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
     clean = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
     process = subprocess.Popen(
         [*SPYGLASS, "top", *arguments],
-        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, cwd=cwd,
         env={**clean, "TERM": "xterm-256color", **environment},
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )  # fmt: skip

@@ -254,7 +254,7 @@ class TopApp(App[None]):
         field.placeholder = (
             "a regular expression on any frame, state:WORDS label:KEY=VALUE creator:REGEX"
         )
-        field.focus()
+        self.screen.set_focus(field)  # at once: the next keys are no commands
         self.say("filter: Enter applies it, Esc leaves all as it was")
 
     def action_save(self) -> None:

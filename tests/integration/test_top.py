@@ -165,6 +165,18 @@ def test_on_a_terminal_down_to_a_stack_in_two_keys(demo: GoProcess):
         assert LEAVES in screen.received
 
 
+def test_what_is_typed_fast_behind_a_slash_is_no_command(demo: GoProcess, tmp_path: Path):
+    with on_screen("-p", str(demo.pid), "--interval", "200ms", cwd=tmp_path) as screen:
+        screen.until("main.askSupplier")
+        screen.press("/sep")  # commands too: save, report, pause
+        screen.until("Enter applies it")
+        time.sleep(1)
+        screen.press("\x03")
+        assert screen.end() == 0
+    assert b"PAUSED" not in screen.received
+    assert not list(tmp_path.iterdir())
+
+
 def test_it_takes_another_size_while_it_runs(demo: GoProcess):
     with on_screen("-p", str(demo.pid), "--interval", "200ms", width=80) as screen:
         screen.until("main.askSupplier")
