@@ -119,6 +119,8 @@ def _stacks_of_ms(runtime: Runtime, ms: Ms) -> dict[int | None, dict[str, tuple[
     """The id of each M -> what may run on it -> the bounds of the stack for that."""
     dtype = fields_of(runtime.layouts["g"])
     found: dict[int | None, dict[str, tuple[int, int]]] = {int(m): {} for m in ms.rows["id"]}
+    if not found:  # they could not be read
+        return found
     for field, word in _STACKS:
         gathered = runtime.memory.gather(ms.rows[field].astype(np.uint64), dtype.itemsize)
         bounds = gathered.rows(dtype)["stack"]
