@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 __all__ = ["FunctionSpec", "pc_table", "varint", "write_table"]
 
 MAGIC = 0xFFFFFFF1
+#: Where the functions are from: those of package runtime from the second.
+FILES = ("/src/program.go", "/go/src/runtime/proc.go")
 _HEADER_BYTES = 72
 
 
@@ -50,20 +52,20 @@ def write_table(functions: Sequence[FunctionSpec], quantum: int = 1) -> bytes:
     for function in functions:
         name_places.append(len(names))
         names += function.name.encode() + b"\0"
-    files = b"\0/src/program.go\0"
-    cus = struct.pack("<I", 1)
+    files = b"\0" + b"".join(file.encode() + b"\0" for file in FILES)
+    cus = struct.pack("<2I", 1, 1 + len(FILES[0]) + 1)
     pcs, pc_places = b"\0", []
     for function in functions:
         pc_places.append((len(pcs), len(pcs) + len(function.frames)))
         pcs += function.frames + function.lines
-    file_place = len(pcs)
-    pcs += pc_table([(1 << 20, 0)], quantum)
+    file_places = (len(pcs), len(pcs) + len(pc_table([(1 << 20, 0)], quantum)))
+    pcs += pc_table([(1 << 20, 0)], quantum) + pc_table([(1 << 20, 1)], quantum)
     index_bytes = 8 * len(functions) + 4
     records, index, entry = b"", b"", 0
     for function, name, (frames, lines) in zip(functions, name_places, pc_places, strict=True):
         index += struct.pack("<II", entry, index_bytes + len(records))
         records += struct.pack(
-            "<IiiIIIIIIiBBBB", entry, name, 0, 0, frames, file_place, lines, 0, 0, 1,
+            "<IiiIIIIIIiBBBB", entry, name, 0, 0, frames, file_places[function.name.startswith("runtime.")], lines, 0, 0, 1,
             function.func_id, function.flags, 0, 0,
         )  # fmt: skip
         entry += function.size

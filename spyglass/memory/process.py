@@ -88,6 +88,8 @@ class ProcessMemory(Memory):
         """Read those that failed one by one: a bad neighbour must not hide a good range."""
         failed = np.flatnonzero(~first.ok)
         padded = (sizes[failed] + np.uint64(7)) & ~np.uint64(7)
+        if int(padded.sum()) > MAX_READ_BYTES:
+            raise BadDataError(f"{len(failed)} ranges are too large to be true")
         begins = np.concatenate([[0], np.cumsum(padded)[:-1]]).astype(np.int64)
         extra = np.zeros(int(padded.sum()), np.uint8)
         ok, offsets = first.ok.copy(), first.offsets.copy()

@@ -80,6 +80,8 @@ def _read_module(target: Target, place: Place, at: int) -> Module | None:
         words = [int(word) for word in target.memory.array(at, "<u8", _WORDS)]
         for minpc in (_MINPC, _MINPC_OLD):
             text = words[minpc + 2]
+            if not _is_code(target, text):
+                continue
             functions = FunctionTable(_table(target, place), text)
             first, last = int(functions.entries[0]), int(functions.entries[-1])
             if (first, last) == (words[minpc], words[minpc + 1]):
@@ -87,6 +89,13 @@ def _read_module(target: Target, place: Place, at: int) -> Module | None:
     except (BadDataError, MemoryFault):
         pass
     return None
+
+
+def _is_code(target: Target, address: int) -> bool:
+    return any(
+        segment.executable and 0 <= address - target.bias - segment.address < segment.file_size
+        for segment in target.executable.segments
+    )
 
 
 def _table(target: Target, place: Place) -> memoryview:

@@ -74,18 +74,15 @@ def test_variables_are_where_the_symbols_say(minor: str, arch: str, name: str) -
 
 
 def test_neighbouring_versions_serve_each_other(minor: str, arch: str) -> None:
-    """A version without a table of its own is read with those of the nearest that have one."""
+    """A version without a table of its own is read with those next to it."""
     own = int(minor.removeprefix("1."))
-    nearest = [nearest_with_table(range(own - 1, 12, -1), arch)]
-    nearest += [nearest_with_table(range(own + 1, 28), arch)]
-    found = [program("truth", minor, arch).found(version) for version in nearest if version]
+    neighbours = [f"go1.{n}" for n in (own - 1, own + 1) if layouts.anchors(f"go1.{n}", arch)]
+    if not neighbours:
+        pytest.skip("there is no table of a version next to it")
+    found = [program("truth", minor, arch).found(version) for version in neighbours]
     truth = program("truth", minor, arch).truth
     for name in ("allgs", "allm", "allp"):
         assert [truth[name]] in [each.get(name) for each in found], name
-
-
-def nearest_with_table(minors: range, arch: str) -> str | None:
-    return next((f"go1.{n}" for n in minors if layouts.anchors(f"go1.{n}", arch)), None)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,197 @@
+"""Finding the module data, and through it the function table, in memory and files made for the purpose."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from spyglass.binary.executable import Executable
+from spyglass.errors import BadDataError, NotGoProgram
+from spyglass.runtime.module import Module, find_module
+from spyglass.runtime.variables import go_version, is_wait_reasons
+from spyglass.target import Target
+from spyglass.target.origin import Facts, Origin
+from tests.elf_writer import PT_LOAD, Part, symbols, write_elf
+from tests.image import ImageMemory
+from tests.pclntab_writer import FunctionSpec, pc_table, write_table
+
+BIAS = 0x7F0000000000
+TEXT, TABLE, DATA = 0x1000, 0x10000, 0x20000
+WRITABLE = 2
+FUNCTIONS = [
+    FunctionSpec("runtime.wrapper", 16, pc_table([(16, 0)]), func_id=22),
+    FunctionSpec("main.main", 64, pc_table([(64, 48)])),
+]
+MINPC, MAXPC, TEXT_AT = 20, 21, 22
+
+
+class Nothing(Origin):
+    """A process of which nothing is known."""
+
+    kind = "process"
+    pid, stopped = 1, True
+
+    def facts(self) -> Facts:
+        return Facts(None, None, (), None, None, None, None, None)
+
+    def threads(self) -> Sequence[object]:  # type: ignore[override]
+        return []
+
+    def registers(self) -> None:
+        return None
+
+    def taken_at(self) -> datetime:
+        return datetime.now(UTC)
+
+    def now_ns(self) -> None:
+        return None
+
+    def auxv(self) -> dict[int, int]:
+        return {}
+
+    def files(self) -> Sequence[object]:  # type: ignore[override]
+        return []
+
+
+def module_data(table: int = TABLE + BIAS, text: int = TEXT + BIAS, size: int = 80) -> bytes:
+    """``runtime.moduledata`` as it begins since Go 1.16."""
+    words = [0] * 40
+    words[0], words[MINPC], words[MAXPC], words[TEXT_AT] = (
+        table,
+        text,
+        (text + size) % (1 << 64),
+        text,
+    )
+    return struct.pack("<40Q", *words)
+
+
+def target(data: bytes, table: bytes | None = None, named: bool = True) -> Target:
+    """A program with a function table, whose data is `data` in the process."""
+    raw = write_table(FUNCTIONS) if table is None else table
+    image = write_elf(
+        [
+            Part(".text", bytes(80), TEXT, PT_LOAD, flags=1),
+            Part(".gopclntab", raw, TABLE, PT_LOAD),
+            Part(".data", bytes(len(data)), DATA, PT_LOAD, flags=WRITABLE),
+        ],
+        kind=3,
+        named=named,
+    )
+    memory = ImageMemory({DATA + BIAS: data})
+    return Target(memory, Executable(image, "program"), BIAS, Nothing())
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("before", [0, 8, 4096])
+def test_module_data_is_what_points_to_the_table(before: int, named: bool) -> None:
+    found = find_module(target(bytes(before) + module_data(), named=named))
+    assert isinstance(found, Module)
+    assert (found.address, found.text) == (DATA + BIAS + before, TEXT + BIAS)
+    main = found.functions.named("main.main")
+    assert main is not None
+    assert main.entry == TEXT + BIAS + 16
+
+
+def test_other_pointers_to_the_table_are_passed_over() -> None:
+    pointer = struct.pack("<Q", TABLE + BIAS)
+    other = module_data(size=81)
+    found = find_module(target(pointer * 3 + other + module_data()))
+    assert found.address == DATA + BIAS + 24 + len(other)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes(4096),
+        module_data(table=TABLE),
+        module_data(text=0),
+        module_data(text=(1 << 64) - 1),
+        module_data()[:80],
+        struct.pack("<Q", TABLE + BIAS) * 100_000,
+    ],
+    ids=["zeros", "not relocated", "no text", "text at the end", "cut off", "pointers alone"],
+)
+def test_a_table_that_nothing_uses_is_told(data: bytes) -> None:
+    began = time.monotonic()
+    with pytest.raises(BadDataError, match="not in use") as error:
+        find_module(target(data))
+    assert "may still be starting" in (error.value.hint or "")
+    assert time.monotonic() - began < 10
+
+
+def test_a_program_without_a_table_is_not_go() -> None:
+    with pytest.raises(NotGoProgram, match="has no Go function table"):
+        find_module(target(module_data(), table=b"nothing like it" * 10))
+
+
+def test_data_that_cannot_be_read_is_passed_over() -> None:
+    there = target(module_data())
+    there.memory.segments.clear()  # type: ignore[attr-defined]
+    with pytest.raises(BadDataError, match="not in use"):
+        find_module(there)
+
+
+def test_data_of_any_size_is_not_read_for_ever() -> None:
+    segment = Part(".data", b"", DATA, PT_LOAD, flags=WRITABLE, offset=0, size=1 << 26)
+    parts = [Part(".gopclntab", write_table(FUNCTIONS), TABLE, PT_LOAD), *[segment] * 100]
+    many = Executable(write_elf(parts) + bytes(1 << 26), "program")
+    there = ImageMemory({DATA + BIAS: bytes(1 << 26)})
+    began = time.monotonic()
+    with pytest.raises(BadDataError, match="not in use"):
+        find_module(Target(there, many, BIAS, Nothing()))
+    assert time.monotonic() - began < 10
+
+
+# The Go version and the words for waiting, which are the program's own.
+
+
+def with_version(text: bytes) -> tuple[Target, Module]:
+    """A program without build info, whose ``runtime.buildVersion`` is `text`."""
+    string = struct.pack("<QQ", DATA + BIAS + 0x800, len(text))
+    data = (module_data().ljust(0x400, b"\0") + string).ljust(0x800, b"\0") + text
+    program = target(data)
+    found = find_module(program)
+    image = write_elf(
+        [
+            Part(".data", bytes(len(data)), DATA, PT_LOAD, flags=WRITABLE),
+            *symbols(("runtime.buildVersion", 1, DATA + 0x400, 16)),
+        ]
+    )
+    named = Target(program.memory, Executable(image, "program"), BIAS, program.origin)
+    return named, found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["go1.27.3", "go1.20.3 X:nocoverageredesign", "devel go1.28-1ab2c3d Mon Nov 2 2026", "go1.9"],
+)
+def test_the_version_is_read_from_memory(text: str) -> None:
+    assert go_version(*with_version(text.encode())) == text
+
+
+@pytest.mark.parametrize("text", [b"", b"1.27", b"go", b"gone", b"\xff\xff", b"go1.27" * 100])
+def test_what_is_no_version_is_none(text: bytes) -> None:
+    assert go_version(*with_version(text)) == ""
+
+
+def words_at(*words: bytes) -> Target:
+    """A program with strings at the beginning of its data."""
+    headers, texts = b"", b""
+    for word in words:
+        headers += struct.pack("<QQ", DATA + BIAS + 0x400 + len(texts), len(word))
+        texts += word
+    return target(headers.ljust(0x400, b"\0") + texts)
+
+
+def test_wait_reasons_are_words() -> None:
+    reasons = [b"", b"GC assist marking", b"IO wait", b"chan receive (nil chan)", *[b"select"] * 8]
+    assert is_wait_reasons(words_at(*reasons), DATA + BIAS)
+    assert not is_wait_reasons(words_at(*reasons[1:]), DATA + BIAS)
+    assert not is_wait_reasons(words_at(*reasons[:3], b"\x1b[2J", *reasons[4:]), DATA + BIAS)
+    assert not is_wait_reasons(words_at(*reasons[:3], b"x" * 65, *reasons[4:]), DATA + BIAS)
+    assert not is_wait_reasons(words_at(*reasons), DATA + BIAS + 8)
+    assert not is_wait_reasons(words_at(*reasons), 0)

@@ -1,0 +1,250 @@
+"""Stacks made by hand, walked as Go's own traceback would: of amd64, and of arm64 with its link register."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from spyglass.binary.pclntab import TOP_FRAME, FunctionTable, Trees
+from spyglass.runtime.code import Code
+from spyglass.runtime.stack_tree import StackTree
+from spyglass.runtime.unwind import (
+    COMPLETE,
+    CUT,
+    KEPT_FRAMES,
+    TRUNCATED,
+    UNREADABLE,
+    Cursors,
+    Unwinder,
+    Walked,
+)
+from tests.image import ImageMemory
+from tests.pclntab_writer import FunctionSpec, pc_table, write_table
+
+TEXT, LOW = 0x400000, 0xC000000000
+SIZE = 0x100
+
+
+def function(name: str, frame_bytes: int, flags: int = 0) -> FunctionSpec:
+    """A function that reserves its frame at once."""
+    return FunctionSpec(name, SIZE, pc_table([(SIZE, frame_bytes)]), flags=flags)
+
+
+FUNCTIONS = [
+    FunctionSpec("runtime.wrapper", SIZE, pc_table([(SIZE, 0)]), func_id=22),
+    function("runtime.goexit", 0, TOP_FRAME),
+    function("runtime.gopark", 48),
+    function("runtime.chanrecv1", 32),
+    function("main.worker", 96),
+    function("main.recurse", 16),
+    function("main.large", 0x30000),
+    function("main.leaf", 0),
+    function("runtime.asyncPreempt", 256),
+]
+
+
+class Program:
+    """A program on `arch` with these functions, and stacks in its memory."""
+
+    def __init__(self, arch: str) -> None:
+        self.links = arch == "arm64"
+        table = FunctionTable(memoryview(write_table(FUNCTIONS)), TEXT)
+        self.code = Code(table, Trees(lambda address, size: bytes(size), None))
+        self.tree = StackTree(self.code, TEXT)
+        self.memory = ImageMemory({})
+        self.unwinder = Unwinder(self.memory, self.tree, self.links)
+
+    def pc(self, name: str, offset: int = 0x20) -> int:
+        found = self.code.functions.named(name)
+        assert found is not None
+        return found.entry + offset
+
+    def frame_bytes(self, name: str) -> int:
+        found = self.code.functions.named(name)
+        assert found is not None
+        size = self.code.functions.frame_size(found, found.entry)
+        assert size is not None
+        return size
+
+    def stack_of(self, names: Sequence[str], top_bytes: bytes = b"") -> bytes:
+        """The stack of calls, the innermost first: of each its frame and where it returns to.
+
+        amd64: the return address lies above the frame. arm64: it is the first word of the frame.
+        """
+        raw = top_bytes
+        for name, caller in pairwise(names):
+            back, size = struct.pack("<Q", self.pc(caller)), self.frame_bytes(name)
+            junk = b"\xee" * size
+            raw += back + junk[8:] if self.links else junk + back
+        return raw + bytes(32)
+
+    def walk(
+        self, pc: int, raw: bytes, *, lr: int = 0, low: int = LOW, top: bool = False, root: int = 0
+    ) -> Walked:
+        self.memory.segments = {low: raw}
+        cursors = Cursors(*(np.array([n], np.uint64) for n in (pc, low, low + len(raw), lr)))
+        return self.unwinder.walk(cursors, top, root)
+
+    def names(self, walked: Walked) -> list[str]:
+        frames, _ = self.tree.frames(int(walked.node[0]))
+        return [self.code.frames[number].function for number in frames]
+
+
+@pytest.fixture(params=["amd64", "arm64"])
+def program(request: pytest.FixtureRequest) -> Program:
+    return Program(request.param)
+
+
+PARKED = ["runtime.gopark", "runtime.chanrecv1", "main.worker", "runtime.goexit"]
+
+
+def test_a_parked_stack_is_walked_to_its_bottom(program: Program) -> None:
+    walked = program.walk(program.pc("runtime.gopark"), program.stack_of(PARKED))
+    assert program.names(walked) == PARKED
+    assert (walked.outcome[0], walked.beyond[0]) == (COMPLETE, False)
+    assert program.code.frames[walked.where[0]].function == "main.worker"
+
+
+def test_only_the_top_is_walked_if_that_is_enough(program: Program) -> None:
+    walked = program.walk(program.pc("runtime.gopark"), program.stack_of(PARKED), top=True)
+    assert program.names(walked) == PARKED[:3]
+    assert walked.outcome[0] == COMPLETE
+
+
+def test_equal_stacks_end_at_the_same_node(program: Program) -> None:
+    first = program.walk(program.pc("runtime.gopark"), program.stack_of(PARKED))
+    again = program.walk(program.pc("runtime.gopark"), program.stack_of(PARKED), low=LOW + 0x8000)
+    other = program.walk(program.pc("runtime.gopark", 0x30), program.stack_of(PARKED))
+    assert first.node[0] == again.node[0] != other.node[0]
+
+
+def test_frames_may_be_larger_than_what_is_read_at_once(program: Program) -> None:
+    names = ["runtime.gopark", "main.large", "main.worker", "main.large", "runtime.goexit"]
+    walked = program.walk(program.pc("runtime.gopark"), program.stack_of(names))
+    assert program.names(walked) == names
+    assert walked.outcome[0] == COMPLETE
+
+
+@pytest.mark.parametrize("depth", [10, KEPT_FRAMES - 2, KEPT_FRAMES + 1, 5000])
+def test_of_deep_stacks_both_ends_are_kept(program: Program, depth: int) -> None:
+    names = ["runtime.gopark", *["main.recurse"] * depth, "main.worker", "runtime.goexit"]
+    walked = program.walk(program.pc("runtime.gopark"), program.stack_of(names))
+    frames, gap = program.tree.frames(int(walked.node[0]))
+    shown = [program.code.frames[number].function for number in frames]
+    assert shown[:2] == names[:2]
+    assert shown[-3:] == names[-3:]
+    assert len(shown) + (gap[1] if gap else 0) == len(names)
+    assert len(shown) <= 2 * KEPT_FRAMES
+    assert walked.outcome[0] == (TRUNCATED if gap else COMPLETE)
+
+
+# The link register.
+
+
+def test_a_leaf_returns_through_the_link_register() -> None:
+    program = Program("arm64")
+    names = ["main.worker", "runtime.goexit"]
+    walked = program.walk(
+        program.pc("main.leaf"), program.stack_of(names), lr=program.pc("main.worker")
+    )
+    assert program.names(walked) == ["main.leaf", *names]
+    assert walked.outcome[0] == COMPLETE
+
+
+def test_a_leaf_whose_link_register_is_not_known_ends_the_walk() -> None:
+    program = Program("arm64")
+    walked = program.walk(
+        program.pc("main.leaf"), program.stack_of(["main.worker", "runtime.goexit"])
+    )
+    assert program.names(walked) == ["main.leaf"]
+    assert walked.outcome[0] == CUT
+
+
+def test_a_function_with_a_frame_does_not_return_through_the_link_register() -> None:
+    program = Program("arm64")
+    raw = program.stack_of(["main.worker", "runtime.goexit"])
+    walked = program.walk(program.pc("main.worker"), raw, lr=program.pc("main.recurse"))
+    assert program.names(walked) == ["main.worker", "runtime.goexit"]
+
+
+def test_what_a_signal_interrupted_has_its_link_register_on_the_stack() -> None:
+    """The handler pushes the link register, and makes the leaf seem to call asyncPreempt."""
+    program = Program("arm64")
+    pushed = struct.pack("<2Q", program.pc("main.worker"), 0)
+    preempted = program.stack_of(["runtime.asyncPreempt", "main.leaf"])[:256]
+    raw = preempted + pushed + program.stack_of(["main.worker", "runtime.goexit"])
+    walked = program.walk(program.pc("runtime.asyncPreempt"), raw)
+    assert program.names(walked) == [
+        "runtime.asyncPreempt", "main.leaf", "main.worker", "runtime.goexit",
+    ]  # fmt: skip
+    assert walked.outcome[0] == COMPLETE
+
+
+def test_a_preempted_function_is_found_on_amd64_too() -> None:
+    program = Program("amd64")
+    names = ["runtime.asyncPreempt", "main.leaf", "main.worker", "runtime.goexit"]
+    walked = program.walk(program.pc("runtime.asyncPreempt"), program.stack_of(names))
+    assert program.names(walked) == names
+
+
+# Stacks that lie.
+
+
+def test_a_stack_that_leads_nowhere_is_cut_there(program: Program) -> None:
+    raw = bytearray(program.stack_of(PARKED))
+    back = 0 if program.links else 48
+    raw[back : back + 8] = struct.pack("<Q", 0x1234)
+    walked = program.walk(program.pc("runtime.gopark"), bytes(raw))
+    assert program.names(walked) == ["runtime.gopark"]
+    assert walked.outcome[0] == CUT
+
+
+def test_a_stack_that_cannot_be_read(program: Program) -> None:
+    pc = program.pc("runtime.gopark")
+    program.memory.segments = {}
+    cursors = Cursors(*(np.array([n], np.uint64) for n in (pc, LOW, LOW + 4096, 0)))
+    walked = program.unwinder.walk(cursors, False)
+    assert walked.outcome[0] == UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("sp", "high"),
+    [(LOW, LOW), (LOW + 8, LOW), (LOW + 4, LOW + 4096), (LOW, LOW + 4), (0, 0), ((1 << 64) - 8, 0)],
+)
+def test_places_that_are_no_stack(program: Program, sp: int, high: int) -> None:
+    pc = program.pc("runtime.gopark")
+    cursors = Cursors(*(np.array([n], np.uint64) for n in (pc, sp, high, 0)))
+    walked = program.unwinder.walk(cursors, False)
+    assert walked.outcome[0] in (CUT, UNREADABLE)
+
+
+@pytest.mark.parametrize("name", ["main.leaf", "main.recurse", "runtime.asyncPreempt"])
+def test_a_stack_of_nothing_but_one_address_ends(program: Program, name: str) -> None:
+    raw = struct.pack("<Q", program.pc(name)) * (1 << 17)
+    walked = program.walk(program.pc(name), raw, lr=program.pc(name))
+    assert walked.outcome[0] in (CUT, TRUNCATED)
+    assert len(program.names(walked)) <= 2 * KEPT_FRAMES
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_stacks_of_noise_end(program: Program, seed: int) -> None:
+    chance = random.Random(seed)
+    pcs = [program.pc(each.name, chance.randrange(SIZE)) for each in FUNCTIONS]
+    words = [chance.choice([*pcs, chance.getrandbits(64), LOW]) for _ in range(1 << 12)]
+    raw = struct.pack(f"<{len(words)}Q", *words)
+    count = 64
+    program.memory.segments = {LOW: raw}
+    cursors = Cursors(
+        np.array([chance.choice(pcs) for _ in range(count)], np.uint64),
+        np.array([LOW + 8 * chance.randrange(len(words)) for _ in range(count)], np.uint64),
+        np.full(count, LOW + len(raw), np.uint64),
+        np.array([chance.choice([0, *pcs]) for _ in range(count)], np.uint64),
+    )
+    walked = program.unwinder.walk(cursors, False)
+    assert set(walked.outcome.tolist()) <= {COMPLETE, CUT, TRUNCATED, UNREADABLE}
+    assert len(walked.node) == count
