@@ -275,29 +275,27 @@ class Reader:
         Without a count of stops they must be the same in both of the captured stacks.
         """
         rows = capture.before.rows
-        labelled = self._read_labels(batch, at)
+        self._read_labels(batch, at)
         first, *more = (self._walk(rows, top_only, stacks) for stacks in capture.stacks)
         batch.keep(at, first)
         good = batch.makes_sense(at)
-        good &= labelled
         for again in more:
             good &= again.node == first.node
         if first.beyond.any():
             good &= ~first.beyond | self._stood_still(batch, at)
         return at[~good]
 
-    def _read_labels(self, batch: Batch, at: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Read the labels of `at`, and tell which are certain: those that their goroutines have still,
-        so that nothing else was there meanwhile."""
+    def _read_labels(self, batch: Batch, at: NDArray[np.intp]) -> None:
+        """Read the labels of `at`: those are certain whose goroutines stood still meanwhile. That they
+        have the same pointer is not enough: labels given up are collected, and their place given to
+        others, whose first owner may have got it back by then."""
         had = batch.rows["labels"][at]
         labels = self.labels.read(had)
         certain: NDArray[np.bool_] = had == 0
         some = np.flatnonzero(had)
         if len(some):
-            now = self._fetch(batch.pointers[at[some]])
-            certain[some] = now.ok & (now.rows["labels"] == had[some])
+            certain[some] = self._stood_still(batch, at[some])
         batch.labels[at] = np.where(certain, labels, UNREAD)
-        return certain
 
     def _stood_still(self, batch: Batch, pending: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which of `pending` are still as they were last read."""

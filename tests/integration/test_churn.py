@@ -66,9 +66,12 @@ def _can_be_true(goroutine: Goroutine) -> bool:
     levels = [match.groups() for f in goroutine.stack if (match := _LEVEL.match(f.function))]
     families = {family for family, _ in levels}
     downwards = [str(level) for level in range(len(levels) - 2, -1, -1)] + ["Root"]
+    functions = {frame.function for frame in goroutine.stack}
+    # One that has returned from its first function may still be stopped on its way out.
+    begun = goroutine.start.function in functions
     return (
         goroutine.stack[-1].function == "runtime.goexit"
-        and goroutine.start.function in {frame.function for frame in goroutine.stack}
+        and (begun or (not levels and "runtime.goexit1" in functions))
         and len(families) <= 1
         and (not levels or [level for _, level in levels] == downwards)
     )
