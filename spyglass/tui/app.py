@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import termios
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -107,10 +109,19 @@ class TopApp(App[None]):
     def on_mount(self) -> None:
         """Begin to read."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            with suppress(ValueError, RuntimeError):  # not the main thread, as in tests
-                loop.add_signal_handler(number, self.exit)
+        with suppress(ValueError, RuntimeError):  # not the main thread, as in tests
+            loop.add_signal_handler(signal.SIGTERM, self.exit)
+            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         self.feed.start()
+
+    def _hang_up(self) -> None:
+        """End. There is nothing to restore of a terminal that is gone, and who tries to write to it may
+        stumble, and leave textual's thread reading its end for ever."""
+        try:
+            termios.tcgetattr(0)
+        except termios.error:
+            os._exit(128 + signal.SIGHUP)
+        self.exit()
 
     def on_unmount(self) -> None:
         """Let go of the process."""

@@ -196,7 +196,7 @@ def test_without_colours_there_are_none(demo: GoProcess):
     assert not any(b"38;" in colour or b"48;" in colour for colour in colours), set(colours)
 
 
-@pytest.mark.parametrize("how", ["\x03", signal.SIGTERM])
+@pytest.mark.parametrize("how", ["\x03", signal.SIGTERM, signal.SIGHUP])
 def test_the_terminal_is_restored(demo: GoProcess, how: str | signal.Signals):
     with on_screen("-p", str(demo.pid), "--interval", "200ms") as screen:
         screen.until("main.askSupplier")
@@ -214,7 +214,7 @@ def test_it_ends_when_the_terminal_is_lost(demo: GoProcess):
     with on_screen("-p", str(demo.pid), "--interval", "200ms") as screen:
         screen.until("main.askSupplier")
         screen.hang_up()
-        screen.process.wait(20)
+        assert screen.process.wait(20) == 128 + signal.SIGHUP
     assert demo.is_alive()
 
 

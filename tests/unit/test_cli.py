@@ -258,4 +258,6 @@ def test_the_module_runs() -> None:
         [sys.executable, "-m", "spyglass", "summary"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("spyglass: which process? Give --pid, --name, --core, or a saved FILE.")
+    assert done.stderr.startswith(
+        "spyglass: which process? Give --pid, --name, --core, or a saved FILE."
+    )
