@@ -7,7 +7,7 @@ tell which of the four there have been.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,6 +31,7 @@ __all__ = [
     "Place",
     "Trees",
     "find_pclntab",
+    "find_pclntabs",
 ]
 
 #: Ten times what the largest programs have, in all of these; code is addressed with 31 bits.
@@ -129,27 +130,36 @@ class Function:
 
 
 def find_pclntab(executable: Executable) -> Place | None:
-    """Where the table is in `executable`: by its section, else by its first bytes."""
+    """Where the table is in `executable`, if it is in no doubt; see `find_pclntabs`."""
+    return next(find_pclntabs(executable), None)
+
+
+def find_pclntabs(executable: Executable) -> Iterator[Place]:
+    """Where the table may be in `executable`: by its section, then by its first bytes.
+
+    A program may have others in its data, those of programs that it carries.
+    """
+    known = set()
     for name in (".gopclntab", ".data.rel.ro.gopclntab"):
         section = executable.sections.get(name)
         if section and _looks_right(executable.image, section.offset, section.size):
+            known.add(section.offset)
             size = min(section.size, _MAX_TABLE_BYTES)
-            return Place(section.offset, size, section.address)
+            yield Place(section.offset, size, section.address)
     # Some linkers put constants into the code's segment: that one comes last.
     room = _MAX_SEARCHED_BYTES
     for segment in sorted(executable.segments, key=lambda s: s.executable):
         room -= segment.file_size
         if room < 0:
             break
-        at = _search(executable, segment.offset, segment.file_size)
-        if at is not None:
-            size = min(segment.offset + segment.file_size - at, _MAX_TABLE_BYTES)
-            return Place(at, size, segment.address + at - segment.offset)
-    return None
+        for at in _search(executable, segment.offset, segment.file_size):
+            if at not in known:
+                size = min(segment.offset + segment.file_size - at, _MAX_TABLE_BYTES)
+                yield Place(at, size, segment.address + at - segment.offset)
 
 
-def _search(executable: Executable, begin: int, size: int) -> int | None:
-    """The offset of the first table in [begin, begin + size) of the file, aligned to 8 bytes."""
+def _search(executable: Executable, begin: int, size: int) -> Iterator[int]:
+    """The offsets of tables in [begin, begin + size) of the file, aligned to 8 bytes."""
     # Magic number, two zeros, the size of an instruction, that of a pointer.
     first = np.uint64(8 << 56 | _QUANTUM[executable.arch] << 48 | min(_FORMATS))
     image, end, looks = executable.image, begin + size, _MAX_HITS
@@ -158,10 +168,8 @@ def _search(executable: Executable, begin: int, size: int) -> int | None:
         words = np.frombuffer(image.read(piece, 8 * count), "<u8")
         for hit in np.flatnonzero(words - first <= _MAGIC_RANGE)[:looks].tolist():
             looks -= 1
-            at: int = piece + 8 * hit
-            if _looks_right(image, at, end - at):
-                return at
-    return None
+            if _looks_right(image, piece + 8 * hit, end - piece - 8 * hit):
+                yield piece + 8 * hit
 
 
 def _looks_right(image: Image, offset: int, size: int) -> bool:

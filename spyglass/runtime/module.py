@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spyglass.binary.pclntab import FunctionTable, Place, find_pclntab
+from spyglass.binary.pclntab import FunctionTable, Place, find_pclntabs
 from spyglass.errors import BadDataError, MemoryFault, NotGoProgram
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _PIECE_BYTES = 1 << 24
 _MAX_DATA_BYTES = 1 << 30
 #: Few words besides those of the module data happen to be the address of the table.
 _MAX_POINTERS = 16
+_MAX_TABLES = 8
 #: Word indices in ``runtime.moduledata`` of minpc (maxpc and text follow): its beginning is fixed
 #: for all versions that share a pclntab format, Go 1.2 to 1.15 and since Go 1.16.
 _MINPC_OLD, _MINPC = 10, 20
@@ -42,14 +43,14 @@ def find_module(target: Target) -> Module:
 
     Raises `NotGoProgram` when there is no function table, `BadDataError` when nothing points to it.
     """
-    place = find_pclntab(target.executable)
+    place = None
+    for place in islice(find_pclntabs(target.executable), _MAX_TABLES):
+        for at in islice(_pointers_to(target, place.address + target.bias), _MAX_POINTERS):
+            module = _read_module(target, place, at)
+            if module is not None:
+                return module
     if place is None:
         raise NotGoProgram(f"{target.executable.path} has no Go function table")
-    address = place.address + target.bias
-    for at in islice(_pointers_to(target, address), _MAX_POINTERS):
-        module = _read_module(target, place, at)
-        if module is not None:
-            return module
     raise BadDataError(
         "the Go function table of this program is not in use",
         "it may still be starting: run spyglass again",

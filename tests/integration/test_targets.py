@@ -98,6 +98,16 @@ def working(snapshot: Snapshot) -> list[Goroutine]:
     return [each for each in snapshot if work & {frame.function for frame in each.stack or ()}]
 
 
+def test_a_program_that_its_dynamic_linker_was_asked_to_run_agrees(minor: str) -> None:
+    linker, program = Path("/lib64/ld-linux-x86-64.so.2"), build("truth", minor, Flavour.CGO)
+    if not linker.exists():
+        missing(f"there is no {linker}")
+    with GoProcess([linker, program]) as process:
+        snapshot = assert_agrees(process)
+    assert snapshot.process.library == str(program)
+    assert snapshot.process.exe == str(linker.resolve())
+
+
 # The file of the program.
 
 

@@ -113,6 +113,14 @@ def test_other_pointers_to_the_table_are_passed_over() -> None:
     assert found.address == DATA + BIAS + 24 + len(other)
 
 
+def test_tables_of_programs_that_it_carries_are_passed_over() -> None:
+    """A program without section headers, in whose data there is another one."""
+    carried, own = write_table(FUNCTIONS[:1]), write_table(FUNCTIONS)
+    there = target(module_data(table=TABLE + BIAS + len(carried)), carried + own, named=False)
+    found = find_module(there)
+    assert found.functions.named("main.main") is not None
+
+
 @pytest.mark.parametrize(
     "data",
     [
