@@ -359,6 +359,7 @@ def test_the_memory_of_a_process_is_explained_too() -> None:
 def test_facts_are_what_psutil_says() -> None:
     with sleeping("sleep", "600", cwd="/") as child:
         other = psutil.Process(child.pid)
+        wait_until(lambda: other.status() == psutil.STATUS_SLEEPING)  # it grows while it is loaded
         facts = procfs.facts(child.pid)
         assert facts.name == other.name()
         assert facts.exe == os.path.realpath(other.exe())
