@@ -156,7 +156,7 @@ def _number(value: object) -> int:
 
 
 def _seconds(value: object) -> float:
-    if not isinstance(value, (int, float)) or not 0 <= value < _MAX_NUMBER:
+    if not isinstance(value, (int, float)) or not 0 <= float(value) < _MAX_NUMBER:
         raise TypeError
     return float(value)
 
