@@ -28,10 +28,12 @@ import spyglass
 from spyglass.memory.process import ProcessMemory
 from spyglass.runtime.goroutines import fields_of, g_pointers
 from tests.browser import browser
+from tests.cores import gcore
 from tests.finished import running
 from tests.support import Flavour, GoProcess, start
 from tests.terminal import on_screen
 
+CORE_SIZE = 10_000
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 #: Seconds at most, by command and number of goroutines.
 GOALS = {
@@ -43,6 +45,8 @@ GOALS = {
     "diff of two saved files": {100_000: 3.0},
     "report": {100_000: 3.0},
     "report in a browser": {100_000: 1.0},
+    "summary of a whole core": {CORE_SIZE: 1.0},
+    "summary of a whole core, uncached": {CORE_SIZE: 1.0},
 }
 LARGE_GOAL = 0.3
 #: Of one processor, by number of goroutines.
@@ -69,6 +73,7 @@ def main() -> int:
     for size in arguments.sizes:
         with start("park", "1.27", Flavour.EXE, "-n", str(size)) as process:
             _bench_size(table, process, size, arguments.repeat)
+    _bench_whole_core(table, arguments.repeat)
     _bench_large(table, arguments.repeat)
     console.print(table)
     console.print("heartbeat: the longest gap of a 1 ms heartbeat in the target, alone / inspected")
@@ -93,6 +98,7 @@ def _bench_size(table: Table, process: GoProcess, size: int, repeat: int) -> Non
     with tempfile.TemporaryDirectory() as folder:
         _bench_files(table, process, size, Path(folder), repeat, floors.whole)
         _bench_report(table, process, size, Path(folder) / "report.html", floors.whole)
+        _bench_small_core(table, process, size, Path(folder) / "core", floors.whole)
     _bench_top(table, process, size)
 
 
@@ -140,6 +146,17 @@ def _bench_files(
         _row(table, size, name, seconds, peak=peak)
 
 
+def _bench_small_core(
+    table: Table, process: GoProcess, size: int, path: Path, floor: float
+) -> None:
+    """Saving what is looked at of a process, and looking at that."""
+    seconds, peak = _best_command(["core", "--pid", str(process.pid), "-o", str(path)], 2)
+    saved = f"{os.path.getsize(path) / 1e6:.0f} MB file"
+    _row(table, size, "core", seconds, floor, peak=peak, beats=saved)
+    seconds, peak = _best_command(["summary", "--core", str(path)], 2)
+    _row(table, size, "summary of a small core", seconds, peak=peak)
+
+
 def _row(
     table: Table,
     size: int,
@@ -165,6 +182,25 @@ def _bench_large(table: Table, repeat: int) -> None:
         seconds, peak = _best_command(["summary", "--pid", str(process.pid)], repeat)
     name = f"summary, stripped program of {size:.0f} MB"
     table.add_row("few", name, f"{seconds:.3f}", f"{LARGE_GOAL:.2f}", "", "", f"{peak:.0f}", "")
+
+
+def _bench_whole_core(table: Table, repeat: int) -> None:
+    """A core of a whole process of 1 GB; the first time when the kernel has nothing of it."""
+    name = "summary of a whole core"
+    with tempfile.TemporaryDirectory() as folder:
+        with start("park", "1.27", Flavour.EXE, "-n", str(CORE_SIZE), "-heap", "1000") as process:
+            path = gcore(process.pid, Path(folder))
+        command = ["summary", "--core", str(path)]
+        with open(path, "rb") as stream:
+            os.fsync(stream.fileno())
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        blocks = resource.getrusage(resource.RUSAGE_CHILDREN).ru_inblock
+        seconds, peak = _run(command)
+        read = (resource.getrusage(resource.RUSAGE_CHILDREN).ru_inblock - blocks) * 512 / 1e6
+        words = f"{read:.0f} of {os.path.getsize(path) / 1e6:,.0f} MB read"
+        _row(table, CORE_SIZE, f"{name}, uncached", seconds, peak=peak, beats=words)
+        seconds, peak = _best_command(command, repeat)
+        _row(table, CORE_SIZE, name, seconds, peak=peak)
 
 
 @dataclass

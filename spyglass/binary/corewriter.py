@@ -22,6 +22,8 @@ _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
 _ET_CORE, _PT_LOAD, _PT_NOTE, _PN_XNUM = 4, 1, 4, 0xFFFF
 _READ_WRITE = 6
+#: So many pages are copied at a time.
+_BATCH_ROWS = 1 << 12
 
 
 def write_core(
@@ -30,11 +32,16 @@ def write_core(
     notes: Sequence[Note],
     addresses: NDArray[np.uint64],
     content: NDArray[np.uint8],
+    rows: NDArray[np.intp] | None = None,
 ) -> None:
     """Write a core of a process on processor `arch` that has `notes` and pages.
 
-    Page i, the bytes in row i of `content`, is at ``addresses[i]``; addresses ascend.
+    Page i, the bytes in row i of `content`, is at ``addresses[i]``; addresses ascend. `rows`: only
+    these, in ascending order.
     """
+    if rows is None:
+        rows = np.arange(len(addresses))
+    addresses = addresses[rows]
     page_bytes = content.shape[1]
     packed = pack_notes(notes)
     first, counts = _runs(addresses, page_bytes)
@@ -55,7 +62,8 @@ def write_core(
     if many:
         stream.write(_SECTION_HEADER.pack(0, 0, 0, 0, 0, 0, 0, segments, 0, 0))
     stream.write(bytes(data_at - notes_at - len(packed) - many * _SECTION_HEADER.size))
-    stream.write(memoryview(np.ascontiguousarray(content).reshape(-1).data))
+    for begin in range(0, len(rows), _BATCH_ROWS):
+        stream.write(content[rows[begin : begin + _BATCH_ROWS]].tobytes())
 
 
 def _runs(

@@ -34,13 +34,28 @@ class Pages:
     content: NDArray[np.uint8]
 
     @classmethod
-    def latest(cls, addresses: NDArray[np.uint64], content: NDArray[np.uint8]) -> Pages:
-        """Of pages that are there several times the last."""
+    def latest(cls, addresses: NDArray[np.uint64], pieces: list[NDArray[np.uint8]]) -> Pages:
+        """Of pages that are there several times the last.
+
+        `pieces` hold their contents, one after the other. They are taken out of the list as they are
+        copied, for two of each may be more than there is memory for.
+        """
         order = np.argsort(addresses, kind="stable")
         ordered = addresses[order]
         last = np.ones(len(ordered), np.bool_)
         np.not_equal(ordered[1:], ordered[:-1], out=last[:-1])
-        return cls(ordered[last], content[order[last]])
+        kept = order[last]
+        content = np.empty((len(kept), PAGE_BYTES), np.uint8)
+        row_of = np.full(len(addresses), -1)
+        row_of[kept] = np.arange(len(kept))
+        at = 0
+        while pieces:
+            piece = pieces.pop(0)
+            rows = row_of[at : at + len(piece)]
+            wanted = rows >= 0
+            content[rows[wanted]] = piece[wanted]
+            at += len(piece)
+        return cls(ordered[last], content)
 
 
 class RecordingMemory(Memory):
@@ -156,8 +171,7 @@ class RecordingMemory(Memory):
     @property
     def pages(self) -> Pages:
         """All that was read."""
-        self._sort_out()
-        return Pages(self._addresses[0], self._content[0])
+        return self._sort_out()
 
     def _keep(self, begin: int, content: NDArray[np.uint8]) -> None:
         count = len(content) // PAGE_BYTES
@@ -172,14 +186,14 @@ class RecordingMemory(Memory):
         if self._count > _GROWTH * self._sorted_out:
             self._sort_out()
 
-    def _sort_out(self) -> None:
-        """Forget the pages that were read again later."""
+    def _sort_out(self) -> Pages:
+        """Forget the pages that were read again later; those that are left."""
         addresses = np.concatenate([np.zeros(0, np.uint64), *self._addresses])
-        content = np.concatenate([np.zeros((0, PAGE_BYTES), np.uint8), *self._content])
-        pages = Pages.latest(addresses, content)
+        pages = Pages.latest(addresses, self._content)
         self._addresses, self._content = [pages.addresses], [pages.content]
         self._count = len(pages.addresses)
         self._sorted_out = max(self._count, _FEW_PAGES)
+        return pages
 
 
 def _rows(buffer: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -120,8 +120,8 @@ def _write(
     stream: BinaryIO,
 ) -> None:
     pages, notes = memory.pages, _notes(target, look, torn)
-    kept = ~_in_file(target, pages.addresses)
-    write_core(stream, target.executable.arch, notes, pages.addresses[kept], pages.content[kept])
+    rows = np.flatnonzero(~_in_file(target, pages.addresses))
+    write_core(stream, target.executable.arch, notes, pages.addresses, pages.content, rows)
     stream.flush()
 
 
