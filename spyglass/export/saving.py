@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
@@ -93,25 +94,52 @@ def _zstd(stream: BinaryIO) -> AbstractContextManager[BinaryIO]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that becomes `path` when the block is done, and is gone if it is not."""
+    """A new file that becomes `path` when the block is done, and is gone if it is not.
+
+    Until then it has no name, so that nothing is left of it however spyglass ends; where the file system
+    has no files without names, one that begins with a dot.
+    """
     if path.exists() and not path.is_file():
         raise SpyglassError(f"{path} is not a file", "`-o -` writes to standard output")
-    name = None
+    name = path.with_name(f".{path.name[:_MAX_WORD]}.{secrets.token_hex(4)}")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:_MAX_WORD]}.", dir=path.parent)
-        with open(handle, "wb") as stream:
-            _give(os.dup(handle))
-            yield stream
-            stream.flush()
-            os.fsync(handle)
-        os.rename(name, path)
-        name = None
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        if name is not None:
+        handle, is_named = _create(name)
+        try:
+            with open(handle, "wb") as stream:
+                _give(os.dup(handle))
+                yield stream
+                stream.flush()
+                os.fsync(handle)
+                if not is_named:
+                    _link(handle, name)
+            os.rename(name, path)
+        except BaseException:
             with suppress(OSError):
                 os.unlink(name)
+            raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _create(name: Path) -> tuple[int, bool]:
+    """A new file beside `name`, and whether that is its name: only if it cannot be without one."""
+    flags = os.O_RDWR | os.O_CLOEXEC
+    try:
+        return os.open(name.parent, flags | os.O_TMPFILE, 0o600), False
+    except OSError as error:
+        # open(2): file systems and kernels that do not know it say that it is a directory, or this.
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+    return os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o600), True
+
+
+def _link(handle: int, name: Path) -> None:
+    """Give the open file `handle`, which has no name, this one (open(2), O_TMPFILE)."""
+    folder = os.open(name.parent, os.O_PATH | os.O_CLOEXEC)
+    try:  # with a folder, Python calls linkat(2), which can follow the link to the file
+        os.link(f"/proc/self/fd/{handle}", name.name, dst_dir_fd=folder, follow_symlinks=True)
+    finally:
+        os.close(folder)
 
 
 def _give(handle: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
@@ -9,6 +10,7 @@ import os
 import resource
 import stat
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +20,27 @@ import zstandard
 from spyglass.errors import SpyglassError
 from spyglass.export import document
 from spyglass.export.reader import load
-from spyglass.export.saving import default_name, new_directory, save, write_packed
-from tests.children import NOBODY, in_child, needs_root
+from spyglass.export.saving import default_name, new_directory, replacing, save, write_packed
+from tests.children import NOBODY, forked, in_child, needs_root
 from tests.saved import differences, with_everything
 from tests.snapshots import PROCESS, make_snapshot
 
 SUFFIXES = [".json", ".json.gz", ".json.zst", ".snapshot"]
+
+
+@pytest.fixture(params=["files without names", "only files with names"])
+def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What file systems have; some that travel over a network have no files without names."""
+    real_open = os.open
+
+    def open_named(path: Path, flags: int, *arguments: int) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return real_open(path, flags, *arguments)
+
+    if "only" in request.param:
+        monkeypatch.setattr("spyglass.export.saving.os.open", open_named)
+    return str(request.param)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -49,6 +66,7 @@ def test_the_suffix_says_how_it_is_packed(tmp_path: Path) -> None:
     assert raw[".snapshot"] == raw[".json.gz"]
 
 
+@pytest.mark.usefixtures("file_system")
 def test_what_was_there_is_replaced_whatever_its_mode(tmp_path: Path) -> None:
     path = tmp_path / "incident.json"
     path.write_text("old")
@@ -58,6 +76,7 @@ def test_what_was_there_is_replaced_whatever_its_mode(tmp_path: Path) -> None:
     assert differences(load(path), with_everything()) == []
 
 
+@pytest.mark.usefixtures("file_system")
 def test_a_link_is_replaced_not_followed(tmp_path: Path) -> None:
     """The directory may be somebody's who would like root to write elsewhere."""
     other, path = tmp_path / "other", tmp_path / "incident.json"
@@ -84,6 +103,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path, what: str) -> None:
     assert not path.is_file()
 
 
+@pytest.mark.usefixtures("file_system")
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "incident.json"
     path.write_text("old")
@@ -101,6 +121,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == [path.name]
 
 
+@pytest.mark.usefixtures("file_system")
 def test_whatever_goes_wrong_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +132,22 @@ def test_whatever_goes_wrong_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         save(with_everything(), tmp_path / "incident.json")
     assert os.listdir(tmp_path) == []
+
+
+def test_being_killed_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "incident.json"
+    path.write_text("old")
+    begun = ExitStack()  # in the child, which never leaves it
+
+    def begin() -> None:
+        stream = begun.enter_context(replacing(path))
+        stream.write(b"new")
+        stream.flush()
+
+    with forked(begin):
+        assert os.listdir(tmp_path) == [path.name]
+    assert os.listdir(tmp_path) == [path.name]
+    assert path.read_text() == "old"
 
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
