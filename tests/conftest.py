@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,12 @@ import pytest
 from tests.support import MATRIX, GoProcess, start
 
 _ONLY_WHEN_ASKED_FOR = ("slow", "benchmark")
+
+
+def pytest_configure() -> None:
+    """A shell lets what it starts in the background ignore interrupts, which tests send to children."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=MATRIX, scope="session")

@@ -9,14 +9,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from fixtures import fetch as _fetch
-from tests.support import Flavour, GoProcess, build, had, missing
+from tests.support import Flavour, GoProcess, Truth, build, had, missing
 
 __all__ = [
+    "Emulated",
     "aborted_core",
     "busiest_thread",
     "emulated",
@@ -28,6 +30,7 @@ __all__ = [
 _PATTERN = Path("/proc/sys/kernel/core_pattern")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _MEASURED_SECONDS = 0.3
+_EMULATED_TRIES = 3
 
 
 def _kernel_writes_elsewhere() -> bool:
@@ -45,13 +48,37 @@ def unlimited(command: Sequence[str | Path]) -> list[str | Path]:
     return ["sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh", *command]
 
 
-def emulated(program: str, minor: str, folder: Path, *arguments: str) -> GoProcess:
-    """A fixture program for arm64 under the emulator, which leaves its cores in `folder`."""
+@dataclass(frozen=True)
+class Emulated:
+    """A core that a program for arm64 left when it was aborted, what it had said of itself before (if it
+    was asked), and what it printed."""
+
+    core: Path
+    truth: Truth | None
+    printed: str
+
+
+def emulated(program: str, minor: str, folder: Path, *arguments: str, ask: bool = True) -> Emulated:
+    """Abort a fixture program for arm64 under the emulator, which leaves a core in `folder`.
+
+    Now and then one does not end of it under the emulator: then another one is started.
+    """
     emulator = had(
         "qemu-aarch64", lambda: _fetch.fetch_program(_fetch.find_program("qemu-aarch64"))
     )
     command = unlimited([emulator, build(program, minor, Flavour.ARM64), *arguments])
-    return GoProcess(command, cwd=folder, env={"GOTRACEBACK": "crash"})
+    for attempt in range(_EMULATED_TRIES):
+        own = folder / str(attempt)
+        own.mkdir()
+        with GoProcess(command, cwd=own, env={"GOTRACEBACK": "crash"}) as process:
+            truth = process.truth() if ask else None
+            try:
+                core = aborted_core(process, own, busiest_thread(process))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                continue
+            return Emulated(core, truth, process.stderr)
+    raise AssertionError(f"the emulator wrote no core in {_EMULATED_TRIES} tries")
 
 
 def aborted_core(process: GoProcess, folder: Path, tid: int | None = None) -> Path:

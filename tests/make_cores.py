@@ -29,7 +29,7 @@ from spyglass.target import Facts, Target
 from spyglass.target.origin import Program
 from spyglass.target.saved import SavedProcess
 from tests.agreement import disagreements
-from tests.cores import aborted_core, busiest_thread, emulated
+from tests.cores import emulated
 from tests.finished import finished_program, running
 from tests.saved_cores import FOLDER, lasting
 from tests.support import Flavour, build
@@ -87,11 +87,9 @@ def _save(name: str, core: Path) -> Path:
 def _save_emulated(minor: str, core: Path) -> Path:
     program = build("truth", minor, Flavour.ARM64)
     with tempfile.TemporaryDirectory() as folder:
-        with emulated("truth", minor, Path(folder), "-n", "1", "-spin", "1") as process:
-            process.truth()
-            large = aborted_core(process, Path(folder), busiest_thread(process))
-            core.with_suffix(".said").write_text(process.stderr)
-        _write(Target.open_core(str(large), str(program)), core, "/usr/bin/truth")
+        made = emulated("truth", minor, Path(folder), "-n", "1", "-spin", "1")
+        core.with_suffix(".said").write_text(made.printed)
+        _write(Target.open_core(str(made.core), str(program)), core, "/usr/bin/truth")
     if _disagree(core, program):
         raise SystemExit(f"{minor}: {_disagree(core, program)}")
     return program

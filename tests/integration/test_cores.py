@@ -214,10 +214,10 @@ def test_a_go_library_of_another_program_is_found(minor: str, folder: Path) -> N
 
 
 def test_an_arm64_program_is_read_as_it_was(minor: str, folder: Path) -> None:
-    with emulated("truth", minor, folder, "-spin", "2") as process:
-        truth = process.truth()
-        snapshot = look(aborted_core(process, folder, busiest_thread(process)))
-    assert_is_what_the_program_said(snapshot, truth, spins=2)
+    made = emulated("truth", minor, folder, "-spin", "2")
+    snapshot = look(made.core)
+    assert made.truth is not None
+    assert_is_what_the_program_said(snapshot, made.truth, spins=2)
     assert snapshot.process.arch == "arm64"
     assert snapshot.process.exe == str(build("truth", minor, Flavour.ARM64))
     assert_threads_have_ms(snapshot)
@@ -226,8 +226,7 @@ def test_an_arm64_program_is_read_as_it_was(minor: str, folder: Path) -> None:
 def test_running_arm64_goroutines_return_through_the_link_register(
     minor: str, folder: Path
 ) -> None:
-    with emulated("crash", minor, folder) as process:
-        snapshot = look(aborted_core(process, folder, busiest_thread(process)))
+    snapshot = look(emulated("crash", minor, folder, ask=False).core)
     # The emulator may note registers of the other threads while they move.
     whole = [g for g in running(snapshot) if functions(g)[-1:] == ["runtime.goexit"]]
     leaves = [g for g in whole if functions(g)[0] == "main.leaf"]

@@ -22,7 +22,7 @@ from spyglass.runtime.small_core import save_core
 from spyglass.target import Target
 from tests.agreement import disagreements
 from tests.command import SPYGLASS, piped
-from tests.cores import aborted_core, busiest_thread, emulated, gcore
+from tests.cores import emulated, gcore
 from tests.finished import FINISHED, running
 from tests.support import Flavour, build, c_shared_host, start
 
@@ -175,9 +175,7 @@ def test_a_small_core_of_a_large_one(minor: str, tmp_path: Path) -> None:
 
 
 def test_an_arm64_core_made_small(minor: str, tmp_path: Path) -> None:
-    with emulated("truth", minor, tmp_path, "-spin", "1") as process:
-        process.truth()
-        large = aborted_core(process, tmp_path, busiest_thread(process))
+    large = emulated("truth", minor, tmp_path, "-spin", "1").core
     small = tmp_path / "small"
     target = Target.open_core(str(large))
     with small.open("w+b") as stream:
