@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["distinct", "numbered"]
+__all__ = ["among", "distinct", "numbered"]
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -31,3 +31,13 @@ def numbered(values: NDArray[Number]) -> tuple[NDArray[Number], NDArray[np.intp]
     """The different ones of `values` in ascending order, and the place of each value among them."""
     different = distinct(values)
     return different, np.searchsorted(different, values)
+
+
+def among(values: NDArray[Number], others: NDArray[Number]) -> NDArray[np.bool_]:
+    """Which of `values` are one of `others`."""
+    if not len(others):
+        return np.zeros(len(values), np.bool_)
+    ordered = np.sort(others)
+    at = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    found: NDArray[np.bool_] = ordered[at] == values
+    return found

@@ -17,6 +17,7 @@ from spyglass.analysis.matching import Matcher
 from spyglass.analysis.redaction import redacted
 from spyglass.analysis.sameness import doubts, is_same_process
 from spyglass.analysis.selection import selected
+from spyglass.columns import among
 from spyglass.model import NONE, STATUSES, Snapshot
 
 if TYPE_CHECKING:
@@ -204,9 +205,9 @@ class _Fates:
             each.goroutines.id[rows]
             for each, rows in zip(compared.snapshots, compared.rows, strict=True)
         ]
-        self.born = np.flatnonzero(~np.isin(ids[-1], ids[0]))
-        self.gone = np.flatnonzero(~np.isin(ids[0], ids[-1]))
-        candidates = self._candidates(compared, np.isin(ids[-1], ids[0]))
+        self.born = np.flatnonzero(~among(ids[-1], ids[0]))
+        self.gone = np.flatnonzero(~among(ids[0], ids[-1]))
+        candidates = self._candidates(compared, among(ids[-1], ids[0]))
         for each, stacks in zip(ids[:-1], compared.stacks[:-1], strict=True):
             at = _places(each, ids[-1][candidates])
             candidates, at = candidates[at != NONE], at[at != NONE]

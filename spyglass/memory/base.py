@@ -42,9 +42,14 @@ class Gathered:
 
     def words(self, count: int) -> NDArray[np.uint64]:
         """The first `count` 8-byte words of each range, as an array of shape (ranges, count)."""
-        words = self.buffer.view(np.uint64) if len(self.buffer) else np.zeros(1, np.uint64)
-        at = (self.offsets >> 3)[:, None] + np.arange(count, dtype=np.int64)
-        table: NDArray[np.uint64] = words[np.minimum(at, max(len(words) - 1, 0))]
+        words = self.buffer.view(np.uint64)
+        first = np.minimum(self.offsets >> 3, len(words))
+        beyond = int(first.max(initial=0)) + count - len(words)
+        if beyond > 0:  # ranges that were not read
+            words = np.concatenate([words, np.zeros(beyond, np.uint64)])
+        # Overlapping pieces of `count` words, of which some are picked: each is copied as a whole.
+        pieces = np.ndarray(len(words) - count + 1, f"V{8 * count}", words, strides=(8,))
+        table: NDArray[np.uint64] = pieces[first].view(np.uint64).reshape(-1, count)
         return table
 
 

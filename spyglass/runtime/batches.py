@@ -135,6 +135,8 @@ class Batch:
 
     def those(self, which: NDArray[np.bool_]) -> Batch:
         """The goroutines `which`, as a batch of their own."""
+        if which.all():
+            return self
         return Batch(*(getattr(self, name)[which] for name in self.__slots__))
 
     def keep(self, at: NDArray[np.intp] | slice, walked: Walked) -> None:

@@ -41,6 +41,9 @@ COPYSTACK, DEAD, LEAKED, PREEMPTED, RUNNABLE, RUNNING, SYSCALL, WAITING = (
 _MAX_CLOCK_NS = 1 << 62
 #: ``_Gdeadextra``, since Go 1.26: dead, and kept for callbacks from C.
 _DEAD_EXTRA = 11
+#: Which numbers are statuses; 5 and 7 no longer are.
+_EXIST = np.zeros(256, np.bool_)
+_EXIST[[0, 1, 2, 3, 4, 6, 8, 9, 10]] = True
 
 _FIELDS = (
     "stack", "m", "sched", "syscallsp", "syscallpc", "atomicstatus", "goid", "waitsince", "waitreason",
@@ -106,7 +109,7 @@ def plausible(pointers: NDArray[np.uint64], rows: NDArray[Any]) -> NDArray[np.bo
     own = (rows["sched"]["g"] == 0) | (rows["sched"]["g"] == pointers)
     low, high = rows["stack"]["lo"], rows["stack"]["hi"]
     stacked = (low < high) & (high - low <= 1 << 32) & (low % 8 == 0)
-    exists = np.isin(status, (0, 1, 2, 3, 4, 6, 8, 9, 10))
+    exists = _EXIST[status]
     good: NDArray[np.bool_] = own & exists & (stacked | ~alive(rows)) & (rows["goid"] < 1 << 48)
     return good
 

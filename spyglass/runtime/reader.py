@@ -63,7 +63,8 @@ _ATTEMPTS = 3
 _TRIES = 8
 _REPORTED = 3
 #: Whose registers are in their ``g``.
-_PARKED = (RUNNABLE, WAITING, PREEMPTED, LEAKED, COPYSTACK)
+_PARKED = np.zeros(256, np.bool_)
+_PARKED[[RUNNABLE, WAITING, PREEMPTED, LEAKED, COPYSTACK]] = True
 
 
 class Reader:
@@ -339,7 +340,7 @@ class Reader:
         """
         status = g_status(rows)
         in_call = (status == SYSCALL) & (rows["syscallsp"] != 0)
-        parked = np.isin(status, _PARKED)
+        parked = _PARKED[status]
         some = np.flatnonzero(parked | in_call)
         cursors = Cursors(
             np.where(in_call, rows["syscallpc"], rows["sched"]["pc"])[some].astype(np.uint64),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spyglass.columns import among
 from spyglass.errors import (
     BadDataError,
     MemoryFault,
@@ -154,7 +155,7 @@ def _threads_fit(runtime: Runtime) -> bool:
     stacks = runtime.memory.gather(ms.rows["g0"].astype(np.uint64), runtime.layouts["g"].itemsize)
     own = stacks.ok & (stacks.rows(runtime.layouts["g"])["m"] == ms.addresses)
     running = np.concatenate((ms.rows["curg"], ms.rows["lockedg"]))
-    known = np.isin(running[running != 0], g_pointers(runtime))
+    known = among(running[running != 0].astype(np.uint64), g_pointers(runtime))
     few = max(1, round(len(own) * (1 - _FITTING)))
     return bool(own[-1] and (~own).sum() <= few and (~known).sum() <= few)
 

@@ -14,9 +14,16 @@ if TYPE_CHECKING:
 
     from spyglass.runtime.code import Code
 
-__all__ = ["StackTree"]
+__all__ = ["ENDS", "KNOWN", "LEAVES", "StackTree"]
 
-_ENDS, _LEAVES = 1, 2
+#: What a node is: where the stack ends; where it leaves the runtime; code whose frame size is known, or
+#: is not needed because the stack ends there.
+ENDS, LEAVES, KNOWN = 1, 2, 4
+_PC_BITS = np.uint64(32)
+_FEW_NODES = 1 << 12
+#: So many places there are for each node, but no more than so many in all.
+_PLACES_PER_NODE = 8
+_MAX_PLACE_BITS = 20
 #: A program has thousands of distinct stacks; memory that lies may have any number.
 MAX_NODES = 1 << 22
 
@@ -36,24 +43,38 @@ class StackTree:
         self._children: dict[int, int] = {}
         self._gaps: dict[tuple[int, int, int], int] = {}
         self._gap_sizes: dict[int, int] = {}
-        # Of each node: the one above it, its pc, how it was entered, its frame size (negative: not
-        # known), whether the stack ends there (1) or leaves the runtime (2), and where it first did.
+        # Of each node: the one above it, its pc, and how it was entered.
         self._parents = [-1, -1]
         self._pcs = [0, 0]
         self._entries = [Entry.CALL, Entry.TRAP]
-        self._sizes = [-1, -1]
-        self._flags = [0, 0]
-        self._wheres = [-1, -1]
+        #: Of each node, with room for more: its frame size in words (0 if not known), what it is
+        #: (`ENDS` and the like), and the first frame outside the runtime on the way to it, or -1.
+        self.sizes = np.zeros(_FEW_NODES, np.int64)
+        self.flags = np.zeros(_FEW_NODES, np.uint8)
+        self.wheres = np.full(_FEW_NODES, -1, np.int32)
+        self._table = _Table(_FEW_NODES)
 
     @property
     def is_full(self) -> bool:
         """Whether there are so many distinct stacks that no more are kept: walks end there."""
         return len(self._parents) >= MAX_NODES
 
-    def children(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """The nodes for `keys` (parent << 32 | pc - text), made if they are new; 0 if it is full."""
-        known = self._children
-        return np.array([known.get(key) or self._add(key) for key in keys.tolist()], np.int64)
+    def children(
+        self, parents: NDArray[np.int64], offsets: NDArray[np.uint64]
+    ) -> NDArray[np.int64]:
+        """The nodes under `parents` of the pcs so far (below 2**32) from the text, made if they are new;
+        0 if it is full."""
+        keys = parents.view(np.uint64) << _PC_BITS | offsets
+        nodes, missing = self._table.find(keys)
+        if len(missing):
+            unique, which = numbered(keys[missing])
+            known = self._children
+            new = np.array([known.get(key) or self._add(key) for key in unique.tolist()], np.int64)
+            nodes[missing] = new[which]
+            if len(self._parents) > self._table.room:
+                self._table = _Table(2 * len(self._parents), self._children)
+            self._table.enter(unique, new)
+        return nodes
 
     def child(self, parent: int, pc: int) -> int:
         """The node for `pc` under `parent`, made if it is new."""
@@ -66,30 +87,35 @@ class StackTree:
         parent, pc = key >> 32, (key & 0xFFFFFFFF) + self.text
         called = self._entries[parent]
         size, end, outside, entry = self.code.step(pc, called)
-        where = self._wheres[parent]
+        if size & 7:  # what is not whole words is no frame
+            size = -1
+        where = int(self.wheres[parent])
         if where < 0 and outside:
             where = self.code.first_outside(pc, called)
-        node = self._children[key] = len(self._parents)
-        self._parents.append(parent)
-        self._pcs.append(pc)
-        self._entries.append(entry)
-        self._sizes.append(size)
-        self._flags.append(end * _ENDS + outside * _LEAVES)
-        self._wheres.append(where)
+        flags = end * ENDS + outside * LEAVES + (end or size >= 0) * KNOWN
+        node = self._children[key] = self._append(parent, pc, entry, where)
+        self.sizes[node], self.flags[node] = max(size, 0) >> 3, flags
         return node
 
     def gap(self, parent: int, frames: int, entry: int) -> int:
         """A node under `parent` that stands for `frames` calls left out, the last entered by `entry`."""
         node = self._gaps.get((parent, frames, entry))
         if node is None:
-            node = self._gaps[parent, frames, entry] = len(self._parents)
-            self._parents.append(parent)
-            self._pcs.append(0)
-            self._entries.append(entry)
-            self._sizes.append(-1)
-            self._flags.append(0)
-            self._wheres.append(self._wheres[parent])
+            node = self._append(parent, 0, entry, int(self.wheres[parent]))
+            self._gaps[parent, frames, entry] = node
             self._gap_sizes[node] = frames
+        return node
+
+    def _append(self, parent: int, pc: int, entry: int, where: int) -> int:
+        node = len(self._parents)
+        if node >= len(self.sizes):
+            self.sizes = np.concatenate([self.sizes, np.zeros_like(self.sizes)])
+            self.flags = np.concatenate([self.flags, np.zeros_like(self.flags)])
+            self.wheres = np.concatenate([self.wheres, np.full_like(self.wheres, -1)])
+        self._parents.append(parent)
+        self._pcs.append(pc)
+        self._entries.append(entry)
+        self.wheres[node] = where
         return node
 
     def entry(self, node: int) -> int:
@@ -100,23 +126,6 @@ class StackTree:
         """Which of `nodes` are functions that a signal handler made what it interrupted call."""
         own_entries = self._entries
         return np.array([own_entries[node] & Entry.FAKED for node in nodes.tolist()], np.bool_)
-
-    def steps(
-        self, nodes: NDArray[np.int64], top_only: bool
-    ) -> tuple[NDArray[np.uint64], NDArray[np.bool_], NDArray[np.bool_]]:
-        """Of each of `nodes`: its frame size, whether the walk ends there, whether it is code."""
-        rows, own_sizes, own_flags = nodes.tolist(), self._sizes, self._flags
-        sizes = np.array([own_sizes[row] for row in rows], np.int64)
-        flags = np.array([own_flags[row] for row in rows], np.uint8)
-        ends = (flags & (_ENDS | _LEAVES if top_only else _ENDS)) != 0
-        known = (sizes >= 0) | (flags & _ENDS != 0)
-        return np.maximum(sizes, 0).astype(np.uint64), ends, known
-
-    def where(self, nodes: NDArray[np.int64]) -> NDArray[np.int32]:
-        """The first frame outside the runtime on the way to each of `nodes`, or -1."""
-        wheres = self._wheres
-        unique, inverse = numbered(nodes)
-        return np.array([wheres[node] for node in unique.tolist()], np.int32)[inverse]
 
     def frames(self, node: int) -> tuple[list[int], tuple[int, int] | None]:
         """The frame numbers from the innermost call to `node`; where frames are left out of them, and
@@ -133,3 +142,38 @@ class StackTree:
             else:
                 frames += self.code.calls(self._pcs[step], self._entries[self._parents[step]])
         return frames, gap
+
+
+class _Table:
+    """Which node a key (parent << 32 | pc - text) is, for many at once: a place for each, which it may
+    lose to another of the same place.
+
+    Places are taken from the high bits of a product (Knuth, The Art of Computer Programming, 6.4).
+    """
+
+    #: 2**64 divided by the golden ratio.
+    _FACTOR = np.uint64(0x9E3779B97F4A7C15)
+    _NO_KEY = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+    def __init__(self, nodes: int, known: dict[int, int] | None = None) -> None:
+        bits = min((_PLACES_PER_NODE * nodes - 1).bit_length(), _MAX_PLACE_BITS)
+        #: How many nodes it is large enough for.
+        self.room = nodes if bits < _MAX_PLACE_BITS else MAX_NODES
+        self._shift = np.uint64(64 - bits)
+        self._keys = np.full(1 << bits, self._NO_KEY)
+        self._nodes = np.zeros(1 << bits, np.int64)
+        if known:
+            self.enter(
+                np.fromiter(known, np.uint64, len(known)),
+                np.fromiter(known.values(), np.int64, len(known)),
+            )
+
+    def enter(self, keys: NDArray[np.uint64], nodes: NDArray[np.int64]) -> None:
+        """Remember that `keys` are `nodes`."""
+        places = keys * self._FACTOR >> self._shift
+        self._keys[places], self._nodes[places] = keys, nodes
+
+    def find(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+        """The nodes of `keys`, and which of them are not remembered."""
+        places = keys * self._FACTOR >> self._shift
+        return self._nodes[places], np.flatnonzero(self._keys[places] != keys)

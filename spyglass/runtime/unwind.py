@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spyglass.columns import numbered
 from spyglass.errors import MemoryFault
 from spyglass.runtime.code import Entry
-from spyglass.runtime.stack_tree import StackTree
+from spyglass.runtime.stack_tree import ENDS, KNOWN, LEAVES, StackTree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,8 +50,8 @@ _TOP_WINDOW_BYTES = 1 << 10
 _FIRST_WINDOW_BYTES = 1 << 12
 _MAX_WINDOW_BYTES = 1 << 16
 #: Program counters are kept as offsets from the text in the low half of a tree's key.
-_PC_BITS = np.uint64(32)
-_PC_MASK = np.uint64(0xFFFFFFFF)
+_PC_MASK = 0xFFFFFFFF
+_NOBODY = np.zeros(0, np.intp)
 #: What a signal handler puts on the stack of a processor with a link register when it fakes a call.
 _FAKED_FRAME_BYTES = 16
 
@@ -117,12 +116,6 @@ class StackBytes:
         inside: NDArray[np.bool_] = above & (addresses + np.uint64(8) <= self.ends[rows])
         return inside
 
-    def words_at(self, rows: NDArray[np.intp], addresses: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """The words at `addresses`, which `rows` hold."""
-        within = (addresses - self.base[rows]).astype(np.int64)
-        found: NDArray[np.uint64] = self.words[(self.offsets[rows] + within) >> 3]
-        return found
-
 
 @dataclass(frozen=True, slots=True)
 class Walked:
@@ -181,7 +174,7 @@ class Unwinder:
         while len(pending):
             pending = self._walk_window(state, pending, window)
             window = min(window * 4, _MAX_WINDOW_BYTES)
-        return Walked(state.node, state.outcome, self.tree.where(state.node), state.beyond)
+        return Walked(state.node, state.outcome, self.tree.wheres[state.node], state.beyond)
 
     def _walk_window(
         self, state: _State, pending: NDArray[np.intp], window: int
@@ -206,97 +199,116 @@ class Unwinder:
     ) -> NDArray[np.intp]:
         """Walk `pending`, whose stacks are the rows of `stacks`, as far as these reach; those that
         left them."""
-        rows = np.arange(len(pending))
-        left = []
-        while len(rows):
-            at = pending[rows]
-            inside = stacks.hold(rows, state.cursors.sp[at]) & (state.depth[at] < KEPT_FRAMES)
-            left.append(at[~inside])
-            rows = self._step(state, pending, rows[inside], stacks)
-        return np.concatenate(left) if left else pending
+        inside = stacks.hold(np.arange(len(pending)), state.cursors.sp[pending])
+        run = _Run.of(state, pending[inside], stacks.those(inside))
+        # The deepest has room for so many frames; where it has no more, all are looked at again.
+        room = KEPT_FRAMES - int(state.depth[run.at].max(initial=0))
+        left = [pending[~inside]]
+        while len(run.at):
+            within = run.slot < run.limit
+            if not within.all() or run.steps == room:
+                leaves = ~within | (run.steps == room)
+                left.append(run.leave(state, np.flatnonzero(leaves)))
+                run = run.those(np.flatnonzero(~leaves))
+            run, far = self._step(state, run, stacks.words)
+            left.append(far)
+        return np.concatenate(left)
 
     def _step(
-        self, state: _State, pending: NDArray[np.intp], rows: NDArray[np.intp], stacks: StackBytes
-    ) -> NDArray[np.intp]:
-        """One step of the cursors of `rows` (indices into `pending`); those that can go on."""
-        cursors, tree = state.cursors, self.tree
-        rows = state.keep(
-            rows, pending, cursors.pc[pending[rows]] - np.uint64(tree.text) <= _PC_MASK
-        )
-        at = pending[rows]
-        keys = (state.node[at].astype(np.uint64) << _PC_BITS) | (
-            cursors.pc[at] - np.uint64(tree.text)
-        )
-        unique, which = numbered(keys)
-        nodes = tree.children(unique)
-        size, ends, known = (column[which] for column in tree.steps(nodes, state.top_only))
-        slot = cursors.sp[at] + (np.uint64(0) if self._at_bottom else size)
-        on_stack = (slot + np.uint64(8) <= cursors.high[at]) & (slot >= cursors.sp[at])
-        passed = known & (ends | on_stack)
-        state.node[at[passed]] = nodes[which[passed]]
-        state.end(at[~passed], CUT)
-        goes = passed & ~ends
-        rows, at, size, slot = rows[goes], at[goes], size[goes], slot[goes]
-        cursors.pc[at], read = self._words_at(state, pending, rows, stacks, slot)
-        state.end(at[~read], UNREADABLE)
+        self, state: _State, run: _Run, words: NDArray[np.uint64]
+    ) -> tuple[_Run, NDArray[np.intp]]:
+        """One step of all of `run`: those that can go on, and which walks have left the bytes that were
+        read in it."""
+        tree = self.tree
+        offsets = run.pc - np.uint64(tree.text)
+        if int(offsets.max(initial=0)) > _PC_MASK:
+            near = offsets <= _PC_MASK
+            run.end(state, np.flatnonzero(~near), CUT)
+            run, offsets = run.those(np.flatnonzero(near)), offsets[near]
+        nodes = tree.children(run.node, offsets)
+        flags = tree.flags[nodes]
+        slot = run.slot if self._at_bottom else run.slot + tree.sizes[nodes]
+        goes = ((flags & state.told) == KNOWN) & (slot < run.limit)
+        far = _NOBODY
+        if not goes.all():
+            far = self._end_some(state, run, nodes, flags, slot, np.flatnonzero(~goes))
+            going = np.flatnonzero(goes)
+            run, nodes, slot = run.those(going), nodes[going], slot[going]
+        pc = words[slot]
+        run = _Run(run.at, nodes, pc, slot + 1, run.limit, run.origin, run.steps + 1)
         if self._at_bottom:
-            read &= self._follow_links(state, at, size == 0)
-        cursors.sp[at] += size + np.uint64(0 if self._at_bottom else 8)
-        state.depth[at] += 1
-        if self._at_bottom:
-            self._leave_faked_calls(state, pending, rows[read], stacks)
-        return rows[read]
+            run = self._follow_links(state, run, words)
+        return run, far
 
-    def _follow_links(
-        self, state: _State, at: NDArray[np.intp], frameless: NDArray[np.bool_]
-    ) -> NDArray[np.bool_]:
-        """Return through the link register from functions that have no frame to save it in; which
-        walks can go on: not those for which it is not known."""
-        link = state.cursors.lr
-        linked = frameless & (link[at] != 0)
-        state.cursors.pc[at[linked]] = link[at[linked]]
-        state.end(at[frameless & ~linked], CUT)
-        goes_on: NDArray[np.bool_] = ~frameless | linked
-        return goes_on
-
-    def _words_at(
+    def _end_some(
         self,
         state: _State,
-        pending: NDArray[np.intp],
+        run: _Run,
+        nodes: NDArray[np.int64],
+        flags: NDArray[np.uint8],
+        slot: NDArray[np.int64],
         rows: NDArray[np.intp],
-        stacks: StackBytes,
-        addresses: NDArray[np.uint64],
-    ) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-        """The words at `addresses` on the stacks `rows`, and which of them could be read: those of
-        frames that reach beyond what is in `stacks` are fetched for themselves."""
-        inside = stacks.hold(rows, addresses)
-        state.beyond[pending[rows[~inside]]] = True
-        found, ok = np.zeros(len(rows), np.uint64), np.ones(len(rows), np.bool_)
-        found[inside] = stacks.words_at(rows[inside], addresses[inside])
-        if not inside.all():
-            gathered = self.memory.gather(addresses[~inside], 8)
-            found[~inside], ok[~inside] = gathered.words(1)[:, 0], gathered.ok
-        return found, ok
+    ) -> NDArray[np.intp]:
+        """Note how the walks of `rows` end that cannot go on in what was read, whose next `nodes` are
+        these; which of them go on beyond it."""
+        known = flags[rows] & KNOWN != 0
+        stops = known & (flags[rows] & state.told != KNOWN)
+        state.node[run.at[rows[stops]]] = nodes[rows[stops]]
+        goes = known & ~stops
+        address = run.origin[rows] + (slot[rows] << 3).astype(np.uint64)
+        high = state.cursors.high[run.at[rows]]
+        on_stack = (address + np.uint64(8) <= high) & (address >= run.sp(rows))
+        run.end(state, rows[~known | (goes & ~on_stack)], CUT)
+        far, address = rows[goes & on_stack], address[goes & on_stack]
+        if not len(far):
+            return _NOBODY
+        # Frames that reach beyond what was read: their return addresses are fetched for themselves.
+        at = run.at[far]
+        gathered = self.memory.gather(address, 8)
+        state.node[at], state.beyond[at] = nodes[far], True
+        state.end(at[~gathered.ok], UNREADABLE)
+        state.cursors.pc[at] = gathered.words(1)[:, 0]
+        state.cursors.sp[at] = address + np.uint64(8)
+        state.depth[at] += run.steps + 1
+        goes_on: NDArray[np.intp] = at[gathered.ok]
+        return goes_on
+
+    def _follow_links(self, state: _State, run: _Run, words: NDArray[np.uint64]) -> _Run:
+        """On a processor with a link register: return through it from functions that have no frame to
+        save it in, and find it again where a signal handler saved it; the walks that can go on."""
+        links, tree = state.cursors.lr, self.tree
+        size = tree.sizes[run.node]
+        linked = (size == 0) & (links[run.at] != 0)
+        pc = np.where(linked, links[run.at], run.pc)
+        # The slot was at the frame's bottom.
+        run = _Run(run.at, run.node, pc, run.slot - 1 + size, run.limit, run.origin, run.steps)
+        lost = (size == 0) & ~linked
+        run.end(state, np.flatnonzero(lost), CUT)
+        run = run.those(np.flatnonzero(~lost))
+        links[run.at] = 0
+        faked = np.flatnonzero(tree.are_faked(run.node))
+        if len(faked):
+            self._leave_faked_calls(state, run, faked, words)
+        return run
 
     def _leave_faked_calls(
-        self, state: _State, pending: NDArray[np.intp], rows: NDArray[np.intp], stacks: StackBytes
+        self, state: _State, run: _Run, rows: NDArray[np.intp], words: NDArray[np.uint64]
     ) -> None:
         """Set link register and sp of what a signal handler made call another function as they were.
 
         The handler saved the link register on the stack before it faked the call
         (``runtime/signal_arm64.go: preparePanic, pushCall``; ``traceback.go: unwinder.next``).
         """
-        cursors, at = state.cursors, pending[rows]
-        faked = self.tree.are_faked(state.node[at])
-        cursors.lr[at] = 0
-        if not faked.any():
-            return
-        rows, at = rows[faked], at[faked]
-        link, _ = self._words_at(state, pending, rows, stacks, cursors.sp[at])
-        cursors.lr[at] = link
-        cursors.sp[at] += np.uint64(_FAKED_FRAME_BYTES)
-        nowhere = [self.tree.code.functions.at(pc) is None for pc in cursors.pc[at].tolist()]
-        cursors.pc[at[nowhere]] = link[nowhere]  # it called something that is no function
+        link = np.zeros(len(rows), np.uint64)
+        inside = run.slot[rows] < run.limit[rows]
+        link[inside] = words[run.slot[rows[inside]]]
+        if not inside.all():
+            state.beyond[run.at[rows[~inside]]] = True
+            link[~inside] = self.memory.gather(run.sp(rows[~inside]), 8).words(1)[:, 0]
+        state.cursors.lr[run.at[rows]] = link
+        run.slot[rows] += _FAKED_FRAME_BYTES // 8
+        nowhere = [self.tree.code.functions.at(pc) is None for pc in run.pc[rows].tolist()]
+        run.pc[rows[nowhere]] = link[nowhere]  # it called something that is no function
 
     def _walk_deep(self, state: _State, row: int) -> None:
         """Walk the rest of one deep stack; its last frames are kept, those before them counted."""
@@ -365,14 +377,15 @@ class _Words:
 
 @dataclass(slots=True)
 class _State:
-    """The walks under way: where each is, and how it ended."""
+    """The walks under way: where each is, and how it ended. `told`: the flags of nodes that tell where
+    a walk ends."""
 
     cursors: Cursors
     node: NDArray[np.int64]
     depth: NDArray[np.int32]
     outcome: NDArray[np.uint8]
     beyond: NDArray[np.bool_]
-    top_only: bool
+    told: int
 
     @classmethod
     def of(cls, cursors: Cursors, top_only: bool, root: int) -> _State:
@@ -380,15 +393,57 @@ class _State:
         count = len(cursors.pc)
         node, depth = np.full(count, root, np.int64), np.zeros(count, np.int32)
         outcome, beyond = np.full(count, COMPLETE, np.uint8), np.zeros(count, np.bool_)
-        return cls(cursors, node, depth, outcome, beyond, top_only)
+        told = KNOWN | ENDS | (LEAVES if top_only else 0)
+        return cls(cursors, node, depth, outcome, beyond, told)
 
     def end(self, at: NDArray[np.intp], outcome: int) -> None:
         """Note how the walks `at` ended."""
         self.outcome[at] = outcome
 
-    def keep(
-        self, rows: NDArray[np.intp], pending: NDArray[np.intp], good: NDArray[np.bool_]
-    ) -> NDArray[np.intp]:
-        """Those of `rows` that are `good`; the walks of the others are cut."""
-        self.end(pending[rows[~good]], CUT)
-        return rows[good]
+
+@dataclass(slots=True)
+class _Run:
+    """Walks that step together through bytes that were read: of each its row in the state (`at`), its
+    node, its pc, and as numbers of words where it is (`slot`) and where its bytes end (`limit`).
+    `origin`: the address of word 0. All have made so many `steps`."""
+
+    at: NDArray[np.intp]
+    node: NDArray[np.int64]
+    pc: NDArray[np.uint64]
+    slot: NDArray[np.int64]
+    limit: NDArray[np.int64]
+    origin: NDArray[np.uint64]
+    steps: int
+
+    @classmethod
+    def of(cls, state: _State, at: NDArray[np.intp], stacks: StackBytes) -> _Run:
+        """The walks `at`, which `stacks` hold."""
+        first = stacks.offsets >> 3
+        origin = stacks.base - (first << 3).astype(np.uint64)
+        slot = ((state.cursors.sp[at] - origin) >> np.uint64(3)).astype(np.int64)
+        limit = first + ((stacks.ends - stacks.base) >> np.uint64(3)).astype(np.int64)
+        return cls(at, state.node[at], state.cursors.pc[at], slot, limit, origin, 0)
+
+    def those(self, rows: NDArray[np.intp]) -> _Run:
+        """The walks `rows`."""
+        return _Run(
+            self.at[rows], self.node[rows], self.pc[rows], self.slot[rows], self.limit[rows],
+            self.origin[rows], self.steps,
+        )  # fmt: skip
+
+    def sp(self, rows: NDArray[np.intp]) -> NDArray[np.uint64]:
+        """Where `rows` are, as addresses."""
+        address: NDArray[np.uint64] = self.origin[rows] + (self.slot[rows] << 3).astype(np.uint64)
+        return address
+
+    def leave(self, state: _State, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Note where `rows` have come to; which walks they are."""
+        at = self.at[rows]
+        state.node[at], state.cursors.pc[at] = self.node[rows], self.pc[rows]
+        state.cursors.sp[at] = self.sp(rows)
+        state.depth[at] += self.steps
+        return at
+
+    def end(self, state: _State, rows: NDArray[np.intp], outcome: int) -> None:
+        """Note that `rows` end where they have come to."""
+        state.end(self.leave(state, rows), outcome)

@@ -51,9 +51,9 @@ FUNCTIONS = [
 class Program:
     """A program on `arch` with these functions, and stacks in its memory."""
 
-    def __init__(self, arch: str) -> None:
+    def __init__(self, arch: str, functions: Sequence[FunctionSpec] = FUNCTIONS) -> None:
         self.links = arch == "arm64"
-        table = FunctionTable(memoryview(write_table(FUNCTIONS)), TEXT)
+        table = FunctionTable(memoryview(write_table(functions)), TEXT)
         self.code = Code(table, Trees(lambda address, size: bytes(size), None))
         self.tree = StackTree(self.code, TEXT)
         self.memory = ImageMemory({})
@@ -141,6 +141,33 @@ def test_of_deep_stacks_both_ends_are_kept(program: Program, depth: int) -> None
     assert len(shown) + (gap[1] if gap else 0) == len(names)
     assert len(shown) <= 2 * KEPT_FRAMES
     assert walked.outcome[0] == (TRUNCATED if gap else COMPLETE)
+
+
+def test_many_different_stacks_are_walked_at_once(program: Program) -> None:
+    chance = random.Random(1)
+    calls = ["main.worker", "main.recurse", "runtime.chanrecv1"]
+    stacks = [
+        ["runtime.gopark", *chance.choices(calls, k=chance.randrange(60)), "runtime.goexit"]
+        for _ in range(1000)
+    ]
+    raws = [program.stack_of(names) for names in stacks]
+    ends = np.cumsum([len(raw) for raw in raws]).astype(np.uint64) + np.uint64(LOW)
+    sizes = np.array([len(raw) for raw in raws], np.uint64)
+    program.memory.segments = {LOW: b"".join(raws)}
+    pc, lr = (np.full(len(stacks), n, np.uint64) for n in (program.pc("runtime.gopark"), 0))
+    walked = program.unwinder.walk(Cursors(pc, ends - sizes, ends, lr), False)
+    assert set(walked.outcome.tolist()) == {COMPLETE}
+    for node, names in zip(walked.node.tolist(), stacks, strict=True):
+        frames, gap = program.tree.frames(node)
+        assert [program.code.frames[number].function for number in frames] == names
+        assert gap is None
+    assert len(set(walked.node.tolist())) == len(set(map(tuple, stacks)))
+
+
+def test_a_frame_of_half_a_word_is_none() -> None:
+    odd = Program("amd64", [*FUNCTIONS, function("main.odd", 12)])
+    walked = odd.walk(odd.pc("main.odd"), odd.stack_of(["runtime.gopark", "runtime.goexit"]))
+    assert (walked.outcome[0], odd.names(walked)) == (CUT, [])
 
 
 # The link register.
@@ -245,6 +272,15 @@ def test_stacks_of_noise_end(program: Program, seed: int) -> None:
         np.full(count, LOW + len(raw), np.uint64),
         np.array([chance.choice([0, *pcs]) for _ in range(count)], np.uint64),
     )
+    alone = [
+        Cursors(cursors.pc[i : i + 1].copy(), cursors.sp[i : i + 1].copy(), cursors.high[:1],
+                cursors.lr[i : i + 1].copy())
+        for i in range(count)
+    ]  # fmt: skip
     walked = program.unwinder.walk(cursors, False)
     assert set(walked.outcome.tolist()) <= {COMPLETE, CUT, TRUNCATED, UNREADABLE}
     assert len(walked.node) == count
+    for row, cursor in enumerate(alone):
+        own = program.unwinder.walk(cursor, False)
+        assert own.node[0] == walked.node[row]
+        assert own.outcome[0] == walked.outcome[row]
