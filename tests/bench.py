@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import platform
 import resource
@@ -29,6 +30,7 @@ from spyglass.memory.process import ProcessMemory
 from spyglass.runtime.goroutines import fields_of, g_pointers
 from tests.browser import browser
 from tests.children import in_child
+from tests.command import SPYGLASS
 from tests.cores import gcore
 from tests.finished import running
 from tests.support import Flavour, GoProcess, start
@@ -46,6 +48,8 @@ GOALS = {
     "diff of two saved files": {100_000: 3.0},
     "report": {100_000: 3.0},
     "report in a browser": {100_000: 1.0},
+    "refresh of top by function": {100_000: 0.5},
+    "refresh of top by stack": {100_000: 0.5},
     "summary of a whole core": {CORE_SIZE: 1.0},
     "summary of a whole core, uncached": {CORE_SIZE: 1.0},
 }
@@ -117,16 +121,22 @@ def _bench_report(table: Table, process: GoProcess, size: int, page: Path, floor
 
 
 def _bench_top(table: Table, process: GoProcess, size: int) -> None:
-    """How much of a processor the live view takes, at its default interval of a second."""
-    with on_screen("-p", str(process.pid), width=160, height=45) as screen:
-        screen.until("main.")
-        screen.read_for(3)  # importing, and the first tick
-        before = screen.cpu_seconds()
-        screen.read_for(_TOP_SECONDS)
-        share = (screen.cpu_seconds() - before) / _TOP_SECONDS
-    goal = TOP_GOALS.get(size)
-    words = f"{share:.0%} of a processor" + (f", goal {goal:.0%}" if goal else "")
-    table.add_row(f"{size:,}", "top, every second", "", "", "", "", "", words)
+    """How much of a processor the live view takes, at its default interval of a second, and how long a
+    refresh takes."""
+    target = ["-p", str(process.pid)]
+    for by in ("function", "stack"):
+        with on_screen(*target, "--group", by, width=160, height=45) as screen:
+            screen.until("main.")
+            screen.read_for(3)  # importing, and the first tick
+            before = screen.cpu_seconds()
+            screen.read_for(_TOP_SECONDS)
+            share = (screen.cpu_seconds() - before) / _TOP_SECONDS
+        goal = TOP_GOALS.get(size)
+        words = f"{share:.0%} of a processor" + (f", goal {goal:.0%}" if goal else "")
+        command = [*SPYGLASS, "top", *target, "--group", by, "--json", "--count", "5"]
+        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        took = [json.loads(line)["took_ns"] / 1e9 for line in lines.splitlines()]
+        _row(table, size, f"refresh of top by {by}", float(np.median(took[1:])), beats=words)
 
 
 def _bench_files(
