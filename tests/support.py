@@ -24,9 +24,11 @@ from typing import IO, NoReturn, Self
 
 import pytest
 
+import spyglass
 from fixtures import build as _build
 from fixtures import fetch as _fetch
 from fixtures.build import Flavour
+from spyglass.errors import NotGoProgram
 from tests.traceback_text import TextGoroutine, goroutines_of_text
 
 __all__ = [
@@ -37,7 +39,9 @@ __all__ = [
     "Truth",
     "build",
     "c_shared_host",
+    "go_child",
     "had",
+    "in_namespaces",
     "missing",
     "start",
     "toolchain",
@@ -292,3 +296,19 @@ def c_shared_host(
     """
     library = library or build("shared", minor, Flavour.C_SHARED)
     return GoProcess([sys.executable, "-c", _C_SHARED_HOST, library, str(goroutines)])
+
+
+def in_namespaces(*command: str | Path) -> list[str | Path]:
+    """`command`, a call of unshare(1), if that is permitted here; else the test is skipped."""
+    tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        missing(f"{command[0]} is not permitted here: {tried.stderr.strip()}")
+    return list(command)
+
+
+def go_child(process: GoProcess) -> int:
+    """The Go program that a process, which is none itself, has started."""
+    with pytest.raises(NotGoProgram) as refused:
+        spyglass.attach(process.pid)
+    (child,) = refused.value.go_children
+    return child

@@ -29,6 +29,7 @@ from spyglass.runtime.goroutines import g_pointers, last_known_ns
 from spyglass.runtime.reader import Reader
 from spyglass.runtime.signals import interrupted
 from spyglass.runtime.stack_tree import StackTree
+from spyglass.runtime.thread_ids import ids_by_stacks
 from spyglass.runtime.threads import Threads
 from spyglass.runtime.timing import Timer
 
@@ -85,7 +86,7 @@ class Looking:
         self._runtime = replace(runtime, problems=list(origin.problems))
         self._saved = held.registers if held is not None else origin.registers()
         with self._timer.phase("scheduler"):
-            self._ms = ms = scheduler.read_ms(self._runtime, origin.outer_tids())
+            self._ms = ms = self._read_ms()
             self._counters = self._part(
                 "scheduler", lambda r: scheduler.read_scheduler(r, ms), _UNKNOWN_SCHEDULER
             )
@@ -123,6 +124,14 @@ class Looking:
             self._snapshot(goroutines, found), wait_reasons=reasons, label_sets=label_sets
         )
         return Look(snapshot, now_ns, self._saved or where.found)
+
+    def _read_ms(self) -> scheduler.Ms:
+        """The Ms, with the ids of their threads as we have them."""
+        ms, origin = scheduler.read_ms(self._runtime), self._target.origin
+        outer_tids = origin.outer_tids()
+        if outer_tids is None and origin.kind == "core":
+            outer_tids = ids_by_stacks(self._runtime, ms, self._saved or {})
+        return ms if outer_tids is None else ms.seen_from_outside(outer_tids)
 
     def _part(self, subject: str, read: Callable[[Runtime], T], otherwise: T) -> T:
         """What `read` gives; if it cannot, a problem and `otherwise`."""

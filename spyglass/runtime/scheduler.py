@@ -64,6 +64,13 @@ class Ms:
         row = self.index.get(address)
         return int(self.rows[field][row]) if row is not None else None
 
+    def seen_from_outside(self, outer_tids: Mapping[int, int]) -> Ms:
+        """The same with our ids of threads as ``procid``, 0 for a thread that is gone. `outer_tids`, for
+        a process in a pid namespace of its own: ours by those that it sees, and the runtime records."""
+        rows = self.rows.copy()
+        rows["procid"] = [outer_tids.get(tid, 0) for tid in rows["procid"].tolist()]
+        return Ms(self.addresses, rows)
+
 
 #: What is used of Ms when there are none.
 _M = np.dtype([(name, "<u8") for name in ("id", "procid", "curg", "lockedg", "p", "spinning")])
@@ -92,12 +99,8 @@ def read_scheduler(runtime: Runtime, ms: Ms | None = None) -> Scheduler:
     )
 
 
-def read_ms(runtime: Runtime, outer_tids: Mapping[int, int] | None = None) -> Ms:
-    """Every M, following ``m.alllink`` from ``runtime.allm``; about 10 us each.
-
-    `outer_tids`, for a process in a pid namespace of its own: our ids of its threads by those that it
-    sees, and the runtime records. ``procid`` of the rows is ours then, 0 for a thread that is gone.
-    """
+def read_ms(runtime: Runtime) -> Ms:
+    """Every M, following ``m.alllink`` from ``runtime.allm``; about 10 us each."""
     addresses: dict[int, None] = {}
     rows: list[NDArray[Any]] = []
     try:
@@ -113,10 +116,7 @@ def read_ms(runtime: Runtime, outer_tids: Mapping[int, int] | None = None) -> Ms
         runtime.problem("truncated", "threads", f"the list of Ms: {error.message}")
     if not rows:
         return NO_MS
-    found = np.concatenate(rows)
-    if outer_tids is not None:
-        found["procid"] = [outer_tids.get(tid, 0) for tid in found["procid"].tolist()]
-    return Ms(np.fromiter(addresses, np.uint64, len(addresses)), found)
+    return Ms(np.fromiter(addresses, np.uint64, len(addresses)), np.concatenate(rows))
 
 
 def read_processors(runtime: Runtime, ms: Ms) -> list[Processor]:

@@ -112,7 +112,7 @@ class SavedProcess(Origin):
         return [_Thread(tid, None, None) for tid in sorted({t.tid for t in self.core.threads})]
 
     def outer_tids(self) -> Mapping[int, int] | None:
-        """As it was, if spyglass saved it: the ids in other cores are those that the process saw."""
+        """As it was, if spyglass saved it: other cores do not tell."""
         return self.remarks.outer_tids if self.remarks is not None else None
 
     def registers(self) -> Mapping[int, Registers]:

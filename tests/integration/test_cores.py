@@ -17,7 +17,16 @@ from spyglass.errors import NotGoProgram, TargetError
 from spyglass.model import Goroutine, Snapshot
 from tests.agreement import disagreements
 from tests.cores import aborted_core, busiest_thread, emulated, gcore, needs_kernel_cores, unlimited
-from tests.support import Flavour, GoProcess, Truth, build, c_shared_host, start
+from tests.support import (
+    Flavour,
+    GoProcess,
+    Truth,
+    build,
+    c_shared_host,
+    go_child,
+    in_namespaces,
+    start,
+)
 from tests.traceback_text import goroutines_of_text
 
 pytestmark = [pytest.mark.live, pytest.mark.go]
@@ -194,6 +203,16 @@ def test_goroutines_run_on_the_threads_that_gcore_stopped(minor: str, folder: Pa
     with start("crash", minor) as process:
         snapshot = look(gcore(process.pid, folder))
     assert_busy_stacks(snapshot)
+
+
+def test_gcore_of_a_container_has_the_ids_of_the_host(minor: str, folder: Path) -> None:
+    unshare = in_namespaces("unshare", "--pid", "--fork", "--mount-proc")
+    with GoProcess([*unshare, build("crash", minor)]) as process:
+        pid = go_child(process)
+        snapshot = look(gcore(pid, folder))
+    assert_busy_stacks(snapshot)
+    assert_threads_have_ms(snapshot)
+    assert [thread.m for thread in snapshot.threads if thread.tid == pid] == [0]
 
 
 def test_a_go_library_of_another_program_is_found(minor: str, folder: Path) -> None:

@@ -22,7 +22,17 @@ from spyglass.errors import NotGoProgram, ProcessChanged, ProcessNotFound, Spygl
 from spyglass.model import Goroutine, Snapshot
 from tests.agreement import disagreements
 from tests.children import drop_capability, in_child, needs_root, wait_until
-from tests.support import Flavour, GoProcess, Truth, build, c_shared_host, missing, start
+from tests.support import (
+    Flavour,
+    GoProcess,
+    Truth,
+    build,
+    c_shared_host,
+    go_child,
+    in_namespaces,
+    missing,
+    start,
+)
 
 pytestmark = pytest.mark.live
 
@@ -166,22 +176,6 @@ def test_a_library_is_found_by_its_path_without_the_right_to_open_mapped_files(m
 
 
 # Namespaces.
-
-
-def in_namespaces(*command: str | Path) -> list[str | Path]:
-    """`command`, a call of unshare(1), if that is permitted here; else the test is skipped."""
-    tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
-    if tried.returncode:
-        missing(f"{command[0]} is not permitted here: {tried.stderr.strip()}")
-    return list(command)
-
-
-def go_child(process: GoProcess) -> int:
-    """The Go program that a process, which is none itself, has started."""
-    with pytest.raises(NotGoProgram) as refused:
-        look(process.pid)
-    (child,) = refused.value.go_children
-    return child
 
 
 def test_a_process_in_a_root_directory_of_its_own_is_read(minor: str, tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_threads_are_joined_with_ms_by_the_id_that_the_runtime_knows(
 
 def test_threads_of_another_pid_namespace_have_the_ids_that_we_know() -> None:
     runtime = World().runtime()
-    ms = read_ms(runtime, {500: 90_500, 504: 90_504, 77: 500})
+    ms = read_ms(runtime).seen_from_outside({500: 90_500, 504: 90_504, 77: 500})
     assert ms.rows["procid"].tolist() == [90_500, 0, 90_504]
     joined = read_threads(
         runtime, ms, [KernelThread(90_500), KernelThread(90_504), KernelThread(500)]
