@@ -97,6 +97,11 @@ class Code:
         if functions.named("runtime.(*unwinder).next") is not None:
             self._entries.update(dict.fromkeys(_INJECTED, Entry.TRAP | Entry.FAKED))
 
+    @property
+    def known(self) -> int:
+        """How many program counters are remembered."""
+        return len(self._steps) + len(self._calls)
+
     def step(self, pc: int, called: int) -> Step:
         """The step at `pc`."""
         key = pc << Entry.BITS | called

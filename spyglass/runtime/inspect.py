@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Inspector", "Look", "attach", "open_core"]
 
+#: Program counters that one look after the other remembers, before it begins anew: a program has some
+#: thousands, but who looks at it for days also meets words that only seemed to be some.
+_MAX_KNOWN = 1 << 17
+
 
 def attach(pid: int) -> Inspector:
     """Look into Go process `pid`, which goes on running, never stopped.
@@ -74,14 +78,8 @@ class Inspector:
             places = variables.candidates(target, module, version)
         with timer.phase("check layouts"):
             self.runtime = resolve(target, module, version, places)
-        parsed = GoVersion.parse(version)
-        twice = has_generic_methods((parsed.major, parsed.minor) if parsed else None)
-        self._code = Code(
-            module.functions,
-            Trees(target.constant, _gofunc(self.runtime, module)),
-            printed_with_methods if twice else printed,
-        )
-        self._text = module.text
+        self._module = module
+        self._code = self._new_code()
         self._attach_timings = timer.phases
 
     def __enter__(self) -> Inspector:
@@ -140,10 +138,21 @@ class Inspector:
         stacks: StackDepth,
         thread_stacks: bool,
     ) -> Look:
+        if self._code.known > _MAX_KNOWN:
+            self._code = self._new_code()
         looking = Looking(self._target, self.runtime, self._code, held, threads)
-        look = looking.look(self._text, stacks, thread_stacks)
+        look = looking.look(self._module.text, stacks, thread_stacks)
         timings_ns = self._attach_timings | look.snapshot.timings_ns
         return replace(look, snapshot=replace(look.snapshot, timings_ns=timings_ns))
+
+    def _new_code(self) -> Code:
+        module, parsed = self._module, GoVersion.parse(self.runtime.go_version)
+        twice = has_generic_methods((parsed.major, parsed.minor) if parsed else None)
+        return Code(
+            module.functions,
+            Trees(self._target.constant, _gofunc(self.runtime, module)),
+            printed_with_methods if twice else printed,
+        )
 
 
 def _gofunc(runtime: Runtime, module: Module) -> int | None:

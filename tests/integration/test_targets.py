@@ -55,6 +55,21 @@ def assert_agrees(process: GoProcess, pid: int | None = None) -> Snapshot:
     return snapshot
 
 
+def test_who_looks_for_days_forgets_code_that_was_none(
+    minor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spyglass.runtime.inspect._MAX_KNOWN", 5000)
+    with start("truth", minor) as process, spyglass.attach(process.pid) as program:
+        truth = process.truth()
+        for _ in range(3):
+            code = program._code
+            for pc in range(program._module.text, program._module.text + 6000):
+                code.step(pc, 0)
+            snapshot = program.snapshot()
+            assert program._code.known < 5000 < code.known
+            assert disagreements(snapshot, truth.goroutines, moving=[SPEAKER]) == []
+
+
 # C.
 
 
