@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -22,8 +22,6 @@ _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
 _ET_CORE, _PT_LOAD, _PT_NOTE, _PN_XNUM = 4, 1, 4, 0xFFFF
 _READ_WRITE = 6
-#: So many pages are copied at a time.
-_BATCH_ROWS = 1 << 12
 
 
 def write_core(
@@ -31,18 +29,14 @@ def write_core(
     arch: str,
     notes: Sequence[Note],
     addresses: NDArray[np.uint64],
-    content: NDArray[np.uint8],
-    rows: NDArray[np.intp] | None = None,
+    content: Iterable[NDArray[np.uint8]],
+    page_bytes: int,
 ) -> None:
-    """Write a core of a process on processor `arch` that has `notes` and pages.
+    """Write a core of a process on processor `arch` that has `notes` and pages of `page_bytes`.
 
-    Page i, the bytes in row i of `content`, is at ``addresses[i]``; addresses ascend. `rows`: only
-    these, in ascending order.
+    Page i is at ``addresses[i]``; addresses ascend. What is in them is in the rows of `content`, one
+    piece of it after the other.
     """
-    if rows is None:
-        rows = np.arange(len(addresses))
-    addresses = addresses[rows]
-    page_bytes = content.shape[1]
     packed = pack_notes(notes)
     first, counts = _runs(addresses, page_bytes)
     segments = len(first) + 1
@@ -62,8 +56,8 @@ def write_core(
     if many:
         stream.write(_SECTION_HEADER.pack(0, 0, 0, 0, 0, 0, 0, segments, 0, 0))
     stream.write(bytes(data_at - notes_at - len(packed) - many * _SECTION_HEADER.size))
-    for begin in range(0, len(rows), _BATCH_ROWS):
-        stream.write(content[rows[begin : begin + _BATCH_ROWS]].tobytes())
+    for piece in content:
+        stream.write(memoryview(np.ascontiguousarray(piece).reshape(-1).data))
 
 
 def _runs(

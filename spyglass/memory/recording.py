@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,42 +20,59 @@ __all__ = ["PAGE_BYTES", "Pages", "RecordingMemory"]
 #: The smallest page of either processor; where the kernel's are larger some bytes less are kept.
 PAGE_BYTES = 1 << 12
 _INSIDE = np.uint64(PAGE_BYTES - 1)
-#: Pages are sorted out when there are so many times more than there were, or than 256 MB: it takes
-#: longer than reading them, and few are read again.
-_GROWTH = 2
-_FEW_PAGES = 1 << 16
+#: Pages are kept in blocks of so many, which stay where they are when more come.
+_BLOCK = 1 << 12
 
 
-@dataclass(frozen=True, slots=True)
 class Pages:
-    """Whole pages: their `addresses` (uint64, ascending) and their `content` (uint8, one row each)."""
+    """Whole pages: their `addresses` (uint64, ascending), and what is in them."""
 
-    addresses: NDArray[np.uint64]
-    content: NDArray[np.uint8]
+    def __init__(self) -> None:
+        self.addresses = np.zeros(0, np.uint64)
+        self._places = np.zeros(0, np.int64)
+        self._blocks: list[NDArray[np.uint8]] = []
 
-    @classmethod
-    def latest(cls, addresses: NDArray[np.uint64], pieces: list[NDArray[np.uint8]]) -> Pages:
-        """Of pages that are there several times the last.
+    def put(
+        self, addresses: NDArray[np.uint64], content: NDArray[np.uint8], *, replace: bool
+    ) -> None:
+        """Keep `content` (uint8, a row for each of `addresses`), of several of one page the last. Of
+        pages that are there already only if `replace`."""
+        at, there = self._find(addresses)
+        if not there.all():
+            self._add(distinct(addresses[~there]))
+            at, _ = self._find(addresses)
+        if not replace:
+            at, content = at[~there], content[~there]
+        places = self._places[at]
+        for number in distinct(places // _BLOCK).tolist():
+            rows = places // _BLOCK == number
+            self._blocks[number][places[rows] % _BLOCK] = content[rows]
 
-        `pieces` hold their contents, one after the other. They are taken out of the list as they are
-        copied, for two of each may be more than there is memory for.
-        """
-        order = np.argsort(addresses, kind="stable")
-        ordered = addresses[order]
-        last = np.ones(len(ordered), np.bool_)
-        np.not_equal(ordered[1:], ordered[:-1], out=last[:-1])
-        kept = order[last]
-        content = np.empty((len(kept), PAGE_BYTES), np.uint8)
-        row_of = np.full(len(addresses), -1)
-        row_of[kept] = np.arange(len(kept))
-        at = 0
-        while pieces:
-            piece = pieces.pop(0)
-            rows = row_of[at : at + len(piece)]
-            wanted = rows >= 0
-            content[rows[wanted]] = piece[wanted]
-            at += len(piece)
-        return cls(ordered[last], content)
+    def content(self, rows: NDArray[np.intp]) -> Iterator[NDArray[np.uint8]]:
+        """What is in the pages at ``addresses[rows]``, one after the other, in pieces of some pages."""
+        for begin in range(0, len(rows), _BLOCK):
+            places = self._places[rows[begin : begin + _BLOCK]]
+            piece = np.empty((len(places), PAGE_BYTES), np.uint8)
+            for number in distinct(places // _BLOCK).tolist():
+                those = places // _BLOCK == number
+                piece[those] = self._blocks[number][places[those] % _BLOCK]
+            yield piece
+
+    def _find(self, addresses: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Where each of `addresses` is among those that are here, or would be, and whether it is."""
+        at = np.searchsorted(self.addresses, addresses)
+        there = at < len(self.addresses)
+        there[there] = self.addresses[at[there]] == addresses[there]
+        return at, there
+
+    def _add(self, addresses: NDArray[np.uint64]) -> None:
+        """Make room for pages at `addresses`, which ascend."""
+        count = len(self.addresses)
+        at = np.searchsorted(self.addresses, addresses)
+        self.addresses = np.insert(self.addresses, at, addresses)
+        self._places = np.insert(self._places, at, np.arange(count, count + len(addresses)))
+        while len(self._blocks) * _BLOCK < len(self.addresses):
+            self._blocks.append(np.empty((_BLOCK, PAGE_BYTES), np.uint8))
 
 
 class RecordingMemory(Memory):
@@ -66,10 +83,8 @@ class RecordingMemory(Memory):
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
-        self._addresses: list[NDArray[np.uint64]] = []
-        self._content: list[NDArray[np.uint8]] = []
-        self._sorted_out = _FEW_PAGES
-        self._count = 0
+        #: All that was read.
+        self.pages = Pages()
         self._fixed = False
 
     def fix(self) -> None:
@@ -102,7 +117,7 @@ class RecordingMemory(Memory):
         found = self.memory.gather(unique, PAGE_BYTES)
         content = _rows(found.buffer, found.offsets)
         kept = slice(None) if found.ok.all() else found.ok  # without a copy where all is well
-        self._append(unique[kept], content[kept])
+        self._put(unique[kept], content[kept])
         # The pages of a range follow each other in memory, so they do in the buffer.
         first = np.searchsorted(unique, begins)
         missing = np.concatenate([[0], np.cumsum(~found.ok)])
@@ -150,7 +165,7 @@ class RecordingMemory(Memory):
         )
         ok = np.repeat(found.ok, counts)
         at = np.repeat(found.offsets, counts) + _steps(counts) * PAGE_BYTES
-        self._append(_pages(begins, counts)[ok], _rows(found.buffer, at[ok]))
+        self._put(_pages(begins, counts)[ok], _rows(found.buffer, at[ok]))
         inside = (addresses & _INSIDE).astype(np.int64)
         return Gathered(found.buffer, found.offsets + inside, found.ok)
 
@@ -168,32 +183,13 @@ class RecordingMemory(Memory):
             page[low - begin : high - begin] = content[low - address : high - address]
             self._keep(begin, np.frombuffer(bytes(page), np.uint8))
 
-    @property
-    def pages(self) -> Pages:
-        """All that was read."""
-        return self._sort_out()
-
     def _keep(self, begin: int, content: NDArray[np.uint8]) -> None:
         count = len(content) // PAGE_BYTES
         addresses = np.uint64(begin) + np.arange(count, dtype=np.uint64) * np.uint64(PAGE_BYTES)
-        self._append(addresses, content.reshape(-1, PAGE_BYTES))
+        self._put(addresses, content.reshape(-1, PAGE_BYTES))
 
-    def _append(self, addresses: NDArray[np.uint64], content: NDArray[np.uint8]) -> None:
-        at = 0 if self._fixed else len(self._addresses)  # of several the last one counts
-        self._addresses.insert(at, addresses)
-        self._content.insert(at, content)
-        self._count += len(addresses)
-        if self._count > _GROWTH * self._sorted_out:
-            self._sort_out()
-
-    def _sort_out(self) -> Pages:
-        """Forget the pages that were read again later; those that are left."""
-        addresses = np.concatenate([np.zeros(0, np.uint64), *self._addresses])
-        pages = Pages.latest(addresses, self._content)
-        self._addresses, self._content = [pages.addresses], [pages.content]
-        self._count = len(pages.addresses)
-        self._sorted_out = max(self._count, _FEW_PAGES)
-        return pages
+    def _put(self, addresses: NDArray[np.uint64], content: NDArray[np.uint8]) -> None:
+        self.pages.put(addresses, content, replace=not self._fixed)
 
 
 def _rows(buffer: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:

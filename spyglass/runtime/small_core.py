@@ -121,7 +121,8 @@ def _write(
 ) -> None:
     pages, notes = memory.pages, _notes(target, look, torn)
     rows = np.flatnonzero(~_in_file(target, pages.addresses))
-    write_core(stream, target.executable.arch, notes, pages.addresses, pages.content, rows)
+    addresses, content = pages.addresses[rows], pages.content(rows)
+    write_core(stream, target.executable.arch, notes, addresses, content, PAGE_BYTES)
     stream.flush()
 
 

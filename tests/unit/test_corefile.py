@@ -45,7 +45,7 @@ def contents(count: int, page: int = PAGE) -> np.ndarray:
 
 def core(arch: str = "amd64", notes: tuple[Note, ...] = NOTES) -> bytes:
     stream = io.BytesIO()
-    write_core(stream, arch, notes, ADDRESSES, contents(len(ADDRESSES)))
+    write_core(stream, arch, notes, ADDRESSES, [contents(len(ADDRESSES))], PAGE)
     return stream.getvalue()
 
 
@@ -90,7 +90,7 @@ def test_more_segments_than_the_header_can_count(tmp_path: Path) -> None:
     count, page = 70_000, 64
     addresses = np.arange(count, dtype=np.uint64) * np.uint64(2 * page)
     stream = io.BytesIO()
-    write_core(stream, "amd64", NOTES, addresses, contents(count, page))
+    write_core(stream, "amd64", NOTES, addresses, [contents(count, page)], page)
     raw = stream.getvalue()
     with opened(tmp_path, raw) as file:
         assert len(file.segments) == count

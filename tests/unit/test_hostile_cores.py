@@ -123,7 +123,7 @@ def test_pages_in_other_places(saved: SavedCore, tmp_path: Path, seed: int) -> N
     moved = random.choice(len(addresses), int(random.integers(2, len(addresses))), replace=False)
     content[moved] = content[random.permutation(moved)]
     with (tmp_path / "core").open("wb") as stream:
-        write_core(stream, file.arch, notes, addresses, content)
+        write_core(stream, file.arch, notes, addresses, [content], content.shape[1])
     look(tmp_path / "core", saved.exe)
 
 
@@ -211,7 +211,14 @@ def test_extreme_remarks_are_shown(
     said = json.dumps(changed(json.loads(remarks), path, value)).encode()
     with (tmp_path / "odd").open("wb") as stream:
         content = np.frombuffer(raw, np.uint8).reshape(-1, _PAGE)
-        write_core(stream, "arm64", [*notes, Note(*corenotes.OWN, said)], addresses, content)
+        write_core(
+            stream,
+            "arm64",
+            [*notes, Note(*corenotes.OWN, said)],
+            addresses,
+            [content],
+            content.shape[1],
+        )
     snapshot = look(tmp_path / "odd", saved.exe)
     assert snapshot is not None
     if path == ("torn",):

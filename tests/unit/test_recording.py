@@ -33,7 +33,8 @@ def kept(recording: RecordingMemory) -> dict[int, bytes]:
     pages = recording.pages
     numbers = ((pages.addresses - np.uint64(BASE)) // np.uint64(PAGE_BYTES)).tolist()
     assert numbers == sorted(set(numbers))
-    return {number: row.tobytes() for number, row in zip(numbers, pages.content, strict=True)}
+    pieces = [row for piece in pages.content(np.arange(len(numbers))) for row in piece]
+    return {number: row.tobytes() for number, row in zip(numbers, pieces, strict=True)}
 
 
 def page(image: bytearray, number: int) -> bytes:
@@ -110,15 +111,16 @@ def test_pages_can_be_kept_as_they_were_up_to_a_moment(
     assert (pages[0][0], pages[1][0]) == (first, second)
 
 
+@pytest.mark.parametrize("block", [1, 3, 4096])
 def test_what_is_read_again_and_again_is_kept_once(
-    recording: RecordingMemory, monkeypatch: pytest.MonkeyPatch
+    recording: RecordingMemory, image: bytearray, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr("spyglass.memory.recording._FEW_PAGES", 4)
-    recording = RecordingMemory(recording.memory)
-    for _ in range(100):
-        recording.read(BASE, 3 * PAGE_BYTES)
-        assert recording._count <= 11
-    assert sorted(kept(recording)) == [0, 1, 2]
+    monkeypatch.setattr("spyglass.memory.recording._BLOCK", block)
+    for number in (7, 1, 6, 0, 1, 2, 7):
+        image[number * PAGE_BYTES] ^= 1
+        recording.read(BASE + number * PAGE_BYTES, 8)
+    assert sum(map(len, recording.pages._blocks)) < 5 + block
+    assert kept(recording) == {number: page(image, number) for number in (0, 1, 2, 6, 7)}
 
 
 def test_bytes_of_another_moment_are_laid_over(
