@@ -110,10 +110,10 @@ class StackBytes:
         """The rows `which`."""
         return StackBytes(self.words, self.offsets[which], self.base[which], self.ends[which])
 
-    def hold(self, rows: NDArray[np.intp], addresses: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Whether the words at `addresses` are in `rows`."""
-        above = (addresses >= self.base[rows]) & (addresses & np.uint64(7) == 0)
-        inside: NDArray[np.bool_] = above & (addresses + np.uint64(8) <= self.ends[rows])
+    def hold(self, addresses: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which rows hold the word at their one of `addresses`."""
+        above = (addresses >= self.base) & (addresses & np.uint64(7) == 0)
+        inside: NDArray[np.bool_] = above & (addresses + np.uint64(8) <= self.ends)
         return inside
 
 
@@ -199,7 +199,7 @@ class Unwinder:
     ) -> NDArray[np.intp]:
         """Walk `pending`, whose stacks are the rows of `stacks`, as far as these reach; those that
         left them."""
-        inside = stacks.hold(np.arange(len(pending)), state.cursors.sp[pending])
+        inside = stacks.hold(state.cursors.sp[pending])
         run = _Run.of(state, pending[inside], stacks.those(inside))
         # The deepest has room for so many frames; where it has no more, all are looked at again.
         room = KEPT_FRAMES - int(state.depth[run.at].max(initial=0))
