@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from spyglass.binary.pclntab import Trees
 from spyglass.model import (
@@ -127,6 +127,7 @@ class Inspector:
             from spyglass.registers.stop import stopped
 
             with stopped(self._target.pid) as held:
+                threads = _those_that_are_there(threads, origin.threads())
                 look = self._look(held, threads, stacks, thread_stacks)
             source = replace(look.snapshot.source, stopped_ns=held.elapsed_ns)
             return replace(look, snapshot=replace(look.snapshot, source=source))
@@ -153,6 +154,20 @@ class Inspector:
             Trees(self._target.constant, _gofunc(self.runtime, module)),
             printed_with_methods if twice else printed,
         )
+
+
+class _NewThread(NamedTuple):
+    """One that began just before the process was stopped: what it did is not known."""
+
+    tid: int
+    name: str | None
+    os_state: None = None
+
+
+def _those_that_are_there(before: Sequence[OsThread], now: Sequence[OsThread]) -> list[OsThread]:
+    """The threads of a stopped process, as they were before it was stopped."""
+    known = {thread.tid: thread for thread in before}
+    return [known.get(thread.tid, _NewThread(thread.tid, thread.name)) for thread in now]
 
 
 def _gofunc(runtime: Runtime, module: Module) -> int | None:

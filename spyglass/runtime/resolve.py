@@ -180,7 +180,10 @@ def _without(runtime: Runtime, misfits: list[str]) -> Runtime:
 
 
 def _require_goroutines(target: Target, places: Mapping[str, list[int]]) -> None:
-    """`TargetError` if the runtime has not begun to make goroutines."""
-    for place in places.get("allgs", []):
-        if not any(target.memory.array(place, "<u8", 3)):
+    """`TargetError` if the runtime has not begun to make goroutines, or is about to: then a part of the
+    list is there already (``runtime/proc.go: allgadd``)."""
+    found = places.get("allgs", [])
+    for place in found:
+        words = target.memory.array(place, "<u8", 3)
+        if not (words.all() if len(found) == 1 else words.any()):
             raise TargetError(f"process {target.pid} is still starting", "run spyglass again")

@@ -294,12 +294,14 @@ def test_a_goroutine_that_spins_is_running_on_its_thread(minor: str) -> None:
         start("truth", minor, Flavour.EXE, "-n", "1", "-spin", "1") as process,
         spyglass.attach(process.pid) as program,
     ):
-        for _ in range(20):  # it may move to another thread between two reads
+        for _ in range(100):  # it may lose its turn, and move to another thread between two reads
             snapshot = program.snapshot()
-            (spinner,) = [each for each in snapshot if each.status == "running" and not each.system]
-            (thread,) = [each for each in snapshot.threads if each.goroutine == spinner.id]
-            if thread.m == spinner.m and thread.os_state == "running":
-                break
+            spinners = [each for each in snapshot if each.status == "running" and not each.system]
+            on_it = {each.goroutine: each for each in snapshot.threads}
+            if len(spinners) == 1 and spinners[0].id in on_it:
+                spinner, thread = spinners[0], on_it[spinners[0].id]
+                if thread.m == spinner.m and thread.os_state == "running":
+                    break
     assert spinner.wait_reason is None
     assert spinner.created_by
     assert spinner.created_by.function == "main.main"
