@@ -15,9 +15,11 @@ import psutil
 import pytest
 
 from spyglass.cli.ticks import LiveTicks
+from spyglass.tui.model import Model
+from tests.children import in_child
 from tests.command import SPYGLASS, piped
 from tests.running import spinning
-from tests.support import GoProcess, build, start
+from tests.support import MATRIX, Flavour, GoProcess, build, start
 from tests.terminal import ENTERS, LEAVES, on_screen
 
 pytestmark = [pytest.mark.go, pytest.mark.live]
@@ -256,3 +258,22 @@ def test_what_is_not_there_is_told_on_one_line(tmp_path: Path):
         shown = piped("top", *arguments, "--count", "1")
         assert shown.returncode == 1
         assert len(shown.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["function", "stack"])
+def test_an_hour_of_ticks_needs_no_more_memory_than_some_minutes(by: str) -> None:
+    """With so many as an hour has at one a second, of a program whose goroutines come and go."""
+
+    def memory_of_ticks(pid: int) -> list[int]:
+        ticks, model, used = LiveTicks(None), Model(by), []
+        ticks.attach(pid)
+        for _ in range(6):
+            for _ in range(600):
+                model.note(ticks.take(by == "stack"))
+            used.append(psutil.Process().memory_info().rss)
+        return used
+
+    with start("churn", MATRIX[-1], Flavour.EXE, "-alive", "100") as process:
+        used = in_child(lambda: memory_of_ticks(process.pid))
+    assert used[-1] - used[1] < 4e6, used
