@@ -231,6 +231,10 @@ class FunctionTable:
         self._cache: dict[int, Function] = {}
         self._named: dict[str, Function | None] = {}
         self._nearby = 0
+        self.allow_steps()
+
+    def allow_steps(self) -> None:
+        """Allow as many steps in tables as in a new one: they are bounded for each look at a process."""
         self._steps_left = _MAX_STEPS_IN_ALL
 
     @staticmethod

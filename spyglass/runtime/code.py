@@ -60,7 +60,8 @@ _INJECTED = ("runtime.asyncPreempt", "runtime.debugCallV2")
 class Step(NamedTuple):
     """How to get from a pc to its caller, and what the pc is.
 
-    `frame_size`: bytes from sp to the return address, or a negative number if it is not known.
+    `frame_size`: bytes from sp to the return address, whole words, or a negative number if it is not
+    known.
     `end`: the stack ends here, or Go's traceback does. `outside`: one of the calls at this pc is not
     the runtime's. `entry`: how this function was entered.
     """
@@ -71,6 +72,7 @@ class Step(NamedTuple):
     entry: int
 
 
+_WORD_BYTES = 8
 _UNKNOWN = Step(-1, False, False, Entry.CALL)
 
 
@@ -99,8 +101,8 @@ class Code:
 
     @property
     def known(self) -> int:
-        """How many program counters are remembered."""
-        return len(self._steps) + len(self._calls)
+        """How many program counters, or frames if those are more, are remembered."""
+        return max(len(self._steps), len(self._calls), len(self.frames))
 
     def step(self, pc: int, called: int) -> Step:
         """The step at `pc`."""
@@ -121,7 +123,9 @@ class Code:
             return _UNKNOWN
         outside = any(self._outside[call] for call in calls)
         entry = self._entries.get(function.name, Entry.CALL)
-        return Step(-1 if size is None else size, _ends(function), outside, entry)
+        if size is None or size % _WORD_BYTES:
+            size = -1
+        return Step(size, _ends(function), outside, entry)
 
     def calls(self, pc: int, called: int = Entry.CALL) -> tuple[int, ...]:
         """The frame numbers of the calls at `pc`, innermost first; empty if it is in no function.

@@ -139,6 +139,7 @@ class Inspector:
         stacks: StackDepth,
         thread_stacks: bool,
     ) -> Look:
+        self._module.functions.allow_steps()
         if self._code.known > _MAX_KNOWN:
             self._code = self._new_code()
         looking = Looking(self._target, self.runtime, self._code, held, threads)

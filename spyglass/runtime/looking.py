@@ -129,7 +129,7 @@ class Looking:
         """The Ms, with the ids of their threads as we have them."""
         ms, origin = scheduler.read_ms(self._runtime), self._target.origin
         outer_tids = origin.outer_tids()
-        if outer_tids is None and origin.kind == "core":
+        if outer_tids is None and origin.kind == "core" and origin.stopped:
             outer_tids = ids_by_stacks(self._runtime, ms, self._saved or {})
         return ms if outer_tids is None else ms.seen_from_outside(outer_tids)
 

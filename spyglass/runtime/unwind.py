@@ -1,8 +1,8 @@
 """Unwind the stacks of many goroutines at once, from bytes that were read without stopping them.
 
-One cursor (pc, sp) per goroutine; all of them step together. At each depth the distinct program
-counters are few, so each is looked up once. What a cursor has passed is a node of a tree whose edges
-are pcs: equal stacks end at the same node, which makes the node the stack's identity.
+One cursor (pc, sp) per goroutine; all of them step together. What a cursor has passed is a node of a
+tree whose edges are pcs: equal stacks end at the same node, which makes the node the stack's identity.
+What there is to know of a pc is found out once for a node, however many pass it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from spyglass.errors import MemoryFault
 from spyglass.runtime.code import Entry
-from spyglass.runtime.stack_tree import ENDS, KNOWN, LEAVES, StackTree
+from spyglass.runtime.stack_tree import ENDS, FAKED, KNOWN, LEAVES, StackTree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,6 +110,11 @@ class StackBytes:
         """The rows `which`."""
         return StackBytes(self.words, self.offsets[which], self.base[which], self.ends[which])
 
+    def below(self, high: NDArray[np.uint64]) -> StackBytes:
+        """Only what belongs to stacks that end at `high`: what a sample has behind it is another's."""
+        ends = np.minimum(self.ends, np.maximum(self.base, high))
+        return StackBytes(self.words, self.offsets, self.base, ends)
+
     def hold(self, addresses: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which rows hold the word at their one of `addresses`."""
         above = (addresses >= self.base) & (addresses & np.uint64(7) == 0)
@@ -168,6 +173,7 @@ class Unwinder:
         state = _State.of(cursors, top_only, root)
         pending = np.arange(len(cursors.pc))
         if stacks is not None:
+            stacks = stacks.below(cursors.high)
             pending = self._walk_bytes(state, pending, stacks)
             state.beyond[pending] = True
         window = _TOP_WINDOW_BYTES if top_only else _FIRST_WINDOW_BYTES
@@ -201,15 +207,15 @@ class Unwinder:
         left them."""
         inside = stacks.hold(state.cursors.sp[pending])
         run = _Run.of(state, pending[inside], stacks.those(inside))
-        # The deepest has room for so many frames; where it has no more, all are looked at again.
-        room = KEPT_FRAMES - int(state.depth[run.at].max(initial=0))
+        room = run.room(state)  # that is looked at only when the deepest may have none left
         left = [pending[~inside]]
         while len(run.at):
-            within = run.slot < run.limit
-            if not within.all() or run.steps == room:
-                leaves = ~within | (run.steps == room)
-                left.append(run.leave(state, np.flatnonzero(leaves)))
-                run = run.those(np.flatnonzero(~leaves))
+            stays = run.slot < run.limit
+            if not stays.all() or run.steps >= room:
+                stays &= state.depth[run.at] + run.steps < KEPT_FRAMES
+                left.append(run.leave(state, np.flatnonzero(~stays)))
+                run = run.those(np.flatnonzero(stays))
+                room = run.room(state)
             run, far = self._step(state, run, stacks.words)
             left.append(far)
         return np.concatenate(left)
@@ -286,7 +292,7 @@ class Unwinder:
         run.end(state, np.flatnonzero(lost), CUT)
         run = run.those(np.flatnonzero(~lost))
         links[run.at] = 0
-        faked = np.flatnonzero(tree.are_faked(run.node))
+        faked = np.flatnonzero(tree.flags[run.node] & FAKED)
         if len(faked):
             self._leave_faked_calls(state, run, faked, words)
         return run
@@ -304,7 +310,8 @@ class Unwinder:
         link[inside] = words[run.slot[rows[inside]]]
         if not inside.all():
             state.beyond[run.at[rows[~inside]]] = True
-            link[~inside] = self.memory.gather(run.sp(rows[~inside]), 8).words(1)[:, 0]
+            gathered = self.memory.gather(run.sp(rows[~inside]), 8)
+            link[~inside] = np.where(gathered.ok, gathered.words(1)[:, 0], np.uint64(0))
         state.cursors.lr[run.at[rows]] = link
         run.slot[rows] += _FAKED_FRAME_BYTES // 8
         nowhere = [self.tree.code.functions.at(pc) is None for pc in run.pc[rows].tolist()]
@@ -323,7 +330,8 @@ class Unwinder:
         while self._deep_frames < _MAX_DEEP_FRAMES:
             self._deep_frames += 1
             step = code.step(pc, entry)
-            if step.frame_size < 0 and not step.end:
+            in_tree = 0 <= pc - tree.text <= _PC_MASK
+            if not in_tree or (step.frame_size < 0 and not step.end):
                 outcome = CUT
                 break
             if len(tail) == KEPT_FRAMES:
@@ -435,6 +443,10 @@ class _Run:
         """Where `rows` are, as addresses."""
         address: NDArray[np.uint64] = self.origin[rows] + (self.slot[rows] << 3).astype(np.uint64)
         return address
+
+    def room(self, state: _State) -> int:
+        """After how many steps the first of them may have as many frames as are kept."""
+        return KEPT_FRAMES - int(state.depth[self.at].max(initial=0))
 
     def leave(self, state: _State, rows: NDArray[np.intp]) -> NDArray[np.intp]:
         """Note where `rows` have come to; which walks they are."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from spyglass.binary.pclntab import TOP_FRAME, FunctionTable, Trees
+from spyglass.registers import Registers
 from spyglass.runtime.code import Code
 from spyglass.runtime.stack_tree import StackTree
 from spyglass.runtime.unwind import (
@@ -20,6 +21,7 @@ from spyglass.runtime.unwind import (
     TRUNCATED,
     UNREADABLE,
     Cursors,
+    StackBytes,
     Unwinder,
     Walked,
 )
@@ -100,6 +102,17 @@ def program(request: pytest.FixtureRequest) -> Program:
     return Program(request.param)
 
 
+@pytest.fixture(params=["roomy", "crowded"])
+def crowded_program(
+    program: Program, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Program:
+    """One whose tree has few places for its nodes, so that they take them from each other."""
+    if request.param == "crowded":
+        monkeypatch.setattr("spyglass.runtime.stack_tree._FEW_NODES", 2)
+        monkeypatch.setattr("spyglass.runtime.stack_tree._MAX_PLACE_BITS", 4)
+    return Program("arm64" if program.links else "amd64")
+
+
 PARKED = ["runtime.gopark", "runtime.chanrecv1", "main.worker", "runtime.goexit"]
 
 
@@ -143,7 +156,8 @@ def test_of_deep_stacks_both_ends_are_kept(program: Program, depth: int) -> None
     assert walked.outcome[0] == (TRUNCATED if gap else COMPLETE)
 
 
-def test_many_different_stacks_are_walked_at_once(program: Program) -> None:
+def test_many_different_stacks_are_walked_at_once(crowded_program: Program) -> None:
+    program = crowded_program
     chance = random.Random(1)
     calls = ["main.worker", "main.recurse", "runtime.chanrecv1"]
     stacks = [
@@ -164,10 +178,74 @@ def test_many_different_stacks_are_walked_at_once(program: Program) -> None:
     assert len(set(walked.node.tolist())) == len(set(map(tuple, stacks)))
 
 
-def test_a_frame_of_half_a_word_is_none() -> None:
+@pytest.mark.parametrize("depth", [0, KEPT_FRAMES + 5])
+def test_a_frame_of_half_a_word_is_none(depth: int) -> None:
     odd = Program("amd64", [*FUNCTIONS, function("main.odd", 12)])
-    walked = odd.walk(odd.pc("main.odd"), odd.stack_of(["runtime.gopark", "runtime.goexit"]))
-    assert (walked.outcome[0], odd.names(walked)) == (CUT, [])
+    above = ["runtime.gopark", *["main.recurse"] * depth]
+    walked = odd.walk(
+        odd.pc("runtime.gopark"), odd.stack_of([*above, "main.odd", "runtime.goexit"])
+    )
+    assert (walked.outcome[0], odd.names(walked)) == (CUT, above)
+
+
+def test_a_deep_stack_does_not_change_how_others_are_read(program: Program) -> None:
+    """Of the second there is only what is read of it when it is walked alone: windows that grow."""
+    deep = program.stack_of(["runtime.gopark", *["main.recurse"] * 1200, "runtime.goexit"])
+    calls = [*["main.worker"] * 38, *["main.recurse"] * 450]
+    other = program.stack_of(["runtime.gopark", *calls, "runtime.goexit"])
+    other_at = LOW + (1 << 20)
+    program.memory.segments = {LOW: deep, other_at: other + bytes((24 << 10) - len(other))}
+    cursors = Cursors(
+        np.full(2, program.pc("runtime.gopark"), np.uint64),
+        np.array([LOW, other_at], np.uint64),
+        np.array([LOW + len(deep), other_at + (64 << 10)], np.uint64),
+        np.zeros(2, np.uint64),
+    )
+    walked = program.unwinder.walk(cursors, False)
+    assert walked.outcome.tolist() == [TRUNCATED, COMPLETE]
+
+
+def test_a_full_tree_is_not_laid_out_again_and_again(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spyglass.runtime.stack_tree.MAX_NODES", 600)
+    monkeypatch.setattr("spyglass.runtime.stack_tree._FEW_NODES", 2)
+    monkeypatch.setattr("spyglass.runtime.stack_tree._MAX_PLACE_BITS", 4)
+    program = Program("arm64" if program.links else "amd64")
+    for depth in (2000, 2300):  # what is left out of a stack is a node even then
+        deep = ["runtime.gopark", *["main.recurse"] * depth, "runtime.goexit"]
+        program.walk(program.pc("runtime.gopark"), program.stack_of(deep))
+        assert program.tree.is_full
+    places = program.tree._places
+    walked = program.walk(program.pc("main.worker"), program.stack_of(["main.worker", *deep]))
+    assert walked.outcome[0] == CUT
+    assert program.tree._places is places
+
+
+# Bytes that came with registers.
+
+
+@pytest.mark.parametrize("size", [None, 0, 8, 47, 48, 100])
+def test_a_sample_may_have_a_part_of_the_stack(program: Program, size: int | None) -> None:
+    raw = program.stack_of(PARKED)
+    program.memory.segments = {LOW: raw}
+    registers = Registers(1, program.pc("runtime.gopark"), LOW, 0, 0, 0, raw[:size])
+    cursors = Cursors.sampled([registers], np.array([LOW + len(raw)], np.uint64))
+    walked = program.unwinder.walk(cursors, False, 1, StackBytes.sampled([registers]))
+    assert program.names(walked) == PARKED
+    assert (walked.outcome[0], walked.beyond[0]) == (COMPLETE, size is not None)
+
+
+def test_what_a_sample_has_behind_the_stack_is_not_of_it(program: Program) -> None:
+    another = program.stack_of(["main.recurse", *PARKED])
+    torn = ["main.worker", "main.recurse"]  # the last returns to nowhere
+    raw = program.stack_of(torn)[:-32]
+    program.memory.segments = {LOW: raw + another}
+    registers = Registers(1, program.pc("main.worker"), LOW, 0, 0, 0, raw + another)
+    cursors = Cursors.sampled([registers], np.array([LOW + len(raw)], np.uint64))
+    walked = program.unwinder.walk(cursors, False, 1, StackBytes.sampled([registers]))
+    assert walked.outcome[0] == CUT
+    assert program.names(walked) == ["main.worker"]
 
 
 # The link register.
@@ -259,7 +337,8 @@ def test_a_stack_of_nothing_but_one_address_ends(program: Program, name: str) ->
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_stacks_of_noise_end(program: Program, seed: int) -> None:
+def test_stacks_of_noise_end(crowded_program: Program, seed: int) -> None:
+    program = crowded_program
     chance = random.Random(seed)
     pcs = [program.pc(each.name, chance.randrange(SIZE)) for each in FUNCTIONS]
     words = [chance.choice([*pcs, chance.getrandbits(64), LOW]) for _ in range(1 << 12)]
