@@ -65,6 +65,7 @@ class _Common:
         self._snapshot = snapshot
         self._rows = rows
         self._runtime_frames = runtime_frames
+        self._lines: dict[int, Hashable] = {}
 
     def by(self, by: str) -> tuple[Callable[..., Hashable], *tuple[NDArray[Any], ...]]:
         g, rows = self._snapshot.goroutines, self._rows
@@ -94,8 +95,10 @@ class _Common:
         return where == NONE, frame and frame.function
 
     def _line(self, index: int) -> Hashable:
-        frame = self._snapshot.frame(index)
-        return frame and (frame.function, frame.file, frame.line)
+        if index not in self._lines:
+            frame = self._snapshot.frame(index)
+            self._lines[index] = frame and (frame.function, frame.file, frame.line)
+        return self._lines[index]
 
     def _state(self, status: int, reason: int) -> Hashable:
         reasons = self._snapshot.wait_reasons

@@ -20,6 +20,7 @@ from spyglass.runtime.module import Module, find_module
 from spyglass.runtime.names import printed, printed_with_methods
 from spyglass.runtime.needs import has_generic_methods
 from spyglass.runtime.resolve import resolve
+from spyglass.runtime.stack_tree import StackTree
 from spyglass.runtime.timing import Timer
 from spyglass.target import Target
 
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Inspector", "Look", "attach", "open_core"]
 
-#: Program counters that one look after the other remembers, before it begins anew: a program has some
-#: thousands, but who looks at it for days also meets words that only seemed to be some.
+#: So many program counters, and places in stacks, are remembered from one look to the next before it
+#: begins anew: a program has some thousands, but who looks for days also meets words that only seemed
+#: to be some.
 _MAX_KNOWN = 1 << 17
 
 
@@ -79,7 +81,7 @@ class Inspector:
         with timer.phase("check layouts"):
             self.runtime = resolve(target, module, version, places)
         self._module = module
-        self._code = self._new_code()
+        self._tree = self._new_tree()
         self._attach_timings = timer.phases
 
     def __enter__(self) -> Inspector:
@@ -140,21 +142,22 @@ class Inspector:
         thread_stacks: bool,
     ) -> Look:
         self._module.functions.allow_steps()
-        if self._code.known > _MAX_KNOWN:
-            self._code = self._new_code()
-        looking = Looking(self._target, self.runtime, self._code, held, threads)
-        look = looking.look(self._module.text, stacks, thread_stacks)
+        if max(self._tree.code.known, len(self._tree)) > _MAX_KNOWN:
+            self._tree = self._new_tree()
+        looking = Looking(self._target, self.runtime, self._tree, held, threads)
+        look = looking.look(stacks, thread_stacks)
         timings_ns = self._attach_timings | look.snapshot.timings_ns
         return replace(look, snapshot=replace(look.snapshot, timings_ns=timings_ns))
 
-    def _new_code(self) -> Code:
+    def _new_tree(self) -> StackTree:
         module, parsed = self._module, GoVersion.parse(self.runtime.go_version)
         twice = has_generic_methods((parsed.major, parsed.minor) if parsed else None)
-        return Code(
+        code = Code(
             module.functions,
             Trees(self._target.constant, _gofunc(self.runtime, module)),
             printed_with_methods if twice else printed,
         )
+        return StackTree(code, module.text)
 
 
 class _NewThread(NamedTuple):

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from spyglass.registers import Registers
     from spyglass.registers.stop import Stop
-    from spyglass.runtime.code import Code
     from spyglass.target import Facts, OsThread, Target
 
 __all__ = ["Look", "Looking", "StackDepth"]
@@ -64,22 +63,22 @@ class Look:
 
 
 class Looking:
-    """One look at `target`, whose `runtime` and `code` are known: everything is read once.
+    """One look at `target`, whose `runtime` is known: everything is read once.
 
-    `held`: it is stopped meanwhile. `os_threads`: what the kernel told of its threads.
+    `tree`: the stacks and the code that earlier looks met, to which this one adds. `held`: it is stopped meanwhile. `os_threads`: what the kernel told of its threads.
     """
 
     def __init__(
         self,
         target: Target,
         runtime: Runtime,
-        code: Code,
+        tree: StackTree,
         held: Stop | None,
         os_threads: Sequence[OsThread],
     ) -> None:
         origin = target.origin
         self._target = target
-        self._code = code
+        self._tree = tree
         self._timer = Timer()
         self._taken_at = origin.taken_at()
         self._source = Source(origin.kind, stopped=held is not None or origin.stopped)
@@ -99,12 +98,9 @@ class Looking:
         with self._timer.phase("memory"):
             self._memory = self._part("memory", memstats.read_memory, _UNKNOWN_MEMORY)
 
-    def look(self, text: int, stacks: StackDepth, thread_stacks: bool) -> Look:
-        """The goroutines with as much of their stacks, what threads run if that is wanted, and all else.
-
-        `text`: where the module's code begins.
-        """
-        tree, where = StackTree(self._code, text), self._where()
+    def look(self, stacks: StackDepth, thread_stacks: bool) -> Look:
+        """The goroutines with as much of their stacks, what threads run if that is wanted, and all else."""
+        tree, where = self._tree, self._where()
         with self._timer.phase("goroutines"):
             pointers = g_pointers(self._runtime)
             now_ns = self._now_ns(pointers)
@@ -154,7 +150,7 @@ class Looking:
             tids,
             stopped=self._saved is not None,
             saved=self._saved or {},
-            before=partial(interrupted, runtime.memory, self._code, runtime.arch),
+            before=partial(interrupted, runtime.memory, self._tree.code, runtime.arch),
         )
 
     def _now_ns(self, pointers: NDArray[np.uint64]) -> int | None:
@@ -188,7 +184,7 @@ class Looking:
             taken_at=self._taken_at, took_ns=self._timer.total(), process=self._process(facts),
             source=self._source, scheduler=self._counters, processors=tuple(self._processors),
             threads=tuple(self._threads), memory=self._memory, goroutines=goroutines,
-            wait_reasons=(), frames=tuple(self._code.frames), stack_offsets=found.offsets,
+            wait_reasons=(), frames=tuple(self._tree.code.frames), stack_offsets=found.offsets,
             stack_frames=found.frames, elided=found.elided, host=facts.host,
             problems=tuple(self._runtime.problems), timings_ns=self._timer.phases,
         )  # fmt: skip

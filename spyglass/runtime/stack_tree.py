@@ -31,6 +31,10 @@ _PLACES_PER_NODE = 8
 _MAX_PLACE_BITS = 20
 #: A program has thousands of distinct stacks; memory that lies may have any number.
 MAX_NODES = 1 << 22
+#: Frame numbers of stacks that are asked for are kept for the next time, up to so many.
+_MAX_KEPT_FRAMES = 1 << 20
+
+_Path = tuple[tuple[int, ...], tuple[int, int] | None]
 
 
 class StackTree:
@@ -48,6 +52,8 @@ class StackTree:
         self._children: dict[int, int] = {}
         self._gaps: dict[tuple[int, int, int], int] = {}
         self._gap_sizes: dict[int, int] = {}
+        self._frames: dict[int, _Path] = {}
+        self._kept = 0
         # Of each node: the one above it, its pc, how it was entered, and its key.
         self._parents = [-1, -1]
         self._pcs = [0, 0]
@@ -59,6 +65,10 @@ class StackTree:
         self.wheres = np.full(_FEW_NODES, -1, np.int32)
         self._keys = np.full(_FEW_NODES, _NO_KEY)
         self._make_places(_FEW_NODES)
+
+    def __len__(self) -> int:
+        """How many nodes there are."""
+        return len(self._parents)
 
     @property
     def is_full(self) -> bool:
@@ -143,9 +153,18 @@ class StackTree:
         """How the function of `node` was entered."""
         return self._entries[node]
 
-    def frames(self, node: int) -> tuple[list[int], tuple[int, int] | None]:
+    def frames(self, node: int) -> _Path:
         """The frame numbers from the innermost call to `node`; where frames are left out of them, and
         how many, or None."""
+        known = self._frames.get(node)
+        if known is None:
+            known = self._find_frames(node)
+            self._kept += len(known[0])
+            if self._kept <= _MAX_KEPT_FRAMES:
+                self._frames[node] = known
+        return known
+
+    def _find_frames(self, node: int) -> _Path:
         path = []
         while node > self.SAMPLED:
             path.append(node)
@@ -157,4 +176,4 @@ class StackTree:
                 gap = len(frames), self._gap_sizes[step]
             else:
                 frames += self.code.calls(self._pcs[step], self._entries[self._parents[step]])
-        return frames, gap
+        return tuple(frames), gap

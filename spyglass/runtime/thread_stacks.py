@@ -66,7 +66,7 @@ class ThreadStacks:
             ends_as_goroutine = self._tree.code.frames[frames[-1]].function == "runtime.goexit"
             word = "goroutine" if ends_as_goroutine else "g0"
             thread = replace(thread, goroutine=None)
-        return replace(thread, runs=word, stack=tuple(frames))
+        return replace(thread, runs=word, stack=frames)
 
     def _stack_at(self, thread: Thread, sp: int) -> tuple[str | None, int]:
         """What runs on the stack of `thread`'s M that `sp` is on, and where that stack ends."""

@@ -118,6 +118,8 @@ class Growth:
 
     def is_growing(self, key: Hashable) -> bool:
         """Whether it never became smaller, and more often larger than not."""
+        if not self._counts or self._counts[-1].get(key, 0) <= self._counts[0].get(key, 0):
+            return False  # as of most, which is told soonest so
         counts = [each.get(key, 0) for each in self._counts]
         rises = [after - before for before, after in pairwise(counts)]
         grown = sum(rise > 0 for rise in rises)

@@ -62,11 +62,11 @@ def test_who_looks_for_days_forgets_code_that_was_none(
     with start("truth", minor) as process, spyglass.attach(process.pid) as program:
         truth = process.truth()
         for _ in range(3):
-            code = program._code
+            code = program._tree.code
             for pc in range(program._module.text, program._module.text + 6000):
                 code.step(pc, 0)
             snapshot = program.snapshot()
-            assert program._code.known < 5000 < code.known
+            assert program._tree.code.known < 5000 < code.known
             assert disagreements(snapshot, truth.goroutines, moving=[SPEAKER]) == []
             program._module.functions._steps_left = 0  # all that was allowed for this look
 
