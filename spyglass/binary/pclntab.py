@@ -233,6 +233,11 @@ class FunctionTable:
         self._nearby = 0
         self.allow_steps()
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether all steps were taken: what was asked for last is not known because of that."""
+        return self._steps_left <= 0
+
     def allow_steps(self) -> None:
         """Allow as many steps in tables as in a new one: they are bounded for each look at a process."""
         self._steps_left = _MAX_STEPS_IN_ALL

@@ -141,9 +141,11 @@ class Inspector:
         stacks: StackDepth,
         thread_stacks: bool,
     ) -> Look:
-        self._module.functions.allow_steps()
-        if max(self._tree.code.known, len(self._tree)) > _MAX_KNOWN:
+        functions = self._module.functions
+        known = max(self._tree.code.known, len(self._tree))
+        if known > _MAX_KNOWN or functions.is_exhausted:
             self._tree = self._new_tree()
+        functions.allow_steps()
         looking = Looking(self._target, self.runtime, self._tree, held, threads)
         look = looking.look(stacks, thread_stacks)
         timings_ns = self._attach_timings | look.snapshot.timings_ns

@@ -68,7 +68,18 @@ def test_who_looks_for_days_forgets_code_that_was_none(
             snapshot = program.snapshot()
             assert program._tree.code.known < 5000 < code.known
             assert disagreements(snapshot, truth.goroutines, moving=[SPEAKER]) == []
-            program._module.functions._steps_left = 0  # all that was allowed for this look
+
+
+def test_what_was_too_much_for_one_look_is_found_by_the_next(
+    minor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start("truth", minor) as process, spyglass.attach(process.pid) as program:
+        truth, functions = process.truth(), program._module.functions
+        with monkeypatch.context() as patched:
+            patched.setattr(functions, "allow_steps", lambda: None)
+            functions._steps_left = 100
+            assert disagreements(program.snapshot(), truth.goroutines, moving=[SPEAKER])
+        assert disagreements(program.snapshot(), truth.goroutines, moving=[SPEAKER]) == []
 
 
 # C.
