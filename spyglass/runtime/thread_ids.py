@@ -44,8 +44,8 @@ def ids_by_stacks(
     at = np.searchsorted(low, sps, side="right") - 1
     found: dict[int, int] = {}
     for tid, sp, row in zip(tids, sps.tolist(), at.tolist(), strict=True):
-        own = int(ms.rows["procid"][owners[row]])
-        if row >= 0 and sp < int(high[row]) and own:  # one that has no thread yet has 0
-            found[own] = tid
+        if row >= 0 and sp < int(high[row]):
+            found[int(ms.rows["procid"][owners[row]])] = tid
+    found.pop(0, None)  # of an M that has no thread yet
     others = sum(own != tid for own, tid in found.items())
     return found if others > len(found) // 2 else None

@@ -59,6 +59,8 @@ def test_goroutines_that_cannot_be_read_are_left_out(world: World) -> None:
     threads = registers(sp(1), sp(2), sp(0), first_tid=9001)
     assert ids(world, threads) == {6: 9001, 5: 9003}
     assert ids(world, {}) is None
+    world.m["g0"], world.m["gsignal"], world.m["curg"] = 0, 0xDEAD0000, 0x1234
+    assert ids(world, threads) is None
 
 
 def test_an_m_without_a_thread_has_none(world: World) -> None:
