@@ -34,7 +34,7 @@ def numbered(values: NDArray[Number]) -> tuple[NDArray[Number], NDArray[np.intp]
 
 
 def among(values: NDArray[Number], others: NDArray[Number]) -> NDArray[np.bool_]:
-    """Which of `values` are one of `others`."""
+    """Which of `values` are one of `others`: of few among very many, where `numpy.isin` takes long."""
     if not len(others):
         return np.zeros(len(values), np.bool_)
     ordered = np.sort(others)

@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
     from spyglass.binary.image import Image
 
-__all__ = ["PROGRAM_HEADER", "SECTION_HEADER", "Header", "name_in", "read_header", "read_table"]
+__all__ = [
+    "PROGRAM_HEADER",
+    "SECTION_HEADER",
+    "SYMBOL",
+    "Header",
+    "name_in",
+    "read_header",
+    "read_table",
+]
 
 PROGRAM_HEADER = np.dtype(
     [
@@ -28,6 +36,17 @@ SECTION_HEADER = np.dtype(
         ("size", "<u8"), ("link", "<u4"), ("info", "<u4"), ("align", "<u8"), ("entry_size", "<u8"),
     ]
 )  # fmt: skip
+#: Elf64_Sym.
+SYMBOL = np.dtype(
+    [
+        ("name", "<u4"),
+        ("info", "u1"),
+        ("other", "u1"),
+        ("section", "<u2"),
+        ("value", "<u8"),
+        ("size", "<u8"),
+    ]
+)
 
 #: Elf64_Ehdr behind e_ident: e_type, e_machine, e_version, e_entry, e_phoff, e_shoff, e_flags, e_ehsize,
 #: e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx.

@@ -27,7 +27,7 @@ __all__ = ["Executable", "Section", "Segment"]
 
 #: Sections larger than this are not believed; the largest seen in the wild is two fifths of it.
 MAX_SECTION_BYTES = 1 << 29
-MAX_SYMBOL_HITS = 64
+MAXSYMBOL_HITS = 64
 _MIN_BYTES = 64
 _MAX_SEGMENTS = 1 << 8
 _MAX_SECTIONS = 1 << 12
@@ -40,16 +40,6 @@ _PT_LOAD, _PT_NOTE = 1, 4
 _SHT_NULL, _SHT_NOBITS = 0, 8
 _SHF_COMPRESSED = 0x800
 _GO_BUILD_ID, _GNU_BUILD_ID = ("Go", 4), ("GNU", 3)
-_SYMBOL = np.dtype(
-    [
-        ("name", "<u4"),
-        ("info", "u1"),
-        ("other", "u1"),
-        ("section", "<u2"),
-        ("value", "<u8"),
-        ("size", "<u8"),
-    ]
-)
 #: Sections that only Go's linker writes.
 _GO_SECTIONS = (
     ".gopclntab", ".data.rel.ro.gopclntab", ".go.buildinfo", ".note.go.buildid", ".go.module",
@@ -195,12 +185,12 @@ class Executable:
         """The symbol table, and the names in it; both empty if there is none that makes sense."""
         table, names = self.sections.get(".symtab"), self.sections.get(".strtab")
         if table is None or names is None:
-            return np.zeros(0, _SYMBOL), b""
+            return np.zeros(0, elf.SYMBOL), b""
         try:
             raw, text = self._contents(table), self._contents(names)
         except BadDataError:
-            return np.zeros(0, _SYMBOL), b""
-        return np.frombuffer(raw, _SYMBOL, len(raw) // _SYMBOL.itemsize), text
+            return np.zeros(0, elf.SYMBOL), b""
+        return np.frombuffer(raw, elf.SYMBOL, len(raw) // elf.SYMBOL.itemsize), text
 
     def symbol(self, name: str) -> int | None:
         """The address of symbol `name` as the file has it (add the load bias), None without one."""
@@ -213,7 +203,7 @@ class Executable:
         A search for the bytes of the name, then for the entry that has it: a millisecond.
         """
         symbols, names = self._symbols
-        found = [*_find_all(names, name.encode() + b"\0", MAX_SYMBOL_HITS)]
+        found = [*_find_all(names, name.encode() + b"\0", MAXSYMBOL_HITS)]
         if not found:
             return None
         hits = symbols[np.isin(symbols["name"], found)]

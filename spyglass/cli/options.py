@@ -8,9 +8,17 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["Settings", "debug_option", "debugging", "show_timings"]
+__all__ = ["Settings", "debug_option", "debugging", "redact_option", "show_timings"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+#: Let a command be called with ``redact``.
+redact_option = click.option(
+    "--redact",
+    is_flag=True,
+    help="Leave out command line, labels, host name, and directories above packages.",
+)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spyglass.cli.filters import Choice, filter_options
-from spyglass.cli.options import debugging, show_timings
+from spyglass.cli.options import debugging, redact_option, show_timings
 from spyglass.cli.sources import Source, source_options
 
 if TYPE_CHECKING:
@@ -27,10 +27,7 @@ __all__ = ["report"]
     "-o", "--output", metavar="PATH",
     help="The file; - is standard output. Named by program, host, pid and time if not given.",
 )  # fmt: skip
-@click.option(
-    "--redact", is_flag=True,
-    help="Leave out command line, labels, host name, and directories above packages.",
-)  # fmt: skip
+@redact_option
 @filter_options
 @click.option("--stop", is_flag=True, help="Stop the process while it is read.")
 def report(source: Source, output: str | None, redact: bool, choice: Choice, stop: bool) -> None:

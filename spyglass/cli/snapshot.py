@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spyglass.cli.filters import span_ns
-from spyglass.cli.options import debugging, show_timings
+from spyglass.cli.options import debugging, redact_option, show_timings
 from spyglass.cli.sources import How, ProcessSource, Source, how_options, source_options
 from spyglass.render.text import visible
 
@@ -26,10 +26,7 @@ __all__ = ["snapshot"]
     "-o", "--output", metavar="PATH",
     help="The file, .json.gz, .json.zst or .json; - is standard output. With --every, a directory.",
 )  # fmt: skip
-@click.option(
-    "--redact", is_flag=True,
-    help="Leave out command line, labels, host name, and directories above packages.",
-)  # fmt: skip
+@redact_option
 @click.option("--every", "every_ns", callback=span_ns, metavar="DURATION",
     help="Save one after another, so far apart: 10s, 5m.",
 )  # fmt: skip

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from spyglass.binary import elf
 from spyglass.binary.executable import Executable
 from spyglass.errors import BadDataError, MemoryFault, UnsupportedProgram
 from spyglass.memory.base import Memory
@@ -16,17 +17,6 @@ from spyglass.procfs import Mapping
 
 __all__ = ["FunctionSymbols", "Symbols"]
 
-#: Elf64_Sym, elf(5).
-_SYMBOL = np.dtype(
-    [
-        ("name", "<u4"),
-        ("info", "u1"),
-        ("other", "u1"),
-        ("section", "<u2"),
-        ("value", "<u8"),
-        ("size", "<u8"),
-    ]
-)
 _FUNCTION, _INDIRECT_FUNCTION = 2, 10
 _FIRST_RESERVED_SECTION = 0xFF00
 _MAX_ADDRESS = (1 << 64) - 1
@@ -44,8 +34,8 @@ class FunctionSymbols:
         full = ".symtab" in executable.sections
         table = executable.section_data(".symtab" if full else ".dynsym")
         self._names = executable.section_data(".strtab" if full else ".dynstr")
-        count = len(table) // _SYMBOL.itemsize
-        symbols = np.frombuffer(table, _SYMBOL, count) if count else np.zeros(0, _SYMBOL)
+        count = len(table) // elf.SYMBOL.itemsize
+        symbols = np.frombuffer(table, elf.SYMBOL, count) if count else np.zeros(0, elf.SYMBOL)
         kind, section = symbols["info"] & 15, symbols["section"]
         known = (section != 0) & (section < _FIRST_RESERVED_SECTION)
         wanted = symbols[known & ((kind == _FUNCTION) | (kind == _INDIRECT_FUNCTION))]

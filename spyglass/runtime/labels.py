@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spyglass.columns import numbered
 from spyglass.errors import BadDataError, MemoryFault
 from spyglass.memory.base import Gathered, Memory
 from spyglass.memory.ranges import spread
@@ -65,7 +66,7 @@ class LabelReader:
         column = np.full(len(pointers), NONE, np.int32)
         some = np.flatnonzero(pointers)
         if len(some):
-            unique, inverse = np.unique(pointers[some], return_inverse=True)
+            unique, inverse = numbered(pointers[some])
             begins = range(0, len(unique), _BATCH_SETS)
             batches = [self._batch(unique[at : at + _BATCH_SETS]) for at in begins]
             column[some] = np.concatenate(batches)[inverse]
@@ -99,7 +100,7 @@ class LabelReader:
         sizes = [len(labels) // 8 for labels in sets]
         owner = np.repeat(np.arange(len(sets)), sizes)
         keys, values = _halves(np.frombuffer(b"".join(sets), np.int64))
-        names, which = np.unique(keys, return_inverse=True)
+        names, which = numbered(keys)
         alphabetical = sorted(range(len(names)), key=[texts[i] for i in names.tolist()].__getitem__)
         order = np.lexsort((np.argsort(alphabetical)[which], owner))
         pairs = zip(keys[order].tolist(), values[order].tolist(), strict=True)
@@ -130,7 +131,7 @@ class LabelReader:
         sizes = np.minimum(lengths, np.uint64(_MAX_TEXT_BYTES))
         wild = (lengths >= _WILD_LENGTH) | (pointers >= _WILD_POINTER) & (sizes > 0)
         wanted = np.where(wild | (sizes == 0), 0, pointers << _LENGTH_BITS | sizes)
-        unique, which = np.unique(wanted, return_inverse=True)
+        unique, which = numbered(wanted)
         begins = range(0, len(unique), _BATCH_TEXTS)
         batches = [self._text_numbers(unique[at : at + _BATCH_TEXTS]) for at in begins]
         numbers = np.concatenate([np.zeros(0, np.int64), *batches])[which].reshape(-1, 2)

@@ -65,7 +65,8 @@ class Look:
 class Looking:
     """One look at `target`, whose `runtime` is known: everything is read once.
 
-    `tree`: the stacks and the code that earlier looks met, to which this one adds. `held`: it is stopped meanwhile. `os_threads`: what the kernel told of its threads.
+    `tree`: the stacks and the code that earlier looks met, to which this one adds. `held`: it is
+    stopped meanwhile. `os_threads`: what the kernel told of its threads.
     """
 
     def __init__(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from spyglass.columns import distinct
 from spyglass.errors import BadDataError, MemoryFault, MissingInfo
 from spyglass.model import STATUSES, Processor, Scheduler, Thread
 
@@ -295,7 +296,7 @@ def _owners(ms: Ms) -> dict[int, int]:
 
 def _goids(runtime: Runtime, addresses: NDArray[np.uint64]) -> dict[int, int]:
     """Address of a g -> its goid, for those that are not dead (an M of C's has such a one)."""
-    wanted = np.unique(addresses[addresses != 0])
+    wanted = distinct(addresses[addresses != 0])
     if not len(wanted):
         return {}
     gathered = runtime.memory.gather(wanted, runtime.layouts["g"].itemsize)
