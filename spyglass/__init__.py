@@ -27,19 +27,19 @@ from spyglass.version import __version__
 
 if TYPE_CHECKING:
     from spyglass.errors import SpyglassError
-    from spyglass.export.reader import load
+    from spyglass.export.snapshot_reader import load
+    from spyglass.inspector import Inspector, attach, open_core
     from spyglass.model import Snapshot
-    from spyglass.runtime.inspect import Inspector, attach, open_core
 
 __all__ = ["Inspector", "Snapshot", "SpyglassError", "__version__", "attach", "load", "open_core"]
 
 _HOMES = {
-    "Inspector": "spyglass.runtime.inspect",
+    "Inspector": "spyglass.inspector",
     "Snapshot": "spyglass.model",
     "SpyglassError": "spyglass.errors",
-    "attach": "spyglass.runtime.inspect",
-    "load": "spyglass.export.reader",
-    "open_core": "spyglass.runtime.inspect",
+    "attach": "spyglass.inspector",
+    "load": "spyglass.export.snapshot_reader",
+    "open_core": "spyglass.inspector",
 }
 
 

@@ -27,7 +27,7 @@ from rich.table import Table
 
 import spyglass
 from spyglass.memory.process import ProcessMemory
-from spyglass.runtime.goroutines import fields_of, g_pointers
+from spyglass.runtime.goroutines.decode import fields_of, g_pointers
 from tests.browser import browser
 from tests.children import in_child
 from tests.command import SPYGLASS

@@ -22,12 +22,12 @@ from spyglass import open_core
 from spyglass.binary.corenotes import MappedFile
 from spyglass.binary.executable import Executable
 from spyglass.binary.image import BytesImage
+from spyglass.cores.small_core import save_core
 from spyglass.errors import SpyglassError
-from spyglass.runtime.inspect import Inspector
-from spyglass.runtime.small_core import save_core
-from spyglass.target import Facts, Target
-from spyglass.target.origin import Program
-from spyglass.target.saved import SavedProcess
+from spyglass.inspector import Inspector
+from spyglass.targets import Facts, Target
+from spyglass.targets.core_process import SavedProcess
+from spyglass.targets.target_process import Program
 from tests.agreement import disagreements
 from tests.cores import emulated
 from tests.finished import finished_program, running

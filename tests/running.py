@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-from spyglass.runtime.goroutines import g_pointers
-from spyglass.runtime.inspect import Inspector
-from spyglass.runtime.scheduler import read_ms
+from spyglass.inspector import Inspector
+from spyglass.runtime.goroutines.decode import g_pointers
+from spyglass.runtime.scheduler.sched import read_ms
 
 __all__ = ["IN_SYSTEM_CALL", "RUNNING", "Goroutine", "goroutines_by_tid", "running", "spinning"]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spyglass.export.document import document
+from spyglass.export.snapshot_document import document
 from spyglass.model import Snapshot
 from tests.traceback_text import TextGoroutine, goroutines_of_text
 

@@ -12,7 +12,7 @@ from spyglass.errors import SpyglassError
 from spyglass.model import Snapshot
 from spyglass.tui.app import TopApp
 from spyglass.tui.feed import Tick
-from spyglass.tui.model import Model
+from spyglass.tui.view_state import Model
 
 __all__ = ["ScriptedTicks", "app_of", "screen", "ticks_of", "until"]
 

@@ -8,8 +8,8 @@ import sys
 
 import click
 
-from spyglass.cli.failures import INTERRUPTED, explained
-from spyglass.cli.options import Settings, debug_option
+from spyglass.cli.common_options import Settings, debug_option
+from spyglass.cli.exit_status import INTERRUPTED, explained
 from spyglass.version import __version__
 
 __all__ = ["run"]

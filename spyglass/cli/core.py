@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spyglass.cli.options import debugging, show_timings
-from spyglass.cli.sources import CoreSource, ProcessSource, Source, source_options
-from spyglass.render.text import visible
+from spyglass.cli.common_options import debugging, show_timings
+from spyglass.cli.source_options import CoreSource, ProcessSource, Source, source_options
+from spyglass.words.text import visible
 
 if TYPE_CHECKING:
     from spyglass.model import Snapshot
-    from spyglass.target import Target
+    from spyglass.targets import Target
 
 __all__ = ["core"]
 
@@ -60,7 +60,7 @@ def core(source: Source, output: str | None, stop: bool) -> None:
 
 
 def _open(source: Source) -> Target:
-    from spyglass.target import Target
+    from spyglass.targets import Target
 
     if isinstance(source, ProcessSource):
         return Target.attach(source.pid)
@@ -70,8 +70,8 @@ def _open(source: Source) -> Target:
 
 
 def _save(target: Target, output: str | None, stop: bool) -> Snapshot:
-    from spyglass.export.saving import file_name, replacing
-    from spyglass.runtime.small_core import save_core
+    from spyglass.cores.small_core import save_core
+    from spyglass.export.snapshot_file import file_name, replacing
 
     path = Path(output or ".")
     if path.is_dir():
@@ -86,7 +86,7 @@ def _save(target: Target, output: str | None, stop: bool) -> Snapshot:
 
 def _write_out(target: Target, stop: bool) -> Snapshot:
     """Save it to standard output, when all of it is there."""
-    from spyglass.runtime.small_core import save_core
+    from spyglass.cores.small_core import save_core
 
     with tempfile.TemporaryFile() as stream:
         snapshot = save_core(target, stream, stop=stop)
@@ -98,7 +98,7 @@ def _write_out(target: Target, stop: bool) -> Snapshot:
 
 def _account(snapshot: Snapshot) -> None:
     from spyglass.analysis.selection import selected
-    from spyglass.render.account import account
+    from spyglass.words.account import account
 
     rows = selected(snapshot.goroutines, system=True)
     click.echo(account(snapshot, rows, len(rows)), err=True)

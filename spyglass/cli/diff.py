@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spyglass.cli.sources import Source, sources_options
+from spyglass.cli.source_options import Source, sources_options
 from spyglass.errors import SpyglassError
-from spyglass.render.text import visible
+from spyglass.words.text import visible
 
 if TYPE_CHECKING:
-    from spyglass.analysis.diff import Difference
+    from spyglass.analysis.snapshot_diff import Difference
     from spyglass.model import Snapshot
 
 __all__ = ["diff"]
@@ -84,14 +84,14 @@ def diff(
     """
     if len(sources) < 2:
         raise click.UsageError("compare what? Give two FILEs, or a FILE and --pid")
-    from spyglass.analysis.diff import difference
+    from spyglass.analysis.snapshot_diff import difference
 
     snapshots = [source.snapshot("full") for source in sources]
     if not force:
         _check_same_program(snapshots)
     found = difference(snapshots, system=wanted.system)
     if as_json:
-        from spyglass.export.difference import write_difference
+        from spyglass.export.diff_document import write_difference
 
         write_difference(found, sys.stdout)
     else:
@@ -102,7 +102,7 @@ def diff(
 
 
 def _check_same_program(snapshots: list[Snapshot]) -> None:
-    from spyglass.analysis.sameness import other_program
+    from spyglass.analysis.same_process import other_program
 
     for each in snapshots[1:]:
         if why := other_program(snapshots[0].process, each.process):
@@ -113,7 +113,7 @@ def _check_same_program(snapshots: list[Snapshot]) -> None:
 
 def _show(found: Difference, wanted: _Wanted) -> None:
     from spyglass.cli.terminal import Terminal
-    from spyglass.render.diff import render
+    from spyglass.render.diff_view import render
 
     terminal = Terminal()
     terminal.show(render(found, terminal.view(everything=wanted.everything, limit=wanted.limit)))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spyglass.cli.filters import Choice, filter_options
-from spyglass.cli.options import debugging, show_timings
-from spyglass.cli.sources import How, Source, how_options, source_options
+from spyglass.cli.common_options import debugging, show_timings
+from spyglass.cli.filter_options import Choice, filter_options
+from spyglass.cli.source_options import How, Source, how_options, source_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,9 +109,9 @@ def _show_groups(
     limit: int | None,
     runtime_frames: bool,
 ) -> str:
-    from spyglass.analysis.clusters import clusters
+    from spyglass.analysis.group_by import clusters
     from spyglass.cli.terminal import Terminal
-    from spyglass.render.clusters import cluster_lines
+    from spyglass.render.group_blocks import cluster_lines
 
     terminal = Terminal()
     found = clusters(snapshot, rows, common, runtime_frames=runtime_frames)
@@ -129,11 +129,11 @@ def _first(shown: int, number: int) -> str:
 
 
 def _account(snapshot: Snapshot, rows: NDArray[np.int64], chosen_from: int, remark: str) -> None:
-    from spyglass.render.account import account
+    from spyglass.words.account import account
 
     if snapshot.problems:
         from spyglass.render.problems import problem_lines  # rich, which takes long to import
-        from spyglass.render.view import View
+        from spyglass.render.view_options import View
 
         for line in problem_lines(snapshot.problems, View(debug=debugging())):
             click.echo(line.plain, err=True)

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from spyglass.cli.options import debug_option
+from spyglass.cli.common_options import debug_option
 
 __all__ = ["ps"]
 
@@ -24,12 +24,12 @@ def ps(as_json: bool) -> None:
 
     listing = go_processes()
     if as_json:
-        from spyglass.export.processes import write_processes
+        from spyglass.export.ps_document import write_processes
 
         write_processes(listing, sys.stdout)
     else:
         from spyglass.cli.terminal import Terminal
-        from spyglass.render.ps import render
+        from spyglass.render.ps_view import render
 
         terminal = Terminal()
         view = terminal.view(listed=False, system=False, everything=True, debug=False)

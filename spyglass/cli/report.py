@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spyglass.cli.filters import Choice, filter_options
-from spyglass.cli.options import debugging, redact_option, show_timings
-from spyglass.cli.sources import Source, source_options
+from spyglass.cli.common_options import debugging, redact_option, show_timings
+from spyglass.cli.filter_options import Choice, filter_options
+from spyglass.cli.source_options import Source, source_options
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -62,8 +62,8 @@ def report(source: Source, output: str | None, redact: bool, choice: Choice, sto
 
 
 def _save(snapshot: Snapshot, path: Path) -> None:
-    from spyglass.export.saving import default_name, replacing
-    from spyglass.render.text import visible
+    from spyglass.export.snapshot_file import default_name, replacing
+    from spyglass.words.text import visible
 
     if path.is_dir():
         path /= default_name(snapshot, ".html")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spyglass.cli.filters import span_ns
-from spyglass.cli.options import debugging, redact_option, show_timings
-from spyglass.cli.sources import How, ProcessSource, Source, how_options, source_options
-from spyglass.render.text import visible
+from spyglass.cli.common_options import debugging, redact_option, show_timings
+from spyglass.cli.filter_options import span_ns
+from spyglass.cli.source_options import How, ProcessSource, Source, how_options, source_options
+from spyglass.words.text import visible
 
 if TYPE_CHECKING:
     from spyglass.model import Snapshot
@@ -69,14 +69,14 @@ def snapshot(
         raise click.UsageError("--every 0s is too often")
     if output == "-":
         raise click.UsageError("with --every, --output is a directory")
-    from spyglass.cli.series import Series
+    from spyglass.cli.snapshot_series import Series
 
     Series(every_ns, count, Path(output) if output else None, how, redact).take(source.pid)
 
 
 def _save_one(taken: Snapshot, output: str | None, redact: bool) -> None:
     from spyglass.analysis.redaction import redacted
-    from spyglass.export.saving import default_name, save, write_packed
+    from spyglass.export.snapshot_file import default_name, save, write_packed
 
     began_ns = perf_counter_ns()
     if redact:
@@ -99,7 +99,7 @@ def _save_one(taken: Snapshot, output: str | None, redact: bool) -> None:
 
 def _account(taken: Snapshot) -> None:
     from spyglass.analysis.selection import selected
-    from spyglass.render.account import account
+    from spyglass.words.account import account
 
     rows = selected(taken.goroutines, system=True)
     problems = f", {len(taken.problems):,} problems" if taken.problems else ""

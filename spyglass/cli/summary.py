@@ -7,9 +7,9 @@ from time import perf_counter_ns
 
 import click
 
-from spyglass.cli.filters import Choice, filter_options
-from spyglass.cli.options import debugging, show_timings
-from spyglass.cli.sources import Source, source_options
+from spyglass.cli.common_options import debugging, show_timings
+from spyglass.cli.filter_options import Choice, filter_options
+from spyglass.cli.source_options import Source, source_options
 
 __all__ = ["summary"]
 
@@ -44,7 +44,7 @@ def summary(source: Source, choice: Choice, listed: bool, everything: bool, as_j
         write_json(snapshot, sys.stdout)
     else:
         from spyglass.cli.terminal import Terminal
-        from spyglass.render.summary import render
+        from spyglass.render.summary_view import render
 
         terminal = Terminal()
         view = terminal.view(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from spyglass.render.view import View
+from spyglass.render.view_options import View
 
 if TYPE_CHECKING:
     from rich.console import Console

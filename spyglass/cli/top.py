@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spyglass.cli.filters import span_ns
-from spyglass.cli.sources import ProcessSource, Source, optional_source_options
+from spyglass.cli.filter_options import span_ns
+from spyglass.cli.source_options import ProcessSource, Source, optional_source_options
 from spyglass.errors import ProcessChanged
 
 if TYPE_CHECKING:
     from spyglass.tui.feed import Event, TickSource
-    from spyglass.tui.model import Model
     from spyglass.tui.query import Query
+    from spyglass.tui.view_state import Model
 
 __all__ = ["top"]
 
@@ -97,9 +97,9 @@ def top(
       spyglass top -p 1234 --count 1               one frame
       spyglass top -p 1234 --json --interval 10s   for a script
     """
-    from spyglass.cli.ticks import tick_source
+    from spyglass.cli.top_feed import tick_source
     from spyglass.tui.feed import MIN_INTERVAL_NS
-    from spyglass.tui.model import Model
+    from spyglass.tui.view_state import Model
 
     if source is None and follow_name is None:
         raise click.UsageError(
@@ -120,7 +120,7 @@ def top(
 
 
 def _grouping(by: str) -> str:
-    from spyglass.tui.model import GROUPINGS
+    from spyglass.tui.view_state import GROUPINGS
 
     if by in GROUPINGS or (by.startswith("label:") and by != "label:"):
         return by

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spyglass.export.document import SCHEMA, document
-from spyglass.export.writer import write_json
+from spyglass.export.snapshot_document import SCHEMA, document
+from spyglass.export.snapshot_writer import write_json
 
 __all__ = ["SCHEMA", "document", "write_json"]

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from spyglass.errors import PermissionDenied, ProcessNotFound, TargetError
+from spyglass.procfs.access_rules import Denial, judge, read_attempt
 from spyglass.procfs.files import read_stat
-from spyglass.procfs.ptrace import Denial, judge, read_attempt
 
 __all__ = ["explain_denied", "refusals", "why_denied"]
 

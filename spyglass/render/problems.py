@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from spyglass.model import Problem
-from spyglass.render.names import cropped
-from spyglass.render.text import count, visible
-from spyglass.render.view import View
+from spyglass.render.cropping import cropped
+from spyglass.render.view_options import View
+from spyglass.words.text import count, visible
 
 __all__ = ["problem_lines"]
 

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from spyglass.model import Processor
 from spyglass.render.sections import LABEL_WIDTH, labelled
-from spyglass.render.table import Column, table
-from spyglass.render.text import count, visible
+from spyglass.render.text_table import Column, table
+from spyglass.words.text import count, visible
 
 __all__ = ["processor_lines"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from spyglass.render.text import UNKNOWN
+from spyglass.words.text import UNKNOWN
 
 __all__ = ["LABEL_WIDTH", "fact", "labelled", "section"]
 

@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from spyglass.analysis.groups import state_words
-from spyglass.analysis.stacks import shown_frames
+from spyglass.analysis.shown_frames import shown_frames
 from spyglass.model import NONE, QUALITIES, STATUSES, Frame, Snapshot
-from spyglass.render.text import visible
+from spyglass.words.text import visible
 
 if TYPE_CHECKING:
     import numpy as np

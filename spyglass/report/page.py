@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from importlib.resources import files
 from typing import Any
 
-from spyglass.export.saving import default_name, write_packed
+from spyglass.export.snapshot_file import default_name, write_packed
 from spyglass.model import Snapshot
-from spyglass.render.text import count, moment
-from spyglass.report.data import report_data
-from spyglass.report.facts import overview, program_name, taken
 from spyglass.report.markup import joined
+from spyglass.report.page_data import report_data
+from spyglass.report.page_facts import overview, program_name, taken
 from spyglass.version import __version__
+from spyglass.words.text import count, moment
 
 __all__ = ["report"]
 

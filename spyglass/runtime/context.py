@@ -12,7 +12,7 @@ from spyglass.model import Problem
 if TYPE_CHECKING:
     from spyglass.binary.pclntab import FunctionTable
     from spyglass.memory.base import Memory
-    from spyglass.runtime.layouts import Layouts
+    from spyglass.runtime.discovery.layouts import Layouts
 
 __all__ = ["MAX_PROBLEMS", "Runtime"]
 

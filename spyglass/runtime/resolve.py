@@ -16,14 +16,15 @@ from spyglass.errors import (
     TargetError,
     UnsupportedGoVersion,
 )
-from spyglass.runtime import layouts, scheduler, variables
 from spyglass.runtime.context import Runtime
-from spyglass.runtime.goroutines import fields_of, g_pointers, plausible
-from spyglass.runtime.layouts import Layouts
+from spyglass.runtime.discovery import globals, layouts
+from spyglass.runtime.discovery.layouts import Layouts
+from spyglass.runtime.goroutines.decode import fields_of, g_pointers, plausible
+from spyglass.runtime.scheduler import sched
 
 if TYPE_CHECKING:
-    from spyglass.runtime.module import Module
-    from spyglass.target import Target
+    from spyglass.runtime.discovery.module import Module
+    from spyglass.targets import Target
 
 __all__ = ["resolve"]
 
@@ -76,7 +77,7 @@ def _candidates(
 
 def _wait_reason_place(target: Target, places: Mapping[str, list[int]]) -> dict[str, int]:
     found = places.get("waitReasonStrings", [])
-    good = [place for place in found if variables.is_wait_reasons(target, place)]
+    good = [place for place in found if globals.is_wait_reasons(target, place)]
     return {"waitReasonStrings": good[0]} if good else {}
 
 
@@ -149,7 +150,7 @@ def _threads_fit(runtime: Runtime) -> bool:
     """
     if "allm" not in runtime.globals:
         return True
-    ms = scheduler.read_ms(runtime)
+    ms = sched.read_ms(runtime)
     if runtime.problems or not len(ms.rows) or ms.rows["id"][-1] != 0:
         return False
     stacks = runtime.memory.gather(ms.rows["g0"].astype(np.uint64), runtime.layouts["g"].itemsize)
@@ -164,7 +165,7 @@ def _processors_fit(runtime: Runtime) -> bool:
     """Whether each P has the number of its place, and a status and a queue that can be."""
     if "allp" not in runtime.globals:
         return True
-    return bool(scheduler.read_processors(runtime, scheduler.NO_MS)) and not runtime.problems
+    return bool(sched.read_processors(runtime, sched.NO_MS)) and not runtime.problems
 
 
 _CHECKS: dict[str, Callable[[Runtime], bool]] = {"m": _threads_fit, "p": _processors_fit}

@@ -22,12 +22,12 @@ from spyglass.model import Snapshot
 from spyglass.tui.feed import Event, Feed, TickSource
 from spyglass.tui.header import header_lines
 from spyglass.tui.layout import Style
-from spyglass.tui.model import Model
 from spyglass.tui.pages import page
 from spyglass.tui.query import BadQuery, Query
-from spyglass.tui.saving import save_report, save_snapshot
+from spyglass.tui.save_view import save_report, save_snapshot
 from spyglass.tui.status import keys_line, status_line
-from spyglass.tui.table import Table
+from spyglass.tui.table_widget import Table
+from spyglass.tui.view_state import Model
 
 __all__ = ["TopApp"]
 

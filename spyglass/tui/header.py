@@ -11,10 +11,10 @@ from spyglass.analysis.counts import by_status
 from spyglass.analysis.selection import selected
 from spyglass.model import Snapshot
 from spyglass.render.sections import fact
-from spyglass.render.text import UNKNOWN, age, count, duration, moment, size
 from spyglass.tui.feed import Tick
 from spyglass.tui.layout import Style
-from spyglass.tui.model import Model
+from spyglass.tui.view_state import Model
+from spyglass.words.text import UNKNOWN, age, count, duration, moment, size
 
 __all__ = ["header_lines"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from spyglass.render.names import cropped
-from spyglass.render.table import padded
-from spyglass.render.text import visible
+from spyglass.render.cropping import cropped
+from spyglass.render.text_table import padded
+from spyglass.words.text import visible
 
 __all__ = ["GAP", "Column", "Style", "line", "shown", "starts", "title_line", "widths"]
 

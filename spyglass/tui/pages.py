@@ -13,7 +13,7 @@ import numpy as np
 from rich.text import Text
 
 from spyglass.model import Thread
-from spyglass.tui.cells import (
+from spyglass.tui.cell_values import (
     Cells,
     goroutine_cells,
     goroutine_columns,
@@ -22,14 +22,14 @@ from spyglass.tui.cells import (
     thread_cells,
     thread_columns,
 )
+from spyglass.tui.goroutine_page import stack_lines
 from spyglass.tui.layout import Column, Style, line, shown, title_line
-from spyglass.tui.stack import stack_lines
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spyglass.tui.model import Model
-    from spyglass.tui.rows import GroupRow
+    from spyglass.tui.group_rows import GroupRow
+    from spyglass.tui.view_state import Model
 
 __all__ = ["HELP", "Page", "page"]
 

@@ -9,11 +9,11 @@ from typing import Any
 from spyglass.analysis.counts import by_status
 from spyglass.analysis.selection import selected
 from spyglass.model import Frame
+from spyglass.tui.group_rows import GroupRow
 from spyglass.tui.header import header_lines
 from spyglass.tui.layout import Style
-from spyglass.tui.model import Model
 from spyglass.tui.pages import page
-from spyglass.tui.rows import GroupRow
+from spyglass.tui.view_state import Model
 
 __all__ = ["frame_lines", "json_line"]
 

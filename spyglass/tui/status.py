@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from spyglass.render.text import count
 from spyglass.tui.layout import Style
-from spyglass.tui.model import Model
 from spyglass.tui.pages import Page
+from spyglass.tui.view_state import Model
+from spyglass.words.text import count
 
 __all__ = ["keys_line", "status_line"]
 

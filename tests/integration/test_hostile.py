@@ -25,11 +25,11 @@ from spyglass.binary.executable import Executable
 from spyglass.binary.pclntab import find_pclntab
 from spyglass.errors import BadDataError, MemoryFault, SpyglassError, UnsupportedGoVersion
 from spyglass.export import write_json
+from spyglass.inspector import Inspector
 from spyglass.memory.base import Gathered, Memory
 from spyglass.model import Snapshot
-from spyglass.runtime.inspect import Inspector
-from spyglass.runtime.module import find_module
-from spyglass.target import Target
+from spyglass.runtime.discovery.module import find_module
+from spyglass.targets import Target
 from tests.agreement import disagreements
 from tests.children import in_child
 from tests.support import Flavour, Truth, start

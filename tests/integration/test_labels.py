@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 import spyglass
 from fixtures.build import PROGRAMS, go_environment
 from spyglass.model import UNREAD, Problem, Snapshot
-from spyglass.runtime import layouts
-from spyglass.runtime.labels import LabelReader
+from spyglass.runtime.discovery import layouts
+from spyglass.runtime.goroutines.labels import LabelReader
 from tests.support import Flavour, GoProcess, start, toolchain
 
 pytestmark = pytest.mark.live

@@ -16,10 +16,10 @@ from spyglass.binary.dwarf import Dwarf
 from spyglass.binary.executable import Executable
 from spyglass.binary.gotypes import GoTypes
 from spyglass.errors import MissingInfo
-from spyglass.runtime.layouts import GoVersion, Layouts, StructLayout, candidates, resolve
-from spyglass.runtime.module import find_module
-from spyglass.runtime.needs import STRUCTS, Field
-from spyglass.target import Target
+from spyglass.runtime.discovery.layouts import GoVersion, Layouts, StructLayout, candidates, resolve
+from spyglass.runtime.discovery.module import find_module
+from spyglass.runtime.discovery.required_fields import STRUCTS, Field
+from spyglass.targets import Target
 from tests.finished import finished_program, running
 from tests.support import Flavour, GoProcess, build, start
 

@@ -20,7 +20,7 @@ import pytest
 from spyglass import procfs
 from spyglass.errors import PermissionDenied, ProcessChanged, ProcessNotFound, SpyglassError
 from spyglass.procfs import ThreadState
-from spyglass.procfs.facts import MAX_COMMAND_LINE_BYTES
+from spyglass.procfs.process_facts import MAX_COMMAND_LINE_BYTES
 from tests.children import (
     CAP_SYS_PTRACE,
     NOBODY,

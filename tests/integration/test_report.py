@@ -10,11 +10,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from spyglass import cli
-from spyglass.analysis.clusters import clusters
 from spyglass.analysis.counts import by_status, by_wait_reason
+from spyglass.analysis.group_by import clusters
 from spyglass.analysis.selection import selected
-from spyglass.analysis.stacks import shown_frames
-from spyglass.export.reader import load
+from spyglass.analysis.shown_frames import shown_frames
+from spyglass.export.snapshot_reader import load
 from spyglass.render.traceback import call_text
 from tests.browser import Browser
 from tests.finished import running

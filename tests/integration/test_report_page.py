@@ -23,8 +23,8 @@ from tests.open_report import (
     settle,
     show,
 )
-from tests.unit.test_report_data import SHOWN
 from tests.unit.test_report_page import fully_hostile
+from tests.unit.test_report_page_data import SHOWN
 
 
 @pytest.fixture

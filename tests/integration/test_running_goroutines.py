@@ -10,7 +10,7 @@ import spyglass
 from spyglass.model import Goroutine, Snapshot
 from tests.agreement import disagreements
 from tests.children import in_child
-from tests.integration.test_registers import forbid_perf_events
+from tests.integration.test_threads import forbid_perf_events
 from tests.support import Flavour, GoProcess, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go]

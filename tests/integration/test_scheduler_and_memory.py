@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import pytest
 
+from spyglass.inspector import attach
 from spyglass.model import MemoryStats, Snapshot
-from spyglass.runtime.inspect import attach
 from tests.support import Flavour, Truth, start
 
 pytestmark = pytest.mark.live

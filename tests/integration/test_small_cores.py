@@ -16,10 +16,10 @@ import pytest
 
 import spyglass
 from spyglass.binary.corefile import CoreFile
-from spyglass.export.document import document
+from spyglass.cores.small_core import save_core
+from spyglass.export.snapshot_document import document
 from spyglass.model import Snapshot
-from spyglass.runtime.small_core import save_core
-from spyglass.target import Target
+from spyglass.targets import Target
 from tests.agreement import disagreements
 from tests.command import SPYGLASS, piped
 from tests.cores import emulated, gcore

@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator
 
 import spyglass
 from spyglass.analysis.redaction import redacted
-from spyglass.export.saving import save
+from spyglass.export.snapshot_file import save
 from spyglass.model import Snapshot
 from tests.agreement import disagreements
 from tests.command import ESCAPES, SPYGLASS, on_terminal, piped
@@ -345,7 +345,7 @@ def test_the_leak_is_shown_against_the_process_itself(leaking: GoProcess, tmp_pa
 
 
 def test_waits_before_the_first_look_count(leaking: GoProcess) -> None:
-    from spyglass.analysis.diff import difference
+    from spyglass.analysis.snapshot_diff import difference
 
     leaking.ask("leak 5")
     leaking.ask("gc")

@@ -58,7 +58,7 @@ def assert_agrees(process: GoProcess, pid: int | None = None) -> Snapshot:
 def test_who_looks_for_days_forgets_code_that_was_none(
     minor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spyglass.runtime.inspect._MAX_KNOWN", 5000)
+    monkeypatch.setattr("spyglass.inspector._MAX_KNOWN", 5000)
     with start("truth", minor) as process, spyglass.attach(process.pid) as program:
         truth = process.truth()
         for _ in range(3):

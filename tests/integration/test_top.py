@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from spyglass.cli.ticks import LiveTicks
-from spyglass.tui.model import Model
+from spyglass.cli.top_feed import LiveTicks
+from spyglass.tui.view_state import Model
 from tests.children import in_child
 from tests.command import SPYGLASS, piped
 from tests.running import spinning

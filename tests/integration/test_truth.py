@@ -11,7 +11,7 @@ import pytest
 
 import spyglass
 from spyglass.model import Goroutine, Snapshot
-from spyglass.runtime import layouts
+from spyglass.runtime.discovery import layouts
 from tests.agreement import disagreements
 from tests.support import Flavour, GoProcess, Truth, build, start
 

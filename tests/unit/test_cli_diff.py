@@ -14,12 +14,12 @@ from jsonschema import Draft202012Validator
 from rich.cells import cell_len
 
 from spyglass import cli
-from spyglass.analysis.diff import Difference, difference
-from spyglass.export.difference import difference_document
-from spyglass.export.saving import save
+from spyglass.analysis.snapshot_diff import Difference, difference
+from spyglass.export.diff_document import difference_document
+from spyglass.export.snapshot_file import save
 from spyglass.model import Frame
-from spyglass.render.diff import growth_text, render, sparkline
-from spyglass.render.view import View
+from spyglass.render.diff_view import growth_text, render, sparkline
+from spyglass.render.view_options import View
 from tests.snapshots import MEMORY, PROCESS, SCHEDULER, TAKEN_AT, Row, frame, make_snapshot
 
 SCHEMA = json.loads(files("spyglass.export").joinpath("diff.schema.json").read_text())

@@ -15,9 +15,9 @@ import pytest
 from spyglass.binary import corenotes
 from spyglass.binary.corefile import CoreFile
 from spyglass.binary.corenotes import MappedFile, Note, ProcessInfo, ThreadStatus
-from spyglass.binary.corewriter import write_core
+from spyglass.cores.writer import write_core
 from spyglass.errors import BadDataError, SpyglassError, TargetError, UnsupportedProgram
-from spyglass.memory.core import FileBytes, Layer, SegmentedMemory
+from spyglass.memory.segmented import FileBytes, Layer, SegmentedMemory
 
 PAGE = 4096
 THREADS: tuple[ThreadStatus, ...] = (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from spyglass.analysis.filters import Filter, matching
-from spyglass.analysis.narrowing import narrowed
+from spyglass.analysis.subset import narrowed
 from spyglass.model import Snapshot
 from tests.snapshots import Row, frame, make_snapshot
 

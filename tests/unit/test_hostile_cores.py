@@ -16,14 +16,14 @@ import spyglass
 from spyglass.binary import corenotes
 from spyglass.binary.corefile import CoreFile
 from spyglass.binary.corenotes import Note
-from spyglass.binary.corewriter import write_core
+from spyglass.cores.writer import write_core
 from spyglass.errors import BadDataError
 from spyglass.export import write_json
-from spyglass.memory.core import FileBytes, Layer, SegmentedMemory
+from spyglass.memory.segmented import FileBytes, Layer, SegmentedMemory
 from spyglass.model import Snapshot
-from spyglass.render.summary import render
-from spyglass.render.view import View
-from spyglass.target.remarks import Remarks
+from spyglass.render.summary_view import render
+from spyglass.render.view_options import View
+from spyglass.targets.core_metadata import Remarks
 from tests.mutants import JUNK, changed, paths
 from tests.saved_cores import SavedCore
 

@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from spyglass.analysis.clusters import clusters
-from spyglass.analysis.diff import difference
+from spyglass.analysis.group_by import clusters
 from spyglass.analysis.redaction import redacted
 from spyglass.analysis.selection import selected
+from spyglass.analysis.snapshot_diff import difference
 from spyglass.errors import BadDataError
 from spyglass.export import document
-from spyglass.export.difference import difference_document
-from spyglass.export.reader import snapshot_of
+from spyglass.export.diff_document import difference_document
+from spyglass.export.snapshot_reader import snapshot_of
 from spyglass.model import Snapshot
-from spyglass.render import diff, summary
-from spyglass.render.account import account
-from spyglass.render.clusters import cluster_lines
+from spyglass.render import diff_view, summary_view
+from spyglass.render.group_blocks import cluster_lines
 from spyglass.render.traceback import traceback
-from spyglass.render.view import View
+from spyglass.render.view_options import View
+from spyglass.words.account import account
 from tests.mutants import BASE, JUNK, changed, paths
 
 EXTREMES: list[Any] = [
@@ -57,14 +57,14 @@ def show_all(snapshot: Snapshot) -> Iterator[str]:
     for runtime_frames in (False, True):
         yield from traceback(snapshot, rows, runtime_frames=runtime_frames)
     for view in VIEWS:
-        yield from (line.plain for line in summary.render(snapshot, view))
+        yield from (line.plain for line in summary_view.render(snapshot, view))
     for by in ("stack", "function", "creator", "state", "label:tenant"):
         found = clusters(snapshot, rows, by)
         yield from (line.plain for line in cluster_lines(snapshot, found, by, width=60))
     for series in ([read(BASE), snapshot], [snapshot, read(BASE), snapshot]):
         compared = difference(series, system=True)
         for view in VIEWS:
-            yield from (line.plain for line in diff.render(compared, view))
+            yield from (line.plain for line in diff_view.render(compared, view))
         yield json.dumps(difference_document(compared), allow_nan=False)
     yield json.dumps([document(snapshot), document(redacted(snapshot))], allow_nan=False)
 

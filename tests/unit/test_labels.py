@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from spyglass.model import NONE, UNREAD, Problem
-from spyglass.runtime import labels
 from spyglass.runtime.context import Runtime
-from spyglass.runtime.labels import LabelReader
-from spyglass.runtime.layouts import candidates
-from spyglass.runtime.maps import read_maps
+from spyglass.runtime.discovery.layouts import candidates
+from spyglass.runtime.goroutines import labels
+from spyglass.runtime.goroutines.hmap import read_maps
+from spyglass.runtime.goroutines.labels import LabelReader
 from tests.image import ImageMemory
 
 LISTS, MAPS = "go1.24", "go1.23"

@@ -8,9 +8,9 @@ import pytest
 
 from spyglass.binary.types import Member, Type
 from spyglass.errors import BadDataError, MissingInfo
-from spyglass.runtime import layouts
-from spyglass.runtime.layouts import GoVersion, Layouts, StructLayout, candidates, resolve
-from spyglass.runtime.needs import STRUCTS, Field, limit_headroom_percent
+from spyglass.runtime.discovery import layouts
+from spyglass.runtime.discovery.layouts import GoVersion, Layouts, StructLayout, candidates, resolve
+from spyglass.runtime.discovery.required_fields import STRUCTS, Field, limit_headroom_percent
 
 TABLES = [
     (f"go1.{minor}", arch)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from spyglass.runtime.context import Runtime
-from spyglass.runtime.layouts import Layouts, StructLayout, candidates
-from spyglass.runtime.memstats import read_memory
+from spyglass.runtime.discovery.layouts import Layouts, StructLayout, candidates
+from spyglass.runtime.heap.memstats import read_memory
 from tests.image import ImageMemory
 
 VARIABLES = {"memstats": 0x1000, "gcController": 0x20000, "gcpercent": 0x30000}

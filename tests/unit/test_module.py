@@ -10,10 +10,10 @@ import pytest
 
 from spyglass.binary.executable import Executable
 from spyglass.errors import BadDataError, NotGoProgram
-from spyglass.runtime.module import Module, find_module
-from spyglass.runtime.variables import go_version, is_wait_reasons
-from spyglass.target import Target
-from spyglass.target.origin import Facts, Origin
+from spyglass.runtime.discovery.globals import go_version, is_wait_reasons
+from spyglass.runtime.discovery.module import Module, find_module
+from spyglass.targets import Target
+from spyglass.targets.target_process import Facts, Origin
 from tests.elf_writer import PT_LOAD, Part, symbols, write_elf
 from tests.image import ImageMemory
 from tests.pclntab_writer import FunctionSpec, pc_table, write_table

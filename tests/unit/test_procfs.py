@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from spyglass.errors import BadDataError
+from spyglass.procfs.access_rules import Attempt, Credentials, judge
 from spyglass.procfs.cgroups import (
     Mount,
     find_container,
@@ -14,8 +15,7 @@ from spyglass.procfs.cgroups import (
     smallest_limit,
 )
 from spyglass.procfs.files import read, read_head, split_stat
-from spyglass.procfs.maps import MAX_MAPPINGS, Mapping, parse_maps
-from spyglass.procfs.ptrace import Attempt, Credentials, judge
+from spyglass.procfs.memory_maps import MAX_MAPPINGS, Mapping, parse_maps
 
 ID = "0123456789abcdef" * 4
 OTHER_ID = "fedcba9876543210" * 4

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from spyglass.binary.image import BytesImage
+from spyglass.cores.recording import PAGE_BYTES, RecordingMemory
 from spyglass.errors import BadDataError, MemoryFault
-from spyglass.memory.core import Layer, SegmentedMemory
-from spyglass.memory.recording import PAGE_BYTES, RecordingMemory
+from spyglass.memory.segmented import Layer, SegmentedMemory
 
 BASE = 0x10000
 PAGES = 8
@@ -115,7 +115,7 @@ def test_pages_can_be_kept_as_they_were_up_to_a_moment(
 def test_what_is_read_again_and_again_is_kept_once(
     recording: RecordingMemory, image: bytearray, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr("spyglass.memory.recording._BLOCK", block)
+    monkeypatch.setattr("spyglass.cores.recording._BLOCK", block)
     for number in (7, 1, 6, 0, 1, 2, 7):
         image[number * PAGE_BYTES] ^= 1
         recording.read(BASE + number * PAGE_BYTES, 8)
@@ -139,7 +139,7 @@ def test_bytes_of_another_moment_are_laid_over(
 def test_more_pages_than_one_read_may_have(
     recording: RecordingMemory, image: bytearray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spyglass.memory.recording.MAX_READ_BYTES", 2 * PAGE_BYTES)
+    monkeypatch.setattr("spyglass.cores.recording.MAX_READ_BYTES", 2 * PAGE_BYTES)
     addresses = BASE + np.arange(5, dtype=np.uint64) * np.uint64(PAGE_BYTES)
     found = recording.gather(addresses, 8)
     rows = found.words(1)[:, 0].tobytes()

@@ -7,8 +7,8 @@ import pytest
 from rich.cells import cell_len
 
 from spyglass.process_list import GoProcess, ProcessList, UnreadableProcess
-from spyglass.render.ps import render
-from spyglass.render.view import View
+from spyglass.render.ps_view import render
+from spyglass.render.view_options import View
 
 WHEN = datetime(2026, 11, 20, 7, 0, tzinfo=UTC)
 ID = "0123456789abcdef" * 4

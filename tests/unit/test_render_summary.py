@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from rich.text import Text
 
-from spyglass.analysis.narrowing import narrowed
+from spyglass.analysis.subset import narrowed
 from spyglass.model import MemoryStats, Problem, Processor, Scheduler, Snapshot
-from spyglass.render.summary import render
-from spyglass.render.view import View
+from spyglass.render.summary_view import render
+from spyglass.render.view_options import View
 from tests.snapshots import MEMORY, PROCESS, PROCESSORS, SCHEDULER, Row, frame, make_snapshot
 
 PROMETHEUS = "github.com/prometheus/prometheus"

@@ -16,9 +16,9 @@ import pytest
 from spyglass import cli
 from spyglass.analysis.redaction import redacted
 from spyglass.errors import MissingInfo
-from spyglass.export.reader import load
-from spyglass.export.saving import save
-from spyglass.export.unpacking import unpacked
+from spyglass.export.decompress import unpacked
+from spyglass.export.snapshot_file import save
+from spyglass.export.snapshot_reader import load
 from spyglass.model import Snapshot, Source, Thread
 from spyglass.report import page as page_module
 from spyglass.report.markup import Markup, element, joined
@@ -26,7 +26,7 @@ from spyglass.report.page import script_json
 from tests.pages import Page, page_of
 from tests.saved import differences, text_of, with_everything
 from tests.snapshots import MEMORY, PROCESS, SCHEDULER, Row, frame, make_snapshot
-from tests.unit.test_report_data import HOSTILE, SHOWN, hostile_snapshot
+from tests.unit.test_report_page_data import HOSTILE, SHOWN, hostile_snapshot
 
 
 def fully_hostile() -> Snapshot:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from spyglass.registers import Registers
-from spyglass.runtime.scheduler import read_ms
-from spyglass.runtime.thread_ids import ids_by_stacks
-from tests.unit.test_scheduler import GS, World
+from spyglass.runtime.scheduler.sched import read_ms
+from spyglass.runtime.scheduler.thread_ids import ids_by_stacks
+from spyglass.threads import Registers
+from tests.unit.test_sched import GS, World
 
 STACK, STACK_BYTES = 0xC000000000, 0x2000
 

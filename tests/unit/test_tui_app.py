@@ -11,10 +11,10 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from spyglass.errors import BadDataError, ProcessChanged
-from spyglass.export.reader import load
+from spyglass.export.snapshot_reader import load
 from spyglass.model import Snapshot
 from spyglass.tui.app import TopApp
-from spyglass.tui.table import Table
+from spyglass.tui.table_widget import Table
 from tests.scripted import app_of, screen, ticks_of, until
 from tests.snapshots import PROCESS, Row, frame, make_snapshot
 
@@ -201,7 +201,7 @@ def test_stacks_of_few_goroutines_are_read_always():
 
 
 def test_stacks_of_many_are_read_while_they_are_needed_only(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("spyglass.tui.model.FEW", 5)
+    monkeypatch.setattr("spyglass.tui.view_state.FEW", 5)
 
     async def script(pilot: Pilot[None]) -> None:
         await until(pilot, "main.serve")

@@ -1,0 +1,110 @@
+"""Goroutines that have one thing in common: a stack, a function, a creator, a state, a label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spyglass.analysis.groups import state_words
+from spyglass.analysis.shown_frames import shown_frames
+from spyglass.model import NONE, STATUSES, UNREAD, Snapshot
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["LABEL", "clusters", "keyed_clusters"]
+
+#: How what goroutines have in common begins, if it is the value of the label that is named behind it.
+LABEL = "label:"
+
+
+def clusters(
+    snapshot: Snapshot, rows: NDArray[np.int64], by: str, *, runtime_frames: bool = False
+) -> list[NDArray[np.int64]]:
+    """`rows` in clusters, the largest first, those of one size in the order of their first goroutine.
+
+    `by`: "stack" (its lines that Go's traceback would show, with `runtime_frames` all of them),
+    "function" (the innermost outside the runtime), "creator" (the ``go`` statement), "state", or
+    "label:KEY". Where a stack is not known, the function in which it began stands for it.
+    """
+    return list(keyed_clusters(snapshot, rows, by, runtime_frames=runtime_frames).values())
+
+
+def keyed_clusters(
+    snapshot: Snapshot, rows: NDArray[np.int64], by: str, *, runtime_frames: bool = False
+) -> dict[Hashable, NDArray[np.int64]]:
+    """`clusters` in their order, by what each has in common, which is equal in every snapshot."""
+    numbers, keys = _numbers(*_Common(snapshot, rows, runtime_frames).by(by))
+    order = np.argsort(numbers, kind="stable")
+    found = np.split(rows[order], np.flatnonzero(np.diff(numbers[order])) + 1)
+    pairs = ((key, each) for key, each in zip(keys, found, strict=False) if len(each))
+    return dict(sorted(pairs, key=lambda pair: (-len(pair[1]), pair[1][0])))
+
+
+def _numbers(
+    common: Callable[..., Hashable], *columns: NDArray[Any]
+) -> tuple[NDArray[np.int64], list[Hashable]]:
+    """A number for each row of `columns`, indices, the same where `common` of their values is; and what
+    that is for each number."""
+    mixed = np.zeros(len(columns[0]), np.int64)
+    for column in columns:  # none is below UNREAD
+        mixed = mixed * (int(column.max(initial=0)) - UNREAD + 1) + column - UNREAD
+    _, firsts, inverse = np.unique(mixed, return_index=True, return_inverse=True)
+    distinct = zip(*(column[firsts].tolist() for column in columns), strict=True)
+    known: dict[Hashable, int] = {}
+    numbers = [known.setdefault(common(*each), len(known)) for each in distinct]
+    return np.array(numbers, np.int64)[inverse], list(known)
+
+
+class _Common:
+    """What goroutines can have in common: a function that tells it, and the columns which that takes."""
+
+    def __init__(self, snapshot: Snapshot, rows: NDArray[np.int64], runtime_frames: bool) -> None:
+        self._snapshot = snapshot
+        self._rows = rows
+        self._runtime_frames = runtime_frames
+        self._lines: dict[int, Hashable] = {}
+
+    def by(self, by: str) -> tuple[Callable[..., Hashable], *tuple[NDArray[Any], ...]]:
+        g, rows = self._snapshot.goroutines, self._rows
+        if by.startswith(LABEL):
+            key = by.removeprefix(LABEL)
+            return lambda labels: self._label(labels, key), g.labels[rows]
+        if by == "stack":
+            return self._stack, g.stack[rows], self._start_if_none(g.stack)
+        if by == "function":
+            return self._function, g.where[rows], self._start_if_none(g.where)
+        if by == "creator":
+            return self._line, g.creator[rows]
+        return self._state, g.status[rows], g.wait_reason[rows]
+
+    def _start_if_none(self, column: NDArray[np.int32]) -> NDArray[np.int32]:
+        start = self._snapshot.goroutines.start[self._rows]
+        return np.where(column[self._rows] == NONE, start, np.int32(NONE))
+
+    def _stack(self, stack: int, start: int) -> Hashable:
+        if stack == NONE:
+            return "start", self._line(start)
+        shown = shown_frames(self._snapshot, stack, runtime_frames=self._runtime_frames)
+        return tuple(map(self._line, shown))
+
+    def _function(self, where: int, start: int) -> Hashable:
+        frame = self._snapshot.frame(start if where == NONE else where)
+        return where == NONE, frame and frame.function
+
+    def _line(self, index: int) -> Hashable:
+        if index not in self._lines:
+            frame = self._snapshot.frame(index)
+            self._lines[index] = frame and (frame.function, frame.file, frame.line)
+        return self._lines[index]
+
+    def _state(self, status: int, reason: int) -> Hashable:
+        reasons = self._snapshot.wait_reasons
+        return state_words(STATUSES[status], reasons[reason] if reason != NONE else None)
+
+    def _label(self, labels: int, key: str) -> Hashable:
+        if labels < 0:
+            return labels == UNREAD, None
+        return False, self._snapshot.label_sets[labels].get(key)

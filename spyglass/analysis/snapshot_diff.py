@@ -1,0 +1,258 @@
+"""What changed from one snapshot of a program to the next: how a leak of goroutines is found.
+
+Two goroutines of one process are the same if their ids are: no id is used twice (``runtime/proc.go``,
+`newproc1`). Groups of goroutines are matched by what their stacks, or creators, look like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spyglass.analysis.redaction import redacted
+from spyglass.analysis.same_process import doubts, is_same_process
+from spyglass.analysis.selection import selected
+from spyglass.analysis.stack_matching import Matcher
+from spyglass.columns import among
+from spyglass.model import NONE, STATUSES, Snapshot
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Difference", "Growth", "difference"]
+
+_MINUTE_NS = 60_000_000_000
+#: Nothing that these do is waiting.
+_AT_WORK = [STATUSES.index("running"), STATUSES.index("runnable")]
+#: Moments are known by a clock that may be slewed, waits by another one.
+_SLACK_NS = 1_000_000_000
+#: As long as three of these can be added: what a file claims may be longer.
+_AGES_NS = 1 << 61
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """Goroutines that have one stack, or creator, and how many they were in each snapshot.
+
+    `born` and `gone`: how many of them came and went between the first snapshot and the last; `stuck`:
+    how many are the same at the same stack; `longest_stuck_ns`: for how long at least one of these is.
+    None: ids cannot be compared. `snapshot` and `row` are where one of them is found.
+    """
+
+    counts: tuple[int, ...]
+    born: int | None
+    gone: int | None
+    stuck: int | None
+    longest_stuck_ns: int | None
+    snapshot: Snapshot = field(repr=False)
+    row: int
+
+    @property
+    def difference(self) -> int:
+        """By how many they are more, or fewer."""
+        return self.counts[-1] - self.counts[0]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Snapshots in the order of their time, and what became of goroutines from the first to the last.
+
+    `rows` are those of each snapshot that are compared. `born` are rows of the last, `gone` of the
+    first, `stuck` of the last, each for at least `stuck_ns`; all four are None if ids cannot be
+    compared. `stuck_in` are indices into `by_stack`.
+    """
+
+    snapshots: tuple[Snapshot, ...]
+    rows: tuple[NDArray[np.int64], ...]
+    doubts: tuple[str, ...]
+    by_stack: tuple[Growth, ...]
+    by_creator: tuple[Growth, ...]
+    born: NDArray[np.int64] | None
+    gone: NDArray[np.int64] | None
+    stuck: NDArray[np.int64] | None
+    stuck_ns: NDArray[np.int64] | None
+    stuck_in: NDArray[np.int64] | None
+
+    @property
+    def first(self) -> Snapshot:
+        """The earliest."""
+        return self.snapshots[0]
+
+    @property
+    def last(self) -> Snapshot:
+        """The latest."""
+        return self.snapshots[-1]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many goroutines each snapshot has."""
+        return tuple(map(len, self.rows))
+
+    @cached_property
+    def elapsed_ns(self) -> int:
+        """The time from the first to the last."""
+        return _between_ns(self.first, self.last)
+
+    def per_minute(self, change: int) -> float | None:
+        """`change` as a rate; None if no time went by."""
+        return change * _MINUTE_NS / self.elapsed_ns if self.elapsed_ns else None
+
+
+def difference(snapshots: Sequence[Snapshot], *, system: bool = False) -> Difference:
+    """Compare `snapshots`, two or more of one program; `system`: with the runtime's own goroutines."""
+    ordered = sorted(snapshots, key=lambda each: each.taken_at)
+    remarks = {remark: None for each in ordered[1:] for remark in doubts(ordered[0], each)}
+    if ordered != list(snapshots):
+        remarks["they are compared in the order in which they were taken"] = None
+    same = all(is_same_process(ordered[0], each) for each in ordered[1:])
+    if any(each.redacted for each in ordered):
+        ordered = [redacted(each) for each in ordered]
+    rows = [selected(each.goroutines, system=system) for each in ordered]
+    return _Comparison(ordered, rows, same).result(tuple(remarks))
+
+
+class _Comparison:
+    """Goroutines of snapshots, in the order of time, with the numbers of their stacks and creators."""
+
+    def __init__(
+        self, snapshots: Sequence[Snapshot], rows: Sequence[NDArray[np.int64]], same: bool
+    ) -> None:
+        self.snapshots = tuple(snapshots)
+        self.rows = tuple(rows)
+        matcher = Matcher(snapshots)
+        pairs = [*zip(snapshots, rows, strict=True)]
+        self.stacks = [matcher.stacks(snapshot)[chosen] for snapshot, chosen in pairs]
+        self.creators = [matcher.creators(snapshot)[chosen] for snapshot, chosen in pairs]
+        self.fates = _Fates(self) if same else None
+
+    def result(self, remarks: tuple[str, ...]) -> Difference:
+        by_stack, order = self._growths(self.stacks)
+        by_creator, _ = self._growths(self.creators)
+        fates = self.fates
+        return Difference(
+            snapshots=self.snapshots,
+            rows=self.rows,
+            doubts=remarks,
+            by_stack=by_stack,
+            by_creator=by_creator,
+            born=self.rows[-1][fates.born] if fates else None,
+            gone=self.rows[0][fates.gone] if fates else None,
+            stuck=self.rows[-1][fates.stuck] if fates else None,
+            stuck_ns=fates.stuck_ns if fates else None,
+            stuck_in=order[self.stacks[-1][fates.stuck] - NONE] if fates else None,
+        )
+
+    def _growths(
+        self, keys: Sequence[NDArray[np.int64]]
+    ) -> tuple[tuple[Growth, ...], NDArray[np.int64]]:
+        """Groups of goroutines with one of `keys`, largest growth first, and the place of each key."""
+        shifted = [each - NONE for each in keys]  # NONE is a key, too
+        number = max((int(each.max(initial=-1)) for each in shifted), default=-1) + 1
+        counts = np.stack([np.bincount(each, minlength=number) for each in shifted])
+        snapshot, row = self._examples(shifted, number)
+        there = np.flatnonzero(counts.any(axis=0))
+        change = counts[-1] - counts[0]
+        ranked = there[np.lexsort((there, -counts[-1][there], -change[there]))]
+        fates = self._fates_of(shifted, number, ranked)
+        examples = zip(snapshot[ranked].tolist(), row[ranked].tolist(), strict=True)
+        found = tuple(
+            Growth(tuple(each), *fate, self.snapshots[at], example)
+            for each, fate, (at, example) in zip(
+                counts[:, ranked].T.tolist(), fates, examples, strict=True
+            )
+        )
+        order = np.zeros(number, np.int64)
+        order[ranked] = np.arange(len(ranked))
+        return found, order
+
+    def _examples(
+        self, keys: Sequence[NDArray[np.int64]], number: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """For each key the latest snapshot that has it, and a row there."""
+        snapshot, row = np.zeros(number, np.int64), np.zeros(number, np.int64)
+        for at, (each, rows) in enumerate(zip(keys, self.rows, strict=True)):
+            snapshot[each] = at
+            row[each] = rows
+        return snapshot, row
+
+    def _fates_of(
+        self, keys: Sequence[NDArray[np.int64]], number: int, ranked: NDArray[np.int64]
+    ) -> list[tuple[int | None, int | None, int | None, int | None]]:
+        """How many of each of the keys `ranked` were born, are gone, are stuck, and for how long."""
+        fates = self.fates
+        if fates is None:
+            return [(None, None, None, None)] * len(ranked)
+        born = np.bincount(keys[-1][fates.born], minlength=number)
+        gone = np.bincount(keys[0][fates.gone], minlength=number)
+        stuck = np.bincount(keys[-1][fates.stuck], minlength=number)
+        longest = np.full(number, NONE, np.int64)
+        np.maximum.at(longest, keys[-1][fates.stuck], fates.stuck_ns)
+        known = [wait_ns if wait_ns >= 0 else None for wait_ns in longest[ranked].tolist()]
+        numbers = (each[ranked].tolist() for each in (born, gone, stuck))
+        return list(zip(*numbers, known, strict=True))
+
+
+class _Fates:
+    """What became of each goroutine of one process, as places in the rows of the last snapshot (`gone`:
+    of the first)."""
+
+    def __init__(self, compared: _Comparison) -> None:
+        ids = [
+            each.goroutines.id[rows]
+            for each, rows in zip(compared.snapshots, compared.rows, strict=True)
+        ]
+        self.born = np.flatnonzero(~among(ids[-1], ids[0]))
+        self.gone = np.flatnonzero(~among(ids[0], ids[-1]))
+        candidates = self._candidates(compared, among(ids[-1], ids[0]))
+        for each, stacks in zip(ids[:-1], compared.stacks[:-1], strict=True):
+            at = _places(each, ids[-1][candidates])
+            candidates, at = candidates[at != NONE], at[at != NONE]
+            candidates = candidates[stacks[at] == compared.stacks[-1][candidates]]
+        self.stuck, self.stuck_ns = self._waiting(compared, candidates, ids[0], ids[-1])
+
+    @staticmethod
+    def _candidates(compared: _Comparison, stayed: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Those who do nothing, and of whom it is known where."""
+        g, rows = compared.snapshots[-1].goroutines, compared.rows[-1]
+        is_known = (g.stack[rows] != NONE) | (g.where[rows] != NONE)
+        return np.flatnonzero(stayed & is_known & ~np.isin(g.status[rows], _AT_WORK))
+
+    @staticmethod
+    def _waiting(
+        compared: _Comparison,
+        places: NDArray[np.int64],
+        before_ids: NDArray[np.uint64],
+        ids: NDArray[np.uint64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which of `places` did not move in between, as far as is known, and for how long at least.
+
+        The runtime forgets how long a goroutine has waited when it runs (`execute`), and the next
+        garbage collection notes it anew. So who waits since later than he did, has moved.
+        """
+        first, last = compared.snapshots[0], compared.snapshots[-1]
+        elapsed_ns = _between_ns(first, last)
+        earlier = compared.rows[0][_places(before_ids, ids[places])]
+        before_ns = np.minimum(first.goroutines.waiting_ns[earlier], _AGES_NS)
+        now_ns = np.minimum(last.goroutines.waiting_ns[compared.rows[-1][places]], _AGES_NS)
+        slack_ns = min(_SLACK_NS + first.took_ns + last.took_ns, _AGES_NS)
+        known = (before_ns >= 0) & (now_ns >= 0)
+        moved = known & (now_ns < before_ns + elapsed_ns - slack_ns)
+        stuck_ns = np.maximum(np.maximum(before_ns, 0) + elapsed_ns, now_ns)
+        return places[~moved], stuck_ns[~moved]
+
+
+def _places(ids: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Where in `ids` each of those `wanted` is; `NONE` if it is not there."""
+    if not len(ids):
+        return np.full(len(wanted), NONE, np.int64)
+    order = np.argsort(ids, kind="stable")
+    at = order[np.minimum(np.searchsorted(ids[order], wanted), len(ids) - 1)]
+    return np.where(ids[at] == wanted, at, NONE)
+
+
+def _between_ns(first: Snapshot, last: Snapshot) -> int:
+    return min(round((last.taken_at - first.taken_at).total_seconds() * 1e9), _AGES_NS)

@@ -1,0 +1,150 @@
+"""What ``spyglass top`` watches: a process, one after another of the same name, or what was saved."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spyglass.cli.source_options import ProcessSource, SavedSource, Source
+from spyglass.errors import ProcessChanged, ProcessNotFound, SpyglassError
+from spyglass.tui.feed import Tick, TickSource
+
+if TYPE_CHECKING:
+    from spyglass.inspector import Inspector
+    from spyglass.model import Snapshot
+
+__all__ = ["tick_source"]
+
+_SUFFIXES = (".json", ".json.gz", ".json.zst", ".html")
+
+
+def tick_source(source: Source | None, follow_name: str | None) -> TickSource:
+    """What to watch, of which something is there now; raises `SpyglassError`."""
+    if source is None or isinstance(source, ProcessSource):
+        live = LiveTicks(follow_name)
+        live.attach(source.pid if source is not None else None)
+        return live
+    if isinstance(source, SavedSource) and os.path.isdir(source.path):
+        return SeriesTicks(_files(Path(source.path)), source.max_bytes)
+    return StillTicks(source.snapshot("full"))
+
+
+class LiveTicks:
+    """A process that goes on; when it has ended, the next that is called `name`."""
+
+    is_live = True
+
+    def __init__(self, name: str | None = None) -> None:
+        self._name = name
+        self._inspector: Inspector | None = None
+        self._pid = 0
+        self._cpu: tuple[int, int] | None = None
+
+    @property
+    def follows(self) -> bool:
+        """Whether there may be another process after this one."""
+        return self._name is not None
+
+    def attach(self, pid: int | None = None) -> None:
+        """Look into process `pid`, or the one that has the name."""
+        from spyglass import attach
+        from spyglass.processes import find_by_name
+
+        self._pid = find_by_name(self._name or "") if pid is None else pid
+        self._cpu = None
+        self._inspector = attach(self._pid)
+
+    def take(self, full: bool) -> Tick:
+        """What it is doing now; `ProcessChanged` or `ProcessNotFound` if there is none any more."""
+        if self._inspector is None:
+            self.attach()
+        assert self._inspector is not None
+        try:
+            snapshot = self._inspector.snapshot("full" if full else "top")
+            return Tick(snapshot, self._cpu_percent())
+        except (ProcessChanged, ProcessNotFound):
+            if self.follows:
+                self.close()
+            raise
+
+    def step(self, by: int) -> None:
+        """A process goes at its own pace."""
+
+    def close(self) -> None:
+        """Let go of the process."""
+        if self._inspector is not None:
+            self._inspector.close()
+            self._inspector = None
+
+    def _cpu_percent(self) -> float | None:
+        """How much of one processor it had since the last tick; None the first time."""
+        from spyglass.procfs import cpu_ns
+
+        before, now = self._cpu, (time.monotonic_ns(), cpu_ns(self._pid))
+        self._cpu = now
+        if before is None or now[0] <= before[0]:
+            return None
+        return max(now[1] - before[1], 0) * 100 / (now[0] - before[0])
+
+
+@dataclass
+class StillTicks:
+    """One snapshot, which stays as it is."""
+
+    snapshot: Snapshot
+    is_live: bool = field(default=False, init=False)
+    follows: bool = field(default=False, init=False)
+
+    def take(self, full: bool) -> Tick:
+        """It, with as much of stacks as it has."""
+        return Tick(self.snapshot)
+
+    def step(self, by: int) -> None:
+        """There is no other."""
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+class SeriesTicks:
+    """Saved snapshots of a directory, in the order in which they were taken."""
+
+    is_live = False
+    follows = False
+
+    def __init__(self, files: Sequence[Path], max_bytes: int | None = None) -> None:
+        self._sources = [SavedSource(str(file), max_bytes) for file in files]
+        self._at = 0
+        self._loaded: dict[int, Snapshot] = {}
+
+    def take(self, full: bool) -> Tick:
+        """The one that was come to, and the one before it."""
+        at = self._at
+        previous = self._load(at - 1) if at else None
+        snapshot = self._load(at)
+        self._loaded = {n: each for n, each in self._loaded.items() if abs(n - at) <= 1}
+        return Tick(snapshot, previous=previous, position=(at, len(self._sources)))
+
+    def step(self, by: int) -> None:
+        """Go so far, to the first or last one at most."""
+        self._at = min(max(self._at + by, 0), len(self._sources) - 1)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _load(self, number: int) -> Snapshot:
+        if number not in self._loaded:
+            self._loaded[number] = self._sources[number].snapshot("top")
+        return self._loaded[number]
+
+
+def _files(directory: Path) -> list[Path]:
+    """The snapshots in `directory`: a series is numbered, so their names are in order."""
+    found = sorted(path for path in directory.iterdir() if path.name.endswith(_SUFFIXES))
+    if not found:
+        raise SpyglassError(f"there are no snapshots in {directory}")
+    return found

@@ -1,0 +1,170 @@
+"""Save of a process what a snapshot reads of it: a core of megabytes, not gigabytes.
+
+The pages are kept as they were when they were read for the snapshot, so that the same is found in
+them again. Where the process went on meanwhile that may fail for some goroutines: what is found in the
+core is compared with what was found in the process, and the core says which of them differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spyglass.binary import corenotes
+from spyglass.binary.corenotes import Note, ProcessInfo, ThreadStatus
+from spyglass.cores.compare import differing
+from spyglass.cores.recording import PAGE_BYTES, RecordingMemory
+from spyglass.cores.writer import write_core
+from spyglass.errors import SpyglassError, TargetError
+from spyglass.inspector import Inspector, Look
+from spyglass.runtime.goroutines.consistency import Quality
+from spyglass.targets import Target
+from spyglass.targets.core_executable import build_id_in, header_address
+from spyglass.targets.core_metadata import Remarks
+from spyglass.targets.core_process import SavedProcess
+from spyglass.targets.target_process import Program
+from spyglass.threads.architecture import ARCHITECTURES
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from numpy.typing import NDArray
+
+    from spyglass.model import Snapshot
+
+__all__ = ["save_core"]
+
+#: How often a process that changes under our hands so that nothing can be made of it is tried.
+_TRIES = 3
+#: The header of an ELF file and its notes are in so many bytes at its beginning.
+_HEADER_BYTES = 1 << 12
+
+
+def save_core(target: Target, stream: BinaryIO, *, stop: bool = False) -> Snapshot:
+    """Write a core of `target` with the pages that a full snapshot reads; the snapshot.
+
+    `stream` is an open file, new and empty. `stop`: stop the process while it is read, so that all
+    is of one moment. Goroutines that moved meanwhile are of quality "torn" in what is returned,
+    and whenever the core is read.
+    """
+    for left in reversed(range(_TRIES)):
+        memory = RecordingMemory(target.memory)
+        try:
+            look = _look(replace(target, memory=memory), memory, stop)
+            return _save(target, memory, look, stream)
+        except SpyglassError:
+            target.origin.check()
+            if not left:
+                raise
+            stream.seek(0)
+            stream.truncate()
+    raise AssertionError
+
+
+def _look(target: Target, memory: RecordingMemory, stop: bool) -> Look:
+    """Read what a full snapshot reads, then what the stacks of threads need beside that.
+
+    Of a process that goes on the latter takes a while, so nothing else may change meanwhile.
+    """
+    inspector = Inspector(target)
+    if stop or target.origin.stopped:
+        look = inspector.look("full", stop=stop, thread_stacks=True)
+    else:
+        look = inspector.look("full")
+    build_id_in(memory, header_address(_program(target)))  # what tells which program it is of
+    for registers in look.registers.values():
+        if registers.stack:  # of a sample, which was taken before the rest was read
+            memory.lay_over(registers.sp, registers.stack)
+    memory.fix()
+    if not stop and not target.origin.stopped:
+        others = inspector.look("top", thread_stacks=True).registers
+        look = replace(look, registers={**others, **look.registers})
+    return look
+
+
+def _save(target: Target, memory: RecordingMemory, look: Look, stream: BinaryIO) -> Snapshot:
+    torn = np.zeros(0, np.uint64)
+    _write(target, memory, look, torn, stream)
+    try:
+        again = _read_again(target, stream)
+    except SpyglassError as error:
+        raise TargetError(
+            f"the process moved too much to be saved: {error.message}", "try --stop"
+        ) from error
+    torn = differing(look.snapshot, again)
+    if len(torn):
+        look = replace(look, snapshot=_with_torn(look.snapshot, torn))
+        stream.seek(0)
+        stream.truncate()
+        _write(target, memory, look, torn, stream)
+    return look.snapshot
+
+
+def _with_torn(snapshot: Snapshot, torn: NDArray[np.uint64]) -> Snapshot:
+    quality = snapshot.goroutines.quality.copy()
+    quality[np.isin(snapshot.goroutines.id, torn)] = Quality.TORN
+    return replace(snapshot, goroutines=replace(snapshot.goroutines, quality=quality))
+
+
+def _program(target: Target) -> Program:
+    return Program(target.executable, target.bias, target.library)
+
+
+def _write(
+    target: Target,
+    memory: RecordingMemory,
+    look: Look,
+    torn: NDArray[np.uint64],
+    stream: BinaryIO,
+) -> None:
+    pages, notes = memory.pages, _notes(target, look, torn)
+    rows = np.flatnonzero(~_in_file(target, pages.addresses))
+    addresses, content = pages.addresses[rows], pages.content(rows)
+    write_core(stream, target.executable.arch, notes, addresses, content, PAGE_BYTES)
+    stream.flush()
+
+
+def _in_file(target: Target, addresses: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which of the pages at `addresses` the program's file has, because they cannot be written to.
+
+    Not its first, which tells which file it is.
+    """
+    inside = np.zeros(len(addresses), np.bool_)
+    for segment in target.executable.segments:
+        if not segment.writable:
+            begin = (segment.address + target.bias) % (1 << 64)
+            low = begin + (_HEADER_BYTES if segment.offset == 0 else 0)
+            inside |= (addresses >= low) & (addresses + PAGE_BYTES <= begin + segment.file_size)
+    return inside
+
+
+def _notes(target: Target, look: Look, torn: NDArray[np.uint64]) -> list[Note]:
+    architecture = ARCHITECTURES[target.executable.arch]
+    process, threads = look.snapshot.process, look.snapshot.threads
+    name = next((thread.name for thread in threads if thread.tid == target.pid), None)
+    statuses = [
+        ThreadStatus(tid, 0, architecture.to_saved(registers))
+        for tid, registers in sorted(look.registers.items())
+    ]
+    remarks = Remarks.of(look.snapshot, look.now_ns, target.origin.outer_tids(), torn.tolist())
+    return [
+        *map(corenotes.pack_thread, statuses),
+        corenotes.pack_process(ProcessInfo(target.pid, name or "", " ".join(process.cmdline))),
+        corenotes.pack_auxv(target.origin.auxv()),
+        corenotes.pack_files(target.origin.files()),
+        Note(*corenotes.OWN, remarks.pack()),
+    ]
+
+
+def _read_again(target: Target, stream: BinaryIO) -> Snapshot:
+    """What the core that was written to `stream` tells."""
+    saved = SavedProcess(f"/proc/self/fd/{stream.fileno()}")
+    try:
+        memory = saved.memory_with(_program(target))
+        return Inspector(replace(target, memory=memory, origin=saved)).snapshot(
+            "full", thread_stacks=True
+        )
+    finally:
+        saved.close()

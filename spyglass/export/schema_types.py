@@ -1,0 +1,203 @@
+"""The shape of a snapshot document, for reading one that nobody vouches for.
+
+It says the same as ``snapshot.schema.json``, in types that are checked while the text is parsed: what
+does not fit is refused where it stands, before anything is made of what follows. Fields that are not
+named here are skipped.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from spyglass.errors import BadDataError
+
+__all__ = ["Document", "decoded", "misfit"]
+
+#: How msgspec says where something is: ``$.goroutines[17].labels[...]``.
+_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
+#: A complaint quotes what it is about, which may be long.
+_MAX_COMPLAINT = 200
+
+#: What a column of numbers can hold.
+_MOST = (1 << 63) - 1
+
+Count = Annotated[int, Meta(ge=0, le=_MOST)]
+KnownCount = Count | None
+Seconds = Annotated[float, Meta(ge=0, le=1e11)]
+Percent = Annotated[int, Meta(ge=-1, le=(1 << 31) - 1)]
+
+
+class Source(Struct, frozen=True):
+    kind: Literal["process", "core"]
+    stopped: bool
+    stopped_ns: KnownCount = None
+
+
+class Process(Struct, frozen=True):
+    pid: Count
+    exe: str | None
+    cmdline: list[str]
+    started_at: str | None
+    uptime_seconds: Seconds | None
+    go_version: str | None
+    module: str | None
+    module_version: str | None
+    build_id: str | None
+    arch: str
+    stripped: bool
+    pie: bool
+    rss_bytes: KnownCount
+    container: str | None
+    cgo: bool | None = None
+    memory_limit_bytes: KnownCount = None
+    library: str | None = None
+
+
+class Scheduler(Struct, frozen=True):
+    gomaxprocs: KnownCount
+    goroutines: KnownCount
+    system_goroutines: KnownCount
+    run_queue: KnownCount
+    idle_ps: KnownCount
+    idle_ms: KnownCount
+    spinning_ms: KnownCount
+    freed_ms: KnownCount
+    gc_waiting: bool | None
+
+
+class Processor(Struct, frozen=True):
+    id: Count
+    status: str
+    schedtick: Count
+    syscalltick: Count
+    run_queue: Count
+    m: KnownCount
+    tid: KnownCount = None
+
+
+class Thread(Struct, frozen=True):
+    tid: Count
+    name: str | None
+    os_state: str | None
+    m: KnownCount
+    goroutine: KnownCount
+    p: KnownCount
+    spinning: bool
+    locked_goroutine: KnownCount
+    runs: str | None = None
+    stack: list[Count] | None = None
+
+
+class Memory(Struct, frozen=True):
+    heap_in_use_bytes: KnownCount
+    heap_idle_bytes: KnownCount
+    heap_released_bytes: KnownCount
+    stacks_in_use_bytes: KnownCount
+    heap_goal_bytes: KnownCount
+    gc_count: KnownCount
+    gc_pause_total_ns: KnownCount
+    last_gc_at: str | None
+    last_gc_pause_ns: KnownCount
+    gogc_percent: Percent | None
+    memory_limit_bytes: KnownCount
+
+
+class Place(Struct, frozen=True, gc=False):
+    function: str
+    file: str | None
+    line: KnownCount
+
+
+class FramedPlace(Place, frozen=True, gc=False):
+    frame: KnownCount = None
+
+
+class Creator(FramedPlace, frozen=True, gc=False, kw_only=True):
+    goroutine: KnownCount
+
+
+class Frame(Place, frozen=True, gc=False, kw_only=True):
+    pc: Count
+    inlined: bool
+    hidden: bool
+    offset: KnownCount = None
+
+
+class Goroutine(Struct, frozen=True, gc=False):
+    id: Count
+    status: Literal[
+        "idle", "runnable", "running", "syscall", "waiting", "moribund", "dead", "enqueue",
+        "copystack", "preempted", "leaked",
+    ]  # fmt: skip
+    wait_reason: str | None
+    waiting_ns: KnownCount
+    stack: KnownCount
+    start: FramedPlace | None
+    created_by: Creator | None
+    m: KnownCount
+    locked_to_thread: bool
+    system: bool
+    labels: dict[str, str] | None
+    quality: Literal["stable", "moved", "torn", "unreadable"]
+    where: FramedPlace | None = None
+
+
+class Elided(Struct, frozen=True):
+    stack: Count
+    after: Count
+    frames: Count
+
+
+class Problem(Struct, frozen=True):
+    kind: str
+    subject: str
+    detail: str
+
+
+class Document(Struct, frozen=True):
+    """All of it, as ``spyglass.export.snapshot_document`` makes it."""
+
+    schema: Literal["spyglass.snapshot/1"]
+    spyglass_version: str
+    taken_at: str
+    took_ns: Count
+    source: Source
+    process: Process
+    scheduler: Scheduler
+    processors: list[Processor]
+    threads: list[Thread]
+    memory: Memory
+    goroutines: list[Goroutine]
+    stacks: list[list[Count]]
+    frames: list[Frame]
+    problems: list[Problem]
+    timings_ns: dict[str, Count] = field(default_factory=dict)
+    host: str | None = None
+    redacted: bool = False
+    chosen_from: KnownCount = None
+    elided: list[Elided] = field(default_factory=list)
+
+
+def decoded(text: bytes) -> Document:
+    """The document that is the JSON `text`; `BadDataError` with a JSON pointer if it does not fit."""
+    try:
+        return msgspec.json.decode(text, type=Document)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).rpartition(" - at `$")
+        pointer = "".join(f"/{name or index}" for name, index in _STEP.findall(where))
+        raise misfit(pointer, what or str(error)) from None
+    except RecursionError:
+        raise BadDataError("it is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadDataError(f"it is not JSON: {error}"[:_MAX_COMPLAINT]) from None
+
+
+def misfit(pointer: str, what: str) -> BadDataError:
+    """The error for what does not fit at `pointer` (RFC 6901)."""
+    if pointer == "/schema":
+        return BadDataError(f"it is not a spyglass.snapshot/1: {what[:_MAX_COMPLAINT]}")
+    return BadDataError(f"{pointer or 'the document'}: {what[:_MAX_COMPLAINT]}")

@@ -1,0 +1,137 @@
+"""A snapshot read back from the document that it was saved as: the reverse of `export.writer`.
+
+Such a file comes with a ticket, from anyone. Its size is bounded while it is unpacked, its shape is
+checked while it is parsed (`spyglass.export.schema_types`), and indices are checked before they are used.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import BinaryIO, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from spyglass.errors import BadDataError
+from spyglass.export import schema_types
+from spyglass.export.decompress import MAX_BYTES, unpacked
+from spyglass.export.document_rows import Frames, Rows, elided, flat
+from spyglass.model import (
+    MemoryStats,
+    Problem,
+    Process,
+    Processor,
+    Scheduler,
+    Snapshot,
+    Source,
+    Thread,
+)
+
+__all__ = ["load", "snapshot_of"]
+
+Part = TypeVar("Part")
+
+_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z", re.ASCII)
+
+
+def load(file: str | os.PathLike[str] | BinaryIO, *, max_bytes: int = MAX_BYTES) -> Snapshot:
+    """The snapshot that was saved in `file`: JSON, also packed by gzip or zstd, or an HTML report.
+
+    `file` is a path or a stream of bytes. Raises `OSError` if it cannot be read, and `BadDataError`,
+    which says where, if it is no such file, does not fit the schema, or has more than `max_bytes`
+    bytes, packed or unpacked. ``snapshot.file`` is its name.
+    """
+    if isinstance(file, str | os.PathLike):
+        with open(file, "rb") as stream:
+            return _load(stream, os.fspath(file), max_bytes)
+    return _load(file, str(getattr(file, "name", "snapshot")), max_bytes)
+
+
+def _load(stream: BinaryIO, name: str, max_bytes: int) -> Snapshot:
+    try:
+        return snapshot_of(unpacked(stream, max_bytes), name)
+    except BadDataError as error:
+        raise BadDataError(f"{name}: {error.message}", error.hint) from None
+
+
+def snapshot_of(text: bytes, file: str | None = None) -> Snapshot:
+    """The snapshot that the JSON `text` describes; `BadDataError` with a JSON pointer if it does not.
+
+    `file` is the name of where `text` is from.
+    """
+    document = schema_types.decoded(text)
+    frames = Frames(document.frames)
+    offsets, stack_frames = flat(document.stacks, len(frames.all))
+    rows = Rows(document.goroutines, frames, len(document.stacks))
+    return Snapshot(
+        taken_at=_moment(document.taken_at, "/taken_at"),
+        took_ns=document.took_ns,
+        source=_part(Source, document.source),
+        process=_process(document.process),
+        scheduler=_part(Scheduler, document.scheduler),
+        processors=tuple(_part(Processor, each) for each in document.processors),
+        threads=_threads(document.threads, len(document.frames)),
+        memory=_memory(document.memory),
+        goroutines=rows.columns,
+        wait_reasons=rows.wait_reasons,
+        frames=tuple(frames.all),
+        stack_offsets=offsets,
+        stack_frames=stack_frames,
+        elided=elided(document.elided, offsets),
+        label_sets=rows.label_sets,
+        chosen_from=document.chosen_from,
+        problems=tuple(_part(Problem, each) for each in document.problems),
+        host=document.host,
+        redacted=document.redacted,
+        file=file,
+        timings_ns=document.timings_ns,
+    )
+
+
+def _part(kind: Callable[..., Part], record: Struct) -> Part:
+    """A dataclass of the model: its fields have the names that they have in the document."""
+    return kind(**asdict(record))
+
+
+def _threads(records: list[schema_types.Thread], frames: int) -> tuple[Thread, ...]:
+    for at, record in enumerate(records):
+        for place, frame in enumerate(record.stack or ()):
+            if frame >= frames:
+                raise schema_types.misfit(
+                    f"/threads/{at}/stack/{place}", f"there is no frame {frame:,}"
+                )
+    stacks = [None if record.stack is None else tuple(record.stack) for record in records]
+    return tuple(
+        replace(_part(Thread, record), stack=stack)
+        for record, stack in zip(records, stacks, strict=True)
+    )
+
+
+def _process(record: schema_types.Process) -> Process:
+    fields = asdict(record)
+    fields["cmdline"] = tuple(record.cmdline)
+    fields["started_at"] = _known_moment(record.started_at, "/process/started_at")
+    return Process(**fields)
+
+
+def _memory(record: schema_types.Memory) -> MemoryStats:
+    fields = asdict(record)
+    fields["last_gc_at"] = _known_moment(record.last_gc_at, "/memory/last_gc_at")
+    return MemoryStats(**fields)
+
+
+def _known_moment(text: str | None, pointer: str) -> datetime | None:
+    return None if text is None else _moment(text, pointer)
+
+
+def _moment(text: str, pointer: str) -> datetime:
+    if _MOMENT.fullmatch(text):
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:  # a thirteenth month
+            pass
+    raise schema_types.misfit(pointer, f"{text[:40]!r} is not a date and a time in UTC")

@@ -1,0 +1,183 @@
+"""Look into one process: find the runtime once, then take snapshots of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from spyglass.binary.pclntab import Trees
+from spyglass.model import (
+    Snapshot,
+)
+from spyglass.runtime.context import Runtime
+from spyglass.runtime.discovery import globals
+from spyglass.runtime.discovery.layouts import GoVersion
+from spyglass.runtime.discovery.module import Module, find_module
+from spyglass.runtime.discovery.required_fields import has_generic_methods
+from spyglass.runtime.resolve import resolve
+from spyglass.runtime.snapshotter import Look, Looking, StackDepth
+from spyglass.runtime.stacks.function_names import printed, printed_with_methods
+from spyglass.runtime.stacks.stack_tree import StackTree
+from spyglass.runtime.stacks.symbolizer import Code
+from spyglass.runtime.timing import Timer
+from spyglass.targets import Target
+
+if TYPE_CHECKING:
+    from spyglass.targets import OsThread
+    from spyglass.threads.stop import Stop
+
+__all__ = ["Inspector", "Look", "attach", "open_core"]
+
+#: So many program counters, and places in stacks, are remembered from one look to the next before it
+#: begins anew: a program has some thousands, but who looks for days also meets words that only seemed
+#: to be some.
+_MAX_KNOWN = 1 << 17
+
+
+def attach(pid: int) -> Inspector:
+    """Look into Go process `pid`, which goes on running, never stopped.
+
+    Close the result, or use it in a with statement. Raises `spyglass.errors.TargetError` when there
+    is no such process, it is not a Go program, or the kernel does not let this user read it;
+    `UnsupportedGoVersion` when its runtime is not one that spyglass knows.
+    """
+    began = time.perf_counter_ns()
+    return _inspect(Target.attach(pid), began)
+
+
+def open_core(path: str, exe: str | None = None) -> Inspector:
+    """Look into the Go process whose core file is at `path`, as into a live one.
+
+    `exe` is the program that was running (or its library with Go), if it is not where it was then.
+    Close the result, or use it in a with statement. Raises OSError, or `spyglass.errors.TargetError`
+    when the file is no core, or not of that program.
+    """
+    began = time.perf_counter_ns()
+    return _inspect(Target.open_core(path, exe), began)
+
+
+def _inspect(target: Target, began: int) -> Inspector:
+    try:
+        with target.origin.blamed():
+            return Inspector(target, began)
+    except BaseException:
+        target.close()
+        raise
+
+
+class Inspector:
+    """One process whose Go runtime was found: takes snapshots, as many as are wanted."""
+
+    def __init__(self, target: Target, began_ns: int | None = None) -> None:
+        timer = Timer(began_ns)
+        self._target = target
+        with timer.phase("find runtime"):
+            module = find_module(target)
+            version = globals.go_version(target, module)
+        with timer.phase("find variables"):
+            places = globals.candidates(target, module, version)
+        with timer.phase("check layouts"):
+            self.runtime = resolve(target, module, version, places)
+        self._module = module
+        self._tree = self._new_tree()
+        self._attach_timings = timer.phases
+
+    def __enter__(self) -> Inspector:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the process."""
+        self._target.close()
+
+    def snapshot(
+        self,
+        stacks: StackDepth = "full",
+        *,
+        stop: bool = False,
+        thread_stacks: bool = False,
+    ) -> Snapshot:
+        """What the process is doing now.
+
+        `stacks`: "full" walks every stack to its end; "top" only to the first function outside the
+        runtime, which is faster and enough for a summary. `stop`: stop the process while it is read,
+        so that everything is of one moment; ``snapshot.source.stopped_ns`` says for how long.
+        `thread_stacks`: say of each thread what it runs, and where. Raises
+        `ProcessChanged` if the process ends or becomes another while it is read. A core is the same
+        every time, and stands still anyway.
+        """
+        return self.look(stacks, stop=stop, thread_stacks=thread_stacks).snapshot
+
+    def look(
+        self,
+        stacks: StackDepth = "full",
+        *,
+        stop: bool = False,
+        thread_stacks: bool = False,
+    ) -> Look:
+        """A `snapshot`, and what it was made of beside memory."""
+        origin = self._target.origin
+        with origin.blamed():
+            # Before it is stopped: what it is then would hide what its threads did.
+            threads = origin.threads()
+            if not stop or origin.registers() is not None:
+                return self._look(None, threads, stacks, thread_stacks)
+            from spyglass.threads.stop import stopped
+
+            with stopped(self._target.pid) as held:
+                threads = _those_that_are_there(threads, origin.threads())
+                look = self._look(held, threads, stacks, thread_stacks)
+            source = replace(look.snapshot.source, stopped_ns=held.elapsed_ns)
+            return replace(look, snapshot=replace(look.snapshot, source=source))
+
+    def _look(
+        self,
+        held: Stop | None,
+        threads: Sequence[OsThread],
+        stacks: StackDepth,
+        thread_stacks: bool,
+    ) -> Look:
+        functions = self._module.functions
+        known = max(self._tree.code.known, len(self._tree))
+        if known > _MAX_KNOWN or functions.is_exhausted:
+            self._tree = self._new_tree()
+        functions.allow_steps()
+        looking = Looking(self._target, self.runtime, self._tree, held, threads)
+        look = looking.look(stacks, thread_stacks)
+        timings_ns = self._attach_timings | look.snapshot.timings_ns
+        return replace(look, snapshot=replace(look.snapshot, timings_ns=timings_ns))
+
+    def _new_tree(self) -> StackTree:
+        module, parsed = self._module, GoVersion.parse(self.runtime.go_version)
+        twice = has_generic_methods((parsed.major, parsed.minor) if parsed else None)
+        code = Code(
+            module.functions,
+            Trees(self._target.constant, _gofunc(self.runtime, module)),
+            printed_with_methods if twice else printed,
+        )
+        return StackTree(code, module.text)
+
+
+class _NewThread(NamedTuple):
+    """One that began just before the process was stopped: what it did is not known."""
+
+    tid: int
+    name: str | None
+    os_state: None = None
+
+
+def _those_that_are_there(before: Sequence[OsThread], now: Sequence[OsThread]) -> list[OsThread]:
+    """The threads of a stopped process, as they were before it was stopped."""
+    known = {thread.tid: thread for thread in before}
+    return [known.get(thread.tid, _NewThread(thread.tid, thread.name)) for thread in now]
+
+
+def _gofunc(runtime: Runtime, module: Module) -> int | None:
+    """The base of inlining trees (``moduledata.gofunc``), None where there is none or not known."""
+    if not runtime.layouts.has("moduledata", "gofunc"):
+        return None
+    return int(runtime.memory.array(module.address, runtime.layouts["moduledata"], 1)[0]["gofunc"])

@@ -1,0 +1,215 @@
+"""``spyglass diff``: what changed from one snapshot to another, the largest growth first."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.text import Text
+
+from spyglass.analysis.metric_changes import (
+    Changes,
+    memory_changes,
+    scheduler_changes,
+    thread_changes,
+)
+from spyglass.analysis.snapshot_diff import Difference, Growth
+from spyglass.model import Snapshot
+from spyglass.render.cropping import cropped, function_in, location_in
+from spyglass.render.group_blocks import stack_lines
+from spyglass.render.sections import fact, section
+from spyglass.render.text_table import Column, table
+from spyglass.render.traceback import call_text, place_text
+from spyglass.render.view_options import View
+from spyglass.words.text import UNKNOWN, count, duration, moment, size, visible
+
+__all__ = ["growth_text", "render", "sparkline"]
+
+#: Creators that are shown where the room is that of a terminal: the stacks need it.
+_CREATORS_SHOWN = 6
+_LEVELS = "▁▂▃▄▅▆▇█"
+
+
+def render(found: Difference, view: View) -> Iterator[Text]:
+    """The lines of `found`; on a terminal as many as it is high, but at least one stack."""
+    lines = [*_facts(found, view.width), Text(), *_creators(found, view)]
+    yield from lines
+    yield from _stacks(found, view, _room(view) - len(lines))
+
+
+def sparkline(counts: Sequence[int]) -> str:
+    """`counts` as bars, the highest as high as can be, and nothing for 0."""
+    most, levels = max(counts), len(_LEVELS)
+    return "".join(_LEVELS[-(-number * levels // most) - 1] if number else " " for number in counts)
+
+
+def growth_text(difference: int) -> str:
+    """By how many there are more or fewer: ``+1,234``, ``-5``, ``0``."""
+    return f"{difference:+,}" if difference else "0"
+
+
+def _room(view: View) -> int:
+    return sys.maxsize if view.height is None or view.everything else view.height - 1
+
+
+def _facts(found: Difference, width: int | None) -> Iterator[Text]:
+    first, last = found.first, found.last
+    process = last.process
+    program = [Text(visible(process.exe or process.module or UNKNOWN), "bold")]
+    program += [fact("pid", str(process.pid)), Text(visible(process.go_version or "Go ?"))]
+    yield from section("program", program, width)
+    yield from section("compared", list(_compared(found)), width)
+    yield from section("goroutines", list(_totals(found)), width)
+    for label, changes, words in (
+        ("scheduler", scheduler_changes(first, last), _spoken),
+        ("threads", thread_changes(first, last), _spoken),
+        ("memory", memory_changes(first, last), _spoken_memory),
+    ):
+        yield from section(label, _changed(changes, words), width)
+
+
+def _compared(found: Difference) -> Iterator[Text]:
+    """The first snapshot and the last, how many there are between them, and how much time."""
+    yield _taken(found.first)
+    if between := len(found.snapshots) - 2:
+        yield Text(f"{count(between)} more")
+    yield _taken(found.last)
+    yield fact("apart", duration(found.elapsed_ns), "bold")
+
+
+def _taken(snapshot: Snapshot) -> Text:
+    name = f"process {snapshot.process.pid}" if snapshot.file is None else snapshot.file
+    return fact(visible(name), moment(snapshot.taken_at))
+
+
+def _totals(found: Difference) -> Iterator[Text]:
+    change = found.counts[-1] - found.counts[0]
+    yield fact("before", count(found.counts[0]))
+    yield fact("after", count(found.counts[-1]), "bold")
+    yield fact("change", growth_text(change), _style(change))
+    yield fact("per minute", _rate(found, change))
+    if len(found.counts) > 2:
+        yield Text(sparkline(found.counts))
+    for name, rows in (("born", found.born), ("gone", found.gone), ("stuck", found.stuck)):
+        yield fact(name, UNKNOWN if rows is None else count(len(rows)))
+
+
+def _changed(changes: Changes, words: Callable[[str, Any], tuple[str, str]]) -> list[Text]:
+    facts = []
+    for name, (before, after) in changes.items():
+        title, then = words(name, before)
+        facts.append(fact(visible(title), f"{then} → {words(name, after)[1]}"))
+    return facts
+
+
+def _spoken(name: str, value: Any) -> tuple[str, str]:
+    if isinstance(value, bool):
+        return name.replace("_", " "), "yes" if value else "no"
+    return name.replace("_", " "), count(value)
+
+
+def _spoken_memory(name: str, value: Any) -> tuple[str, str]:
+    """The name of a figure without its unit, and the figure with it."""
+    title, _, unit = name.replace("_", " ").rpartition(" ")
+    if unit == "at":
+        return title, moment(value) if isinstance(value, datetime) else UNKNOWN
+    if unit == "percent":
+        return title, "off" if value == -1 else count(value)
+    words = {"bytes": size, "ns": duration}.get(unit)
+    return (title, words(value)) if words else (f"{title} {unit}", count(value))
+
+
+def _rate(found: Difference, change: int) -> str:
+    rate = found.per_minute(change)
+    if rate is None:
+        return UNKNOWN
+    if not change:
+        return "0"
+    return f"{rate:+,.1f}" if abs(rate) < 100 else f"{rate:+,.0f}"
+
+
+def _style(change: int) -> str:
+    return "bold red" if change > 0 else "green" if change < 0 else ""
+
+
+def _wanted(growths: Sequence[Growth], view: View) -> list[Growth]:
+    """Those that changed; all, if everything is asked for."""
+    return [each for each in growths if view.everything or each.difference]
+
+
+def _left_out(number: int, what: str, view: View) -> Iterator[Text]:
+    if number > 0:
+        words = f"… and {count(number)} more {what}; --all shows them"
+        yield Text(words if view.width is None else cropped(words, view.width), "dim")
+
+
+def _creators(found: Difference, view: View) -> Iterator[Text]:
+    """A table of who creates them."""
+    wanted = _wanted(found.by_creator, view)
+    most = len(wanted) if _room(view) == sys.maxsize else _CREATORS_SHOWN
+    shown = wanted[: view.limit or most]
+    if not shown:
+        yield Text("every creator has as many goroutines as before", "dim")
+    else:
+        yield from table(_columns(found, shown), view.width, styled=view.styled)
+        yield from _left_out(len(wanted) - len(shown), "creators", view)
+    yield Text()
+
+
+def _columns(found: Difference, growths: Sequence[Growth]) -> list[Column]:
+    creators = [
+        each.snapshot.frame(int(each.snapshot.goroutines.creator[each.row])) for each in growths
+    ]
+    series = [Column("trend", [sparkline(each.counts) for each in growths])]
+    return [
+        Column("change", [growth_text(each.difference) for each in growths], True, style=_cell_style),
+        Column("per minute", [_rate(found, each.difference) for each in growths], True),
+        Column("before", [count(each.counts[0]) for each in growths], True),
+        Column("after", [count(each.counts[-1]) for each in growths], True),
+        *(series if len(found.snapshots) > 2 else []),
+        Column("stuck", [count(each.stuck) for each in growths], True),
+        Column(
+            "created by", [call_text(c) if c else "-" for c in creators], weight=5, fit=function_in
+        ),
+        Column(
+            "at", [place_text(c) if c else "-" for c in creators], weight=4, fit=location_in, style="dim"
+        ),
+    ]  # fmt: skip
+
+
+def _cell_style(cell: str) -> str:
+    return _style({"+": 1, "-": -1}.get(cell[:1], 0))
+
+
+def _stacks(found: Difference, view: View, room: int) -> Iterator[Text]:
+    """A block for each stack, with an empty line behind it."""
+    wanted = _wanted(found.by_stack, view)[: view.limit]
+    if not wanted:
+        yield Text("at every stack are as many goroutines as before", "dim")
+    for number, growth in enumerate(wanted):
+        block = [*_block(found, growth, view.width), Text()]
+        room -= len(block)
+        if number and room < 1:  # the line about those left out
+            yield from _left_out(len(wanted) - number, "stacks", view)
+            return
+        yield from block
+
+
+def _block(found: Difference, growth: Growth, width: int | None) -> Iterator[Text]:
+    facts = [fact("before", count(growth.counts[0])), fact("after", count(growth.counts[-1]))]
+    facts.append(fact("per minute", _rate(found, growth.difference)))
+    if len(growth.counts) > 2:
+        facts.append(Text(sparkline(growth.counts)))
+    facts += [
+        fact(name, count(n)) for name, n in (("born", growth.born), ("gone", growth.gone)) if n
+    ]
+    if growth.stuck:
+        facts.append(
+            fact("stuck", f"{count(growth.stuck)}, up to {duration(growth.longest_stuck_ns)}")
+        )
+    lines = list(section(growth_text(growth.difference), facts, width))
+    lines[0].stylize(_style(growth.difference), 0, len(growth_text(growth.difference)))
+    yield from lines
+    yield from stack_lines(growth.snapshot, growth.row, width)

@@ -1,0 +1,156 @@
+"""What a summary says before it comes to goroutines: program, scheduler, threads, memory."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Iterator
+
+from rich.text import Text
+
+from spyglass.analysis.counts import by_os_state
+from spyglass.model import MemoryStats, Process, Scheduler, Snapshot
+from spyglass.render.cropping import cropped, tail_in
+from spyglass.render.sections import LABEL_WIDTH, fact, section
+from spyglass.words.text import UNKNOWN, age, count, duration, moment, size, visible
+
+__all__ = [
+    "counted",
+    "gc_lines",
+    "memory_lines",
+    "program_lines",
+    "saved_lines",
+    "scheduler_lines",
+    "thread_lines",
+]
+
+#: As much of the id of a build or container as tells two apart.
+_ID_WIDTH = 13
+
+
+def saved_lines(snapshot: Snapshot, width: int | None) -> Iterator[Text]:
+    """Of a snapshot that was saved: that it is one, of when, and from which machine."""
+    if snapshot.file is None:
+        return
+    room = None if width is None else width - LABEL_WIDTH
+    facts = [Text(_shortened(tail_in, visible(snapshot.file), room))]
+    facts.append(fact("taken", moment(snapshot.taken_at), "bold"))
+    if snapshot.host is not None:
+        facts.append(fact("on", visible(snapshot.host)))
+    if snapshot.redacted:
+        facts.append(Text("redacted"))
+    yield from section("saved", facts, width)
+
+
+def program_lines(process: Process, width: int | None) -> Iterator[Text]:
+    """Which program it is, how it was started and built."""
+    room = None if width is None else width - LABEL_WIDTH
+    yield from section("program", list(_identity(process, room)), width)
+    if process.library is not None:
+        library = _shortened(tail_in, visible(process.library), room)
+        yield from section("go library", [Text(library)], width)
+    if process.cmdline and process.cmdline != (process.exe,):
+        command = shlex.join(map(visible, process.cmdline))
+        yield from section("command", [Text(_shortened(cropped, command, room))], width)
+    yield from section("build", list(_build(process, width)), width)
+
+
+def _shortened(shorten: Callable[[str, int], str], text: str, room: int | None) -> str:
+    return text if room is None else shorten(text, room)
+
+
+def _identity(process: Process, room: int | None) -> Iterator[Text]:
+    yield Text(_shortened(tail_in, visible(process.exe or UNKNOWN), room), "bold")
+    yield fact("pid", str(process.pid), "bold")
+    yield fact("up", age(process.uptime_seconds))
+    yield fact("rss", size(process.rss_bytes))
+    yield fact("started", moment(process.started_at))
+    if process.container is not None:
+        container = visible(process.container)
+        yield fact("container", container if room is None else cropped(container, _ID_WIDTH))
+    if process.memory_limit_bytes is not None:
+        yield fact("memory limit", size(process.memory_limit_bytes))
+
+
+def _build(process: Process, width: int | None) -> Iterator[Text]:
+    yield Text(visible(process.go_version or "Go ?"))
+    yield Text(visible(process.arch))
+    yield Text("stripped" if process.stripped else "not stripped")
+    yield Text("PIE" if process.pie else "not PIE")
+    yield Text({True: "cgo", False: "no cgo", None: "cgo ?"}[process.cgo])
+    build_id = visible(process.build_id or UNKNOWN)
+    yield fact("build id", build_id if width is None else cropped(build_id, _ID_WIDTH))
+    module = visible(" ".join(filter(None, (process.module, process.module_version))))
+    yield fact("module", module or UNKNOWN)
+
+
+def scheduler_lines(scheduler: Scheduler, width: int | None) -> Iterator[Text]:
+    """The counters of the scheduler."""
+    waiting = {True: "yes", False: "no", None: UNKNOWN}[scheduler.gc_waiting]
+    facts = [
+        fact("gomaxprocs", count(scheduler.gomaxprocs)),
+        fact("goroutines", count(scheduler.goroutines)),
+        fact("system", count(scheduler.system_goroutines)),
+        fact("run queue", count(scheduler.run_queue)),
+        fact("Ps idle", count(scheduler.idle_ps)),
+        fact("Ms idle", count(scheduler.idle_ms)),
+        fact("spinning", count(scheduler.spinning_ms)),
+        fact("freed", count(scheduler.freed_ms)),
+        fact("gc waiting", waiting, "bold red" if scheduler.gc_waiting else ""),
+    ]
+    yield from section("scheduler", facts, width)
+
+
+def thread_lines(snapshot: Snapshot, width: int | None) -> Iterator[Text]:
+    """How many threads there are, in which states, and which of them are special to Go."""
+    ms = [thread for thread in snapshot.threads if thread.m is not None]
+    facts = [fact("total", count(len(snapshot.threads)))]
+    facts += counted((state or UNKNOWN, number) for state, number in by_os_state(snapshot).items())
+    facts += [
+        fact("Ms", count(len(ms))),
+        fact("Ms without P", count(sum(thread.p is None for thread in ms))),
+        fact("locked Ms", count(sum(thread.locked_goroutine is not None for thread in ms))),
+    ]
+    yield from section("threads", facts, width)
+
+
+def counted(counts: Iterable[tuple[str, int]]) -> list[Text]:
+    """A fact for each word, with how many there are."""
+    return [fact(visible(word), count(number)) for word, number in counts]
+
+
+def memory_lines(memory: MemoryStats, width: int | None) -> Iterator[Text]:
+    """How much memory the runtime holds, and for what."""
+    facts = [
+        fact("heap", size(memory.heap_in_use_bytes)),
+        fact("idle", size(memory.heap_idle_bytes)),
+        fact("released", size(memory.heap_released_bytes)),
+        fact("goal", size(memory.heap_goal_bytes)),
+        fact("stacks", size(memory.stacks_in_use_bytes)),
+    ]
+    yield from section("memory", facts, width)
+
+
+def _gogc(percent: int | None) -> str:
+    return "off" if percent == -1 else count(percent)
+
+
+def gc_lines(snapshot: Snapshot, width: int | None) -> Iterator[Text]:
+    """How often garbage was collected, when last, for how long the world stood still; what is next."""
+    memory = snapshot.memory
+    facts = [
+        fact("cycles", count(memory.gc_count)),
+        fact("last", _ago(snapshot)),
+        fact("pause", "-" if memory.gc_count == 0 else duration(memory.last_gc_pause_ns)),
+        fact("all pauses", duration(memory.gc_pause_total_ns)),
+        fact("GOGC", _gogc(memory.gogc_percent)),
+    ]
+    if memory.memory_limit_bytes is not None:
+        facts.append(fact("limit", size(memory.memory_limit_bytes)))
+    yield from section("gc", facts, width)
+
+
+def _ago(snapshot: Snapshot) -> str:
+    if snapshot.memory.last_gc_at is None:
+        return "never" if snapshot.memory.gc_count == 0 else UNKNOWN
+    seconds = (snapshot.taken_at - snapshot.memory.last_gc_at).total_seconds()
+    return f"{age(seconds)} ago"

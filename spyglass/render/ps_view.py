@@ -1,0 +1,102 @@
+"""``spyglass ps``: the Go processes of a host, one on a line."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from spyglass.process_list import GoProcess, ProcessList, UnreadableProcess
+from spyglass.render.cropping import cropped, tail_in
+from spyglass.render.text_table import Column, table
+from spyglass.render.view_options import View
+from spyglass.words.text import UNKNOWN, age, count, size, visible
+
+__all__ = ["render"]
+
+#: As much of the id of a container as tells two apart; the tools for containers show as much.
+_ID_WIDTH = 12
+_USER_WIDTH = 16
+_VERSION_WIDTH = 16
+
+#: Narrower terminals show what tells processes apart, and no more.
+_WIDE = 110
+
+#: What Go records as the version of a main module that was built where it was written.
+_NO_VERSION = "(devel)"
+
+#: What Go records as the package of a program that was built from files by name.
+_NO_PACKAGE = "command-line-arguments"
+
+
+def render(listing: ProcessList, view: View) -> Iterator[Text]:
+    """The table of Go processes, then those that could not be read; no line wider than the view."""
+    if listing.processes:
+        yield from table(_columns(listing.processes, view), view.width, styled=view.styled)
+    for line in (_totals(listing), *map(_unreadable, listing.unreadable)):
+        yield Text(line if view.width is None else cropped(line, view.width), "dim")
+
+
+def _unreadable(process: UnreadableProcess) -> str:
+    return f"not readable: {process.pid} {visible(process.name)}: {visible(process.why)}"
+
+
+def _totals(listing: ProcessList) -> str:
+    processes, unreadable = len(listing.processes), len(listing.unreadable)
+    words = f"{count(processes) if processes else 'no'} Go process{'' if processes == 1 else 'es'}"
+    return f"{words}, {count(unreadable)} not readable" if unreadable else words
+
+
+def _columns(processes: tuple[GoProcess, ...], view: View) -> list[Column]:
+    def cells(words: Callable[[GoProcess], str | None], width: int | None = None) -> list[str]:
+        texts = [visible(words(process) or UNKNOWN) for process in processes]
+        return texts if view.width is None or width is None else [cropped(t, width) for t in texts]
+
+    columns = [
+        Column("pid", cells(lambda p: str(p.pid)), right=True, style="bold"),
+        Column("user", cells(lambda p: p.user, _USER_WIDTH)),
+        Column("go", cells(lambda p: p.go_version, _VERSION_WIDTH)),
+        Column("age", cells(lambda p: age(p.age_seconds)), right=True),
+        Column("rss", cells(lambda p: size(p.rss_bytes)), right=True),
+    ]
+    if view.width is None or view.width >= _WIDE:
+        columns.append(Column("threads", cells(lambda p: count(p.threads)), right=True))
+        columns.append(Column("stripped", cells(lambda p: "yes" if p.stripped else "no")))
+        if any(process.container for process in processes):
+            columns.append(Column("container", cells(lambda p: p.container or "-", _ID_WIDTH)))
+    return [
+        *columns,
+        Column("module", cells(_module), weight=2, fit=_module_in),
+        Column("command", cells(_command), weight=3, fit=_command_in),
+    ]
+
+
+def _module(process: GoProcess) -> str:
+    if process.module is None:
+        return process.package if process.package and process.package != _NO_PACKAGE else ""
+    version = process.module_version if process.module_version != _NO_VERSION else None
+    return " ".join(filter(None, (process.module, version)))
+
+
+def _module_in(module: str, width: int) -> str:
+    """A module and its version in at most `width` cells: without the version, then the path's end."""
+    if cell_len(module) > width:
+        module = module.partition(" ")[0]
+    while cell_len(module) > width and "/" in module:
+        module = module.partition("/")[2]
+    return tail_in(module, width)
+
+
+def _command_in(command: str, width: int) -> str:
+    """A command line in at most `width` cells: its program without the directory, then its beginning."""
+    if cell_len(command) > width:
+        program, *arguments = command.split(" ", 1)
+        command = " ".join([program.rpartition("/")[2], *arguments])
+    return cropped(command, width)
+
+
+def _command(process: GoProcess) -> str:
+    words = process.cmdline or ((process.exe,) if process.exe else ())
+    return shlex.join(map(visible, words))

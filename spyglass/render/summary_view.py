@@ -1,0 +1,131 @@
+"""``spyglass summary``: a snapshot in one screen."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.text import Text
+
+from spyglass.analysis.counts import by_status, by_wait_reason
+from spyglass.analysis.groups import groups
+from spyglass.analysis.selection import selected
+from spyglass.model import Snapshot
+from spyglass.render.cropping import cropped
+from spyglass.render.goroutine_table import Entries, GoroutineEntries, GroupEntries
+from spyglass.render.problems import problem_lines
+from spyglass.render.process_sections import (
+    counted,
+    gc_lines,
+    memory_lines,
+    program_lines,
+    saved_lines,
+    scheduler_lines,
+    thread_lines,
+)
+from spyglass.render.processors import processor_lines
+from spyglass.render.sections import fact, section
+from spyglass.render.text_table import table
+from spyglass.render.view_options import View
+from spyglass.words.text import count
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["render"]
+
+#: So few goroutines are listed one by one.
+_FEW = 20
+
+#: Rows of goroutines that are shown even where the terminal is too low for them.
+_ROWS_AT_LEAST = 5
+
+#: Lines for Ps, the titles and what is left out among them.
+_PS_AT_LEAST = 3
+
+#: Rows of goroutines that matter more than a line for each P.
+_ROWS_WANTED = 8
+
+#: Where a terminal has fewer lines than this, none is wasted.
+_LOW = 30
+_REASONS_SHOWN = 10
+
+#: The line of titles over the table, and the line where the shell will ask for the next command.
+_TITLE_AND_PROMPT = 2
+
+
+def render(snapshot: Snapshot, view: View) -> Iterator[Text]:
+    """The lines of the summary of `snapshot`, none wider than the view, as many as it is high."""
+    rows = selected(snapshot.goroutines, system=view.system)
+    entries = _entries(snapshot, rows, view)
+    above = [
+        *saved_lines(snapshot, view.width),
+        *program_lines(snapshot.process, view.width),
+        *scheduler_lines(snapshot.scheduler, view.width),
+    ]
+    below = [
+        *thread_lines(snapshot, view.width),
+        *memory_lines(snapshot.memory, view.width),
+        *gc_lines(snapshot, view.width),
+        *_goroutine_lines(snapshot, rows, view),
+        *([] if _is_low(view) else [Text()]),
+    ]
+    problems = list(problem_lines(snapshot.problems, view, one=_is_low(view)))
+    room = _height(view) - len(above) - len(below) - len(problems) - _TITLE_AND_PROMPT
+    processors = list(
+        processor_lines(
+            snapshot.processors,
+            view.width,
+            max(room - min(len(entries), _ROWS_WANTED), _PS_AT_LEAST),
+            styled=view.styled,
+        )
+    )
+    room = max(room - len(processors), _ROWS_AT_LEAST)
+    yield from chain(above, processors, below, _table(entries, room, view), problems)
+
+
+def _height(view: View) -> int:
+    return sys.maxsize if view.height is None or view.everything else view.height
+
+
+def _is_low(view: View) -> bool:
+    return _height(view) < _LOW
+
+
+def _entries(snapshot: Snapshot, rows: NDArray[np.int64], view: View) -> Entries:
+    if view.listed or len(rows) <= _FEW:
+        return GoroutineEntries(snapshot, rows)
+    return GroupEntries(snapshot, groups(snapshot, system=view.system))
+
+
+def _table(entries: Entries, room: int, view: View) -> Iterator[Text]:
+    """The rows for as many of `entries` as there is room for, and a line about the others."""
+    if not entries:
+        return
+    number = len(entries) if len(entries) <= room else room - 1
+    if view.limit is not None:
+        number = min(number, view.limit)
+    yield from table(entries.columns(number, view), view.width, styled=view.styled)
+    if number < len(entries):
+        how = "" if number == view.limit else "; --all shows them"
+        more = f"… and {entries.left_out(number)}{how}"
+        yield Text(more if view.width is None else cropped(more, view.width), "dim")
+
+
+def _goroutine_lines(snapshot: Snapshot, rows: NDArray[np.int64], view: View) -> Iterator[Text]:
+    """How many of `rows` there are, with each status and for each reason to wait."""
+    of = "" if snapshot.chosen_from is None else f" of {count(snapshot.chosen_from)} match"
+    facts = [fact("total", f"{count(len(rows))}{of}", "bold")]
+    facts += counted(by_status(snapshot, rows).items())
+    system = len(selected(snapshot.goroutines, system=True)) - len(rows)
+    if system:
+        facts.append(Text(f"system {count(system)} (--system)", "dim"))
+    yield from section("goroutines", facts, view.width)
+    reasons = list(by_wait_reason(snapshot, rows).items())
+    if view.width is not None and len(reasons) > _REASONS_SHOWN:
+        others = sum(number for _, number in reasons[_REASONS_SHOWN:])
+        reasons = [*reasons[:_REASONS_SHOWN], ("others", others)]
+    yield from section("waiting", counted(reasons), view.width)

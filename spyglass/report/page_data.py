@@ -1,0 +1,134 @@
+"""What a page works with: a snapshot's goroutines in columns, its other lists in rows.
+
+All text can be shown as it is: `spyglass.words.text.visible` went over it. The script of the page,
+``assets/data.js``, says what it makes of each part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spyglass.analysis.call_tree import CallTree
+from spyglass.analysis.groups import state_words
+from spyglass.analysis.selection import selected
+from spyglass.model import NONE, QUALITIES, STATUSES, Snapshot
+from spyglass.report.buckets import Cells, cells, exact, id_column, wait_runs
+from spyglass.report.call_trees import Stacks
+from spyglass.report.page_places import Places, Strings
+from spyglass.words.text import visible
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["report_data"]
+
+#: So many problems are in the page's list; all of them are in the snapshot that it holds.
+_PROBLEMS_KEPT = 10_000
+
+
+def report_data(snapshot: Snapshot) -> dict[str, Any]:
+    """The data of the page of `snapshot` in values that JSON knows; dead goroutines are left out.
+
+    Goroutines that are alike in everything but id and wait are one of ``cells``: its columns hold
+    numbers of ``strings``, ``places``, ``label_sets`` and of the nodes of ``trees``, or `NONE`.
+    ``goroutines`` has their ids and waits, in the order of the cells.
+    """
+    g = snapshot.goroutines
+    rows = selected(g, system=True)
+    strings = Strings()
+    places = Places(snapshot, strings)
+    stacks = Stacks(snapshot, rows, places)
+    keys = _keys(snapshot, rows, places, stacks)
+    found = cells(keys, g.id[rows], g.waiting_ns[rows])
+    return {
+        "cells": _cell_columns(snapshot, rows, keys, found, strings),
+        "goroutines": {
+            "ids": id_column(g.id[rows][found.order]),
+            "waits": wait_runs(g.waiting_ns[rows][found.order]),
+        },
+        "label_sets": [_labels(labels.items(), strings) for labels in snapshot.label_sets],
+        "trees": {"shown": _tree(stacks.shown), "all": _tree(stacks.all)},
+        "places": places.columns(),
+        "processors": _records(snapshot.processors),
+        "threads": _records(snapshot.threads),
+        "problems": _records(snapshot.problems[:_PROBLEMS_KEPT]),
+        "problem_count": len(snapshot.problems),
+        "strings": strings.texts,
+    }
+
+
+def _keys(
+    snapshot: Snapshot, rows: NDArray[np.int64], places: Places, stacks: Stacks
+) -> dict[str, NDArray[Any]]:
+    """What makes two of `rows` different for a page."""
+    g = snapshot.goroutines
+    return {
+        "status": g.status[rows],
+        "reason": g.wait_reason[rows],
+        "shown": stacks.shown_leaves,
+        "all": stacks.all_leaves,
+        "where": _places(places, g.where[rows]),
+        "creator": _places(places, g.creator[rows]),
+        "labels": g.labels[rows],
+        "system": g.system[rows].view(np.uint8),
+        "locked": g.locked[rows].view(np.uint8),
+        "quality": g.quality[rows],
+    }
+
+
+def _places(places: Places, frames: NDArray[np.int32]) -> NDArray[np.int64]:
+    """The numbers of the places of `frames`, each looked up once."""
+    used = np.zeros(int(frames.max(initial=NONE)) + 2, np.bool_)
+    used[frames] = True
+    numbers = np.full(len(used), NONE, np.int64)  # the last is where NONE, -1, looks itself up
+    for frame in np.flatnonzero(used[:-1]).tolist():
+        numbers[frame] = places.of_frame(frame)
+    return numbers[frames]
+
+
+def _cell_columns(
+    snapshot: Snapshot,
+    rows: NDArray[np.int64],
+    keys: dict[str, NDArray[Any]],
+    found: Cells,
+    strings: Strings,
+) -> dict[str, list[int]]:
+    columns = {name: key[found.order][found.firsts].tolist() for name, key in keys.items()}
+    reasons = snapshot.wait_reasons
+    pairs = list(zip(columns["status"], columns["reason"], strict=True))
+    words = [
+        state_words(STATUSES[status], reasons[reason] if reason != NONE else None)
+        for status, reason in pairs
+    ]
+    return columns | {
+        "status": [strings.number(STATUSES[status]) for status, _ in pairs],
+        "reason": [strings.number(reasons[r]) if r != NONE else NONE for _, r in pairs],
+        "state": [strings.number(state) for state in words],
+        "quality": [strings.number(QUALITIES[quality]) for quality in columns["quality"]],
+        "creator_id": exact(found.common(snapshot.goroutines.creator_id[rows])).tolist(),
+        "count": found.counts.tolist(),
+    }
+
+
+def _labels(labels: Iterable[tuple[str, str]], strings: Strings) -> list[list[int]]:
+    return [[strings.number(key), strings.number(value)] for key, value in labels]
+
+
+def _tree(tree: CallTree) -> dict[str, list[int]]:
+    return {"parent": tree.parents, "place": tree.calls}
+
+
+def _records(parts: Iterable[Any]) -> list[dict[str, Any]]:
+    """Dataclasses of the model: their fields, with text made visible."""
+    return [
+        {
+            field.name: visible(value) if isinstance(value, str) else value
+            for field in fields(part)
+            for value in [getattr(part, field.name)]
+        }
+        for part in parts
+    ]

@@ -1,0 +1,97 @@
+"""Places in the code as columns of a page's data: function, file, line, and whose code it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spyglass.model import NONE, Frame, Snapshot
+from spyglass.render.traceback import call_text
+from spyglass.words.text import visible
+
+__all__ = ["NOTE", "ORIGINS", "Places", "Strings", "origin"]
+
+#: Whose code a function is: the program's own module, a module it depends on, the standard library,
+#: the runtime; or it is no function, but what a page says where a stack is not known.
+ORIGINS = ("own", "dependency", "standard", "runtime", "note")
+NOTE = ORIGINS.index("note")
+
+
+class Strings:
+    """Texts with their numbers, in the order they came; each can be shown as it is."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._numbers: dict[str, int] = {}
+
+    def number(self, text: str | None) -> int:
+        """The number of `text` made visible; `NONE` if there is none."""
+        if text is None:
+            return NONE
+        if text not in self._numbers:
+            self._numbers[text] = len(self.texts)
+            self.texts.append(visible(text))
+        return self._numbers[text]
+
+
+class Places:
+    """Lines of code with their numbers: many frames, each a pc of its own, are on one line."""
+
+    def __init__(self, snapshot: Snapshot, strings: Strings) -> None:
+        self._snapshot = snapshot
+        self._strings = strings
+        self._of_frame: list[int] = [NONE] * len(snapshot.frames)
+        self._numbers: dict[tuple[str, str | None, int | None], int] = {}
+        self._columns: list[tuple[int, int, int, int]] = []
+
+    def of_frame(self, index: int) -> int:
+        """The number of the place where frame `index` is; `NONE` for `NONE`."""
+        if index == NONE:
+            return NONE
+        if self._of_frame[index] == NONE:
+            frame = self._snapshot.frames[index]
+            key = (frame.function, frame.file, frame.line)
+            if key not in self._numbers:
+                self._numbers[key] = self._added(frame)
+            self._of_frame[index] = self._numbers[key]
+        return self._of_frame[index]
+
+    def note(self, text: str) -> int:
+        """A place that is none: `text` tells what is not known there."""
+        key = (text, None, NONE)
+        if key not in self._numbers:
+            self._numbers[key] = len(self._columns)
+            self._columns.append((self._strings.number(text), NONE, 0, NOTE))
+        return self._numbers[key]
+
+    def columns(self) -> dict[str, list[Any]]:
+        """`function` and `file`, numbers of strings, `line`, 0 if not known, and `origin`."""
+        names = ("function", "file", "line", "origin")
+        return {name: [row[i] for row in self._columns] for i, name in enumerate(names)}
+
+    def _added(self, frame: Frame) -> int:
+        self._columns.append(
+            (
+                self._strings.number(call_text(frame)),
+                self._strings.number(frame.file),
+                max(frame.line or 0, 0),
+                ORIGINS.index(origin(frame.function, self._snapshot.process.module)),
+            )
+        )
+        return len(self._columns) - 1
+
+
+def origin(function: str, module: str | None) -> str:
+    """Whose code `function` is, as far as its name tells, in a program whose main module is `module`."""
+    package = _package(function)
+    first = package.partition("/")[0]
+    if package == "main" or (module and (package == module or package.startswith(f"{module}/"))):
+        return "own"
+    if package == "runtime" or package.startswith(("runtime/internal/", "internal/runtime/")):
+        return "runtime"
+    return "dependency" if "." in first else "standard"
+
+
+def _package(function: str) -> str:
+    """The import path in a function's name, whose last element has its dots written as ``%2e``."""
+    path, slash, rest = function.partition("[")[0].rpartition("/")
+    return path + slash + rest.partition(".")[0]

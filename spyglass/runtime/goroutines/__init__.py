@@ -1,0 +1,1 @@
+"""Reading goroutines while they run: ``g`` structures, the consistency protocol, pprof labels."""

@@ -1,0 +1,187 @@
+"""Goroutines while they are being read: what was read of them, and what tells that one has moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from spyglass.memory.base import Gathered
+from spyglass.model import NONE, QUALITIES, Goroutines
+from spyglass.runtime.goroutines.decode import alive, g_status, plausible
+from spyglass.runtime.stacks.unwinder import COMPLETE, CUT, StackBytes, Walked
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "Batch",
+    "Capture",
+    "Fetched",
+    "Quality",
+    "Read",
+    "capture_range",
+    "part_of",
+    "signature",
+]
+
+
+class Quality(IntEnum):
+    """How far a goroutine that was read can be trusted: the index into `QUALITIES`."""
+
+    STABLE, MOVED, TORN, UNREADABLE = range(len(QUALITIES))
+
+
+#: So much is read of the stack of a goroutine that moves.
+_CAPTURE_BYTES = 1 << 14
+
+
+@dataclass(slots=True)
+class Read:
+    """What was read of some goroutines: their columns, the nodes of their stacks, their addresses."""
+
+    columns: Goroutines
+    node: NDArray[np.int64]
+    pointers: NDArray[np.uint64]
+
+    @classmethod
+    def all(cls, parts: list[Read]) -> Read:
+        """The goroutines of all `parts`, in their order."""
+        columns = {
+            name: np.concatenate([getattr(part.columns, name) for part in parts])
+            for name in Goroutines.__slots__
+        }
+        return cls(
+            Goroutines(**columns),
+            np.concatenate([part.node for part in parts]),
+            np.concatenate([part.pointers for part in parts]),
+        )
+
+    def replace(self, at: NDArray[np.intp], by: Read) -> None:
+        """The goroutines `at` are as in `by`."""
+        for name in Goroutines.__slots__:
+            getattr(self.columns, name)[at] = getattr(by.columns, name)
+        self.node[at] = by.node
+
+    def without(self, at: NDArray[np.intp]) -> Read:
+        """All but the goroutines `at`."""
+        columns = {
+            name: np.delete(getattr(self.columns, name), at) for name in Goroutines.__slots__
+        }
+        return Read(Goroutines(**columns), np.delete(self.node, at), np.delete(self.pointers, at))
+
+
+class Fetched(NamedTuple):
+    """``g`` structures that were read, whether each was, and what tells that one has moved."""
+
+    rows: NDArray[Any]
+    ok: NDArray[np.bool_]
+    signatures: NDArray[np.uint64]
+
+    def those(self, which: NDArray[np.bool_]) -> Fetched:
+        """The goroutines `which`."""
+        return Fetched(self.rows[which], self.ok[which], self.signatures[which])
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """Goroutines each read in one go: their ``g`` before and after, and between them their `stacks`,
+    at the `bounds` that they had when they were last read."""
+
+    before: Fetched
+    after: Fetched
+    stacks: tuple[StackBytes, ...]
+    bounds: NDArray[Any]
+
+    def steady(self) -> NDArray[np.bool_]:
+        """Which did not move meanwhile, and had their stacks where these were read."""
+        same = (self.before.signatures == self.after.signatures).all(axis=1)
+        there = (self.before.rows["stack"] == self.bounds) | ~alive(self.before.rows)
+        steady: NDArray[np.bool_] = self.before.ok & self.after.ok & same & there
+        return steady
+
+    def those(self, which: NDArray[np.bool_]) -> Capture:
+        """The goroutines `which`."""
+        stacks = tuple(each.those(which) for each in self.stacks)
+        return Capture(
+            self.before.those(which), self.after.those(which), stacks, self.bounds[which]
+        )
+
+
+@dataclass(slots=True)
+class Batch:
+    """Some goroutines while they are read: the newest of each, and what its stack was found to be."""
+
+    pointers: NDArray[np.uint64]
+    rows: NDArray[Any]
+    signatures: NDArray[np.uint64]
+    node: NDArray[np.int64]
+    outcome: NDArray[np.uint8]
+    where: NDArray[np.int32]
+    labels: NDArray[np.int32]
+    quality: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, pointers: NDArray[np.uint64], fetched: Fetched) -> Batch:
+        """Before any stack was walked."""
+        count = len(pointers)
+        return cls(
+            pointers, fetched.rows, fetched.signatures, np.zeros(count, np.int64),
+            np.full(count, COMPLETE, np.uint8), np.full(count, NONE, np.int32),
+            np.full(count, NONE, np.int32), np.full(count, Quality.STABLE, np.uint8),
+        )  # fmt: skip
+
+    def those(self, which: NDArray[np.bool_]) -> Batch:
+        """The goroutines `which`, as a batch of their own."""
+        if which.all():
+            return self
+        return Batch(*(getattr(self, name)[which] for name in self.__slots__))
+
+    def keep(self, at: NDArray[np.intp] | slice, walked: Walked) -> None:
+        """Take over the stacks of the goroutines `at`."""
+        self.node[at], self.outcome[at], self.where[at] = walked.node, walked.outcome, walked.where
+
+    def move(self, at: NDArray[np.intp], fetched: Fetched) -> None:
+        """The goroutines `at` are now as `fetched`; those that could not be read stay as they were."""
+        moved = fetched.ok & (fetched.signatures != self.signatures[at]).any(axis=1)
+        at = at[moved]
+        self.rows[at], self.signatures[at] = fetched.rows[moved], fetched.signatures[moved]
+        self.quality[at] = Quality.MOVED
+
+    def makes_sense(self, at: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.bool_]:
+        """Which of the goroutines `at` can be goroutines, and have stacks that end as stacks do."""
+        whole: NDArray[np.bool_] = self.outcome[at] != CUT
+        return plausible(self.pointers[at], self.rows[at]) & whole
+
+
+def capture_range(
+    rows: NDArray[Any],
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Which part of each stack to read: all of a small one, else around where its top was last."""
+    low, high = rows["stack"]["lo"] & ~np.uint64(7), rows["stack"]["hi"] & ~np.uint64(7)
+    high = np.maximum(low, high)
+    sp = np.where(rows["syscallsp"] != 0, rows["syscallsp"], rows["sched"]["sp"]) & ~np.uint64(7)
+    size = np.uint64(_CAPTURE_BYTES)
+    latest = np.where(high - low > size, high - size, low)
+    below = np.where(sp > size // 2, sp - size // 2, 0).astype(np.uint64)
+    begin = np.clip(below, low, latest)
+    return begin, np.minimum(high, begin + size)
+
+
+def part_of(gathered: Gathered, part: int, parts: int) -> Gathered:
+    """Every `parts`-th range of `gathered`, from `part` on."""
+    return type(gathered)(gathered.buffer, gathered.offsets[part::parts], gathered.ok[part::parts])
+
+
+def signature(rows: NDArray[Any], ticks: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """What changes when a goroutine runs, as a row of words for each."""
+    sched, stack = rows["sched"], rows["stack"]
+    parts = [
+        rows["goid"], g_status(rows), sched["pc"], sched["sp"], stack["lo"], stack["hi"],
+        rows["syscallsp"], rows["syscallpc"], rows["labels"], ticks,
+    ]  # fmt: skip
+    if "trackingSeq" in (rows.dtype.names or ()):
+        parts.append(rows["trackingSeq"])
+    return np.stack([part.astype(np.uint64) for part in parts], axis=1)

@@ -1,0 +1,386 @@
+"""Read goroutines and their stacks while they run, and know which of what was read belongs together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spyglass.model import UNREAD, Goroutines
+from spyglass.runtime.goroutines.consistency import (
+    Batch,
+    Capture,
+    Fetched,
+    Quality,
+    Read,
+    capture_range,
+    part_of,
+    signature,
+)
+from spyglass.runtime.goroutines.decode import (
+    COPYSTACK,
+    LEAKED,
+    PREEMPTED,
+    RUNNABLE,
+    RUNNING,
+    SYSCALL,
+    WAITING,
+    Found,
+    alive,
+    decode,
+    fields_of,
+    g_status,
+    plausible,
+)
+from spyglass.runtime.goroutines.labels import LabelReader
+from spyglass.runtime.stacks.stack_tree import StackTree
+from spyglass.runtime.stacks.unwinder import (
+    CUT,
+    TRUNCATED,
+    UNREADABLE,
+    Cursors,
+    StackBytes,
+    Unwinder,
+    Walked,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spyglass.memory.base import Gathered
+    from spyglass.runtime.context import Runtime
+    from spyglass.runtime.scheduler.thread_registers import Threads
+    from spyglass.threads import Registers
+
+__all__ = ["Reader"]
+
+#: Goroutines are read in batches, so that memory stays bounded and caches warm; those that would not
+#: stand still in smaller ones.
+_BATCH = 1 << 14
+_SMALL_BATCH = 1 << 8
+#: How often one that makes no sense is read again, and how often in a row one that moves is.
+_ATTEMPTS = 3
+_TRIES = 8
+_REPORTED = 3
+#: Whose registers are in their ``g``.
+_PARKED = np.zeros(256, np.bool_)
+_PARKED[[RUNNABLE, WAITING, PREEMPTED, LEAKED, COPYSTACK]] = True
+
+
+class Reader:
+    """Reads goroutines of one process into columns; the tree of stacks grows over all batches.
+
+    `now_ns`: the clock that the runtime reads, None if it is not known. `threads`: how to find where
+    running goroutines are.
+    """
+
+    def __init__(
+        self, runtime: Runtime, tree: StackTree, now_ns: int | None, threads: Threads
+    ) -> None:
+        self.runtime = runtime
+        self.tree = tree
+        self.now_ns = now_ns
+        self.threads = threads
+        self.labels = LabelReader(runtime)
+        self._unwinder = Unwinder(runtime.memory, tree, runtime.arch == "arm64")
+        self._dtype = fields_of(runtime.layouts["g"])
+        self._counts_stops = "trackingSeq" in (self._dtype.names or ())
+
+    def read(
+        self, pointers: NDArray[np.uint64], top_only: bool
+    ) -> tuple[Goroutines, NDArray[np.int64]]:
+        """The goroutines at `pointers`, without the dead, and the node of the stack of each."""
+        parts = [
+            self._decoded(self._batch(pointers[begin : begin + _BATCH], top_only))
+            for begin in range(0, max(len(pointers), 1), _BATCH)
+        ]
+        read = Read.all(parts)
+        if self.tree.is_full:
+            self.runtime.problem("truncated", "stacks", "too many different ones to keep them all")
+        running = np.flatnonzero(read.columns.status == RUNNING)
+        if len(running):
+            read = self._catch_running(read, running, top_only)
+        return read.columns, read.node
+
+    def _batch(self, pointers: NDArray[np.uint64], top_only: bool) -> Batch:
+        first = self._fetch(pointers)
+        lost = int((~first.ok).sum())
+        if lost:
+            self.runtime.problem("unreadable", "goroutines", f"{lost} could not be read")
+        batch = Batch.of(pointers, first).those(first.ok & alive(first.rows))
+        self._settle(batch, top_only)
+        self._report(batch)
+        return batch.those(self._are_goroutines(batch))
+
+    def _are_goroutines(self, batch: Batch) -> NDArray[np.bool_]:
+        """Which of `batch` are alive, and have fields that can be true: of others nothing is shown."""
+        lives = alive(batch.rows)
+        believed = lives & plausible(batch.pointers, batch.rows)
+        lost = int((lives & ~believed).sum())
+        if lost:
+            self.runtime.problem("implausible", "goroutines", f"{lost} make no sense: left out")
+        return believed
+
+    def _decoded(self, batch: Batch) -> Read:
+        found = Found(batch.where, batch.labels, batch.quality)
+        columns = decode(self.tree.code, batch.rows, found, self.now_ns)
+        return Read(columns, batch.node, batch.pointers)
+
+    def _catch_running(self, read: Read, running: NDArray[np.intp], top_only: bool) -> Read:
+        """`read` with the goroutines at `running` read again, with stacks if they can be had."""
+        batch = Batch.of(read.pointers[running], self._fetch(read.pointers[running]))
+        self._catch(batch, top_only)
+        self._report(batch)
+        lives = self._are_goroutines(batch)
+        read.replace(running[lives], self._decoded(batch.those(lives)))
+        return read if lives.all() else read.without(running[~lives])
+
+    def _catch(self, batch: Batch, top_only: bool) -> None:
+        """Find where those of `batch` are that run, each by a sample of its thread; those that stop
+        running meanwhile as any other."""
+        uncaught = np.ones(len(batch.pointers), np.bool_)
+        for _ in range(_ATTEMPTS):
+            at = np.flatnonzero(uncaught)
+            batch.labels[at] = self.labels.read(batch.rows["labels"][at])
+            runs = g_status(batch.rows[at]) == RUNNING
+            uncaught[self._sample(batch, at[runs], top_only)] = False
+            parked = at[~runs]
+            moving = self._settle_closely(batch, parked, top_only)
+            uncaught[parked] = g_status(batch.rows[parked]) == RUNNING
+            uncaught[moving] = True
+            if not uncaught.any():
+                return
+            at = np.flatnonzero(uncaught)
+            batch.move(at, self._fetch(batch.pointers[at]))
+        at = np.flatnonzero(uncaught)
+        self._read_labels(batch, at)
+        if self.threads.stopped:
+            at = at[~self._walk_saved(batch, at, top_only)]
+        self._report_uncaught(batch, at)
+
+    def _walk_saved(self, batch: Batch, at: NDArray[np.intp], top_only: bool) -> NDArray[np.bool_]:
+        """Walk the stacks of running goroutines of a stopped process whose threads are on the system
+        stack: where they left their own is saved then, in their ``g`` (``systemstack``, ``mcall``;
+        ``gogo`` clears it), or while they ask the kernel's page for the time (``nanotime1``, where
+        it is cleared after) in their ``m``. Which could be walked."""
+        rows = batch.rows[at]
+        low, high = rows["stack"]["lo"], rows["stack"]["hi"]
+        asks_sp = self._words_of_ms(rows, "vdsoSP")
+        asks = (low < asks_sp) & (asks_sp < high)
+        sp = np.where(asks, asks_sp, rows["sched"]["sp"])
+        saved: NDArray[np.bool_] = (low < sp) & (sp < high)
+        pc = np.where(asks, self._words_of_ms(rows, "vdsoPC"), rows["sched"]["pc"])
+        lr = np.where(asks, 0, rows["sched"]["lr"]).astype(np.uint64)
+        cursors = Cursors(pc[saved], sp[saved], high[saved], lr[saved])
+        batch.keep(at[saved], self._unwinder.walk(cursors, top_only))
+        return saved
+
+    def _words_of_ms(self, rows: NDArray[Any], field: str) -> NDArray[np.uint64]:
+        """A word of the M of each of `rows`, 0 where it cannot be read."""
+        if not self.runtime.layouts.has("m", field):
+            return np.zeros(len(rows), np.uint64)
+        fields = self.runtime.layouts["m"].fields
+        assert fields is not None
+        words = self.runtime.memory.gather(rows["m"] + np.uint64(fields[field][1]), 8)
+        return np.where(words.ok, words.words(1)[:, 0], np.uint64(0))
+
+    def _sample(self, batch: Batch, at: NDArray[np.intp], top_only: bool) -> NDArray[np.intp]:
+        """Sample the threads of the running goroutines `at`, and walk the stacks of those that were
+        caught on them; these."""
+        low, high = batch.rows["stack"]["lo"][at], batch.rows["stack"]["hi"][at]
+
+        def on_stack(registers: Registers) -> bool:
+            inside = (low <= registers.sp) & (registers.sp < high)
+            return bool(inside.any()) and self.tree.code.functions.at(registers.pc) is not None
+
+        samples = self.threads.sample(batch.rows["m"][at].tolist(), on_stack)
+        if not samples:
+            return at[:0]
+        owner = [int(np.flatnonzero((low <= s.sp) & (s.sp < high))[0]) for s in samples]
+        rows = at[owner]
+        cursors = Cursors.sampled(samples, high[owner])
+        walked = self._unwinder.walk(
+            cursors, top_only, StackTree.SAMPLED, StackBytes.sampled(samples)
+        )
+        now = self._fetch(batch.pointers[rows])
+        there = now.ok & (now.rows["stack"] == batch.rows["stack"][rows])
+        there &= (now.rows["goid"] == batch.rows["goid"][rows]) & (walked.outcome != CUT)
+        batch.keep(rows[there], walked.those(there))
+        relabelled: NDArray[np.bool_] = now.rows["labels"] != batch.rows["labels"][rows]
+        batch.labels[rows[there & relabelled]] = UNREAD
+        ran_on: NDArray[np.bool_] = (now.signatures == batch.signatures[rows]).all(axis=1)
+        batch.quality[rows[there & ~ran_on]] = Quality.MOVED
+        if not self.threads.stopped:
+            batch.quality[rows[there & walked.beyond]] = Quality.TORN
+        caught: NDArray[np.intp] = rows[there]
+        return caught
+
+    def _report_uncaught(self, batch: Batch, at: NDArray[np.intp]) -> None:
+        if self.threads.denied:
+            self.runtime.problem("unreadable", "running goroutines", self.threads.denied)
+            return
+        for goid in batch.rows["goid"][at][:_REPORTED].tolist():
+            detail = "runs, and was not caught on its own stack: no stack is shown"
+            self.runtime.problem("unreadable", f"goroutine {goid}", detail)
+
+    def _settle(self, batch: Batch, top_only: bool) -> None:
+        """Walk the stacks of `batch`, those that moved meanwhile again, a few times at the most.
+
+        What was read of a goroutine belongs together if it did not run between the read of its ``g``
+        before and the one after: then its count of stops is the same. At first all are read before and
+        all after, which takes a while; those that moved in it are then each read in one go.
+        """
+        if self._counts_stops:  # otherwise every one is read closely, and its labels then
+            batch.labels[:] = self.labels.read(batch.rows["labels"])
+        batch.keep(slice(None), self._walk(batch.rows, top_only))
+        after = self._fetch(batch.pointers)
+        still = after.ok & (after.signatures == batch.signatures).all(axis=1)
+        settled = still & batch.makes_sense()
+        if not self._counts_stops:
+            settled[:] = False
+        batch.move(np.arange(len(batch.pointers)), after)
+        pending = np.flatnonzero(~settled)
+        for _ in range(_ATTEMPTS):
+            if not len(pending):
+                return
+            pieces = [
+                self._settle_closely(batch, pending[begin : begin + _SMALL_BATCH], top_only)
+                for begin in range(0, len(pending), _SMALL_BATCH)
+            ]
+            pending = np.concatenate(pieces)
+        self._read_labels(batch, pending)
+        batch.quality[pending] = Quality.TORN
+
+    def _settle_closely(
+        self, batch: Batch, pending: NDArray[np.intp], top_only: bool
+    ) -> NDArray[np.intp]:
+        """Read each of `pending` in one go, microseconds: its ``g``, its stack, its ``g`` again; those
+        that cannot be believed even so. Nothing is decoded between the tries, which takes longer."""
+        captures, restless = [], pending
+        for _ in range(_TRIES):
+            capture = self._capture(batch.pointers[restless], batch.rows[restless])
+            steady = capture.steady()
+            batch.move(restless, capture.before)
+            captures.append((restless[steady], capture.those(steady)))
+            restless = restless[~steady]
+            if not len(restless):
+                break
+        doubtful = [self._walk_captured(batch, at, capture, top_only) for at, capture in captures]
+        return np.concatenate([restless, *doubtful])
+
+    def _walk_captured(
+        self, batch: Batch, at: NDArray[np.intp], capture: Capture, top_only: bool
+    ) -> NDArray[np.intp]:
+        """Walk the stacks of `at` in what was captured of them; those that make no sense.
+
+        Without a count of stops they must be the same in both of the captured stacks.
+        """
+        rows = capture.before.rows
+        self._read_labels(batch, at)
+        first, *more = (self._walk(rows, top_only, stacks) for stacks in capture.stacks)
+        batch.keep(at, first)
+        good = batch.makes_sense(at)
+        for again in more:
+            good &= again.node == first.node
+        if first.beyond.any():
+            good &= ~first.beyond | self._stood_still(batch, at)
+        return at[~good]
+
+    def _read_labels(self, batch: Batch, at: NDArray[np.intp]) -> None:
+        """Read the labels of `at`: those are certain whose goroutines stood still meanwhile. That they
+        have the same pointer is not enough: labels given up are collected, and their place given to
+        others, whose first owner may have got it back by then."""
+        had = batch.rows["labels"][at]
+        labels = self.labels.read(had)
+        certain: NDArray[np.bool_] = had == 0
+        some = np.flatnonzero(had)
+        if len(some):
+            certain[some] = self._stood_still(batch, at[some])
+        batch.labels[at] = np.where(certain, labels, UNREAD)
+
+    def _stood_still(self, batch: Batch, pending: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Which of `pending` are still as they were last read."""
+        now = self._fetch(batch.pointers[pending])
+        same: NDArray[np.bool_] = (now.signatures == batch.signatures[pending]).all(axis=1)
+        return now.ok & same
+
+    def _fetch(self, pointers: NDArray[np.uint64]) -> Fetched:
+        return self._decode(self.runtime.memory.gather(pointers, self._dtype.itemsize))
+
+    def _decode(self, gathered: Gathered) -> Fetched:
+        rows = gathered.rows(self._dtype)
+        return Fetched(rows, gathered.ok, signature(rows, self._ticks(rows)))
+
+    def _capture(self, pointers: NDArray[np.uint64], rows: NDArray[Any]) -> Capture:
+        """The ``g``, the stack and the ``g`` again of each, then the stack again if there is no count
+        of stops, in this very order. `rows`: where they were last."""
+        parts = 3 if self._counts_stops else 4
+        low, high = capture_range(rows)
+        addresses = np.empty((len(rows), parts), np.uint64)
+        sizes = np.full((len(rows), parts), self._dtype.itemsize, np.uint64)
+        addresses[:, 0::2] = pointers[:, None]
+        addresses[:, 1::2] = low[:, None]
+        sizes[:, 1::2] = (high - low)[:, None]
+        gathered = self.runtime.memory.gather_in_order(addresses.reshape(-1), sizes.reshape(-1))
+        stacks = tuple(
+            StackBytes.of(part_of(gathered, part, parts), low, high) for part in range(1, parts, 2)
+        )
+        before, after = (self._decode(part_of(gathered, part, parts)) for part in (0, 2))
+        return Capture(before, after, stacks, rows["stack"].copy())
+
+    def _walk(
+        self,
+        rows: NDArray[Any],
+        top_only: bool,
+        stacks: StackBytes | None = None,
+    ) -> Walked:
+        """Walk the stacks of those whose registers are in memory; the others have no node.
+
+        `stacks`: what was read of them already.
+        """
+        status = g_status(rows)
+        in_call = (status == SYSCALL) & (rows["syscallsp"] != 0)
+        parked = _PARKED[status]
+        some = np.flatnonzero(parked | in_call)
+        cursors = Cursors(
+            np.where(in_call, rows["syscallpc"], rows["sched"]["pc"])[some].astype(np.uint64),
+            np.where(in_call, rows["syscallsp"], rows["sched"]["sp"])[some].astype(np.uint64),
+            rows["stack"]["hi"][some].astype(np.uint64),
+            np.where(in_call, 0, rows["sched"]["lr"])[some].astype(np.uint64),
+        )
+        cursors.sp[cursors.sp < rows["stack"]["lo"][some]] = 0
+        known = stacks.those(some) if stacks is not None else None
+        return self._unwinder.walk(cursors, top_only, stacks=known).spread(some, len(rows))
+
+    def _ticks(self, rows: NDArray[Any]) -> NDArray[np.uint64]:
+        """For goroutines in system calls, what their M counts them with; 0 for others.
+
+        The goroutine's own count stands still between one system call and the next (since Go 1.26,
+        ``casgstatus``), that of the M does not (``reentersyscall, exitsyscall``).
+        """
+        ticks = np.zeros(len(rows), np.uint64)
+        some = np.flatnonzero((g_status(rows) == SYSCALL) & (rows["m"] != 0) & (rows["m"] % 8 == 0))
+        if len(some) and self.runtime.layouts.has("m", "syscalltick"):
+            fields: Any = self.runtime.layouts["m"].fields
+            offset = fields["syscalltick"][1]
+            words = self.runtime.memory.gather(rows["m"][some] + np.uint64(offset & ~7), 8)
+            shifted = words.words(1)[:, 0] >> np.uint64(8 * (offset & 7))
+            ticks[some] = np.where(words.ok, shifted & np.uint64(0xFFFFFFFF), 0)
+        return ticks
+
+    def _report(self, batch: Batch) -> None:
+        """Turn the ends of walks into qualities and problems."""
+        quality, outcome = batch.quality, batch.outcome
+        quality[(outcome == UNREADABLE) & (quality != Quality.TORN)] = Quality.UNREADABLE
+        torn = (quality == Quality.TORN) & (outcome != CUT)
+        for kind, which, detail in (
+            ("unreadable", quality == Quality.UNREADABLE, "its stack could not be read"),
+            ("torn", torn, f"moved while it was read, {_ATTEMPTS * _TRIES} tries"),
+            ("implausible", outcome == CUT, "its stack does not end where stacks end; cut there"),
+            ("truncated", outcome == TRUNCATED, "so deep that frames in its middle are left out"),
+        ):
+            goids = batch.rows["goid"][which].tolist()
+            for goid in goids[:_REPORTED]:
+                self.runtime.problem(kind, f"goroutine {goid}", detail)
+            if len(goids) > _REPORTED:
+                self.runtime.problem(kind, f"{len(goids) - _REPORTED} more goroutines", detail)

@@ -1,0 +1,1 @@
+"""Memory as the runtime accounts for it."""

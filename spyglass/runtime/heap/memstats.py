@@ -1,0 +1,264 @@
+"""What the runtime accounts for: heap, stacks, and the garbage collector.
+
+The values mean what ``runtime.MemStats`` means by them, without what reading that does besides: it
+stops the program and flushes caches.
+
+Knowledge: src/runtime/mstats.go (``readmemstats_m``, ``consistentHeapStats``), mgcpacer.go
+(``heapGoalInternal``, ``memoryLimitHeapGoal``), mgc.go (``gcMarkTermination``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from spyglass.errors import BadDataError, MemoryFault, MissingInfo
+from spyglass.model import MemoryStats
+from spyglass.runtime.discovery.layouts import GoVersion
+from spyglass.runtime.discovery.required_fields import limit_headroom_percent
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spyglass.runtime.context import Runtime
+
+__all__ = ["read_memory"]
+
+#: The runtime's own pages (malloc.go), which heap and stacks are made of.
+_PAGE_BYTES = 8192
+_GENERATIONS = 3
+_PAUSES = 256
+_MAX_TRIES = 5
+#: What ``heapGoalInternal`` computes the goal from.
+_GOAL_FIELDS = {
+    "gcPercentHeapGoal", "memoryLimit", "sweepDistMinTrigger", "triggered", "heapMarked", "heapFree",
+    "totalAlloc", "totalFree", "mappedReady",
+}  # fmt: skip
+_NO_TRIGGER = (1 << 64) - 1
+#: ``math.MaxInt64``: there is no memory limit (``readGOMEMLIMIT``). Goals of that size are none either.
+_NO_LIMIT = (1 << 63) - 1
+_NO_GOAL = 1 << 62
+_GC_OFF = -1
+_MIN_RUNWAY = 64 << 10
+_MIN_HEADROOM = 1 << 20
+#: The year 2200, in nanoseconds since 1970.
+_MAX_UNIX_NS = 7_258_118_400 * 10**9
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Heap:
+    in_use: int
+    idle: int
+    released: int
+    stacks_in_use: int
+
+
+def read_memory(runtime: Runtime) -> MemoryStats:
+    """The runtime's account of its memory; what cannot be known is None, and a problem says why.
+
+    The heap goal is None too when the collector is off.
+    """
+    stats = _known(runtime, "heap and collections", _read_stats)
+    heap = _known(runtime, "heap", _read_heap) if stats is not None else None
+    pacer = _known(runtime, "collector", _read_pacer)
+    limit = _limit(pacer)
+    return MemoryStats(
+        heap_in_use_bytes=heap.in_use if heap else None,
+        heap_idle_bytes=heap.idle if heap else None,
+        heap_released_bytes=heap.released if heap else None,
+        stacks_in_use_bytes=heap.stacks_in_use if heap else None,
+        heap_goal_bytes=_known(runtime, "heap goal", lambda r: _read_goal(r, pacer, stats)),
+        gc_count=int(stats["numgc"]) if stats is not None else None,
+        gc_pause_total_ns=int(stats["pause_total_ns"]) if stats is not None else None,
+        last_gc_at=_known(runtime, "last GC", lambda _: _last_gc_at(stats)),
+        last_gc_pause_ns=_last_pause_ns(stats),
+        gogc_percent=_known(runtime, "GOGC", lambda r: _gogc(r, pacer)),
+        memory_limit_bytes=limit if limit != _NO_LIMIT else None,
+    )
+
+
+def _known(runtime: Runtime, what: str, read: Callable[[Runtime], T]) -> T | None:
+    """What `read` returns; None, and a problem about memory, if it cannot."""
+    try:
+        return read(runtime)
+    except MissingInfo as error:
+        runtime.problem("unknown", "memory", f"{what}: {error.message}")
+    except MemoryFault as error:
+        runtime.problem("unreadable", "memory", f"{what}: {error.message}")
+    except BadDataError as error:
+        runtime.problem("implausible", "memory", f"{what}: {error.message}")
+    return None
+
+
+def _one(runtime: Runtime, struct: str, variable: str) -> Any:
+    return runtime.memory.array(runtime.address(variable), runtime.layouts[struct], 1)[0]
+
+
+def _read_stats(runtime: Runtime) -> Any:
+    """``runtime.memstats``; its address may be a guess, so what must be true of it is checked."""
+    stats = _one(runtime, "mstats", "memstats")
+    if stats["enablegc"] != 1 or (stats["numgc"] > 0 and stats["last_gc_unix"] == 0):
+        raise BadDataError("runtime.memstats is not what it should be")
+    return stats
+
+
+def _read_heap(runtime: Runtime) -> _Heap:
+    if runtime.layouts.has("mstats", "heapStats.gen"):
+        heap = _sum_up(_settled_deltas(runtime))
+    else:
+        heap = _plain_heap(runtime)
+    if min(heap.in_use, heap.idle, heap.released, heap.stacks_in_use) < 0 or (
+        heap.in_use % _PAGE_BYTES or heap.stacks_in_use % _PAGE_BYTES
+    ):
+        raise BadDataError("the runtime's account does not add up")
+    return heap
+
+
+def _plain_heap(runtime: Runtime) -> _Heap:
+    """Go up to 1.15 keeps the statistics themselves."""
+    for name in ("heap_inuse", "heap_idle", "heap_released", "stacks_inuse"):
+        if not runtime.layouts.has("mstats", name):
+            raise MissingInfo(f"runtime.mstats has no {name} in this version")
+    stats = _one(runtime, "mstats", "memstats")
+    return _Heap(
+        in_use=int(stats["heap_inuse"]),
+        idle=int(stats["heap_idle"]),
+        released=int(stats["heap_released"]),
+        stacks_in_use=int(stats["stacks_inuse"]),
+    )
+
+
+def _settled_deltas(runtime: Runtime) -> NDArray[Any]:
+    """The three ``heapStatsDelta`` of ``memstats.heapStats``, at a moment when they can be added up.
+
+    One is being written to, one holds everything older, and the one that is to be written next is
+    clear; only while the runtime itself adds them up (``consistentHeapStats.read``) is it not.
+    """
+    kind = runtime.layouts["heapStatsDelta"]
+    for _ in range(_MAX_TRIES):
+        stats = _one(runtime, "mstats", "memstats")["heapStats"]
+        raw = stats["stats"].tobytes()
+        if len(raw) != _GENERATIONS * kind.itemsize:
+            raise BadDataError("the heap statistics are not three")
+        deltas = np.frombuffer(raw, kind)
+        following = deltas[(int(stats["gen"]) + 1) % _GENERATIONS]
+        if not any(following[name] for name in kind.names or ()):
+            return deltas
+    raise BadDataError("the heap statistics do not stand still")
+
+
+def _sum_up(deltas: NDArray[Any]) -> _Heap:
+    """What ``readmemstats_m`` says, from what it checks its own numbers against."""
+    total = {name: int(deltas[name].sum()) for name in deltas.dtype.names or ()}
+    manual = total["inStacks"] + total["inWorkBufs"] + total.get("inPtrScalarBits", 0)
+    free = total["committed"] - manual - total["inHeap"]
+    return _Heap(
+        in_use=total["inHeap"],
+        idle=free + total["released"],
+        released=total["released"],
+        stacks_in_use=total["inStacks"],
+    )
+
+
+def _read_pacer(runtime: Runtime) -> dict[str, int]:
+    """The fields of ``runtime.gcController`` that this version has; it has few before Go 1.17."""
+    if "gcControllerState" not in runtime.layouts and "gcpercent" in runtime.globals:
+        return {}
+    if doubt := runtime.layouts.doubts.get("gcControllerState"):
+        raise MissingInfo(f"the layout of runtime.gcControllerState is not certain: {doubt}")
+    row = _one(runtime, "gcControllerState", "gcController")
+    return {name: int(row[name]) for name in row.dtype.names}
+
+
+def _gogc(runtime: Runtime, pacer: dict[str, int] | None) -> int | None:
+    """GOGC, -1 for off; None if that cannot be known, which a problem has said by then."""
+    if pacer is None:
+        return None
+    if "gcPercent" in pacer:
+        percent = pacer["gcPercent"]
+    else:
+        percent = int(runtime.memory.array(runtime.address("gcpercent"), "<i4", 1)[0])
+    if percent < _GC_OFF:
+        raise BadDataError(f"it cannot be {percent}")
+    return percent
+
+
+def _limit(pacer: dict[str, int] | None) -> int | None:
+    return pacer.get("memoryLimit") if pacer is not None else None
+
+
+def _read_goal(runtime: Runtime, pacer: dict[str, int] | None, stats: Any) -> int | None:
+    """The size at which the heap is to be collected; None if it is not."""
+    if pacer is not None and pacer.keys() >= _GOAL_FIELDS:
+        goal = _computed_goal(runtime)
+    elif pacer is not None and "heapGoal" in pacer:
+        goal = pacer["heapGoal"]
+    elif stats is not None and "next_gc" in stats.dtype.names:
+        goal = int(stats["next_gc"])
+    elif pacer is None or stats is None:
+        return None
+    else:
+        raise MissingInfo("where this version keeps it is not known")
+    return goal if goal < _NO_GOAL else None
+
+
+def _computed_goal(runtime: Runtime) -> int:
+    """``heapGoalInternal`` of mgcpacer.go, since Go 1.19."""
+    pacer = _settled_pacer(runtime)
+    goal, limited = pacer["gcPercentHeapGoal"], _limit_goal(runtime, pacer)
+    if limited < goal:
+        return limited
+    goal = max(goal, pacer["sweepDistMinTrigger"])
+    if pacer["triggered"] != _NO_TRIGGER:
+        goal = max(goal, pacer["triggered"] + _MIN_RUNWAY)
+    return goal
+
+
+def _settled_pacer(runtime: Runtime) -> dict[str, int]:
+    """The pacer's fields when they can be true together; ``memoryLimitHeapGoal`` waits for that too."""
+    for _ in range(_MAX_TRIES):
+        pacer = _read_pacer(runtime)
+        if pacer["heapFree"] + _allocated(pacer) <= pacer["mappedReady"]:
+            return pacer
+    raise BadDataError("the collector's account does not stand still")
+
+
+def _allocated(pacer: dict[str, int]) -> int:
+    return (pacer["totalAlloc"] - pacer["totalFree"]) & ((1 << 64) - 1)
+
+
+def _limit_goal(runtime: Runtime, pacer: dict[str, int]) -> int:
+    """``memoryLimitHeapGoal`` of mgcpacer.go: the goal that keeps the program below its limit."""
+    limit, ready = pacer["memoryLimit"], pacer["mappedReady"]
+    not_heap = ready - pacer["heapFree"] - _allocated(pacer)
+    beyond = not_heap + max(ready - limit, 0)
+    if beyond >= limit:
+        return pacer["heapMarked"]
+    goal = limit - beyond
+    version = GoVersion.parse(runtime.go_version)
+    percent = limit_headroom_percent((version.major, version.minor) if version else None)
+    headroom = max(goal // 100 * percent, _MIN_HEADROOM)
+    return max(goal - headroom if goal >= 2 * headroom else headroom, pacer["heapMarked"])
+
+
+def _last_gc_at(stats: Any) -> datetime | None:
+    """When the last collection ended; None before the first one."""
+    if stats is None or stats["last_gc_unix"] == 0:
+        return None
+    ns = int(stats["last_gc_unix"])
+    if ns > _MAX_UNIX_NS:
+        raise BadDataError(f"it cannot have ended {ns} ns after 1970")
+    return datetime.fromtimestamp(ns / 1e9, UTC)
+
+
+def _last_pause_ns(stats: Any) -> int | None:
+    """For how long the last collection stopped the program; None before the first one."""
+    if stats is None or stats["numgc"] == 0:
+        return None
+    return int(stats["pause_ns"][(int(stats["numgc"]) + _PAUSES - 1) % _PAUSES])

@@ -1,0 +1,57 @@
+"""The threads of a process as far as running goroutines need them: where each is, right now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from spyglass.threads import Registers, sample_threads
+
+__all__ = ["Threads"]
+
+_MAX_NESTED_SIGNALS = 4
+
+
+@dataclass
+class Threads:
+    """Finds the registers of Ms' threads: samples of a process that goes on, or what was read of one
+    that is stopped.
+
+    `tids` maps the address of an M to its thread, `saved` thread ids to registers when the process is
+    `stopped`; `before` finds those that a thread had before the signal came that it handles. `denied`
+    says why the kernel does not allow samples, once it did not.
+    """
+
+    tids: Mapping[int, int]
+    stopped: bool = False
+    saved: Mapping[int, Registers] = field(default_factory=dict)
+    before: Callable[[Registers], Registers | None] = lambda _: None
+    denied: str | None = None
+    sampled: dict[int, Registers] = field(default_factory=dict)
+
+    @property
+    def found(self) -> Mapping[int, Registers]:
+        """The registers that are known by now, by thread id: all if the process is stopped."""
+        return self.saved if self.stopped else self.sampled
+
+    def sample(self, ms: Iterable[int], accept: Callable[[Registers], bool]) -> list[Registers]:
+        """The registers of those of the threads of `ms` for which `accept` holds."""
+        wanted = [self.tids[m] for m in ms if m in self.tids]
+        if self.stopped:
+            found = [self._saved(tid, accept) for tid in wanted]
+            return [registers for registers in found if registers is not None]
+        if self.denied or not wanted:
+            return []
+        sampled = sample_threads(wanted, accept)
+        self.denied = sampled.denied
+        self.sampled.update(sampled.registers)
+        return list(sampled.registers.values())
+
+    def _saved(self, tid: int, accept: Callable[[Registers], bool]) -> Registers | None:
+        """The registers of thread `tid`, or those before a signal, which may have come in a handler."""
+        registers = self.saved.get(tid)
+        for _ in range(_MAX_NESTED_SIGNALS):
+            if registers is None or accept(registers):
+                return registers
+            registers = self.before(registers)
+        return None

@@ -1,0 +1,461 @@
+"""Unwind the stacks of many goroutines at once, from bytes that were read without stopping them.
+
+One cursor (pc, sp) per goroutine; all of them step together. What a cursor has passed is a node of a
+tree whose edges are pcs: equal stacks end at the same node, which makes the node the stack's identity.
+What there is to know of a pc is found out once for a node, however many pass it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spyglass.errors import MemoryFault
+from spyglass.runtime.stacks.stack_tree import ENDS, FAKED, KNOWN, LEAVES, StackTree
+from spyglass.runtime.stacks.symbolizer import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from spyglass.memory.base import Gathered, Memory
+    from spyglass.threads import Registers
+
+__all__ = [
+    "COMPLETE",
+    "CUT",
+    "TRUNCATED",
+    "UNREADABLE",
+    "Cursors",
+    "Unwinder",
+    "Walked",
+]
+
+#: How a walk ended: at a bottom (or where it was to stop); at something that is no stack; so deep that
+#: frames in its middle are left out; at memory that could not be read.
+COMPLETE, CUT, TRUNCATED, UNREADABLE = range(4)
+
+#: Of a deeper stack so many of the innermost and of the outermost frames are kept.
+KEPT_FRAMES = 500
+#: So many frames are walked of all deep stacks together: some seconds. The runtime's own limit of
+#: 1 GB a stack holds that many of 64 bytes.
+_MAX_DEEP_FRAMES = 1 << 24
+_DEEP_WINDOW_BYTES = 1 << 20
+#: Bytes of each stack that are read at first, for its top or for all of it; further rounds read more.
+_TOP_WINDOW_BYTES = 1 << 10
+_FIRST_WINDOW_BYTES = 1 << 12
+_MAX_WINDOW_BYTES = 1 << 16
+#: Program counters are kept as offsets from the text in the low half of a tree's key.
+_PC_MASK = 0xFFFFFFFF
+_NOBODY = np.zeros(0, np.intp)
+#: What a signal handler puts on the stack of a processor with a link register when it fakes a call.
+_FAKED_FRAME_BYTES = 16
+
+
+@dataclass(slots=True)
+class Cursors:
+    """Where each goroutine is on its stack: pc, sp and the stack's end (uint64), same length.
+
+    `lr`: on processors that have one the link register, the return address of a function that has not
+    saved it yet, or never will; 0 where that is on the stack.
+    """
+
+    pc: NDArray[np.uint64]
+    sp: NDArray[np.uint64]
+    high: NDArray[np.uint64]
+    lr: NDArray[np.uint64]
+
+    @classmethod
+    def sampled(cls, registers: Sequence[Registers], high: NDArray[np.uint64]) -> Cursors:
+        """Where threads with these `registers` are, on stacks that end at `high`."""
+        pc, sp, lr = (
+            np.array([getattr(each, name) for each in registers], np.uint64)
+            for name in ("pc", "sp", "lr")
+        )
+        return cls(pc, sp, high.astype(np.uint64), lr)
+
+
+@dataclass(frozen=True, slots=True)
+class StackBytes:
+    """What was read of some stacks: of each the bytes from `base` to `ends` (uint64), which are the
+    `words` (uint64) from byte `offsets` (int64) on. A row that could not be read is empty."""
+
+    words: NDArray[np.uint64]
+    offsets: NDArray[np.int64]
+    base: NDArray[np.uint64]
+    ends: NDArray[np.uint64]
+
+    @classmethod
+    def of(
+        cls, gathered: Gathered, base: NDArray[np.uint64], ends: NDArray[np.uint64]
+    ) -> StackBytes:
+        """`gathered`, whose ranges are those from `base` to `ends`."""
+        words = gathered.buffer.view(np.uint64)
+        return cls(words, gathered.offsets, base, np.where(gathered.ok, ends, base))
+
+    @classmethod
+    def sampled(cls, registers: Sequence[Registers]) -> StackBytes:
+        """The stack bytes that came with `registers`; only whole words of aligned stacks."""
+        pieces = [each.stack[: len(each.stack) // 8 * 8] for each in registers]
+        words = np.frombuffer(b"".join(pieces) or bytes(8), np.uint64)
+        sizes = np.array([len(piece) for piece in pieces], np.int64)
+        base = np.array([each.sp for each in registers], np.uint64)
+        return cls(words, np.cumsum(sizes) - sizes, base, base + sizes.astype(np.uint64))
+
+    def those(self, which: NDArray[Any]) -> StackBytes:
+        """The rows `which`."""
+        return StackBytes(self.words, self.offsets[which], self.base[which], self.ends[which])
+
+    def below(self, high: NDArray[np.uint64]) -> StackBytes:
+        """Only what belongs to stacks that end at `high`: what a sample has behind it is another's."""
+        ends = np.minimum(self.ends, np.maximum(self.base, high))
+        return StackBytes(self.words, self.offsets, self.base, ends)
+
+    def hold(self, addresses: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which rows hold the word at their one of `addresses`."""
+        above = (addresses >= self.base) & (addresses & np.uint64(7) == 0)
+        inside: NDArray[np.bool_] = above & (addresses + np.uint64(8) <= self.ends)
+        return inside
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """The end of each walk: `node` of the tree (int64, `StackTree.SAMPLED` or less: nothing walked), `outcome` (uint8),
+    `where` (int32: frame number of the first call outside the runtime, or -1), `beyond` (bool: more of
+    the stack was needed than had been read beforehand)."""
+
+    node: NDArray[np.int64]
+    outcome: NDArray[np.uint8]
+    where: NDArray[np.int32]
+    beyond: NDArray[np.bool_]
+
+    def those(self, which: NDArray[np.bool_]) -> Walked:
+        """The walks `which`."""
+        return Walked(self.node[which], self.outcome[which], self.where[which], self.beyond[which])
+
+    def spread(self, at: NDArray[np.intp], count: int) -> Walked:
+        """The same as rows `at` of `count`; the others were not walked."""
+        node, where = np.zeros(count, np.int64), np.full(count, -1, np.int32)
+        outcome = np.full(count, COMPLETE, np.uint8)
+        beyond = np.zeros(count, np.bool_)
+        node[at], outcome[at], where[at] = self.node, self.outcome, self.where
+        beyond[at] = self.beyond
+        return Walked(node, outcome, where, beyond)
+
+
+class Unwinder:
+    """Walks stacks in `memory`; `link_register` for processors that keep the return address in one."""
+
+    def __init__(self, memory: Memory, tree: StackTree, link_register: bool) -> None:
+        self.memory = memory
+        self.tree = tree
+        # amd64: the return address lies above the frame. arm64: at its bottom, where the function
+        # saved its link register (runtime/traceback.go: unwinder.resolveInternal, usesLR).
+        self._at_bottom = link_register
+        self._deep_frames = 0
+
+    def walk(
+        self,
+        cursors: Cursors,
+        top_only: bool,
+        root: int = StackTree.CALLED,
+        stacks: StackBytes | None = None,
+    ) -> Walked:
+        """Walk every stack to its bottom, or with `top_only` to the first call outside the runtime.
+
+        `root`: the node above the innermost frames. `stacks`: their bytes, as far as they were read
+        already, a row for each cursor.
+        """
+        state = _State.of(cursors, top_only, root)
+        pending = np.arange(len(cursors.pc))
+        if stacks is not None:
+            stacks = stacks.below(cursors.high)
+            pending = self._walk_bytes(state, pending, stacks)
+            state.beyond[pending] = True
+        window = _TOP_WINDOW_BYTES if top_only else _FIRST_WINDOW_BYTES
+        while len(pending):
+            pending = self._walk_window(state, pending, window)
+            window = min(window * 4, _MAX_WINDOW_BYTES)
+        return Walked(state.node, state.outcome, self.tree.wheres[state.node], state.beyond)
+
+    def _walk_window(
+        self, state: _State, pending: NDArray[np.intp], window: int
+    ) -> NDArray[np.intp]:
+        """Walk `pending` through the next `window` bytes of their stacks; those that left them."""
+        for row in pending[state.depth[pending] >= KEPT_FRAMES].tolist():
+            self._walk_deep(state, row)
+        pending = pending[state.depth[pending] < KEPT_FRAMES]
+        base = state.cursors.sp[pending]
+        high = state.cursors.high[pending]
+        plausible = (base & np.uint64(7) == 0) & (base < high) & (high - base >= np.uint64(8))
+        state.end(pending[~plausible], CUT)
+        pending, base = pending[plausible], base[plausible]
+        sizes = np.minimum(state.cursors.high[pending] - base, np.uint64(window))
+        gathered = self.memory.gather(base, sizes)
+        state.end(pending[~gathered.ok], UNREADABLE)
+        read = StackBytes.of(gathered, base, base + sizes)
+        return self._walk_bytes(state, pending[gathered.ok], read.those(gathered.ok))
+
+    def _walk_bytes(
+        self, state: _State, pending: NDArray[np.intp], stacks: StackBytes
+    ) -> NDArray[np.intp]:
+        """Walk `pending`, whose stacks are the rows of `stacks`, as far as these reach; those that
+        left them."""
+        inside = stacks.hold(state.cursors.sp[pending])
+        run = _Run.of(state, pending[inside], stacks.those(inside))
+        room = run.room(state)  # that is looked at only when the deepest may have none left
+        left = [pending[~inside]]
+        while len(run.at):
+            stays = run.slot < run.limit
+            if not stays.all() or run.steps >= room:
+                stays &= state.depth[run.at] + run.steps < KEPT_FRAMES
+                left.append(run.leave(state, np.flatnonzero(~stays)))
+                run = run.those(np.flatnonzero(stays))
+                room = run.room(state)
+            run, far = self._step(state, run, stacks.words)
+            left.append(far)
+        return np.concatenate(left)
+
+    def _step(
+        self, state: _State, run: _Run, words: NDArray[np.uint64]
+    ) -> tuple[_Run, NDArray[np.intp]]:
+        """One step of all of `run`: those that can go on, and which walks have left the bytes that were
+        read in it."""
+        tree = self.tree
+        offsets = run.pc - np.uint64(tree.text)
+        if int(offsets.max(initial=0)) > _PC_MASK:
+            near = offsets <= _PC_MASK
+            run.end(state, np.flatnonzero(~near), CUT)
+            run, offsets = run.those(np.flatnonzero(near)), offsets[near]
+        nodes = tree.children(run.node, offsets)
+        flags = tree.flags[nodes]
+        slot = run.slot if self._at_bottom else run.slot + tree.sizes[nodes]
+        goes = ((flags & state.told) == KNOWN) & (slot < run.limit)
+        far = _NOBODY
+        if not goes.all():
+            far = self._end_some(state, run, nodes, flags, slot, np.flatnonzero(~goes))
+            going = np.flatnonzero(goes)
+            run, nodes, slot = run.those(going), nodes[going], slot[going]
+        pc = words[slot]
+        run = _Run(run.at, nodes, pc, slot + 1, run.limit, run.origin, run.steps + 1)
+        if self._at_bottom:
+            run = self._follow_links(state, run, words)
+        return run, far
+
+    def _end_some(
+        self,
+        state: _State,
+        run: _Run,
+        nodes: NDArray[np.int64],
+        flags: NDArray[np.uint8],
+        slot: NDArray[np.int64],
+        rows: NDArray[np.intp],
+    ) -> NDArray[np.intp]:
+        """Note how the walks of `rows` end that cannot go on in what was read, whose next `nodes` are
+        these; which of them go on beyond it."""
+        known = flags[rows] & KNOWN != 0
+        stops = known & (flags[rows] & state.told != KNOWN)
+        state.node[run.at[rows[stops]]] = nodes[rows[stops]]
+        goes = known & ~stops
+        address = run.origin[rows] + (slot[rows] << 3).astype(np.uint64)
+        high = state.cursors.high[run.at[rows]]
+        on_stack = (address + np.uint64(8) <= high) & (address >= run.sp(rows))
+        run.end(state, rows[~known | (goes & ~on_stack)], CUT)
+        far, address = rows[goes & on_stack], address[goes & on_stack]
+        if not len(far):
+            return _NOBODY
+        # Frames that reach beyond what was read: their return addresses are fetched for themselves.
+        at = run.at[far]
+        gathered = self.memory.gather(address, 8)
+        state.node[at], state.beyond[at] = nodes[far], True
+        state.end(at[~gathered.ok], UNREADABLE)
+        state.cursors.pc[at] = gathered.words(1)[:, 0]
+        state.cursors.sp[at] = address + np.uint64(8)
+        state.depth[at] += run.steps + 1
+        goes_on: NDArray[np.intp] = at[gathered.ok]
+        return goes_on
+
+    def _follow_links(self, state: _State, run: _Run, words: NDArray[np.uint64]) -> _Run:
+        """On a processor with a link register: return through it from functions that have no frame to
+        save it in, and find it again where a signal handler saved it; the walks that can go on."""
+        links, tree = state.cursors.lr, self.tree
+        size = tree.sizes[run.node]
+        linked = (size == 0) & (links[run.at] != 0)
+        pc = np.where(linked, links[run.at], run.pc)
+        # The slot was at the frame's bottom.
+        run = _Run(run.at, run.node, pc, run.slot - 1 + size, run.limit, run.origin, run.steps)
+        lost = (size == 0) & ~linked
+        run.end(state, np.flatnonzero(lost), CUT)
+        run = run.those(np.flatnonzero(~lost))
+        links[run.at] = 0
+        faked = np.flatnonzero(tree.flags[run.node] & FAKED)
+        if len(faked):
+            self._leave_faked_calls(state, run, faked, words)
+        return run
+
+    def _leave_faked_calls(
+        self, state: _State, run: _Run, rows: NDArray[np.intp], words: NDArray[np.uint64]
+    ) -> None:
+        """Set link register and sp of what a signal handler made call another function as they were.
+
+        The handler saved the link register on the stack before it faked the call
+        (``runtime/signal_arm64.go: preparePanic, pushCall``; ``traceback.go: unwinder.next``).
+        """
+        link = np.zeros(len(rows), np.uint64)
+        inside = run.slot[rows] < run.limit[rows]
+        link[inside] = words[run.slot[rows[inside]]]
+        if not inside.all():
+            state.beyond[run.at[rows[~inside]]] = True
+            gathered = self.memory.gather(run.sp(rows[~inside]), 8)
+            link[~inside] = np.where(gathered.ok, gathered.words(1)[:, 0], np.uint64(0))
+        state.cursors.lr[run.at[rows]] = link
+        run.slot[rows] += _FAKED_FRAME_BYTES // 8
+        nowhere = [self.tree.code.functions.at(pc) is None for pc in run.pc[rows].tolist()]
+        run.pc[rows[nowhere]] = link[nowhere]  # it called something that is no function
+
+    def _walk_deep(self, state: _State, row: int) -> None:
+        """Walk the rest of one deep stack; its last frames are kept, those before them counted."""
+        tree, code = self.tree, self.tree.code
+        node = int(state.node[row])
+        entry, words = tree.entry(node), _Words(self.memory, int(state.cursors.high[row]))
+        pc, sp, link = (
+            int(each[row]) for each in (state.cursors.pc, state.cursors.sp, state.cursors.lr)
+        )
+        tail: deque[tuple[int, int]] = deque(maxlen=KEPT_FRAMES)
+        omitted, outcome = 0, TRUNCATED
+        while self._deep_frames < _MAX_DEEP_FRAMES:
+            self._deep_frames += 1
+            step = code.step(pc, entry)
+            in_tree = 0 <= pc - tree.text <= _PC_MASK
+            if not in_tree or (step.frame_size < 0 and not step.end):
+                outcome = CUT
+                break
+            if len(tail) == KEPT_FRAMES:
+                omitted += len(code.calls(*tail[0]))
+            tail.append((pc, entry))
+            if step.end:
+                outcome = TRUNCATED if omitted else COMPLETE
+                break
+            if self._at_bottom and step.frame_size == 0:
+                word = link or None
+            else:
+                word = words.at(sp if self._at_bottom else sp + step.frame_size)
+            if word is None:
+                outcome = CUT
+                break
+            pc, sp, link = word, sp + step.frame_size + (0 if self._at_bottom else 8), 0
+            entry = step.entry
+            if self._at_bottom and entry & Entry.FAKED:
+                link, sp = words.at(sp) or 0, sp + _FAKED_FRAME_BYTES
+                pc = pc if code.functions.at(pc) is not None else link
+        if omitted:
+            node = tree.gap(node, omitted, tail[0][1])
+        for pc, _ in tail:
+            node = tree.child(node, pc)
+        state.node[row], state.outcome[row] = node, outcome
+
+
+class _Words:
+    """Words of one stack that ends at `high`, read in large pieces, upwards."""
+
+    def __init__(self, memory: Memory, high: int) -> None:
+        self._memory = memory
+        self._high = high
+        self._base = 0
+        self._words: memoryview = memoryview(b"").cast("Q")
+
+    def at(self, address: int) -> int | None:
+        """The word at `address`; None if it is not on the stack or cannot be read."""
+        index = (address - self._base) >> 3
+        if not 0 <= index < len(self._words):
+            size = min(_DEEP_WINDOW_BYTES, self._high - address) & ~7
+            if size <= 0 or address & 7:
+                return None
+            try:
+                self._words = memoryview(self._memory.read(address, size)).cast("Q")
+            except MemoryFault:
+                return None
+            self._base, index = address, 0
+        return int(self._words[index])
+
+
+@dataclass(slots=True)
+class _State:
+    """The walks under way: where each is, and how it ended. `told`: the flags of nodes that tell where
+    a walk ends."""
+
+    cursors: Cursors
+    node: NDArray[np.int64]
+    depth: NDArray[np.int32]
+    outcome: NDArray[np.uint8]
+    beyond: NDArray[np.bool_]
+    told: int
+
+    @classmethod
+    def of(cls, cursors: Cursors, top_only: bool, root: int) -> _State:
+        """Before the first step."""
+        count = len(cursors.pc)
+        node, depth = np.full(count, root, np.int64), np.zeros(count, np.int32)
+        outcome, beyond = np.full(count, COMPLETE, np.uint8), np.zeros(count, np.bool_)
+        told = KNOWN | ENDS | (LEAVES if top_only else 0)
+        return cls(cursors, node, depth, outcome, beyond, told)
+
+    def end(self, at: NDArray[np.intp], outcome: int) -> None:
+        """Note how the walks `at` ended."""
+        self.outcome[at] = outcome
+
+
+@dataclass(slots=True)
+class _Run:
+    """Walks that step together through bytes that were read: of each its row in the state (`at`), its
+    node, its pc, and as numbers of words where it is (`slot`) and where its bytes end (`limit`).
+    `origin`: the address of word 0. All have made so many `steps`."""
+
+    at: NDArray[np.intp]
+    node: NDArray[np.int64]
+    pc: NDArray[np.uint64]
+    slot: NDArray[np.int64]
+    limit: NDArray[np.int64]
+    origin: NDArray[np.uint64]
+    steps: int
+
+    @classmethod
+    def of(cls, state: _State, at: NDArray[np.intp], stacks: StackBytes) -> _Run:
+        """The walks `at`, which `stacks` hold."""
+        first = stacks.offsets >> 3
+        origin = stacks.base - (first << 3).astype(np.uint64)
+        slot = ((state.cursors.sp[at] - origin) >> np.uint64(3)).astype(np.int64)
+        limit = first + ((stacks.ends - stacks.base) >> np.uint64(3)).astype(np.int64)
+        return cls(at, state.node[at], state.cursors.pc[at], slot, limit, origin, 0)
+
+    def those(self, rows: NDArray[np.intp]) -> _Run:
+        """The walks `rows`."""
+        return _Run(
+            self.at[rows], self.node[rows], self.pc[rows], self.slot[rows], self.limit[rows],
+            self.origin[rows], self.steps,
+        )  # fmt: skip
+
+    def sp(self, rows: NDArray[np.intp]) -> NDArray[np.uint64]:
+        """Where `rows` are, as addresses."""
+        address: NDArray[np.uint64] = self.origin[rows] + (self.slot[rows] << 3).astype(np.uint64)
+        return address
+
+    def room(self, state: _State) -> int:
+        """After how many steps the first of them may have as many frames as are kept."""
+        return KEPT_FRAMES - int(state.depth[self.at].max(initial=0))
+
+    def leave(self, state: _State, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Note where `rows` have come to; which walks they are."""
+        at = self.at[rows]
+        state.node[at], state.cursors.pc[at] = self.node[rows], self.pc[rows]
+        state.cursors.sp[at] = self.sp(rows)
+        state.depth[at] += self.steps
+        return at
+
+    def end(self, state: _State, rows: NDArray[np.intp], outcome: int) -> None:
+        """Note that `rows` end where they have come to."""
+        state.end(self.leave(state, rows), outcome)

@@ -1,0 +1,93 @@
+"""A target: bytes at addresses, and the executable that gives them meaning.
+
+Its bytes are those of a live process or of one that was saved in a core; nobody above knows which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spyglass.binary.executable import Executable
+from spyglass.errors import BadDataError
+from spyglass.memory.base import Memory
+from spyglass.targets.target_process import Facts, Origin, OsThread, Program
+
+__all__ = ["Facts", "Origin", "OsThread", "Target"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A process and the file in it that holds the Go runtime.
+
+    `bias` is what must be added to addresses in `executable` to get those in the process. `library`
+    is the path of that file when it is not the program itself but a library that it loaded. `origin`
+    tells what else is known of the process.
+    """
+
+    memory: Memory
+    executable: Executable
+    bias: int
+    origin: Origin
+    library: str | None = None
+
+    @classmethod
+    def attach(cls, pid: int) -> Target:
+        """Look into process `pid`, which goes on running.
+
+        Raises a `TargetError` that says why it cannot be inspected.
+        """
+        from spyglass.targets.live_process import LiveProcess, find_program, open_memory
+
+        origin = LiveProcess(pid)
+        try:
+            with origin.blamed():
+                program = find_program(pid)
+                return cls._of(program, open_memory(pid), origin)
+        except BaseException:
+            origin.close()
+            raise
+
+    @classmethod
+    def open_core(cls, path: str, exe: str | None = None) -> Target:
+        """Look into the process whose core is at `path`.
+
+        `exe` is the file with the Go runtime, if it is not where it was then. Raises OSError, or
+        a `TargetError` that says why the core cannot be read.
+        """
+        from spyglass.targets.core_executable import find_program
+        from spyglass.targets.core_process import SavedProcess
+
+        origin = SavedProcess(path)
+        try:
+            program, problems = find_program(origin, exe)
+            origin.problems += tuple(problems)
+            return cls._of(program, origin.memory_with(program), origin)
+        except BaseException:
+            origin.close()
+            raise
+
+    @classmethod
+    def _of(cls, program: Program, memory: Memory, origin: Origin) -> Target:
+        return cls(memory, program.executable, program.bias, origin, program.library)
+
+    @property
+    def pid(self) -> int:
+        """The id of the process, now or when it was saved."""
+        return self.origin.pid
+
+    def close(self) -> None:
+        """Let go of the process."""
+        self.memory.close()
+        self.executable.close()
+        self.origin.close()
+
+    def code(self, address: int, size: int) -> bytes:
+        """`size` bytes of code at `address`, out of the file: it is not written to."""
+        return self.executable.read(address - self.bias, size)
+
+    def constant(self, address: int, size: int) -> bytes:
+        """`size` bytes at `address` that never change, from the file if it has them."""
+        try:
+            return self.executable.read(address - self.bias, size)
+        except BadDataError:
+            return self.memory.read(address, size)

@@ -1,0 +1,210 @@
+"""Which file is the program of a core: found by what the core says, and checked before it is believed."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from spyglass.binary.corenotes import parse_notes
+from spyglass.binary.executable import Executable
+from spyglass.errors import BadDataError, MemoryFault, NotGoProgram, TargetError
+from spyglass.model import Problem
+from spyglass.targets.target_process import AT_ENTRY, Program
+
+if TYPE_CHECKING:
+    from spyglass.binary.executable import Segment
+    from spyglass.memory.base import Memory
+    from spyglass.targets.core_process import SavedProcess
+
+__all__ = ["build_id_in", "find_program", "header_address"]
+
+_AT_PHDR, _AT_PHNUM = 3, 5
+_PAGE_BYTES = 1 << 12
+_MAX_LIBRARIES = 4096
+#: Elf64_Ehdr: of it e_phoff and e_phnum; Elf64_Phdr; elf(5).
+_HEADER_BYTES = 64
+_HEADER = struct.Struct("<4s28xQ14xHH")
+_PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
+_PT_LOAD, _PT_NOTE = 1, 4
+_MAX_HEADERS = 1 << 8
+_MAX_NOTES_BYTES = 1 << 16
+_HINT = "give the program that was running with --exe FILE"
+
+
+def find_program(saved: SavedProcess, given: str | None) -> tuple[Program, list[Problem]]:
+    """The file with the Go runtime in the process of a core: `given`, or what was at its path then.
+
+    Raises `TargetError` if there is none or it is not what the core was made of, `NotGoProgram` if
+    there is no Go in it nor in its libraries.
+    """
+    path = given or saved.program_path
+    if path is None:
+        raise TargetError("this core does not say which program it is of", _HINT)
+    executable = _open(path)
+    try:
+        program, checked = _fitting(saved, executable, given is not None)
+        if not executable.is_go:
+            program, checked = _go_library(saved, path), True
+            executable.close()
+    except BaseException:
+        executable.close()
+        raise
+    if checked:
+        return program, []
+    detail = "nothing in the core tells whether it is of this file"
+    return program, [Problem("unknown", "executable", detail)]
+
+
+class _Wrong(TargetError):
+    """The file at `path` is not what the core was made of."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path} is not the program of this core: {why}", _HINT)
+
+
+def _open(path: str) -> Executable:
+    try:
+        if not os.path.isfile(path):  # opening a device can have consequences
+            raise FileNotFoundError(2, "No such file")
+        return Executable.open(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise TargetError(f"the program of this core is missing: {path}: {reason}", _HINT) from None
+    except ValueError:
+        raise TargetError("the program of this core has a name that no file has", _HINT) from None
+
+
+def _fitting(saved: SavedProcess, executable: Executable, as_library: bool) -> tuple[Program, bool]:
+    """`executable` where it was in the process, and whether that could be checked.
+
+    It is the program; or, with `as_library`, perhaps one of the libraries.
+    """
+    entry = saved.core.auxv.get(AT_ENTRY, executable.entry)
+    places = [Program(executable, entry - executable.entry)]
+    if as_library:
+        places += _as_library(saved, executable)
+    wrongs = []
+    for program in places:
+        try:
+            return program, _check(saved, program)
+        except _Wrong as wrong:
+            wrongs.append(wrong)
+    raise wrongs[0]
+
+
+def _as_library(saved: SavedProcess, executable: Executable) -> Iterator[Program]:
+    for file in saved.core.files[:_MAX_LIBRARIES]:
+        if file.offset == 0 and executable.segments:
+            yield Program(executable, _bias(executable, file.start), file.path)
+
+
+def _go_library(saved: SavedProcess, path: str) -> Program:
+    """The library with Go that the program at `path`, which has none, had loaded."""
+    seen = set()
+    for file in saved.core.files[:_MAX_LIBRARIES]:
+        if file.offset or file.path in seen:
+            continue
+        seen.add(file.path)
+        library = _open_library(file.path)
+        if library is None:
+            continue
+        program = Program(library, _bias(library, file.start), file.path)
+        try:
+            if _check(saved, program) and library.is_go:
+                return program
+        except _Wrong:
+            pass
+        library.close()
+    raise NotGoProgram(f"{path} is not a Go program", "if a library of it is, give that with --exe")
+
+
+def _open_library(path: str) -> Executable | None:
+    try:
+        library = _open(path)
+    except (BadDataError, TargetError):
+        return None
+    return library if library.segments else None
+
+
+def _bias(executable: Executable, start: int) -> int:
+    """What is to be added to its addresses if its beginning was mapped at `start`."""
+    first = executable.segments[0]
+    return start - ((first.address - first.offset) & -_PAGE_BYTES)
+
+
+def _check(saved: SavedProcess, program: Program) -> bool:
+    """Raise `_Wrong` if the process was made of another file; False if that cannot be told."""
+    executable, path = program.executable, program.executable.path
+    if executable.arch != saved.core.arch:
+        raise _Wrong(path, f"it is for {executable.arch}, and the core is of {saved.core.arch}")
+    at = saved.core.auxv.get(_AT_PHDR, 0) - _HEADER_BYTES
+    theirs = build_id_in(saved.memory, header_address(program) if program.library else at)
+    if theirs and executable.build_id not in (None, theirs):
+        raise _Wrong(path, f"its build id is {executable.build_id}, and the core's {theirs}")
+    if program.bias % _PAGE_BYTES or (program.bias and not executable.pie):
+        raise _Wrong(path, "it begins at another address")
+    headers = saved.core.auxv.get(_AT_PHNUM)
+    if program.library is None and headers not in (None, _headers(executable)[1]):
+        raise _Wrong(path, "it has other segments")
+    return theirs == executable.build_id is not None or _same_contents(saved, program)
+
+
+def header_address(program: Program) -> int:
+    """Where the ELF header of the file of `program` is in its process, if it is there."""
+    first = program.executable.segments[:1]
+    return first[0].address - first[0].offset + program.bias if first else 0
+
+
+def build_id_in(memory: Memory, at: int) -> str | None:
+    """The build id of the file whose ELF header is at `at` in `memory`, None if there is none.
+
+    Go's, else the GNU one in hexadecimal, as `Executable.build_id`.
+    """
+    try:
+        magic, offset, size, count = _HEADER.unpack(memory.read(at, _HEADER.size))
+        if magic != b"\x7fELF" or size != _PROGRAM_HEADER.size or count > _MAX_HEADERS:
+            return None
+        headers = list(_PROGRAM_HEADER.iter_unpack(memory.read(at + offset, count * size)))
+        first = next(address - start for kind, _, start, address, *_ in headers if kind == _PT_LOAD)
+        ids = {}
+        for kind, _, _, address, _, size, *_ in headers:
+            if kind == _PT_NOTE and size <= _MAX_NOTES_BYTES:
+                notes = parse_notes(memory.read(address - first + at, size))
+                ids.update({(note.owner, note.kind): note.content for note in notes})
+    except (BadDataError, MemoryFault, StopIteration):
+        return None
+    if ("Go", 4) in ids:
+        return ids["Go", 4].decode("ascii", "backslashreplace")
+    return ids["GNU", 3].hex() if ("GNU", 3) in ids else None
+
+
+def _same_contents(saved: SavedProcess, program: Program) -> bool:
+    """Whether what cannot be written to is in the core as it is in the file; `_Wrong` if it differs."""
+    executable = program.executable
+    same = False
+    for segment in executable.segments:
+        for at in () if segment.writable else _samples(segment, _headers(executable)[0]):
+            ours = executable.read(at, _PAGE_BYTES)
+            try:
+                theirs = saved.memory.read(at + program.bias, _PAGE_BYTES)
+            except MemoryFault:
+                continue
+            if ours != theirs:
+                raise _Wrong(executable.path, "it has other contents")
+            same |= any(ours)
+    return same
+
+
+def _headers(executable: Executable) -> tuple[int, int]:
+    """Where the program headers of a file end, and how many there are."""
+    _, offset, size, count = _HEADER.unpack(executable.image.read(0, _HEADER.size))
+    return offset + count * size, count
+
+
+def _samples(segment: Segment, headers_bytes: int) -> list[int]:
+    """Addresses of page-long pieces of `segment` to compare. Not its headers: strip(1) changes them."""
+    begin = segment.address + (headers_bytes if segment.offset == 0 else 0)
+    room = segment.address + segment.file_size - _PAGE_BYTES - begin
+    return [begin, begin + room // 2, begin + room] if room > 0 else []

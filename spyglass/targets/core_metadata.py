@@ -1,0 +1,177 @@
+"""What spyglass notes in the cores that it makes: all that a snapshot needs and no other note tells.
+
+JSON, in a note of our own (owner "spyglass", type 1). It comes with a file from anywhere, so nothing of
+it is believed before its type was looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from spyglass.errors import BadDataError
+from spyglass.model import QUALITIES, Snapshot
+from spyglass.targets.target_process import Facts
+
+__all__ = ["Remarks"]
+
+T = TypeVar("T")
+
+_VERSION = 1
+_TORN = QUALITIES.index("torn")
+_MAX_NUMBER = 1 << 63
+_MAX_THREADS = 1 << 17
+_MAX_TEXT = 1 << 21
+
+
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """What was known when a core was made.
+
+    `now_ns` is what CLOCK_MONOTONIC said then, `stopped` whether the process stood still, `threads` are
+    their ids, names and states, `outer_tids` these ids by those that the process saw, if they were
+    others, and `torn` the goroutines whose memory is of more than one moment.
+    """
+
+    taken_at: datetime
+    now_ns: int | None
+    stopped: bool
+    facts: Facts
+    threads: tuple[tuple[int, str | None, str | None], ...]
+    outer_tids: dict[int, int] | None
+    torn: frozenset[int]
+
+    @classmethod
+    def of(
+        cls,
+        snapshot: Snapshot,
+        now_ns: int | None,
+        outer_tids: Mapping[int, int] | None,
+        torn: Iterable[int] = (),
+    ) -> Remarks:
+        """What is to be noted beside a core from which the same `snapshot` can be taken.
+
+        `torn`: goroutines that are not in the core as they are in `snapshot`.
+        """
+        process, goroutines = snapshot.process, snapshot.goroutines
+        facts = Facts(
+            host=snapshot.host,
+            exe=process.exe,
+            cmdline=process.cmdline,
+            started_at=process.started_at,
+            uptime_seconds=process.uptime_seconds,
+            rss_bytes=process.rss_bytes,
+            container=process.container,
+            memory_limit_bytes=process.memory_limit_bytes,
+        )
+        return cls(
+            taken_at=snapshot.taken_at,
+            now_ns=now_ns,
+            stopped=snapshot.source.stopped,
+            facts=facts,
+            threads=tuple((each.tid, each.name, each.os_state) for each in snapshot.threads),
+            outer_tids=None if outer_tids is None else dict(outer_tids),
+            torn=frozenset([*torn, *goroutines.id[goroutines.quality == _TORN].tolist()]),
+        )
+
+    def pack(self) -> bytes:
+        """As JSON."""
+        facts = asdict(self.facts)
+        if self.facts.started_at is not None:
+            facts["started_at"] = self.facts.started_at.isoformat()
+        outer_tids = None if self.outer_tids is None else list(self.outer_tids.items())
+        return json.dumps(
+            {
+                "version": _VERSION,
+                "taken_at": self.taken_at.isoformat(),
+                "now_ns": self.now_ns,
+                "stopped": self.stopped,
+                "facts": facts,
+                "threads": self.threads,
+                "outer_tids": outer_tids,
+                "torn": sorted(self.torn),
+            }
+        ).encode()
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Remarks:
+        """Out of JSON; `BadDataError` if it is anything else than `pack` makes."""
+        try:
+            return cls._of(json.loads(raw))
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+            raise BadDataError("what spyglass noted in this core makes no sense") from None
+
+    @classmethod
+    def _of(cls, said: dict[str, Any]) -> Remarks:
+        if said["version"] != _VERSION:
+            raise BadDataError("this core was made by a newer spyglass")
+        return cls(
+            taken_at=_moment(said["taken_at"]),
+            now_ns=_or_none(_number, said["now_ns"]),
+            stopped=_flag(said["stopped"]),
+            facts=_facts(said["facts"]),
+            threads=tuple(
+                (_number(tid), _or_none(_text, name), _or_none(_text, state))
+                for tid, name, state in _several(said["threads"])
+            ),
+            outer_tids=_or_none(_tids, said["outer_tids"]),
+            torn=frozenset(map(_number, said["torn"])),
+        )
+
+
+def _facts(said: dict[str, Any]) -> Facts:
+    return Facts(
+        host=_or_none(_text, said["host"]),
+        exe=_or_none(_text, said["exe"]),
+        cmdline=tuple(map(_text, _several(said["cmdline"]))),
+        started_at=_or_none(_moment, said["started_at"]),
+        uptime_seconds=_or_none(_seconds, said["uptime_seconds"]),
+        rss_bytes=_or_none(_number, said["rss_bytes"]),
+        container=_or_none(_text, said["container"]),
+        memory_limit_bytes=_or_none(_number, said["memory_limit_bytes"]),
+    )
+
+
+def _or_none(parse: Callable[[Any], T], value: object) -> T | None:
+    return None if value is None else parse(value)
+
+
+def _several(value: object) -> list[Any]:
+    if not isinstance(value, list) or len(value) > _MAX_THREADS:
+        raise TypeError
+    return value
+
+
+def _tids(value: object) -> dict[int, int]:
+    return {_number(inner): _number(outer) for inner, outer in _several(value)}
+
+
+def _number(value: object) -> int:
+    if type(value) is not int or not 0 <= value < _MAX_NUMBER:
+        raise TypeError
+    return value
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, (int, float)) or not 0 <= float(value) < _MAX_NUMBER:
+        raise TypeError
+    return float(value)
+
+
+def _flag(value: object) -> bool:
+    if type(value) is not bool:
+        raise TypeError
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value) > _MAX_TEXT:
+        raise TypeError
+    return value
+
+
+def _moment(value: object) -> datetime:
+    return datetime.fromisoformat(_text(value)).astimezone(UTC)

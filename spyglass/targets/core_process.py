@@ -1,0 +1,154 @@
+"""A process that was saved in a core file: its memory, and what the core tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from spyglass.binary.corefile import CoreFile
+from spyglass.binary.corenotes import MappedFile
+from spyglass.errors import BadDataError, MemoryFault
+from spyglass.memory.segmented import FileBytes, Layer, NoBytes, SegmentedMemory
+from spyglass.model import Problem
+from spyglass.targets.core_metadata import Remarks
+from spyglass.targets.initial_stack import arguments, executed_path
+from spyglass.targets.target_process import AT_ENTRY, Facts, Origin, OsThread, Program
+from spyglass.threads.architecture import ARCHITECTURES, Registers
+
+__all__ = ["SavedProcess"]
+
+
+class _Thread(NamedTuple):
+    tid: int
+    name: str | None
+    os_state: str | None
+
+
+class SavedProcess(Origin):
+    """The process in the core at `path`. Raises what `CoreFile` raises.
+
+    `memory` is what the core itself has of it.
+    """
+
+    kind = "core"
+    stopped = True
+
+    def __init__(self, path: str) -> None:
+        self.core = CoreFile(path)
+        try:
+            self.memory = SegmentedMemory(self._layers())
+            self.remarks = Remarks.parse(self.core.own) if self.core.own else None
+            self.pid = self._find_pid()
+            self.problems = tuple(self._find_problems())
+            if self.remarks is not None:
+                self.stopped, self.torn = self.remarks.stopped, self.remarks.torn
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self.core.close()
+
+    def memory_with(self, program: Program) -> SegmentedMemory:
+        """The memory of the process: what the core leaves out is as in the file of `program`.
+
+        Of what could be written to that holds only where a core is known to leave out nothing else:
+        spyglass's own have the pages that it looked at, and no more.
+        """
+        segments = np.array(
+            [
+                ((segment.address + program.bias) % (1 << 64), segment.file_size, segment.offset)
+                for segment in program.executable.segments
+                if self.remarks is None or not segment.writable
+            ],
+            np.uint64,
+        )
+        image = program.executable.image
+        return SegmentedMemory([*self._layers(), Layer(image, *segments.reshape(-1, 3).T)])
+
+    def _layers(self) -> list[Layer]:
+        """What is in the file, and what should be and was cut off, which nothing else knows better."""
+        sources = (
+            (self.core.segments, FileBytes(self.core.descriptor)),
+            (self.core.missing, NoBytes()),
+        )
+        return [
+            Layer(source, headers["address"], headers["file_size"], headers["offset"])
+            for headers, source in sources
+        ]
+
+    def facts(self) -> Facts:
+        """What is known of it; but for the program and its arguments nothing, if spyglass did not save it."""
+        if self.remarks is not None:
+            return self.remarks.facts
+        return Facts(None, self.program_path, self._command_line(), *[None] * 5)
+
+    @cached_property
+    def program_path(self) -> str | None:
+        """Where its program was; None if the core does not say."""
+        if self.remarks is not None:
+            return self.remarks.facts.exe
+        entry = self.core.auxv.get(AT_ENTRY, 0)
+        mapped = (file.path for file in self.core.files if file.start <= entry < file.end)
+        path = next(mapped, None) or executed_path(self.core, self.memory)
+        return path.removesuffix(" (deleted)") if path else None
+
+    def _command_line(self) -> tuple[str, ...]:
+        """Its arguments as they were on its first stack, else the beginning that a note has."""
+        try:
+            return arguments(self.core, self.memory)
+        except (BadDataError, MemoryFault):
+            return tuple(self.core.process.arguments.split()) if self.core.process else ()
+
+    def threads(self) -> Sequence[OsThread]:
+        """The threads by id; if spyglass did not save it, without names and states."""
+        if self.remarks is not None:
+            return [_Thread(*each) for each in self.remarks.threads]
+        return [_Thread(tid, None, None) for tid in sorted({t.tid for t in self.core.threads})]
+
+    def outer_tids(self) -> Mapping[int, int] | None:
+        """As it was, if spyglass saved it: other cores do not tell."""
+        return self.remarks.outer_tids if self.remarks is not None else None
+
+    def registers(self) -> Mapping[int, Registers]:
+        """Where its threads were, by id."""
+        architecture = ARCHITECTURES[self.core.arch]
+        return {
+            thread.tid: architecture.from_saved(thread.tid, thread.words)
+            for thread in self.core.threads
+        }
+
+    def taken_at(self) -> datetime:
+        """When it was saved, or if that is not known when the file was written."""
+        if self.remarks is not None:
+            return self.remarks.taken_at
+        return datetime.fromtimestamp(self.core.written_at, UTC)
+
+    def now_ns(self) -> int | None:
+        """What the clock said, if spyglass saved it: other cores do not tell."""
+        return self.remarks.now_ns if self.remarks is not None else None
+
+    def auxv(self) -> dict[int, int]:
+        """The auxiliary vector: types of getauxval(3) and their values."""
+        return self.core.auxv
+
+    def files(self) -> Sequence[MappedFile]:
+        """The files that were mapped."""
+        return self.core.files
+
+    def _find_pid(self) -> int:
+        if self.core.process is not None:
+            return self.core.process.pid
+        return self.core.threads[0].tid if self.core.threads else 0
+
+    def _find_problems(self) -> list[Problem]:
+        missing = sum(self.core.missing["file_size"].tolist())
+        if not missing:
+            return []
+        detail = f"the file was cut short: {missing} bytes of memory are missing"
+        return [Problem("truncated", "core", detail)]

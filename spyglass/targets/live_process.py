@@ -1,0 +1,199 @@
+"""A process that goes on while it is looked into: its program, and what /proc tells of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from spyglass import procfs
+from spyglass.binary.corenotes import MappedFile, parse_auxv
+from spyglass.binary.executable import Executable
+from spyglass.errors import (
+    BadDataError,
+    MemoryFault,
+    NotGoProgram,
+    PermissionDenied,
+    ProcessChanged,
+    TargetError,
+)
+from spyglass.memory.process import ProcessMemory
+from spyglass.targets.target_process import AT_ENTRY, Facts, Origin, OsThread, Program
+
+__all__ = ["LiveProcess", "find_program", "open_memory"]
+
+_MAX_AUXV_BYTES = 1 << 12
+_MAX_LIBRARIES = 4096
+_PAGE_MASK = ~0xFFF
+
+
+class LiveProcess(Origin):
+    """Process `pid`, which may end or become another at any time."""
+
+    kind = "process"
+    stopped = False
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._identity = procfs.open_process(pid)
+
+    def facts(self) -> Facts:
+        """The facts, as they are now."""
+        facts = procfs.facts(self.pid)
+        return Facts(
+            host=os.uname().nodename,
+            exe=facts.exe,
+            cmdline=facts.cmdline,
+            started_at=facts.started_at,
+            uptime_seconds=facts.uptime_seconds,
+            rss_bytes=facts.rss_bytes,
+            container=procfs.container(self.pid),
+            memory_limit_bytes=procfs.memory_limit_bytes(self.pid),
+        )
+
+    def threads(self) -> Sequence[OsThread]:
+        """The threads, by id."""
+        return procfs.threads(self.pid)
+
+    def outer_tids(self) -> dict[int, int] | None:
+        """The ids of the threads by those that the process sees in a pid namespace of its own."""
+        return procfs.outer_tids(self.pid)
+
+    def registers(self) -> None:
+        """They go on: `spyglass.threads` has ways to find out where they are."""
+
+    def taken_at(self) -> datetime:
+        """Now."""
+        return datetime.now(UTC)
+
+    def now_ns(self) -> int | None:
+        """The clock that the runtime's nanotime reads, in the process's own time namespace."""
+        offset_ns = procfs.monotonic_offset_ns(self.pid)
+        return (
+            None if offset_ns is None else time.clock_gettime_ns(time.CLOCK_MONOTONIC) + offset_ns
+        )
+
+    def auxv(self) -> dict[int, int]:
+        """The auxiliary vector: types of getauxval(3) and their values."""
+        return _auxv(self.pid)
+
+    def files(self) -> Sequence[MappedFile]:
+        """The files that are mapped."""
+        return [
+            MappedFile(mapping.start, mapping.end, mapping.offset, mapping.path)
+            for mapping in procfs.maps(self.pid)
+            if mapping.inode
+        ]
+
+    def check(self) -> None:
+        """Raise `ProcessChanged` if this is not the process any more that it was."""
+        self._identity.check()
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._identity.close()
+
+
+def open_memory(pid: int) -> ProcessMemory:
+    """The memory of process `pid`; `PermissionDenied` says which rule forbids to read it."""
+    try:
+        return ProcessMemory(pid)
+    except PermissionDenied:
+        raise procfs.explain_denied(pid) from None
+
+
+def find_program(pid: int) -> Program:
+    """The file with the Go runtime in process `pid`."""
+    try:
+        executable = Executable.open(f"/proc/{pid}/exe")
+    except PermissionError:  # not the process, whose mappings could be read, but the file
+        raise PermissionDenied(
+            f"process {pid} runs a file that this user may not read", "run spyglass with sudo"
+        ) from None
+    except OSError as error:
+        raise TargetError(
+            f"the executable of process {pid} cannot be opened: {error.strerror}"
+        ) from None
+    if executable.is_go:
+        return Program(executable, _entry(pid) - executable.entry)
+    executable.close()
+    for library in _libraries(pid):
+        if library.executable.is_go:
+            return library
+        library.executable.close()
+    raise _not_go(pid)
+
+
+def _entry(pid: int) -> int:
+    """Where the program of process `pid` begins, from its auxiliary vector."""
+    try:
+        return _auxv(pid)[AT_ENTRY]
+    except KeyError:
+        raise _gone(pid) from None
+
+
+def _auxv(pid: int) -> dict[int, int]:
+    try:
+        with open(f"/proc/{pid}/auxv", "rb") as stream:
+            return parse_auxv(stream.read(_MAX_AUXV_BYTES))
+    except PermissionError:
+        raise procfs.explain_denied(pid) from None
+    except OSError:
+        raise _gone(pid) from None
+
+
+def _gone(pid: int) -> ProcessChanged:
+    """The error for a process that ended under our hands."""
+    return ProcessChanged(f"process {pid} ended while it was read", "run spyglass again")
+
+
+def _libraries(pid: int) -> Iterator[Program]:
+    """The shared libraries in process `pid` that can be opened."""
+    seen: set[tuple[int, int]] = set()
+    for mapping in procfs.maps(pid):
+        key = (mapping.device, mapping.inode)
+        if not mapping.inode or mapping.offset or key in seen or len(seen) >= _MAX_LIBRARIES:
+            continue
+        seen.add(key)
+        library = _open_mapped(pid, mapping)
+        if library is None or not library.segments:
+            continue
+        first = library.segments[0]
+        bias = mapping.start - ((first.address - first.offset) & _PAGE_MASK)
+        yield Program(library, bias, mapping.path)
+
+
+def _open_mapped(pid: int, mapping: procfs.Mapping) -> Executable | None:
+    """The file of `mapping`: the very one (which root may open), else by its path in the process."""
+    for path in (
+        f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}",
+        f"/proc/{pid}/root{mapping.path}",
+    ):
+        try:
+            return Executable.open(path)
+        except (OSError, ValueError, BadDataError, TargetError):
+            continue
+    return None
+
+
+def _not_go(pid: int) -> NotGoProgram:
+    """The error for a program without Go in it; it names the children that have."""
+    children = tuple(child for child in procfs.descendants(pid) if _is_go(child))
+    hint = (
+        f"its child is one: --pid {children[0]}"
+        if children
+        else "`spyglass ps` lists those that are"
+    )
+    if len(children) > 1:
+        hint = "its children are: " + ", ".join(f"--pid {child}" for child in children)
+    name = procfs.facts(pid).name
+    return NotGoProgram(f"process {pid} ({name}) is not a Go program", hint, children)
+
+
+def _is_go(pid: int) -> bool:
+    try:
+        with Executable.open(f"/proc/{pid}/exe") as executable:
+            return executable.is_go
+    except (OSError, BadDataError, TargetError, MemoryFault):
+        return False

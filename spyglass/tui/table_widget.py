@@ -1,0 +1,139 @@
+"""The widget that shows a page: only the lines that are seen are made."""
+
+from __future__ import annotations
+
+from rich.segment import Segment
+from rich.style import Style as RichStyle
+from rich.text import Text
+from textual import events
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+from spyglass.tui.layout import starts, widths
+from spyglass.tui.pages import Page
+from spyglass.tui.view_state import Level
+
+__all__ = ["Table"]
+
+_SELECTED = RichStyle(reverse=True, bold=True)
+
+
+class Table(Widget):
+    """A page: its titles stay, its rows scroll, one may be selected.
+
+    Where it is scrolled to, and what is selected, is noted in the page's `Level`.
+    """
+
+    class SortBy(Message):
+        """The title of the column `name` was clicked."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+    class Opened(Message):
+        """The row that was selected already was clicked."""
+
+    class Resized(Message):
+        """There is more room, or less."""
+
+    page: Page | None = None
+    level: Level = Level("groups")
+
+    @property
+    def room(self) -> int:
+        """How many rows are seen at a time."""
+        return max(self.size.height - self._title_height, 1)
+
+    @property
+    def _title_height(self) -> int:
+        return int(self.page is not None and self.page.title is not None)
+
+    def show(self, page: Page, level: Level) -> None:
+        """Show `page`; the row that was selected is, wherever it is now."""
+        self.page, self.level = page, level
+        if page.selectable and len(page):
+            found = page.find(level.selected) if level.selected is not None else None
+            self._select(level.at if found is None else found)
+        self._scroll(level.top)
+        self.refresh()
+
+    def move(self, by: int) -> None:
+        """Select the row so far away, or scroll a page that has none to select."""
+        if self.page is None:
+            return
+        if self.page.selectable and len(self.page):
+            self._select(self.level.at + by)
+        else:
+            self._scroll(self.level.top + by)
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """What stands in line `y` of the widget."""
+        width = self.size.width
+        if self.page is None:
+            return Strip.blank(width)
+        if y < self._title_height:
+            return self._strip(self.page.title or Text(), width)
+        number = self.level.top + y - self._title_height
+        if number >= len(self.page):
+            return Strip.blank(width)
+        selected = self.page.selectable and number == self.level.at
+        line = self.page.line(number)
+        # One style for the whole row: colours turned around would be patches.
+        return (
+            self._strip(Text(line.plain), width, _SELECTED)
+            if selected
+            else self._strip(line, width)
+        )
+
+    def on_resize(self) -> None:
+        """Another page fits."""
+        self.post_message(self.Resized())
+
+    def on_click(self, event: events.Click) -> None:
+        """Select the row, open it if it was selected, or sort by the column."""
+        if self.page is None:
+            return
+        if event.y < self._title_height:
+            self._clicked_title(event.x)
+            return
+        number = self.level.top + event.y - self._title_height
+        if not self.page.selectable or number >= len(self.page):
+            return
+        if number == self.level.at:
+            self.post_message(self.Opened())
+        self.move(number - self.level.at)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Go down."""
+        self.move(3)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Go up."""
+        self.move(-3)
+
+    def _clicked_title(self, x: int) -> None:
+        assert self.page is not None
+        columns = self.page.columns
+        begins = starts(widths(columns, self.page.style))
+        clicked = [each for each, begin in zip(columns, begins, strict=True) if begin <= x]
+        if clicked:
+            self.post_message(self.SortBy(clicked[-1].name))
+
+    def _select(self, number: int) -> None:
+        assert self.page is not None
+        level = self.level
+        level.at = min(max(number, 0), len(self.page) - 1)
+        level.selected = self.page.key(level.at)
+        self._scroll(min(max(level.top, level.at - self.room + 1), level.at))
+
+    def _scroll(self, top: int) -> None:
+        rows = len(self.page) if self.page is not None else 0
+        self.level.top = min(max(top, 0), max(rows - self.room, 0))
+
+    def _strip(self, text: Text, width: int, style: RichStyle | None = None) -> Strip:
+        segments = list(text.render(self.app.console))
+        strip = Strip(segments).adjust_cell_length(width)
+        return Strip(Segment.apply_style(list(strip), post_style=style), width) if style else strip

@@ -1,0 +1,1 @@
+"""Words that all views share: units, escaped text, how calls and places are written."""

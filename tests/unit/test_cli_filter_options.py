@@ -1,0 +1,128 @@
+"""How goroutines are asked for on the command line."""
+
+from __future__ import annotations
+
+import re
+
+import click
+import pytest
+
+from spyglass import cli
+from spyglass.cli.filter_options import Choice, filter_options
+
+#: No process has it: whatever is right with the options, nothing is read.
+NO_PID = str(1 << 22)
+
+
+def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What is said of wrong usage."""
+    code = cli.run([*arguments, "--pid", NO_PID])
+    captured = capsys.readouterr()
+    assert (code, captured.out, captured.err.count("\n")) == (2, "", 1)
+    return captured.err.removeprefix("spyglass: ").removeprefix("Invalid value for ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--min-wait", "5x"], "'--min-wait': '5x' is not a duration such as 90s, 5m or 1h30m."),
+        (["--min-wait", "5"], "'--min-wait': '5' is not a duration"),
+        (["--min-wait", ""], "'--min-wait': '' is not a duration"),
+        (["--min-wait", "-5m"], "'--min-wait': '-5m' is not a duration"),
+        (["--min-wait", "1h 30m"], "'--min-wait': '1h 30m' is not a duration"),
+        (["--function", "("], "'--function': '(' is not a regular expression: missing )"),
+        (["--creator", "*"], "'--creator': '*' is not a regular expression: nothing to repeat"),
+        (["--label", "tenant"], "'--label': 'tenant' is not a label and its value"),
+        (["--goroutine", "0"], "'--goroutine': 0 is not the id of a goroutine"),
+        (["--goroutine", "9" * 30], f"'--goroutine': {'9' * 30} is not the id of a goroutine"),
+        (["--goroutine", "x"], "'--goroutine': 'x' is not a valid integer"),
+        (["--limit", "0"], "'--limit': 0 is not in the range x>=1"),
+    ],
+)
+@pytest.mark.parametrize("command", ["dump", "summary"])
+def test_what_cannot_be_asked_for_is_wrong_usage(
+    capsys: pytest.CaptureFixture[str], command: str, arguments: list[str], complaint: str
+) -> None:
+    assert failed(capsys, command, *arguments).startswith(complaint)
+
+
+@pytest.mark.parametrize("kind", ["color", "", "label", "label:", "Stack", "stack:x"])
+def test_groups_of_nothing_known_are_wrong_usage(
+    capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    complaint = f"'--group': {kind!r} is not stack, function, creator, state or label:KEY"
+    assert failed(capsys, "dump", "--group", kind).startswith(complaint)
+
+
+def test_a_document_has_no_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    assert failed(capsys, "dump", "--json", "--group").startswith("--json and --group exclude")
+
+
+@pytest.mark.parametrize(
+    "group", [["--group"], ["--group", "creator"], ["--group=label:a:b"], ["--group", "label:x"]]
+)
+def test_groups_that_there_are(capsys: pytest.CaptureFixture[str], group: list[str]) -> None:
+    assert cli.run(["dump", *group, "--pid", NO_PID]) == 1
+    assert capsys.readouterr().err.startswith(f"spyglass: there is no process {NO_PID}")
+
+
+def chosen(*arguments: str) -> Choice:
+    choices: list[Choice] = []
+
+    @click.command()
+    @filter_options
+    def command(choice: Choice) -> None:
+        choices.append(choice)
+
+    command.main(arguments, standalone_mode=False)
+    return choices[0]
+
+
+def test_nothing_asked_for() -> None:
+    choice = chosen()
+    assert not choice.wanted
+    assert (choice.system, choice.limit) == (None, None)
+    assert not choice.includes_system()
+    assert choice.includes_system(True)
+
+
+def test_everything_asked_for() -> None:
+    choice = chosen(
+        *("--goroutine", "7", "--goroutine", "9", "--state", "select", "--state", "IO wait"),
+        *("--function", "a.*b", "--creator", "c", "--label", "k=v=w", "--label", "=", "--limit", "3"),
+    )  # fmt: skip
+    assert choice.wanted.ids == (7, 9)
+    assert choice.wanted.states == ("select", "IO wait")
+    assert choice.wanted.function == re.compile("a.*b")
+    assert choice.wanted.creator == re.compile("c")
+    assert choice.wanted.labels == (("k", "v=w"), ("", ""))
+    assert choice.limit == 3
+    assert choice.includes_system()
+
+
+@pytest.mark.parametrize(
+    ("option", "otherwise", "included"),
+    [("--system", False, True), ("--no-system", True, False), ("--no-system", False, False)],
+)
+def test_the_runtimes_own(option: str, otherwise: bool, included: bool) -> None:
+    assert chosen(option).includes_system(otherwise) is included
+
+
+@pytest.mark.parametrize(
+    ("span", "span_ns"),
+    [
+        ("90s", 90 * 10**9),
+        ("5m", 300 * 10**9),
+        ("1h30m", 5400 * 10**9),
+        ("1.5h", 5400 * 10**9),
+        ("2d", 172_800 * 10**9),
+        ("100ms", 10**8),
+        ("1s5us3ns", 10**9 + 5003),
+        ("2µs", 2000),
+        ("0s", 0),
+        (".5s", 5 * 10**8),
+        ("9" * 400 + "h", (1 << 63) - 1),
+    ],
+)
+def test_durations(span: str, span_ns: int) -> None:
+    assert chosen("--min-wait", span).wanted.min_wait_ns == span_ns

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from spyglass.errors import BadDataError, ProcessChanged
+from spyglass.model import Snapshot
+from spyglass.tui.feed import Event, Failure, Feed, Tick
+from spyglass.tui.group_rows import Growth, Question
+from spyglass.tui.header import header_lines
+from spyglass.tui.history import History, sparkline
+from spyglass.tui.layout import Style
+from spyglass.tui.plain import frame_lines, json_line
+from spyglass.tui.query import BadQuery, Query
+from spyglass.tui.view_state import Model
+from tests.scripted import ScriptedTicks
+from tests.snapshots import PROCESS, SCHEDULER, Row, frame, make_snapshot
+
+A, B = frame("main.a", line=1), frame("main.b", line=2)
+
+
+def snapshot(count: int) -> Snapshot:
+    rows = [Row(n, wait_reason="select", where=A, stack=(A,)) for n in range(1, count + 1)]
+    return make_snapshot([*rows, Row(900, "running", where=B, stack=(B,))])
+
+
+def changes(model: Model) -> list[tuple[int, int | None, int | None]]:
+    return [(row.count, row.change, row.since) for row in model.rows]
+
+
+class TestModel:
+    def test_a_process_of_the_same_pid_that_is_another_starts_anew(self):
+        model = Model()
+        model.note(Tick(snapshot(3)))
+        model.note(Tick(snapshot(5)))
+        assert changes(model)[0] == (5, 2, 2)
+        started = PROCESS.started_at
+        assert started is not None
+        other = replace(PROCESS, started_at=started + timedelta(hours=1))
+        model.note(Tick(replace(snapshot(9), process=other)))
+        assert changes(model)[0] == (9, None, 0)
+
+    def test_groups_are_compared_after_the_question_changed(self):
+        model = Model()
+        model.note(Tick(snapshot(3)))
+        model.note(Tick(snapshot(5)))
+        model.group_by("state")
+        assert changes(model)[0] == (5, 2, 2)
+        model.ask(Question("function", Query.parse("main.b")))
+        assert changes(model) == [(1, 0, 0)]
+
+    def test_stacks_cannot_be_compared_with_a_base_that_has_none(self):
+        rows = [Row(1, wait_reason="select", where=A)]
+        model = Model("stack")
+        model.note(Tick(make_snapshot(rows)))
+        model.note(Tick(snapshot(2)))
+        assert changes(model)[0] == (2, None, None)
+
+    def test_a_failure_leaves_the_picture(self):
+        model = Model()
+        model.note(Tick(snapshot(3)))
+        model.note(Failure("broken", ended=False))
+        assert model.problem == "broken"
+        assert len(model.rows) == 2
+        model.note(Tick(snapshot(3)))
+        assert model.problem is None
+
+    def test_the_state_of_most_is_told_and_how_many_others_there_are(self):
+        rows = [Row(n, wait_reason="select", where=A) for n in (1, 2)]
+        rows += [Row(3, wait_reason="chan send", where=A), Row(4, "running", where=A)]
+        model = Model()
+        model.note(Tick(make_snapshot(rows)))
+        assert model.rows[0].state == "select +2"
+
+
+class TestGrowth:
+    @pytest.mark.parametrize(
+        ("counts", "expected"),
+        [
+            ([1, 2, 3, 4], True),
+            ([1, 2, 3], False),  # too early to tell
+            ([1, 2, 2, 3, 3, 4], True),
+            ([1, 2, 3, 4, 3, 5, 6, 7], False),
+            ([5, 5, 5, 5, 5, 5, 5, 6, 7, 8], False),
+            ([9, *range(1, 11)], True),  # the fall is long ago
+            ([], False),
+        ],
+    )
+    def test_it_grows_if_it_never_falls_and_rises_mostly(self, counts: list[int], expected: bool):
+        growth = Growth()
+        for count in counts:
+            growth.note({"group": count})
+        assert growth.is_growing("group") is expected
+        assert not growth.is_growing("other")
+
+
+class TestQuery:
+    def test_all_parts(self):
+        query = Query.parse('state:"chan send" a.*b label:tenant=a=b state:io creator:^main')
+        assert query.states == ("chan send", "io")
+        assert query.labels == (("tenant", "a=b"),)
+        assert query.function is not None
+        assert query.function.pattern == "a.*b"
+        assert query.creator is not None
+        assert query.creator.pattern == "^main"
+
+    def test_a_part_of_a_state_will_do(self):
+        rows = [
+            Row(1, wait_reason="chan send"),
+            Row(2, wait_reason="chan receive"),
+            Row(3, "running"),
+        ]
+        asked = Query.parse("state:CHAN").filter(make_snapshot(rows))
+        assert set(asked.states) == {"chan send", "chan receive"}
+
+    @pytest.mark.parametrize("text", ["label:x", "label:=y", "a(", "creator:["])
+    def test_what_is_none_is_refused(self, text: str):
+        with pytest.raises(BadQuery, match=r"is not"):
+            Query.parse(text)
+
+    def test_nothing_asks_for_nothing(self):
+        assert not Query.parse("  ")
+        assert not Query.parse(" ").filter(snapshot(1))
+
+
+class TestHistory:
+    def test_bars_go_from_the_lowest_to_the_highest(self):
+        assert sparkline([1, 2, 3, 8], 10) == "▁▂▃█"
+        assert sparkline([0, 1], 10, ascii_only=True) == "_#"
+
+    def test_what_did_not_move_has_none(self):
+        assert sparkline([5, 5, 5], 10) == ""
+        assert History().line("cpu", 10) == ""
+
+    def test_many_values_share_a_bar_that_shows_their_peak(self):
+        values = [0.0] * 100
+        values[37] = 1
+        assert sparkline(values, 10) == "▁▁▁█▁▁▁▁▁▁"
+
+    def test_it_keeps_no_more_than_it_shows(self):
+        history = History()
+        for number in range(5000):
+            history.note({"x": float(number)})
+        assert len(history._values["x"]) < 1000
+
+
+class _Events:
+    """What a feed delivers, to be waited for."""
+
+    def __init__(self) -> None:
+        self.all: list[Event] = []
+        self._new = threading.Condition()
+
+    def put(self, event: Event) -> None:
+        with self._new:
+            self.all.append(event)
+            self._new.notify_all()
+
+    def wait(self, number: int, seconds: float = 10) -> None:
+        with self._new:
+            assert self._new.wait_for(lambda: len(self.all) >= number, seconds)
+
+
+class TestFeed:
+    def test_it_goes_on_after_an_error_and_stops_after_the_end(self):
+        ticks = ScriptedTicks([BadDataError("odd")])
+        events = _Events()
+        feed = Feed(ticks, 100_000_000, events.put)
+        feed.start()
+        events.wait(3)
+        assert all(event == Failure("odd", ended=False) for event in events.all)
+        ticks.events = [ProcessChanged("gone")]
+        events.wait(len(events.all) + 1)
+        time.sleep(0.4)
+        assert events.all.count(Failure("gone", ended=True)) == 1
+        feed.close()
+        assert ticks.closed
+
+    def test_an_error_of_another_kind_does_not_end_it_either(self):
+        class Broken(ScriptedTicks):
+            def take(self, full: bool) -> Tick:
+                raise RuntimeError("a bug")
+
+        events = _Events()
+        feed = Feed(Broken([]), 100_000_000, events.put)
+        feed.start()
+        events.wait(2)
+        feed.close()
+        assert events.all[0] == Failure("RuntimeError: a bug", ended=False)
+
+    def test_it_becomes_slower_where_a_tick_takes_long_and_says_so(self):
+        class Slow(ScriptedTicks):
+            def take(self, full: bool) -> Tick:
+                time.sleep(0.2)
+                return super().take(full)
+
+        events = _Events()
+        feed = Feed(Slow([snapshot(1)]), 100_000_000, events.put)
+        began = time.monotonic()
+        feed.start()
+        events.wait(3)
+        assert time.monotonic() - began > 2 * 0.2 / 0.35
+        feed.close()
+        tick = events.all[-1]
+        assert isinstance(tick, Tick)
+        model = Model()
+        model.note(tick)
+        assert (
+            "not 0.1s: a tick takes 0.2"
+            in header_lines(model, Style(120), wanted_ns=100_000_000)[0].plain
+        )
+
+    def test_a_shorter_interval_counts_at_once(self):
+        events = _Events()
+        feed = Feed(ScriptedTicks([snapshot(1)]), 3_600_000_000_000, events.put)
+        feed.start()
+        events.wait(1)
+        feed.interval_ns = 100_000_000
+        events.wait(3)
+        feed.close()
+
+
+class TestPlain:
+    def test_a_frame_has_the_header_and_the_first_groups(self):
+        model = Model()
+        model.note(Tick(snapshot(3)))
+        lines = list(frame_lines(model, Style(None), 1, 1_000_000_000))
+        assert lines[0] == "taken 2026-11-20T06:20:00.123+00:00"
+        assert any("main.a" in line for line in lines)
+        assert not any("main.b" in line for line in lines)
+        assert "... and 1 more groups" in lines
+
+    def test_ascii_output_has_no_other_characters(self):
+        model = Model()
+        model.note(Tick(make_snapshot([Row(1, where=frame("main.世界"))])))
+        text = "\n".join(frame_lines(model, Style(None, ascii_only=True), 5, 1))
+        assert text.isascii()
+        assert r"main.\u4e16\u754c" in text
+
+    def test_json_of_a_tick_and_of_a_failure(self):
+        import json
+
+        model = Model()
+        model.note(Tick(snapshot(3), cpu_percent=1.25))
+        line = json.loads(json_line(model, 1))
+        assert (line["pid"], line["goroutines"], line["cpu_percent"]) == (
+            1234,
+            SCHEDULER.goroutines,
+            1.2,
+        )
+        assert line["by_status"] == {"waiting": 3, "running": 1}
+        (group,) = line["groups"]
+        assert (group["count"], group["where"]["function"]) == (3, "main.a")
+        model.note(Failure("it is gone", ended=True))
+        assert json.loads(json_line(model, 1)) == {"problem": None, "ended": "it is gone"}

@@ -1,0 +1,365 @@
+"""Stacks made by hand, walked as Go's own traceback would: of amd64, and of arm64 with its link register."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from spyglass.binary.pclntab import TOP_FRAME, FunctionTable, Trees
+from spyglass.runtime.stacks.stack_tree import StackTree
+from spyglass.runtime.stacks.symbolizer import Code
+from spyglass.runtime.stacks.unwinder import (
+    COMPLETE,
+    CUT,
+    KEPT_FRAMES,
+    TRUNCATED,
+    UNREADABLE,
+    Cursors,
+    StackBytes,
+    Unwinder,
+    Walked,
+)
+from spyglass.threads import Registers
+from tests.image import ImageMemory
+from tests.pclntab_writer import FunctionSpec, pc_table, write_table
+
+TEXT, LOW = 0x400000, 0xC000000000
+SIZE = 0x100
+
+
+def function(name: str, frame_bytes: int, flags: int = 0) -> FunctionSpec:
+    """A function that reserves its frame at once."""
+    return FunctionSpec(name, SIZE, pc_table([(SIZE, frame_bytes)]), flags=flags)
+
+
+FUNCTIONS = [
+    FunctionSpec("runtime.wrapper", SIZE, pc_table([(SIZE, 0)]), func_id=22),
+    function("runtime.goexit", 0, TOP_FRAME),
+    function("runtime.gopark", 48),
+    function("runtime.chanrecv1", 32),
+    function("main.worker", 96),
+    function("main.recurse", 16),
+    function("main.large", 0x30000),
+    function("main.leaf", 0),
+    function("runtime.asyncPreempt", 256),
+]
+
+
+class Program:
+    """A program on `arch` with these functions, and stacks in its memory."""
+
+    def __init__(self, arch: str, functions: Sequence[FunctionSpec] = FUNCTIONS) -> None:
+        self.links = arch == "arm64"
+        table = FunctionTable(memoryview(write_table(functions)), TEXT)
+        self.code = Code(table, Trees(lambda address, size: bytes(size), None))
+        self.tree = StackTree(self.code, TEXT)
+        self.memory = ImageMemory({})
+        self.unwinder = Unwinder(self.memory, self.tree, self.links)
+
+    def pc(self, name: str, offset: int = 0x20) -> int:
+        found = self.code.functions.named(name)
+        assert found is not None
+        return found.entry + offset
+
+    def frame_bytes(self, name: str) -> int:
+        found = self.code.functions.named(name)
+        assert found is not None
+        size = self.code.functions.frame_size(found, found.entry)
+        assert size is not None
+        return size
+
+    def stack_of(self, names: Sequence[str], top_bytes: bytes = b"") -> bytes:
+        """The stack of calls, the innermost first: of each its frame and where it returns to.
+
+        amd64: the return address lies above the frame. arm64: it is the first word of the frame.
+        """
+        raw = top_bytes
+        for name, caller in pairwise(names):
+            back, size = struct.pack("<Q", self.pc(caller)), self.frame_bytes(name)
+            junk = b"\xee" * size
+            raw += back + junk[8:] if self.links else junk + back
+        return raw + bytes(32)
+
+    def walk(
+        self, pc: int, raw: bytes, *, lr: int = 0, low: int = LOW, top: bool = False, root: int = 0
+    ) -> Walked:
+        self.memory.segments = {low: raw}
+        cursors = Cursors(*(np.array([n], np.uint64) for n in (pc, low, low + len(raw), lr)))
+        return self.unwinder.walk(cursors, top, root)
+
+    def names(self, walked: Walked) -> list[str]:
+        frames, _ = self.tree.frames(int(walked.node[0]))
+        return [self.code.frames[number].function for number in frames]
+
+
+@pytest.fixture(params=["amd64", "arm64"])
+def program(request: pytest.FixtureRequest) -> Program:
+    return Program(request.param)
+
+
+@pytest.fixture(params=["roomy", "crowded"])
+def crowded_program(
+    program: Program, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Program:
+    """One whose tree has few places for its nodes, so that they take them from each other."""
+    if request.param == "crowded":
+        monkeypatch.setattr("spyglass.runtime.stacks.stack_tree._FEW_NODES", 2)
+        monkeypatch.setattr("spyglass.runtime.stacks.stack_tree._MAX_PLACE_BITS", 4)
+    return Program("arm64" if program.links else "amd64")
+
+
+PARKED = ["runtime.gopark", "runtime.chanrecv1", "main.worker", "runtime.goexit"]
+
+
+def test_a_parked_stack_is_walked_to_its_bottom(program: Program) -> None:
+    walked = program.walk(program.pc("runtime.gopark"), program.stack_of(PARKED))
+    assert program.names(walked) == PARKED
+    assert (walked.outcome[0], walked.beyond[0]) == (COMPLETE, False)
+    assert program.code.frames[walked.where[0]].function == "main.worker"
+
+
+def test_only_the_top_is_walked_if_that_is_enough(program: Program) -> None:
+    walked = program.walk(program.pc("runtime.gopark"), program.stack_of(PARKED), top=True)
+    assert program.names(walked) == PARKED[:3]
+    assert walked.outcome[0] == COMPLETE
+
+
+def test_equal_stacks_end_at_the_same_node(program: Program) -> None:
+    first = program.walk(program.pc("runtime.gopark"), program.stack_of(PARKED))
+    again = program.walk(program.pc("runtime.gopark"), program.stack_of(PARKED), low=LOW + 0x8000)
+    other = program.walk(program.pc("runtime.gopark", 0x30), program.stack_of(PARKED))
+    assert first.node[0] == again.node[0] != other.node[0]
+
+
+def test_frames_may_be_larger_than_what_is_read_at_once(program: Program) -> None:
+    names = ["runtime.gopark", "main.large", "main.worker", "main.large", "runtime.goexit"]
+    walked = program.walk(program.pc("runtime.gopark"), program.stack_of(names))
+    assert program.names(walked) == names
+    assert walked.outcome[0] == COMPLETE
+
+
+@pytest.mark.parametrize("depth", [10, KEPT_FRAMES - 2, KEPT_FRAMES + 1, 5000])
+def test_of_deep_stacks_both_ends_are_kept(program: Program, depth: int) -> None:
+    names = ["runtime.gopark", *["main.recurse"] * depth, "main.worker", "runtime.goexit"]
+    walked = program.walk(program.pc("runtime.gopark"), program.stack_of(names))
+    frames, gap = program.tree.frames(int(walked.node[0]))
+    shown = [program.code.frames[number].function for number in frames]
+    assert shown[:2] == names[:2]
+    assert shown[-3:] == names[-3:]
+    assert len(shown) + (gap[1] if gap else 0) == len(names)
+    assert len(shown) <= 2 * KEPT_FRAMES
+    assert walked.outcome[0] == (TRUNCATED if gap else COMPLETE)
+
+
+def test_many_different_stacks_are_walked_at_once(crowded_program: Program) -> None:
+    program = crowded_program
+    chance = random.Random(1)
+    calls = ["main.worker", "main.recurse", "runtime.chanrecv1"]
+    stacks = [
+        ["runtime.gopark", *chance.choices(calls, k=chance.randrange(60)), "runtime.goexit"]
+        for _ in range(1000)
+    ]
+    raws = [program.stack_of(names) for names in stacks]
+    ends = np.cumsum([len(raw) for raw in raws]).astype(np.uint64) + np.uint64(LOW)
+    sizes = np.array([len(raw) for raw in raws], np.uint64)
+    program.memory.segments = {LOW: b"".join(raws)}
+    pc, lr = (np.full(len(stacks), n, np.uint64) for n in (program.pc("runtime.gopark"), 0))
+    walked = program.unwinder.walk(Cursors(pc, ends - sizes, ends, lr), False)
+    assert set(walked.outcome.tolist()) == {COMPLETE}
+    for node, names in zip(walked.node.tolist(), stacks, strict=True):
+        frames, gap = program.tree.frames(node)
+        assert [program.code.frames[number].function for number in frames] == names
+        assert gap is None
+    assert len(set(walked.node.tolist())) == len(set(map(tuple, stacks)))
+
+
+@pytest.mark.parametrize("depth", [0, KEPT_FRAMES + 5])
+def test_a_frame_of_half_a_word_is_none(depth: int) -> None:
+    odd = Program("amd64", [*FUNCTIONS, function("main.odd", 12)])
+    above = ["runtime.gopark", *["main.recurse"] * depth]
+    walked = odd.walk(
+        odd.pc("runtime.gopark"), odd.stack_of([*above, "main.odd", "runtime.goexit"])
+    )
+    assert (walked.outcome[0], odd.names(walked)) == (CUT, above)
+
+
+def test_a_deep_stack_does_not_change_how_others_are_read(program: Program) -> None:
+    """Of the second there is only what is read of it when it is walked alone: windows that grow."""
+    deep = program.stack_of(["runtime.gopark", *["main.recurse"] * 1200, "runtime.goexit"])
+    calls = [*["main.worker"] * 38, *["main.recurse"] * 450]
+    other = program.stack_of(["runtime.gopark", *calls, "runtime.goexit"])
+    other_at = LOW + (1 << 20)
+    program.memory.segments = {LOW: deep, other_at: other + bytes((24 << 10) - len(other))}
+    cursors = Cursors(
+        np.full(2, program.pc("runtime.gopark"), np.uint64),
+        np.array([LOW, other_at], np.uint64),
+        np.array([LOW + len(deep), other_at + (64 << 10)], np.uint64),
+        np.zeros(2, np.uint64),
+    )
+    walked = program.unwinder.walk(cursors, False)
+    assert walked.outcome.tolist() == [TRUNCATED, COMPLETE]
+
+
+def test_a_full_tree_is_not_laid_out_again_and_again(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spyglass.runtime.stacks.stack_tree.MAX_NODES", 600)
+    monkeypatch.setattr("spyglass.runtime.stacks.stack_tree._FEW_NODES", 2)
+    monkeypatch.setattr("spyglass.runtime.stacks.stack_tree._MAX_PLACE_BITS", 4)
+    program = Program("arm64" if program.links else "amd64")
+    for depth in (2000, 2300):  # what is left out of a stack is a node even then
+        deep = ["runtime.gopark", *["main.recurse"] * depth, "runtime.goexit"]
+        program.walk(program.pc("runtime.gopark"), program.stack_of(deep))
+        assert program.tree.is_full
+    places = program.tree._places
+    walked = program.walk(program.pc("main.worker"), program.stack_of(["main.worker", *deep]))
+    assert walked.outcome[0] == CUT
+    assert program.tree._places is places
+
+
+# Bytes that came with registers.
+
+
+@pytest.mark.parametrize("size", [None, 0, 8, 47, 48, 100])
+def test_a_sample_may_have_a_part_of_the_stack(program: Program, size: int | None) -> None:
+    raw = program.stack_of(PARKED)
+    program.memory.segments = {LOW: raw}
+    registers = Registers(1, program.pc("runtime.gopark"), LOW, 0, 0, 0, raw[:size])
+    cursors = Cursors.sampled([registers], np.array([LOW + len(raw)], np.uint64))
+    walked = program.unwinder.walk(cursors, False, 1, StackBytes.sampled([registers]))
+    assert program.names(walked) == PARKED
+    assert (walked.outcome[0], walked.beyond[0]) == (COMPLETE, size is not None)
+
+
+def test_what_a_sample_has_behind_the_stack_is_not_of_it(program: Program) -> None:
+    another = program.stack_of(["main.recurse", *PARKED])
+    torn = ["main.worker", "main.recurse"]  # the last returns to nowhere
+    raw = program.stack_of(torn)[:-32]
+    program.memory.segments = {LOW: raw + another}
+    registers = Registers(1, program.pc("main.worker"), LOW, 0, 0, 0, raw + another)
+    cursors = Cursors.sampled([registers], np.array([LOW + len(raw)], np.uint64))
+    walked = program.unwinder.walk(cursors, False, 1, StackBytes.sampled([registers]))
+    assert walked.outcome[0] == CUT
+    assert program.names(walked) == ["main.worker"]
+
+
+# The link register.
+
+
+def test_a_leaf_returns_through_the_link_register() -> None:
+    program = Program("arm64")
+    names = ["main.worker", "runtime.goexit"]
+    walked = program.walk(
+        program.pc("main.leaf"), program.stack_of(names), lr=program.pc("main.worker")
+    )
+    assert program.names(walked) == ["main.leaf", *names]
+    assert walked.outcome[0] == COMPLETE
+
+
+def test_a_leaf_whose_link_register_is_not_known_ends_the_walk() -> None:
+    program = Program("arm64")
+    walked = program.walk(
+        program.pc("main.leaf"), program.stack_of(["main.worker", "runtime.goexit"])
+    )
+    assert program.names(walked) == ["main.leaf"]
+    assert walked.outcome[0] == CUT
+
+
+def test_a_function_with_a_frame_does_not_return_through_the_link_register() -> None:
+    program = Program("arm64")
+    raw = program.stack_of(["main.worker", "runtime.goexit"])
+    walked = program.walk(program.pc("main.worker"), raw, lr=program.pc("main.recurse"))
+    assert program.names(walked) == ["main.worker", "runtime.goexit"]
+
+
+def test_what_a_signal_interrupted_has_its_link_register_on_the_stack() -> None:
+    """The handler pushes the link register, and makes the leaf seem to call asyncPreempt."""
+    program = Program("arm64")
+    pushed = struct.pack("<2Q", program.pc("main.worker"), 0)
+    preempted = program.stack_of(["runtime.asyncPreempt", "main.leaf"])[:256]
+    raw = preempted + pushed + program.stack_of(["main.worker", "runtime.goexit"])
+    walked = program.walk(program.pc("runtime.asyncPreempt"), raw)
+    assert program.names(walked) == [
+        "runtime.asyncPreempt", "main.leaf", "main.worker", "runtime.goexit",
+    ]  # fmt: skip
+    assert walked.outcome[0] == COMPLETE
+
+
+def test_a_preempted_function_is_found_on_amd64_too() -> None:
+    program = Program("amd64")
+    names = ["runtime.asyncPreempt", "main.leaf", "main.worker", "runtime.goexit"]
+    walked = program.walk(program.pc("runtime.asyncPreempt"), program.stack_of(names))
+    assert program.names(walked) == names
+
+
+# Stacks that lie.
+
+
+def test_a_stack_that_leads_nowhere_is_cut_there(program: Program) -> None:
+    raw = bytearray(program.stack_of(PARKED))
+    back = 0 if program.links else 48
+    raw[back : back + 8] = struct.pack("<Q", 0x1234)
+    walked = program.walk(program.pc("runtime.gopark"), bytes(raw))
+    assert program.names(walked) == ["runtime.gopark"]
+    assert walked.outcome[0] == CUT
+
+
+def test_a_stack_that_cannot_be_read(program: Program) -> None:
+    pc = program.pc("runtime.gopark")
+    program.memory.segments = {}
+    cursors = Cursors(*(np.array([n], np.uint64) for n in (pc, LOW, LOW + 4096, 0)))
+    walked = program.unwinder.walk(cursors, False)
+    assert walked.outcome[0] == UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("sp", "high"),
+    [(LOW, LOW), (LOW + 8, LOW), (LOW + 4, LOW + 4096), (LOW, LOW + 4), (0, 0), ((1 << 64) - 8, 0)],
+)
+def test_places_that_are_no_stack(program: Program, sp: int, high: int) -> None:
+    pc = program.pc("runtime.gopark")
+    cursors = Cursors(*(np.array([n], np.uint64) for n in (pc, sp, high, 0)))
+    walked = program.unwinder.walk(cursors, False)
+    assert walked.outcome[0] in (CUT, UNREADABLE)
+
+
+@pytest.mark.parametrize("name", ["main.leaf", "main.recurse", "runtime.asyncPreempt"])
+def test_a_stack_of_nothing_but_one_address_ends(program: Program, name: str) -> None:
+    raw = struct.pack("<Q", program.pc(name)) * (1 << 17)
+    walked = program.walk(program.pc(name), raw, lr=program.pc(name))
+    assert walked.outcome[0] in (CUT, TRUNCATED)
+    assert len(program.names(walked)) <= 2 * KEPT_FRAMES
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_stacks_of_noise_end(crowded_program: Program, seed: int) -> None:
+    program = crowded_program
+    chance = random.Random(seed)
+    pcs = [program.pc(each.name, chance.randrange(SIZE)) for each in FUNCTIONS]
+    words = [chance.choice([*pcs, chance.getrandbits(64), LOW]) for _ in range(1 << 12)]
+    raw = struct.pack(f"<{len(words)}Q", *words)
+    count = 64
+    program.memory.segments = {LOW: raw}
+    cursors = Cursors(
+        np.array([chance.choice(pcs) for _ in range(count)], np.uint64),
+        np.array([LOW + 8 * chance.randrange(len(words)) for _ in range(count)], np.uint64),
+        np.full(count, LOW + len(raw), np.uint64),
+        np.array([chance.choice([0, *pcs]) for _ in range(count)], np.uint64),
+    )
+    alone = [
+        Cursors(cursors.pc[i : i + 1].copy(), cursors.sp[i : i + 1].copy(), cursors.high[:1],
+                cursors.lr[i : i + 1].copy())
+        for i in range(count)
+    ]  # fmt: skip
+    walked = program.unwinder.walk(cursors, False)
+    assert set(walked.outcome.tolist()) <= {COMPLETE, CUT, TRUNCATED, UNREADABLE}
+    assert len(walked.node) == count
+    for row, cursor in enumerate(alone):
+        own = program.unwinder.walk(cursor, False)
+        assert own.node[0] == walked.node[row]
+        assert own.outcome[0] == walked.outcome[row]
