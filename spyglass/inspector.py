@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from spyglass.binary.pclntab import Trees
+from spyglass.binary.pclntab import InlineTrees
 from spyglass.model import (
     Snapshot,
 )
@@ -17,10 +17,10 @@ from spyglass.runtime.discovery.layouts import GoVersion
 from spyglass.runtime.discovery.module import Module, find_module
 from spyglass.runtime.discovery.required_fields import has_generic_methods
 from spyglass.runtime.resolve import resolve
-from spyglass.runtime.snapshotter import Look, Looking, StackDepth
+from spyglass.runtime.snapshotter import SnapshotBuilder, SnapshotResult, StackDepth
 from spyglass.runtime.stacks.function_names import printed, printed_with_methods
 from spyglass.runtime.stacks.stack_tree import StackTree
-from spyglass.runtime.stacks.symbolizer import Code
+from spyglass.runtime.stacks.symbolizer import Symbolizer
 from spyglass.runtime.timing import Timer
 from spyglass.targets import Target
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from spyglass.targets import OsThread
     from spyglass.threads.stop import Stop
 
-__all__ = ["Inspector", "Look", "attach", "open_core"]
+__all__ = ["Inspector", "SnapshotResult", "attach", "open_core"]
 
 #: So many program counters, and places in stacks, are remembered from one look to the next before it
 #: begins anew: a program has some thousands, but who looks for days also meets words that only seemed
@@ -60,7 +60,7 @@ def open_core(path: str, exe: str | None = None) -> Inspector:
 
 def _inspect(target: Target, began: int) -> Inspector:
     try:
-        with target.origin.blamed():
+        with target.process.blamed():
             return Inspector(target, began)
     except BaseException:
         target.close()
@@ -118,18 +118,18 @@ class Inspector:
         *,
         stop: bool = False,
         thread_stacks: bool = False,
-    ) -> Look:
+    ) -> SnapshotResult:
         """A `snapshot`, and what it was made of beside memory."""
-        origin = self._target.origin
-        with origin.blamed():
+        process = self._target.process
+        with process.blamed():
             # Before it is stopped: what it is then would hide what its threads did.
-            threads = origin.threads()
-            if not stop or origin.registers() is not None:
+            threads = process.threads()
+            if not stop or process.registers() is not None:
                 return self._look(None, threads, stacks, thread_stacks)
             from spyglass.threads.stop import stopped
 
             with stopped(self._target.pid) as held:
-                threads = _those_that_are_there(threads, origin.threads())
+                threads = _those_that_are_there(threads, process.threads())
                 look = self._look(held, threads, stacks, thread_stacks)
             source = replace(look.snapshot.source, stopped_ns=held.elapsed_ns)
             return replace(look, snapshot=replace(look.snapshot, source=source))
@@ -140,13 +140,13 @@ class Inspector:
         threads: Sequence[OsThread],
         stacks: StackDepth,
         thread_stacks: bool,
-    ) -> Look:
+    ) -> SnapshotResult:
         functions = self._module.functions
         known = max(self._tree.code.known, len(self._tree))
         if known > _MAX_KNOWN or functions.is_exhausted:
             self._tree = self._new_tree()
         functions.allow_steps()
-        looking = Looking(self._target, self.runtime, self._tree, held, threads)
+        looking = SnapshotBuilder(self._target, self.runtime, self._tree, held, threads)
         look = looking.look(stacks, thread_stacks)
         timings_ns = self._attach_timings | look.snapshot.timings_ns
         return replace(look, snapshot=replace(look.snapshot, timings_ns=timings_ns))
@@ -154,9 +154,9 @@ class Inspector:
     def _new_tree(self) -> StackTree:
         module, parsed = self._module, GoVersion.parse(self.runtime.go_version)
         twice = has_generic_methods((parsed.major, parsed.minor) if parsed else None)
-        code = Code(
+        code = Symbolizer(
             module.functions,
-            Trees(self._target.constant, _gofunc(self.runtime, module)),
+            InlineTrees(self._target.constant, _gofunc(self.runtime, module)),
             printed_with_methods if twice else printed,
         )
         return StackTree(code, module.text)

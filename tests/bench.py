@@ -121,7 +121,7 @@ def _bench_report(table: Table, process: GoProcess, size: int, page: Path, floor
 
 
 def _bench_top(table: Table, process: GoProcess, size: int) -> None:
-    """How much of a processor the live view takes, at its default interval of a second, and how long a
+    """ReadOptions much of a processor the live view takes, at its default interval of a second, and how long a
     refresh takes."""
     target = ["-p", str(process.pid)]
     for by in ("function", "stack"):

@@ -26,7 +26,7 @@ from spyglass.cores.small_core import save_core
 from spyglass.errors import SpyglassError
 from spyglass.inspector import Inspector
 from spyglass.targets import Facts, Target
-from spyglass.targets.core_process import SavedProcess
+from spyglass.targets.core_process import CoreProcess
 from spyglass.targets.target_process import Program
 from tests.agreement import disagreements
 from tests.cores import emulated
@@ -141,9 +141,9 @@ class _Anonymous:
 
 
 def _write(target: Target, core: Path, exe: str, stop: bool = False) -> None:
-    anonymous: Any = _Anonymous(target.origin, exe)
+    anonymous: Any = _Anonymous(target.process, exe)
     with core.open("w+b") as stream:
-        save_core(replace(target, origin=anonymous), stream, stop=stop)
+        save_core(replace(target, process=anonymous), stream, stop=stop)
     target.close()
 
 
@@ -159,7 +159,7 @@ class _Subject:
     def _made(self) -> Any:
         """All that is found, and by what; None if nothing is."""
         executable = Executable(BytesImage(self.image), "program")
-        saved = SavedProcess(str(self._core))
+        saved = CoreProcess(str(self._core))
         program = Program(executable, 0)
         try:
             target = Target(saved.memory_with(program), executable, 0, saved)

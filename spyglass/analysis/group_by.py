@@ -14,7 +14,7 @@ from spyglass.model import NONE, STATUSES, UNREAD, Snapshot
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LABEL", "clusters", "keyed_clusters"]
+__all__ = ["LABEL", "clusters", "keyed_groups"]
 
 #: How what goroutines have in common begins, if it is the value of the label that is named behind it.
 LABEL = "label:"
@@ -29,10 +29,10 @@ def clusters(
     "function" (the innermost outside the runtime), "creator" (the ``go`` statement), "state", or
     "label:KEY". Where a stack is not known, the function in which it began stands for it.
     """
-    return list(keyed_clusters(snapshot, rows, by, runtime_frames=runtime_frames).values())
+    return list(keyed_groups(snapshot, rows, by, runtime_frames=runtime_frames).values())
 
 
-def keyed_clusters(
+def keyed_groups(
     snapshot: Snapshot, rows: NDArray[np.int64], by: str, *, runtime_frames: bool = False
 ) -> dict[Hashable, NDArray[np.int64]]:
     """`clusters` in their order, by what each has in common, which is equal in every snapshot."""

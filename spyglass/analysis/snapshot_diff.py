@@ -16,7 +16,7 @@ import numpy as np
 from spyglass.analysis.redaction import redacted
 from spyglass.analysis.same_process import doubts, is_same_process
 from spyglass.analysis.selection import selected
-from spyglass.analysis.stack_matching import Matcher
+from spyglass.analysis.stack_matching import StackMatcher
 from spyglass.columns import among
 from spyglass.model import NONE, STATUSES, Snapshot
 
@@ -123,7 +123,7 @@ class _Comparison:
     ) -> None:
         self.snapshots = tuple(snapshots)
         self.rows = tuple(rows)
-        matcher = Matcher(snapshots)
+        matcher = StackMatcher(snapshots)
         pairs = [*zip(snapshots, rows, strict=True)]
         self.stacks = [matcher.stacks(snapshot)[chosen] for snapshot, chosen in pairs]
         self.creators = [matcher.creators(snapshot)[chosen] for snapshot, chosen in pairs]

@@ -16,10 +16,10 @@ from spyglass.model import NONE, Frame, Snapshot
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Matcher"]
+__all__ = ["StackMatcher"]
 
 
-class Matcher:
+class StackMatcher:
     """Numbers for the lines and stacks of some snapshots; the same number in all, if they are the same.
 
     Where a snapshot has no stacks at all, goroutines of all of them are matched by the innermost

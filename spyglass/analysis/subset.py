@@ -12,13 +12,13 @@ from spyglass.model import NONE, Goroutines, Snapshot, Thread
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["narrowed"]
+__all__ = ["subset"]
 
 #: The columns of goroutines that are indices of frames.
 _PLACES = ("where", "start", "creator")
 
 
-def narrowed(snapshot: Snapshot, rows: NDArray[np.int64], chosen_from: int) -> Snapshot:
+def subset(snapshot: Snapshot, rows: NDArray[np.int64], chosen_from: int) -> Snapshot:
     """`snapshot` with no goroutines but `rows`, and with the stacks and frames that those have.
 
     `chosen_from`: among how many goroutines they were found. All else is that of the whole program.

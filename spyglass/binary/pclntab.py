@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 __all__ = [
     "SP_WRITE",
     "TOP_FRAME",
+    "CallSite",
     "Function",
     "FunctionTable",
-    "Location",
-    "Place",
-    "Trees",
+    "InlineTrees",
+    "TableLocation",
     "find_pclntab",
     "find_pclntabs",
 ]
@@ -92,7 +92,7 @@ _PCDATA_INLINE_TREE = 2
 TOP_FRAME, SP_WRITE = 1, 2
 
 
-class Place(NamedTuple):
+class TableLocation(NamedTuple):
     """Where a pclntab was found: in the file, and as an address before the load bias."""
 
     offset: int
@@ -100,7 +100,7 @@ class Place(NamedTuple):
     address: int
 
 
-class Location(NamedTuple):
+class CallSite(NamedTuple):
     """One call at a pc; several when calls were inlined. `line` 0 and `file` "?": not recorded.
 
     `wrapper`: the compiler made the function (of a method, or of the call in a ``go`` statement).
@@ -129,12 +129,12 @@ class Function:
     flags: int
 
 
-def find_pclntab(executable: Executable) -> Place | None:
+def find_pclntab(executable: Executable) -> TableLocation | None:
     """Where the table is in `executable`, if it is in no doubt; see `find_pclntabs`."""
     return next(find_pclntabs(executable), None)
 
 
-def find_pclntabs(executable: Executable) -> Iterator[Place]:
+def find_pclntabs(executable: Executable) -> Iterator[TableLocation]:
     """Where the table may be in `executable`: by its section, then by its first bytes.
 
     A program may have others in its data, those of programs that it carries.
@@ -145,7 +145,7 @@ def find_pclntabs(executable: Executable) -> Iterator[Place]:
         if section and _looks_right(executable.image, section.offset, section.size):
             known.add(section.offset)
             size = min(section.size, _MAX_TABLE_BYTES)
-            yield Place(section.offset, size, section.address)
+            yield TableLocation(section.offset, size, section.address)
     # Some linkers put constants into the code's segment: that one comes last.
     room = _MAX_SEARCHED_BYTES
     for segment in sorted(executable.segments, key=lambda s: s.executable):
@@ -155,7 +155,7 @@ def find_pclntabs(executable: Executable) -> Iterator[Place]:
         for at in _search(executable, segment.offset, segment.file_size):
             if at not in known:
                 size = min(segment.offset + segment.file_size - at, _MAX_TABLE_BYTES)
-                yield Place(at, size, segment.address + at - segment.offset)
+                yield TableLocation(at, size, segment.address + at - segment.offset)
 
 
 def _search(executable: Executable, begin: int, size: int) -> Iterator[int]:
@@ -347,13 +347,13 @@ class FunctionTable:
         size = self._pc_value(function, self._u32(function.at + self.format.name + 12), pc)
         return size if size is not None and 0 <= size < 1 << 31 else None
 
-    def locations(self, function: Function, pc: int, trees: Trees) -> list[Location]:
+    def locations(self, function: Function, pc: int, trees: InlineTrees) -> list[CallSite]:
         """The calls at `pc`, innermost first: inlined ones, then `function` itself.
 
         `pc` is that of an instruction inside the call, not a return address. As
         ``runtime/symtabinl.go: inlineUnwinder``.
         """
-        calls: list[Location] = []
+        calls: list[CallSite] = []
         base = trees.address(self, function) if pc >= function.entry else None
         while base is not None and len(calls) < _MAX_INLINE_DEPTH:
             index = self._pc_data(function, _PCDATA_INLINE_TREE, pc)
@@ -362,10 +362,10 @@ class FunctionTable:
             func_id, name, parent = trees.call(self, base, index)
             called = self._string(self._header.names + name)
             wrapper = func_id == self._wrapper_id
-            calls.append(Location(called, *self._file_line(function, pc), True, wrapper))
+            calls.append(CallSite(called, *self._file_line(function, pc), True, wrapper))
             pc = function.entry + parent
         wrapper = function.func_id == self._wrapper_id
-        return [*calls, Location(function.name, *self._file_line(function, pc), False, wrapper)]
+        return [*calls, CallSite(function.name, *self._file_line(function, pc), False, wrapper)]
 
     @cached_property
     def _wrapper_id(self) -> int:
@@ -476,7 +476,7 @@ class FunctionTable:
         return int.from_bytes(self._image[at : at + 8], "little")
 
 
-class Trees:
+class InlineTrees:
     """Inlining trees (``runtime.inlinedCall``), which lie outside the function table.
 
     `read` takes (address, size) and gives bytes; `gofunc` is ``moduledata.gofunc``, which offsets

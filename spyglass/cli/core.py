@@ -75,8 +75,8 @@ def _save(target: Target, output: str | None, stop: bool) -> Snapshot:
 
     path = Path(output or ".")
     if path.is_dir():
-        facts = target.origin.facts()
-        name = file_name(facts.exe, facts.host, target.pid, target.origin.taken_at())
+        facts = target.process.facts()
+        name = file_name(facts.exe, facts.host, target.pid, target.process.taken_at())
         path /= f"{name}.core"
     with replacing(path) as stream:
         snapshot = save_core(target, stream, stop=stop)

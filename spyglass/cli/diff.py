@@ -25,7 +25,7 @@ _GROWTH = re.compile(r"growth\s*>\s*(\d{1,12})", re.ASCII)
 
 
 def _most(_context: click.Context, _option: click.Parameter, bound: str | None) -> int | None:
-    """How much any group may grow."""
+    """ReadOptions much any group may grow."""
     if bound is None:
         return None
     found = _GROWTH.fullmatch(bound.strip())

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from spyglass.cli.common_options import debugging, show_timings
-from spyglass.cli.filter_options import Choice, filter_options
-from spyglass.cli.source_options import How, Source, how_options, source_options
+from spyglass.cli.filter_options import GoroutineFilter, filter_options
+from spyglass.cli.source_options import ReadOptions, Source, read_options, source_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,13 +39,13 @@ def _common(_context: click.Context, _option: click.Parameter, common: str | Non
     help="A block for each group, the largest first: of one stack, or of one function, creator, state or label:KEY.",
 )  # fmt: skip
 @filter_options
-@how_options
+@read_options
 @click.option("--runtime-frames", is_flag=True, help="Show the frames too that Go hides.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON document (spyglass.snapshot/1).")
 def dump(
     source: Source,
-    how: How,
-    choice: Choice,
+    how: ReadOptions,
+    choice: GoroutineFilter,
     common: str | None,
     runtime_frames: bool,
     as_json: bool,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spyglass.analysis.filters import Filter
     from spyglass.model import Snapshot
 
-__all__ = ["Choice", "filter_options", "span_ns"]
+__all__ = ["GoroutineFilter", "filter_options", "span_ns"]
 
 _MAX_NUMBER = (1 << 63) - 1
 
@@ -29,7 +29,7 @@ _SPAN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h|d)")
 
 
 @dataclass(frozen=True)
-class Choice:
+class GoroutineFilter:
     """What was asked for: `wanted` of a goroutine, whether the runtime's own are included (None: not
     said), and at most how many goroutines, groups or rows."""
 
@@ -54,14 +54,14 @@ class Choice:
 
     def part(self, snapshot: Snapshot, *, system: bool, limit: int | None = None) -> Snapshot:
         """`snapshot` with the first `limit` of those `rows` alone; itself if that is all of it."""
-        from spyglass.analysis.subset import narrowed
+        from spyglass.analysis.subset import subset
 
         rows, chosen_from = self.rows(snapshot, system=system)
         rows = rows[:limit]
         return (
             snapshot
             if len(rows) == len(snapshot.goroutines)
-            else narrowed(snapshot, rows, chosen_from)
+            else subset(snapshot, rows, chosen_from)
         )
 
 
@@ -134,7 +134,7 @@ _OPTIONS = (
 
 
 def filter_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Let `command` be told which goroutines to show; it is called with ``choice``, a `Choice`."""
+    """Let `command` be told which goroutines to show; it is called with ``choice``, a `GoroutineFilter`."""
 
     @click.option(
         "--system/--no-system", default=None, help="With the runtime's own goroutines, or without."
@@ -145,7 +145,7 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
         from spyglass.analysis.filters import Filter
 
         wanted = Filter(**{name: options.pop(name) for name in Filter.__slots__})
-        command(choice=Choice(wanted, system, limit), **options)
+        command(choice=GoroutineFilter(wanted, system, limit), **options)
 
     for option in reversed(_OPTIONS):
         told = option(told)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spyglass.cli.common_options import debugging, redact_option, show_timings
-from spyglass.cli.filter_options import Choice, filter_options
+from spyglass.cli.filter_options import GoroutineFilter, filter_options
 from spyglass.cli.source_options import Source, source_options
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ __all__ = ["report"]
 @redact_option
 @filter_options
 @click.option("--stop", is_flag=True, help="Stop the process while it is read.")
-def report(source: Source, output: str | None, redact: bool, choice: Choice, stop: bool) -> None:
+def report(
+    source: Source, output: str | None, redact: bool, choice: GoroutineFilter, stop: bool
+) -> None:
     """Write what a Go process is doing, or a saved snapshot, as one self-contained HTML page.
 
     Whoever gets it needs a browser, no network and no spyglass: it shows the process, its scheduler,

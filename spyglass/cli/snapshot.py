@@ -11,7 +11,13 @@ import click
 
 from spyglass.cli.common_options import debugging, redact_option, show_timings
 from spyglass.cli.filter_options import span_ns
-from spyglass.cli.source_options import How, ProcessSource, Source, how_options, source_options
+from spyglass.cli.source_options import (
+    ProcessSource,
+    ReadOptions,
+    Source,
+    read_options,
+    source_options,
+)
 from spyglass.words.text import visible
 
 if TYPE_CHECKING:
@@ -33,14 +39,14 @@ __all__ = ["snapshot"]
 @click.option("--count", type=click.IntRange(1, 999_999), metavar="N",
     help="With --every: so many; until interrupted if not given.",
 )  # fmt: skip
-@how_options
+@read_options
 def snapshot(
     source: Source,
     output: str | None,
     redact: bool,
     every_ns: int | None,
     count: int | None,
-    how: How,
+    how: ReadOptions,
 ) -> None:
     """Save what a Go process is doing: every stack, the scheduler, threads and memory figures.
 

@@ -17,12 +17,12 @@ import click
 from spyglass.words.text import visible
 
 if TYPE_CHECKING:
-    from spyglass.cli.source_options import How
+    from spyglass.cli.source_options import ReadOptions
     from spyglass.model import Snapshot
 
 __all__ = ["Series"]
 
-#: How often who waits is told for how long yet.
+#: ReadOptions often who waits is told for how long yet.
 _TOLD_EVERY_SECONDS = 0.5
 
 Tell = Callable[[int, str], None]
@@ -39,7 +39,7 @@ class Series:
     every_ns: int
     number: int | None
     directory: Path | None
-    how: How
+    how: ReadOptions
     redact: bool = False
     saved: int = field(default=0, init=False)
     late: int = field(default=0, init=False)

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CoreSource",
-    "How",
     "ProcessSource",
+    "ReadOptions",
     "SavedSource",
     "Source",
-    "how_options",
     "optional_source_options",
+    "read_options",
     "source_options",
     "sources_options",
 ]
@@ -129,15 +129,15 @@ def _without_stacks(snapshot: Snapshot) -> Snapshot:
 
 
 @dataclass(frozen=True)
-class How:
-    """How a process is to be read: stopped or not, with what its threads run or without."""
+class ReadOptions:
+    """ReadOptions a process is to be read: stopped or not, with what its threads run or without."""
 
     stop: bool
     threads: bool
 
 
-def how_options(command: Command) -> Command:
-    """Let `command` be told `How` to read a process; it is called with ``how``."""
+def read_options(command: Command) -> Command:
+    """Let `command` be told `ReadOptions` to read a process; it is called with ``how``."""
 
     @click.option(
         "--stop", is_flag=True,
@@ -146,7 +146,7 @@ def how_options(command: Command) -> Command:
     @click.option("--threads", is_flag=True, help="Show too what each thread runs, be it C.")
     @functools.wraps(command)
     def told(stop: bool, threads: bool, **others: Any) -> None:
-        command(how=How(stop, threads), **others)
+        command(how=ReadOptions(stop, threads), **others)
 
     return told
 
@@ -169,7 +169,7 @@ def optional_source_options(command: Command) -> Command:
     @click.argument("file", type=click.Path(), required=False, metavar="[FILE]")
     @_options
     @functools.wraps(command)
-    def told(file: str | None, options: _Told, **others: Any) -> None:
+    def told(file: str | None, options: SourceOptions, **others: Any) -> None:
         if file is not None and options.is_given:
             raise click.UsageError("one process or FILE, not several")
         sources = options.sources(() if file is None else (file,))
@@ -184,14 +184,14 @@ def sources_options(command: Command) -> Command:
     @click.argument("files", type=click.Path(), nargs=-1, metavar="FILE...")
     @_options
     @functools.wraps(command)
-    def told(files: tuple[str, ...], options: _Told, **others: Any) -> None:
+    def told(files: tuple[str, ...], options: SourceOptions, **others: Any) -> None:
         command(sources=options.sources(files), **others)
 
     return told
 
 
 @dataclass(frozen=True)
-class _Told:
+class SourceOptions:
     """What was said by options of where snapshots come from."""
 
     pid: int | None
@@ -290,6 +290,6 @@ def _options(command: Command) -> Command:
         max_size: int | None,
         **others: Any,
     ) -> None:
-        command(options=_Told(pid, name, core, exe, max_size), **others)
+        command(options=SourceOptions(pid, name, core, exe, max_size), **others)
 
     return told

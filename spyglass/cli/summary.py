@@ -8,7 +8,7 @@ from time import perf_counter_ns
 import click
 
 from spyglass.cli.common_options import debugging, show_timings
-from spyglass.cli.filter_options import Choice, filter_options
+from spyglass.cli.filter_options import GoroutineFilter, filter_options
 from spyglass.cli.source_options import Source, source_options
 
 __all__ = ["summary"]
@@ -22,7 +22,9 @@ __all__ = ["summary"]
 @click.option("--all", "everything", is_flag=True, help="All rows, not just as many as fit.")
 @filter_options
 @click.option("--json", "as_json", is_flag=True, help="A JSON document (spyglass.snapshot/1).")
-def summary(source: Source, choice: Choice, listed: bool, everything: bool, as_json: bool) -> None:
+def summary(
+    source: Source, choice: GoroutineFilter, listed: bool, everything: bool, as_json: bool
+) -> None:
     """Show what a Go process is doing: its scheduler, threads, memory and goroutines.
 
     FILE, instead of a process, is a snapshot that was saved, or a report.

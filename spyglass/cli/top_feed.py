@@ -81,7 +81,7 @@ class LiveTicks:
             self._inspector = None
 
     def _cpu_percent(self) -> float | None:
-        """How much of one processor it had since the last tick; None the first time."""
+        """ReadOptions much of one processor it had since the last tick; None the first time."""
         from spyglass.procfs import cpu_ns
 
         before, now = self._cpu, (time.monotonic_ns(), cpu_ns(self._pid))

@@ -18,12 +18,12 @@ from spyglass.cores.compare import differing
 from spyglass.cores.recording import PAGE_BYTES, RecordingMemory
 from spyglass.cores.writer import write_core
 from spyglass.errors import SpyglassError, TargetError
-from spyglass.inspector import Inspector, Look
+from spyglass.inspector import Inspector, SnapshotResult
 from spyglass.runtime.goroutines.consistency import Quality
 from spyglass.targets import Target
 from spyglass.targets.core_executable import build_id_in, header_address
-from spyglass.targets.core_metadata import Remarks
-from spyglass.targets.core_process import SavedProcess
+from spyglass.targets.core_metadata import CoreMetadata
+from spyglass.targets.core_process import CoreProcess
 from spyglass.targets.target_process import Program
 from spyglass.threads.architecture import ARCHITECTURES
 
@@ -55,7 +55,7 @@ def save_core(target: Target, stream: BinaryIO, *, stop: bool = False) -> Snapsh
             look = _look(replace(target, memory=memory), memory, stop)
             return _save(target, memory, look, stream)
         except SpyglassError:
-            target.origin.check()
+            target.process.check()
             if not left:
                 raise
             stream.seek(0)
@@ -63,13 +63,13 @@ def save_core(target: Target, stream: BinaryIO, *, stop: bool = False) -> Snapsh
     raise AssertionError
 
 
-def _look(target: Target, memory: RecordingMemory, stop: bool) -> Look:
+def _look(target: Target, memory: RecordingMemory, stop: bool) -> SnapshotResult:
     """Read what a full snapshot reads, then what the stacks of threads need beside that.
 
     Of a process that goes on the latter takes a while, so nothing else may change meanwhile.
     """
     inspector = Inspector(target)
-    if stop or target.origin.stopped:
+    if stop or target.process.stopped:
         look = inspector.look("full", stop=stop, thread_stacks=True)
     else:
         look = inspector.look("full")
@@ -78,13 +78,15 @@ def _look(target: Target, memory: RecordingMemory, stop: bool) -> Look:
         if registers.stack:  # of a sample, which was taken before the rest was read
             memory.lay_over(registers.sp, registers.stack)
     memory.fix()
-    if not stop and not target.origin.stopped:
+    if not stop and not target.process.stopped:
         others = inspector.look("top", thread_stacks=True).registers
         look = replace(look, registers={**others, **look.registers})
     return look
 
 
-def _save(target: Target, memory: RecordingMemory, look: Look, stream: BinaryIO) -> Snapshot:
+def _save(
+    target: Target, memory: RecordingMemory, look: SnapshotResult, stream: BinaryIO
+) -> Snapshot:
     torn = np.zeros(0, np.uint64)
     _write(target, memory, look, torn, stream)
     try:
@@ -115,7 +117,7 @@ def _program(target: Target) -> Program:
 def _write(
     target: Target,
     memory: RecordingMemory,
-    look: Look,
+    look: SnapshotResult,
     torn: NDArray[np.uint64],
     stream: BinaryIO,
 ) -> None:
@@ -140,7 +142,7 @@ def _in_file(target: Target, addresses: NDArray[np.uint64]) -> NDArray[np.bool_]
     return inside
 
 
-def _notes(target: Target, look: Look, torn: NDArray[np.uint64]) -> list[Note]:
+def _notes(target: Target, look: SnapshotResult, torn: NDArray[np.uint64]) -> list[Note]:
     architecture = ARCHITECTURES[target.executable.arch]
     process, threads = look.snapshot.process, look.snapshot.threads
     name = next((thread.name for thread in threads if thread.tid == target.pid), None)
@@ -148,22 +150,24 @@ def _notes(target: Target, look: Look, torn: NDArray[np.uint64]) -> list[Note]:
         ThreadStatus(tid, 0, architecture.to_saved(registers))
         for tid, registers in sorted(look.registers.items())
     ]
-    remarks = Remarks.of(look.snapshot, look.now_ns, target.origin.outer_tids(), torn.tolist())
+    remarks = CoreMetadata.of(
+        look.snapshot, look.now_ns, target.process.outer_tids(), torn.tolist()
+    )
     return [
         *map(corenotes.pack_thread, statuses),
         corenotes.pack_process(ProcessInfo(target.pid, name or "", " ".join(process.cmdline))),
-        corenotes.pack_auxv(target.origin.auxv()),
-        corenotes.pack_files(target.origin.files()),
+        corenotes.pack_auxv(target.process.auxv()),
+        corenotes.pack_files(target.process.files()),
         Note(*corenotes.OWN, remarks.pack()),
     ]
 
 
 def _read_again(target: Target, stream: BinaryIO) -> Snapshot:
     """What the core that was written to `stream` tells."""
-    saved = SavedProcess(f"/proc/self/fd/{stream.fileno()}")
+    saved = CoreProcess(f"/proc/self/fd/{stream.fileno()}")
     try:
         memory = saved.memory_with(_program(target))
-        return Inspector(replace(target, memory=memory, origin=saved)).snapshot(
+        return Inspector(replace(target, memory=memory, process=saved)).snapshot(
             "full", thread_stacks=True
         )
     finally:

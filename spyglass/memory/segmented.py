@@ -16,7 +16,7 @@ from spyglass.memory.ranges import merge, spread
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FileBytes", "Layer", "NoBytes", "SegmentedMemory", "Source"]
+__all__ = ["FileBytes", "Layer", "MissingBytes", "SegmentedMemory", "Source"]
 
 #: Ranges closer than this are read as one: in a file that costs less than another system call.
 _GAP_BYTES = 1 << 12
@@ -53,7 +53,7 @@ class FileBytes:
         return done
 
 
-class NoBytes:
+class MissingBytes:
     """What should be there and is not: it hides what is in the layers below."""
 
     def read_into(self, buffer: memoryview, offset: int) -> int:

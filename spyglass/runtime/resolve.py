@@ -84,7 +84,9 @@ def _wait_reason_place(target: Target, places: Mapping[str, list[int]]) -> dict[
 def _types(target: Target, module: Module, version: str) -> tuple[int, int] | None:
     """Where the type descriptors are: from ``moduledata.types`` to ``etypes``, or to the end of what
     holds them, in a version that has something else in its place."""
-    certain = layouts.anchors(version, target.executable.arch) is not None  # the first is its own
+    certain = (
+        layouts.fingerprints(version, target.executable.arch) is not None
+    )  # the first is its own
     for known in layouts.moduledata_layouts(version, target.executable.arch):
         try:
             row = target.memory.array(module.address, known, 1)[0]

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from spyglass.threads import Registers
     from spyglass.threads.stop import Stop
 
-__all__ = ["Look", "Looking", "StackDepth"]
+__all__ = ["SnapshotBuilder", "SnapshotResult", "StackDepth"]
 
 T = TypeVar("T")
 StackDepth = Literal["top", "full"]
@@ -54,7 +54,7 @@ _UNKNOWN_MEMORY = MemoryStats(None, None, None, None, None, None, None, None, No
 
 
 @dataclass(frozen=True)
-class Look:
+class SnapshotResult:
     """A snapshot, and what it was made of beside memory: the clock that Go's ``nanotime`` reads, None
     if it is not known, and the registers of the threads that were looked for, by thread id."""
 
@@ -63,7 +63,7 @@ class Look:
     registers: Mapping[int, Registers]
 
 
-class Looking:
+class SnapshotBuilder:
     """One look at `target`, whose `runtime` is known: everything is read once.
 
     `tree`: the stacks and the code that earlier looks met, to which this one adds. `held`: it is
@@ -78,14 +78,14 @@ class Looking:
         held: Stop | None,
         os_threads: Sequence[OsThread],
     ) -> None:
-        origin = target.origin
+        process = target.process
         self._target = target
         self._tree = tree
         self._timer = Timer()
-        self._taken_at = origin.taken_at()
-        self._source = Source(origin.kind, stopped=held is not None or origin.stopped)
-        self._runtime = replace(runtime, problems=list(origin.problems))
-        self._saved = held.registers if held is not None else origin.registers()
+        self._taken_at = process.taken_at()
+        self._source = Source(process.kind, stopped=held is not None or process.stopped)
+        self._runtime = replace(runtime, problems=list(process.problems))
+        self._saved = held.registers if held is not None else process.registers()
         with self._timer.phase("scheduler"):
             self._ms = ms = self._read_ms()
             self._counters = self._part(
@@ -100,7 +100,7 @@ class Looking:
         with self._timer.phase("memory"):
             self._memory = self._part("memory", memstats.read_memory, _UNKNOWN_MEMORY)
 
-    def look(self, stacks: StackDepth, thread_stacks: bool) -> Look:
+    def look(self, stacks: StackDepth, thread_stacks: bool) -> SnapshotResult:
         """The goroutines with as much of their stacks, what threads run if that is wanted, and all else."""
         tree, where = self._tree, self._where()
         with self._timer.phase("goroutines"):
@@ -108,7 +108,7 @@ class Looking:
             now_ns = self._now_ns(pointers)
             reader = Reader(self._runtime, tree, now_ns, where)
             goroutines, nodes = reader.read(pointers, stacks == "top")
-            _mark_torn(self._runtime, goroutines, self._target.origin.torn)
+            _mark_torn(self._runtime, goroutines, self._target.process.torn)
         if thread_stacks:
             with self._timer.phase("threads"):
                 self._add_thread_stacks(tree, where)
@@ -121,13 +121,13 @@ class Looking:
         snapshot = replace(
             self._snapshot(goroutines, found), wait_reasons=reasons, label_sets=label_sets
         )
-        return Look(snapshot, now_ns, self._saved or where.found)
+        return SnapshotResult(snapshot, now_ns, self._saved or where.found)
 
     def _read_ms(self) -> sched.Ms:
         """The Ms, with the ids of their threads as we have them."""
-        ms, origin = sched.read_ms(self._runtime), self._target.origin
-        outer_tids = origin.outer_tids()
-        if outer_tids is None and origin.kind == "core" and origin.stopped:
+        ms, process = sched.read_ms(self._runtime), self._target.process
+        outer_tids = process.outer_tids()
+        if outer_tids is None and process.kind == "core" and process.stopped:
             outer_tids = ids_by_stacks(self._runtime, ms, self._saved or {})
         return ms if outer_tids is None else ms.seen_from_outside(outer_tids)
 
@@ -156,9 +156,9 @@ class Looking:
         )
 
     def _now_ns(self, pointers: NDArray[np.uint64]) -> int | None:
-        origin = self._target.origin
-        now_ns = origin.now_ns()
-        if now_ns is None and origin.stopped:
+        process = self._target.process
+        now_ns = process.now_ns()
+        if now_ns is None and process.stopped:
             return last_known_ns(self._runtime, pointers)
         return now_ns
 
@@ -181,7 +181,7 @@ class Looking:
         self._threads = add_stacks(stacks, self._threads, registers)
 
     def _snapshot(self, goroutines: Goroutines, found: _Stacks) -> Snapshot:
-        facts = self._target.origin.facts()
+        facts = self._target.process.facts()
         return Snapshot(
             taken_at=self._taken_at, took_ns=self._timer.total(), process=self._process(facts),
             source=self._source, scheduler=self._counters, processors=tuple(self._processors),

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from spyglass.binary.executable import Executable
 from spyglass.errors import BadDataError
 from spyglass.memory.base import Memory
-from spyglass.targets.target_process import Facts, Origin, OsThread, Program
+from spyglass.targets.target_process import Facts, OsThread, Program, TargetProcess
 
-__all__ = ["Facts", "Origin", "OsThread", "Target"]
+__all__ = ["Facts", "OsThread", "Target", "TargetProcess"]
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,14 @@ class Target:
     """A process and the file in it that holds the Go runtime.
 
     `bias` is what must be added to addresses in `executable` to get those in the process. `library`
-    is the path of that file when it is not the program itself but a library that it loaded. `origin`
+    is the path of that file when it is not the program itself but a library that it loaded. `process`
     tells what else is known of the process.
     """
 
     memory: Memory
     executable: Executable
     bias: int
-    origin: Origin
+    process: TargetProcess
     library: str | None = None
 
     @classmethod
@@ -38,13 +38,13 @@ class Target:
         """
         from spyglass.targets.live_process import LiveProcess, find_program, open_memory
 
-        origin = LiveProcess(pid)
+        process = LiveProcess(pid)
         try:
-            with origin.blamed():
+            with process.blamed():
                 program = find_program(pid)
-                return cls._of(program, open_memory(pid), origin)
+                return cls._of(program, open_memory(pid), process)
         except BaseException:
-            origin.close()
+            process.close()
             raise
 
     @classmethod
@@ -55,31 +55,31 @@ class Target:
         a `TargetError` that says why the core cannot be read.
         """
         from spyglass.targets.core_executable import find_program
-        from spyglass.targets.core_process import SavedProcess
+        from spyglass.targets.core_process import CoreProcess
 
-        origin = SavedProcess(path)
+        process = CoreProcess(path)
         try:
-            program, problems = find_program(origin, exe)
-            origin.problems += tuple(problems)
-            return cls._of(program, origin.memory_with(program), origin)
+            program, problems = find_program(process, exe)
+            process.problems += tuple(problems)
+            return cls._of(program, process.memory_with(program), process)
         except BaseException:
-            origin.close()
+            process.close()
             raise
 
     @classmethod
-    def _of(cls, program: Program, memory: Memory, origin: Origin) -> Target:
-        return cls(memory, program.executable, program.bias, origin, program.library)
+    def _of(cls, program: Program, memory: Memory, process: TargetProcess) -> Target:
+        return cls(memory, program.executable, program.bias, process, program.library)
 
     @property
     def pid(self) -> int:
         """The id of the process, now or when it was saved."""
-        return self.origin.pid
+        return self.process.pid
 
     def close(self) -> None:
         """Let go of the process."""
         self.memory.close()
         self.executable.close()
-        self.origin.close()
+        self.process.close()
 
     def code(self, address: int, size: int) -> bytes:
         """`size` bytes of code at `address`, out of the file: it is not written to."""

@@ -16,7 +16,7 @@ from spyglass.targets.target_process import AT_ENTRY, Program
 if TYPE_CHECKING:
     from spyglass.binary.executable import Segment
     from spyglass.memory.base import Memory
-    from spyglass.targets.core_process import SavedProcess
+    from spyglass.targets.core_process import CoreProcess
 
 __all__ = ["build_id_in", "find_program", "header_address"]
 
@@ -33,7 +33,7 @@ _MAX_NOTES_BYTES = 1 << 16
 _HINT = "give the program that was running with --exe FILE"
 
 
-def find_program(saved: SavedProcess, given: str | None) -> tuple[Program, list[Problem]]:
+def find_program(saved: CoreProcess, given: str | None) -> tuple[Program, list[Problem]]:
     """The file with the Go runtime in the process of a core: `given`, or what was at its path then.
 
     Raises `TargetError` if there is none or it is not what the core was made of, `NotGoProgram` if
@@ -76,7 +76,7 @@ def _open(path: str) -> Executable:
         raise TargetError("the program of this core has a name that no file has", _HINT) from None
 
 
-def _fitting(saved: SavedProcess, executable: Executable, as_library: bool) -> tuple[Program, bool]:
+def _fitting(saved: CoreProcess, executable: Executable, as_library: bool) -> tuple[Program, bool]:
     """`executable` where it was in the process, and whether that could be checked.
 
     It is the program; or, with `as_library`, perhaps one of the libraries.
@@ -94,13 +94,13 @@ def _fitting(saved: SavedProcess, executable: Executable, as_library: bool) -> t
     raise wrongs[0]
 
 
-def _as_library(saved: SavedProcess, executable: Executable) -> Iterator[Program]:
+def _as_library(saved: CoreProcess, executable: Executable) -> Iterator[Program]:
     for file in saved.core.files[:_MAX_LIBRARIES]:
         if file.offset == 0 and executable.segments:
             yield Program(executable, _bias(executable, file.start), file.path)
 
 
-def _go_library(saved: SavedProcess, path: str) -> Program:
+def _go_library(saved: CoreProcess, path: str) -> Program:
     """The library with Go that the program at `path`, which has none, had loaded."""
     seen = set()
     for file in saved.core.files[:_MAX_LIBRARIES]:
@@ -134,7 +134,7 @@ def _bias(executable: Executable, start: int) -> int:
     return start - ((first.address - first.offset) & -_PAGE_BYTES)
 
 
-def _check(saved: SavedProcess, program: Program) -> bool:
+def _check(saved: CoreProcess, program: Program) -> bool:
     """Raise `_Wrong` if the process was made of another file; False if that cannot be told."""
     executable, path = program.executable, program.executable.path
     if executable.arch != saved.core.arch:
@@ -180,7 +180,7 @@ def build_id_in(memory: Memory, at: int) -> str | None:
     return ids["GNU", 3].hex() if ("GNU", 3) in ids else None
 
 
-def _same_contents(saved: SavedProcess, program: Program) -> bool:
+def _same_contents(saved: CoreProcess, program: Program) -> bool:
     """Whether what cannot be written to is in the core as it is in the file; `_Wrong` if it differs."""
     executable = program.executable
     same = False

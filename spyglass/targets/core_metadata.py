@@ -16,7 +16,7 @@ from spyglass.errors import BadDataError
 from spyglass.model import QUALITIES, Snapshot
 from spyglass.targets.target_process import Facts
 
-__all__ = ["Remarks"]
+__all__ = ["CoreMetadata"]
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ _MAX_TEXT = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)
-class Remarks:
+class CoreMetadata:
     """What was known when a core was made.
 
     `now_ns` is what CLOCK_MONOTONIC said then, `stopped` whether the process stood still, `threads` are
@@ -51,7 +51,7 @@ class Remarks:
         now_ns: int | None,
         outer_tids: Mapping[int, int] | None,
         torn: Iterable[int] = (),
-    ) -> Remarks:
+    ) -> CoreMetadata:
         """What is to be noted beside a core from which the same `snapshot` can be taken.
 
         `torn`: goroutines that are not in the core as they are in `snapshot`.
@@ -97,7 +97,7 @@ class Remarks:
         ).encode()
 
     @classmethod
-    def parse(cls, raw: bytes) -> Remarks:
+    def parse(cls, raw: bytes) -> CoreMetadata:
         """Out of JSON; `BadDataError` if it is anything else than `pack` makes."""
         try:
             return cls._of(json.loads(raw))
@@ -105,7 +105,7 @@ class Remarks:
             raise BadDataError("what spyglass noted in this core makes no sense") from None
 
     @classmethod
-    def _of(cls, said: dict[str, Any]) -> Remarks:
+    def _of(cls, said: dict[str, Any]) -> CoreMetadata:
         if said["version"] != _VERSION:
             raise BadDataError("this core was made by a newer spyglass")
         return cls(

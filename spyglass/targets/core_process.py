@@ -12,14 +12,14 @@ import numpy as np
 from spyglass.binary.corefile import CoreFile
 from spyglass.binary.corenotes import MappedFile
 from spyglass.errors import BadDataError, MemoryFault
-from spyglass.memory.segmented import FileBytes, Layer, NoBytes, SegmentedMemory
+from spyglass.memory.segmented import FileBytes, Layer, MissingBytes, SegmentedMemory
 from spyglass.model import Problem
-from spyglass.targets.core_metadata import Remarks
+from spyglass.targets.core_metadata import CoreMetadata
 from spyglass.targets.initial_stack import arguments, executed_path
-from spyglass.targets.target_process import AT_ENTRY, Facts, Origin, OsThread, Program
+from spyglass.targets.target_process import AT_ENTRY, Facts, OsThread, Program, TargetProcess
 from spyglass.threads.architecture import ARCHITECTURES, Registers
 
-__all__ = ["SavedProcess"]
+__all__ = ["CoreProcess"]
 
 
 class _Thread(NamedTuple):
@@ -28,7 +28,7 @@ class _Thread(NamedTuple):
     os_state: str | None
 
 
-class SavedProcess(Origin):
+class CoreProcess(TargetProcess):
     """The process in the core at `path`. Raises what `CoreFile` raises.
 
     `memory` is what the core itself has of it.
@@ -41,7 +41,7 @@ class SavedProcess(Origin):
         self.core = CoreFile(path)
         try:
             self.memory = SegmentedMemory(self._layers())
-            self.remarks = Remarks.parse(self.core.own) if self.core.own else None
+            self.remarks = CoreMetadata.parse(self.core.own) if self.core.own else None
             self.pid = self._find_pid()
             self.problems = tuple(self._find_problems())
             if self.remarks is not None:
@@ -75,7 +75,7 @@ class SavedProcess(Origin):
         """What is in the file, and what should be and was cut off, which nothing else knows better."""
         sources = (
             (self.core.segments, FileBytes(self.core.descriptor)),
-            (self.core.missing, NoBytes()),
+            (self.core.missing, MissingBytes()),
         )
         return [
             Layer(source, headers["address"], headers["file_size"], headers["offset"])

@@ -19,7 +19,7 @@ from spyglass.errors import (
     TargetError,
 )
 from spyglass.memory.process import ProcessMemory
-from spyglass.targets.target_process import AT_ENTRY, Facts, Origin, OsThread, Program
+from spyglass.targets.target_process import AT_ENTRY, Facts, OsThread, Program, TargetProcess
 
 __all__ = ["LiveProcess", "find_program", "open_memory"]
 
@@ -28,7 +28,7 @@ _MAX_LIBRARIES = 4096
 _PAGE_MASK = ~0xFFF
 
 
-class LiveProcess(Origin):
+class LiveProcess(TargetProcess):
     """Process `pid`, which may end or become another at any time."""
 
     kind = "process"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spyglass.model import Problem
     from spyglass.threads import Registers
 
-__all__ = ["AT_ENTRY", "Facts", "Origin", "OsThread", "Program"]
+__all__ = ["AT_ENTRY", "Facts", "OsThread", "Program", "TargetProcess"]
 
 #: Of getauxval(3): where the program begins, after the kernel placed it.
 AT_ENTRY = 9
@@ -60,7 +60,7 @@ class OsThread(Protocol):
     def os_state(self) -> str | None: ...
 
 
-class Origin(ABC):
+class TargetProcess(ABC):
     """A live process, or one whose memory was saved. Close it.
 
     `kind` is "process" or "core". `stopped`: nothing moves while it is read.

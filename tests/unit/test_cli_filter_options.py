@@ -1,4 +1,4 @@
-"""How goroutines are asked for on the command line."""
+"""ReadOptions goroutines are asked for on the command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 import pytest
 
 from spyglass import cli
-from spyglass.cli.filter_options import Choice, filter_options
+from spyglass.cli.filter_options import GoroutineFilter, filter_options
 
 #: No process has it: whatever is right with the options, nothing is read.
 NO_PID = str(1 << 22)
@@ -66,12 +66,12 @@ def test_groups_that_there_are(capsys: pytest.CaptureFixture[str], group: list[s
     assert capsys.readouterr().err.startswith(f"spyglass: there is no process {NO_PID}")
 
 
-def chosen(*arguments: str) -> Choice:
-    choices: list[Choice] = []
+def chosen(*arguments: str) -> GoroutineFilter:
+    choices: list[GoroutineFilter] = []
 
     @click.command()
     @filter_options
-    def command(choice: Choice) -> None:
+    def command(choice: GoroutineFilter) -> None:
         choices.append(choice)
 
     command.main(arguments, standalone_mode=False)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from spyglass.analysis.filters import Filter, matching
-from spyglass.analysis.subset import narrowed
+from spyglass.analysis.subset import subset
 from spyglass.model import Snapshot
 from tests.snapshots import Row, frame, make_snapshot
 
@@ -91,7 +91,7 @@ def test_nothing_to_choose_from() -> None:
 
 
 def test_a_part_has_what_its_goroutines_have_and_no_more() -> None:
-    part = narrowed(SNAPSHOT, np.array([4, 2, 0]), 6)
+    part = subset(SNAPSHOT, np.array([4, 2, 0]), 6)
     assert list(part) == [SNAPSHOT.goroutine(row) for row in (4, 2, 0)]
     assert (part.chosen_from, SNAPSHOT.chosen_from) == (6, None)
     assert len(part.stack_offsets) - 1 == 2
@@ -100,25 +100,25 @@ def test_a_part_has_what_its_goroutines_have_and_no_more() -> None:
 
 
 def test_a_part_of_nothing() -> None:
-    part = narrowed(SNAPSHOT, np.array([], np.int64), 6)
+    part = subset(SNAPSHOT, np.array([], np.int64), 6)
     assert (list(part), part.frames, part.stack_offsets.tolist()) == ([], (), [0])
 
 
 def test_every_part_is_whole() -> None:
-    everything = narrowed(SNAPSHOT, np.arange(6), 6)
+    everything = subset(SNAPSHOT, np.arange(6), 6)
     assert list(everything) == list(SNAPSHOT)
 
 
 def test_stacks_that_lack_their_middle_still_do() -> None:
     snapshot = replace(SNAPSHOT, elided={1: (1, 70), 3: (1, 900)})
-    part = narrowed(snapshot, np.array([4]), 6)
+    part = subset(snapshot, np.array([4]), 6)
     assert part.elided == {0: (1, 900)}
     assert part.stack(0) == (TAKE,)
 
 
 def test_stacks_that_were_not_read() -> None:
     snapshot = make_snapshot([Row(1, where=TAKE), Row(2, where=SERVE)])
-    part = narrowed(snapshot, np.array([1]), 2)
+    part = subset(snapshot, np.array([1]), 2)
     assert [each.where for each in part] == [SERVE]
 
 
@@ -127,7 +127,7 @@ def test_threads_keep_their_stacks() -> None:
     taken = next(i for i, each in enumerate(SNAPSHOT.frames) if each == SPIN)
     busy = replace(first, runs="goroutine", stack=(taken, 0, taken))
     snapshot = replace(SNAPSHOT, threads=(busy, *others))
-    part = narrowed(snapshot, np.array([0]), 6)
+    part = subset(snapshot, np.array([0]), 6)
     found = part.threads[0].stack
     assert found is not None
     assert [part.frames[i] for i in found] == [SPIN, SNAPSHOT.frames[0], SPIN]

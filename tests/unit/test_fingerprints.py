@@ -13,7 +13,7 @@ from spyglass.binary.pclntab import FunctionTable, find_pclntab
 from spyglass.binary.xrefs import references
 from spyglass.errors import MissingInfo
 from spyglass.runtime.discovery import layouts
-from spyglass.runtime.discovery.fingerprints import GLOBALS, anchors_of, find_globals, scan
+from spyglass.runtime.discovery.fingerprints import GLOBALS, find_globals, fingerprints_of, scan
 from tests.finished import finished_program
 from tests.support import Flavour, build
 
@@ -35,10 +35,10 @@ class Program:
 
     def found(self, version: str) -> dict[str, list[int]]:
         """Where the variables are by what the table of a version says of its code."""
-        anchors = layouts.anchors(version, self.executable.arch)
-        assert anchors is not None
+        fingerprints = layouts.fingerprints(version, self.executable.arch)
+        assert fingerprints is not None
         code, arch = self.executable.read, self.executable.arch
-        return find_globals(anchors, scan(anchors, self.functions, code, arch))
+        return find_globals(fingerprints, scan(fingerprints, self.functions, code, arch))
 
     @property
     def truth(self) -> dict[str, int]:
@@ -76,7 +76,7 @@ def test_variables_are_where_the_symbols_say(minor: str, arch: str, name: str) -
 def test_neighbouring_versions_serve_each_other(minor: str, arch: str) -> None:
     """A version without a table of its own is read with those next to it."""
     own = int(minor.removeprefix("1."))
-    neighbours = [f"go1.{n}" for n in (own - 1, own + 1) if layouts.anchors(f"go1.{n}", arch)]
+    neighbours = [f"go1.{n}" for n in (own - 1, own + 1) if layouts.fingerprints(f"go1.{n}", arch)]
     if not neighbours:
         pytest.skip("there is no table of a version next to it")
     found = [program("truth", minor, arch).found(version) for version in neighbours]
@@ -109,8 +109,8 @@ def test_variables_of_a_program_on_arm64_are_where_the_symbols_say(tmp_path: Pat
 
 def test_anchors_are_those_of_the_tables(minor: str, arch: str) -> None:
     """What is recorded of the demo server holds for other programs, but for what they leave out."""
-    recorded = layouts.anchors(f"go{minor}", arch)
-    made = anchors_of(program("truth", minor, arch).executable)
+    recorded = layouts.fingerprints(f"go{minor}", arch)
+    made = fingerprints_of(program("truth", minor, arch).executable)
     assert recorded is not None
     shared = recorded.keys() & made.keys()
     same = [name for name in shared if recorded[name] == made[name]]
@@ -120,10 +120,10 @@ def test_anchors_are_those_of_the_tables(minor: str, arch: str) -> None:
 
 def test_anchors_need_symbols() -> None:
     with pytest.raises(MissingInfo, match="no symbols"):
-        anchors_of(Executable.open(str(build("truth", flavour=Flavour.STRIPPED))))
+        fingerprints_of(Executable.open(str(build("truth", flavour=Flavour.STRIPPED))))
 
 
-# Code and anchors made for the purpose: two variables, one of which nothing tells apart from a third.
+# Code and fingerprints made for the purpose: two variables, one of which nothing tells apart from a third.
 
 ANCHORS = {
     "runtime.a": {"sched": [0, 8], "allm": [0]},

@@ -23,7 +23,7 @@ from spyglass.memory.segmented import FileBytes, Layer, SegmentedMemory
 from spyglass.model import Snapshot
 from spyglass.render.summary_view import render
 from spyglass.render.view_options import View
-from spyglass.targets.core_metadata import Remarks
+from spyglass.targets.core_metadata import CoreMetadata
 from tests.mutants import JUNK, changed, paths
 from tests.saved_cores import SavedCore
 
@@ -152,10 +152,10 @@ def remarks(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def test_remarks_are_read_as_they_were_written(remarks: bytes) -> None:
-    parsed = Remarks.parse(remarks)
+    parsed = CoreMetadata.parse(remarks)
     assert parsed.outer_tids == {1: 2}
     assert parsed.torn == {3}
-    assert Remarks.parse(parsed.pack()) == parsed
+    assert CoreMetadata.parse(parsed.pack()) == parsed
     assert json.loads(parsed.pack()) == json.loads(remarks)
 
 
@@ -167,11 +167,11 @@ def test_remarks_of_any_other_kind_are_bad_data(remarks: bytes) -> None:
             if not path and value is ...:
                 continue
             try:
-                parsed = Remarks.parse(json.dumps(changed(said, path, value)).encode())
+                parsed = CoreMetadata.parse(json.dumps(changed(said, path, value)).encode())
             except BadDataError:
                 refused += 1
             else:
-                assert Remarks.parse(parsed.pack()) == parsed
+                assert CoreMetadata.parse(parsed.pack()) == parsed
     assert refused > 300
 
 
@@ -180,7 +180,7 @@ def test_remarks_of_any_other_kind_are_bad_data(remarks: bytes) -> None:
 )
 def test_remarks_that_are_none(raw: bytes) -> None:
     with pytest.raises(BadDataError):
-        Remarks.parse(raw)
+        CoreMetadata.parse(raw)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from spyglass.errors import BadDataError, NotGoProgram
 from spyglass.runtime.discovery.globals import go_version, is_wait_reasons
 from spyglass.runtime.discovery.module import Module, find_module
 from spyglass.targets import Target
-from spyglass.targets.target_process import Facts, Origin
+from spyglass.targets.target_process import Facts, TargetProcess
 from tests.elf_writer import PT_LOAD, Part, symbols, write_elf
 from tests.image import ImageMemory
 from tests.pclntab_writer import FunctionSpec, pc_table, write_table
@@ -39,7 +39,7 @@ class CountingMemory(ImageMemory):
         return super().read(address, size)
 
 
-class Nothing(Origin):
+class Nothing(TargetProcess):
     """A process of which nothing is known."""
 
     kind = "process"
@@ -183,7 +183,7 @@ def with_version(text: bytes) -> tuple[Target, Module]:
             *symbols(("runtime.buildVersion", 1, DATA + 0x400, 16)),
         ]
     )
-    named = Target(program.memory, Executable(image, "program"), BIAS, program.origin)
+    named = Target(program.memory, Executable(image, "program"), BIAS, program.process)
     return named, found
 
 

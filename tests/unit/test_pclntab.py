@@ -18,7 +18,7 @@ from elftools.elf.elffile import ELFFile
 from fixtures.build import go_environment
 from spyglass.binary import pclntab
 from spyglass.binary.executable import Executable
-from spyglass.binary.pclntab import Function, FunctionTable, Trees, find_pclntab
+from spyglass.binary.pclntab import Function, FunctionTable, InlineTrees, find_pclntab
 from spyglass.errors import BadDataError
 from tests.elf_writer import PT_LOAD, Part, write_elf
 from tests.finished import finished_program
@@ -41,7 +41,9 @@ class RealTable:
         assert text is not None
         image = memoryview(self.executable.image.read(place.offset, place.size))
         self.table = FunctionTable(image, text)
-        self.trees = Trees(self.executable.read, self.executable.symbol("go:func.*") or self._old())
+        self.trees = InlineTrees(
+            self.executable.read, self.executable.symbol("go:func.*") or self._old()
+        )
 
     def _old(self) -> int | None:
         return self.executable.symbol("go.func.*")
@@ -193,7 +195,7 @@ MAIN = FunctionSpec(
     "main.main", 64, pc_table([(4, 0), (56, 48), (4, 0)]), pc_table([(10, 7), (54, 1 << 20)])
 )
 TEXT = 0x1000
-NOWHERE = Trees(lambda address, size: bytes(size), None)
+NOWHERE = InlineTrees(lambda address, size: bytes(size), None)
 
 
 def table_of(*functions: FunctionSpec, quantum: int = 1) -> FunctionTable:

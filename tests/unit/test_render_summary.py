@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.text import Text
 
-from spyglass.analysis.subset import narrowed
+from spyglass.analysis.subset import subset
 from spyglass.model import MemoryStats, Problem, Processor, Scheduler, Snapshot
 from spyglass.render.summary_view import render
 from spyglass.render.view_options import View
@@ -196,7 +196,7 @@ def test_at_most_so_many_rows() -> None:
 
 
 def test_of_a_part_it_is_said_what_of() -> None:
-    part = narrowed(server(), np.array([3, 4]), 1_000_006)
+    part = subset(server(), np.array([3, 4]), 1_000_006)
     lines = text(render(part, View())).splitlines()
     assert "goroutines total 2 of 1,000,006 match  syscall 1  waiting 1" in lines
 

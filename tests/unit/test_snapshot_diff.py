@@ -14,7 +14,7 @@ from spyglass.analysis.metric_changes import memory_changes, scheduler_changes, 
 from spyglass.analysis.same_process import doubts, is_same_process, other_program
 from spyglass.analysis.shown_frames import shown_frames
 from spyglass.analysis.snapshot_diff import Difference, Growth, difference
-from spyglass.analysis.stack_matching import Matcher
+from spyglass.analysis.stack_matching import StackMatcher
 from spyglass.model import Frame, Snapshot, Thread
 from tests.snapshots import MEMORY, PROCESS, SCHEDULER, TAKEN_AT, Row, frame, make_snapshot
 
@@ -167,7 +167,7 @@ def test_stacks_are_shown_as_a_dump_shows_them() -> None:
         for _ in range(300)
     ]
     snapshot = make_snapshot([waiting(i + 1, *stack) for i, stack in enumerate(stacks)])
-    numbers = Matcher([snapshot]).stacks(snapshot)
+    numbers = StackMatcher([snapshot]).stacks(snapshot)
     shown = [
         tuple(shown_frames(snapshot, int(stack))) for stack in snapshot.goroutines.stack.tolist()
     ]

@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 import spyglass
-from spyglass.analysis.subset import narrowed
+from spyglass.analysis.subset import subset
 from spyglass.export import document, write_json
 from spyglass.model import Problem, Snapshot
 from tests.snapshots import MEMORY, PROCESS, SCHEDULER, Row, frame, make_snapshot
@@ -398,7 +398,7 @@ def test_so_many_stacks_are_written_in_parts(count: int) -> None:
 
 
 def test_a_part_says_of_what_it_is_one() -> None:
-    part = document(narrowed(make_snapshot(ROWS), np.array([2]), 4))
+    part = document(subset(make_snapshot(ROWS), np.array([2]), 4))
     VALIDATOR.validate(part)
     assert part["chosen_from"] == 4
     assert [g["id"] for g in part["goroutines"]] == [18]

@@ -10,12 +10,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from spyglass.binary.pclntab import TOP_FRAME, FunctionTable, Trees
+from spyglass.binary.pclntab import TOP_FRAME, FunctionTable, InlineTrees
 from spyglass.runtime.stacks.stack_tree import StackTree
-from spyglass.runtime.stacks.symbolizer import Code
+from spyglass.runtime.stacks.symbolizer import Symbolizer
 from spyglass.runtime.stacks.unwinder import (
     COMPLETE,
-    CUT,
+    INCOMPLETE,
     KEPT_FRAMES,
     TRUNCATED,
     UNREADABLE,
@@ -56,7 +56,7 @@ class Program:
     def __init__(self, arch: str, functions: Sequence[FunctionSpec] = FUNCTIONS) -> None:
         self.links = arch == "arm64"
         table = FunctionTable(memoryview(write_table(functions)), TEXT)
-        self.code = Code(table, Trees(lambda address, size: bytes(size), None))
+        self.code = Symbolizer(table, InlineTrees(lambda address, size: bytes(size), None))
         self.tree = StackTree(self.code, TEXT)
         self.memory = ImageMemory({})
         self.unwinder = Unwinder(self.memory, self.tree, self.links)
@@ -185,7 +185,7 @@ def test_a_frame_of_half_a_word_is_none(depth: int) -> None:
     walked = odd.walk(
         odd.pc("runtime.gopark"), odd.stack_of([*above, "main.odd", "runtime.goexit"])
     )
-    assert (walked.outcome[0], odd.names(walked)) == (CUT, above)
+    assert (walked.outcome[0], odd.names(walked)) == (INCOMPLETE, above)
 
 
 def test_a_deep_stack_does_not_change_how_others_are_read(program: Program) -> None:
@@ -218,7 +218,7 @@ def test_a_full_tree_is_not_laid_out_again_and_again(
         assert program.tree.is_full
     places = program.tree._places
     walked = program.walk(program.pc("main.worker"), program.stack_of(["main.worker", *deep]))
-    assert walked.outcome[0] == CUT
+    assert walked.outcome[0] == INCOMPLETE
     assert program.tree._places is places
 
 
@@ -244,7 +244,7 @@ def test_what_a_sample_has_behind_the_stack_is_not_of_it(program: Program) -> No
     registers = Registers(1, program.pc("main.worker"), LOW, 0, 0, 0, raw + another)
     cursors = Cursors.sampled([registers], np.array([LOW + len(raw)], np.uint64))
     walked = program.unwinder.walk(cursors, False, 1, StackBytes.sampled([registers]))
-    assert walked.outcome[0] == CUT
+    assert walked.outcome[0] == INCOMPLETE
     assert program.names(walked) == ["main.worker"]
 
 
@@ -267,7 +267,7 @@ def test_a_leaf_whose_link_register_is_not_known_ends_the_walk() -> None:
         program.pc("main.leaf"), program.stack_of(["main.worker", "runtime.goexit"])
     )
     assert program.names(walked) == ["main.leaf"]
-    assert walked.outcome[0] == CUT
+    assert walked.outcome[0] == INCOMPLETE
 
 
 def test_a_function_with_a_frame_does_not_return_through_the_link_register() -> None:
@@ -306,7 +306,7 @@ def test_a_stack_that_leads_nowhere_is_cut_there(program: Program) -> None:
     raw[back : back + 8] = struct.pack("<Q", 0x1234)
     walked = program.walk(program.pc("runtime.gopark"), bytes(raw))
     assert program.names(walked) == ["runtime.gopark"]
-    assert walked.outcome[0] == CUT
+    assert walked.outcome[0] == INCOMPLETE
 
 
 def test_a_stack_that_cannot_be_read(program: Program) -> None:
@@ -325,14 +325,14 @@ def test_places_that_are_no_stack(program: Program, sp: int, high: int) -> None:
     pc = program.pc("runtime.gopark")
     cursors = Cursors(*(np.array([n], np.uint64) for n in (pc, sp, high, 0)))
     walked = program.unwinder.walk(cursors, False)
-    assert walked.outcome[0] in (CUT, UNREADABLE)
+    assert walked.outcome[0] in (INCOMPLETE, UNREADABLE)
 
 
 @pytest.mark.parametrize("name", ["main.leaf", "main.recurse", "runtime.asyncPreempt"])
 def test_a_stack_of_nothing_but_one_address_ends(program: Program, name: str) -> None:
     raw = struct.pack("<Q", program.pc(name)) * (1 << 17)
     walked = program.walk(program.pc(name), raw, lr=program.pc(name))
-    assert walked.outcome[0] in (CUT, TRUNCATED)
+    assert walked.outcome[0] in (INCOMPLETE, TRUNCATED)
     assert len(program.names(walked)) <= 2 * KEPT_FRAMES
 
 
@@ -357,7 +357,7 @@ def test_stacks_of_noise_end(crowded_program: Program, seed: int) -> None:
         for i in range(count)
     ]  # fmt: skip
     walked = program.unwinder.walk(cursors, False)
-    assert set(walked.outcome.tolist()) <= {COMPLETE, CUT, TRUNCATED, UNREADABLE}
+    assert set(walked.outcome.tolist()) <= {COMPLETE, INCOMPLETE, TRUNCATED, UNREADABLE}
     assert len(walked.node) == count
     for row, cursor in enumerate(alone):
         own = program.unwinder.walk(cursor, False)

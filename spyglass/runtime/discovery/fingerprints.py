@@ -1,7 +1,7 @@
 """Where the runtime keeps its variables, in programs without a symbol table.
 
 The function table still names the runtime's functions, and their code names the variables. For a
-program that has symbols, `anchors_of` records which functions mention which variable, at which
+program that has symbols, `fingerprints_of` records which functions mention which variable, at which
 offset; `find_globals` then looks at the same functions of a stripped program and takes, for each
 variable, the address that is mentioned by the functions that should, and by no others. The order of
 instructions and the choice of registers do not matter, so neighbouring versions serve each other.
@@ -20,7 +20,7 @@ from spyglass.errors import MissingInfo
 if TYPE_CHECKING:
     from spyglass.binary.executable import Executable
 
-__all__ = ["GLOBALS", "Anchors", "anchors_of", "find_globals", "scan"]
+__all__ = ["GLOBALS", "Fingerprints", "find_globals", "fingerprints_of", "scan"]
 
 #: The variables of package runtime that spyglass reads; not every version has every one.
 GLOBALS = (
@@ -29,7 +29,7 @@ GLOBALS = (
 )  # fmt: skip
 
 #: function name -> variable name -> the offsets into it that the function's code mentions
-Anchors = Mapping[str, Mapping[str, list[int]]]
+Fingerprints = Mapping[str, Mapping[str, list[int]]]
 
 #: How well the functions that mention an address must agree with those that should.
 _MIN_AGREEMENT = 0.6
@@ -78,8 +78,8 @@ def scan(
     return found
 
 
-def anchors_of(executable: Executable) -> dict[str, dict[str, list[int]]]:
-    """The anchors in `executable`, which has symbols (`MissingInfo` if not).
+def fingerprints_of(executable: Executable) -> dict[str, dict[str, list[int]]]:
+    """The fingerprints in `executable`, which has symbols (`MissingInfo` if not).
 
     For the tables: each function that this runtime and every other needs, and what it mentions.
     """
@@ -89,26 +89,26 @@ def anchors_of(executable: Executable) -> dict[str, dict[str, list[int]]]:
     table = memoryview(executable.image.read(place.offset, place.size))
     mentions = scan(_ALWAYS, FunctionTable(table, text), executable.read, executable.arch)
     places = {name: executable.symbol_range(f"runtime.{name}") for name in GLOBALS}
-    anchors: dict[str, dict[str, list[int]]] = {}
+    fingerprints: dict[str, dict[str, list[int]]] = {}
     for function, addresses in mentions.items():
         inside = {
             name: sorted(a - place[0] for a in addresses if place[0] <= a < place[0] + place[1])
             for name, place in places.items()
             if place is not None
         }
-        anchors[function] = {name: offsets for name, offsets in inside.items() if offsets}
-    return anchors
+        fingerprints[function] = {name: offsets for name, offsets in inside.items() if offsets}
+    return fingerprints
 
 
-def find_globals(anchors: Anchors, mentions: Mentions) -> dict[str, list[int]]:
-    """The addresses of the variables that `anchors` lead to in the program of `mentions`.
+def find_globals(fingerprints: Fingerprints, mentions: Mentions) -> dict[str, list[int]]:
+    """The addresses of the variables that `fingerprints` lead to in the program of `mentions`.
 
     Several, when nothing in the code tells them apart: the process itself must. None: left out.
     """
-    index = _Index([name for name in anchors if name in mentions], mentions)
+    index = _Index([name for name in fingerprints if name in mentions], mentions)
     expected: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     for function, bit in index.bits.items():
-        for name, offsets in anchors[function].items():
+        for name, offsets in fingerprints[function].items():
             for offset in offsets:
                 expected[name][offset] |= bit
     found = {name: index.best_bases(offsets) for name, offsets in expected.items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from spyglass.errors import MemoryFault, SpyglassError
 from spyglass.runtime.discovery import layouts
-from spyglass.runtime.discovery.fingerprints import GLOBALS, Anchors, find_globals, scan
+from spyglass.runtime.discovery.fingerprints import GLOBALS, Fingerprints, find_globals, scan
 from spyglass.runtime.discovery.layouts import GoVersion
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def go_version(target: Target, module: Module) -> str:
 def candidates(target: Target, module: Module, version: str) -> dict[str, list[int]]:
     """The addresses at which each variable may be, most often one; absent: not found.
 
-    With symbols they are facts. Without, they are what the tables' anchors lead to, of that Go
+    With symbols they are facts. Without, they are what the tables' fingerprints lead to, of that Go
     version or else of its neighbours: the caller checks them against the process.
     """
     found = {
@@ -58,18 +58,18 @@ def candidates(target: Target, module: Module, version: str) -> dict[str, list[i
     if "allgs" in found:
         return found
     tables = list(_nearest_anchors(version, target.executable.arch))
-    names = sorted({function for anchors in tables for function in anchors})
+    names = sorted({function for fingerprints in tables for function in fingerprints})
     mentions = scan(names, module.functions, target.code, target.executable.arch)
-    for anchors in tables:
-        for name, places in find_globals(anchors, mentions).items():
+    for fingerprints in tables:
+        for name, places in find_globals(fingerprints, mentions).items():
             known = found.setdefault(name, [])
             known += [place for place in places if place not in known]
     return found
 
 
-def _nearest_anchors(version: str, arch: str) -> Iterator[Anchors]:
-    """The anchors of `version`, or of the nearest versions below and above it."""
-    exact = layouts.anchors(version, arch)
+def _nearest_anchors(version: str, arch: str) -> Iterator[Fingerprints]:
+    """The fingerprints of `version`, or of the nearest versions below and above it."""
+    exact = layouts.fingerprints(version, arch)
     if exact:
         yield exact
         return
@@ -78,9 +78,9 @@ def _nearest_anchors(version: str, arch: str) -> Iterator[Anchors]:
         return
     for steps in (range(-1, -8, -1), range(1, 8)):
         for step in steps:
-            anchors = layouts.anchors(f"go{parsed.major}.{parsed.minor + step}", arch)
-            if anchors:
-                yield anchors
+            fingerprints = layouts.fingerprints(f"go{parsed.major}.{parsed.minor + step}", arch)
+            if fingerprints:
+                yield fingerprints
                 break
 
 

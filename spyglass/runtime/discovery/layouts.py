@@ -30,8 +30,8 @@ __all__ = [
     "GoVersion",
     "Layouts",
     "StructLayout",
-    "anchors",
     "candidates",
+    "fingerprints",
     "moduledata_layouts",
     "resolve",
 ]
@@ -151,7 +151,7 @@ def candidates(
         yield _with_neighbours(described(), version, arch)
 
 
-def anchors(go_version: str, arch: str) -> dict[str, Any] | None:
+def fingerprints(go_version: str, arch: str) -> dict[str, Any] | None:
     """Where that version's code mentions the runtime's variables; None if there is no table."""
     version = GoVersion.parse(go_version)
     table = _load_table(version, arch) if version is not None else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spyglass.binary.pclntab import FunctionTable, Place, find_pclntabs
+from spyglass.binary.pclntab import FunctionTable, TableLocation, find_pclntabs
 from spyglass.errors import BadDataError, MemoryFault, NotGoProgram
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _pointers_to(target: Target, address: int) -> Iterator[int]:
             yield from (piece + 8 * int(i) for i in np.flatnonzero(words == address))
 
 
-def _read_module(target: Target, place: Place, at: int) -> Module | None:
+def _read_module(target: Target, place: TableLocation, at: int) -> Module | None:
     """The module data at `at`, None if it is something else that points to the table."""
     try:
         words = [int(word) for word in target.memory.array(at, "<u8", _WORDS)]
@@ -99,7 +99,7 @@ def _is_code(target: Target, address: int) -> bool:
     )
 
 
-def _table(target: Target, place: Place) -> memoryview:
+def _table(target: Target, place: TableLocation) -> memoryview:
     """The bytes of the function table.
 
     Out of the file, which costs the process nothing; from memory where the table holds addresses

@@ -11,7 +11,7 @@ import numpy as np
 from spyglass.memory.base import Gathered
 from spyglass.model import NONE, QUALITIES, Goroutines
 from spyglass.runtime.goroutines.decode import alive, g_status, plausible
-from spyglass.runtime.stacks.unwinder import COMPLETE, CUT, StackBytes, Walked
+from spyglass.runtime.stacks.unwinder import COMPLETE, INCOMPLETE, StackBytes, Walked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,7 +80,7 @@ class Fetched(NamedTuple):
     ok: NDArray[np.bool_]
     signatures: NDArray[np.uint64]
 
-    def those(self, which: NDArray[np.bool_]) -> Fetched:
+    def select(self, which: NDArray[np.bool_]) -> Fetched:
         """The goroutines `which`."""
         return Fetched(self.rows[which], self.ok[which], self.signatures[which])
 
@@ -102,11 +102,11 @@ class Capture:
         steady: NDArray[np.bool_] = self.before.ok & self.after.ok & same & there
         return steady
 
-    def those(self, which: NDArray[np.bool_]) -> Capture:
+    def select(self, which: NDArray[np.bool_]) -> Capture:
         """The goroutines `which`."""
-        stacks = tuple(each.those(which) for each in self.stacks)
+        stacks = tuple(each.select(which) for each in self.stacks)
         return Capture(
-            self.before.those(which), self.after.those(which), stacks, self.bounds[which]
+            self.before.select(which), self.after.select(which), stacks, self.bounds[which]
         )
 
 
@@ -133,7 +133,7 @@ class Batch:
             np.full(count, NONE, np.int32), np.full(count, Quality.STABLE, np.uint8),
         )  # fmt: skip
 
-    def those(self, which: NDArray[np.bool_]) -> Batch:
+    def select(self, which: NDArray[np.bool_]) -> Batch:
         """The goroutines `which`, as a batch of their own."""
         if which.all():
             return self
@@ -152,7 +152,7 @@ class Batch:
 
     def makes_sense(self, at: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.bool_]:
         """Which of the goroutines `at` can be goroutines, and have stacks that end as stacks do."""
-        whole: NDArray[np.bool_] = self.outcome[at] != CUT
+        whole: NDArray[np.bool_] = self.outcome[at] != INCOMPLETE
         return plausible(self.pointers[at], self.rows[at]) & whole
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spyglass.runtime.context import Runtime
-    from spyglass.runtime.stacks.symbolizer import Code
+    from spyglass.runtime.stacks.symbolizer import Symbolizer
 
 __all__ = [
     "MAX_GOROUTINES",
@@ -137,7 +137,7 @@ def _waits(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return waits
 
 
-def decode(code: Code, rows: NDArray[Any], found: Found, now_ns: int | None) -> Goroutines:
+def decode(code: Symbolizer, rows: NDArray[Any], found: Found, now_ns: int | None) -> Goroutines:
     """The columns of `rows`; the addresses of their Ms are in column `m`, stacks are not set.
 
     `now_ns`: the clock that ``waitsince`` was read from, None if it is not known.
@@ -166,12 +166,14 @@ def decode(code: Code, rows: NDArray[Any], found: Found, now_ns: int | None) -> 
     )
 
 
-def _places(pcs: NDArray[np.uint64], code: Code) -> NDArray[np.int32]:
+def _places(pcs: NDArray[np.uint64], code: Symbolizer) -> NDArray[np.int32]:
     unique, inverse = numbered(pcs)
     return np.array([code.place(pc) for pc in unique.tolist()], np.int32)[inverse]
 
 
-def _system(code: Code, start: NDArray[np.int32], where: NDArray[np.int32]) -> NDArray[np.bool_]:
+def _system(
+    code: Symbolizer, start: NDArray[np.int32], where: NDArray[np.int32]
+) -> NDArray[np.bool_]:
     """As ``runtime/traceback.go: isSystemGoroutine``: started in package runtime, but for those
     that run the program's code; finalizers and cleanups do while they have such a frame."""
     unique, inverse = numbered(start)

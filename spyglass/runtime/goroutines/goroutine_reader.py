@@ -35,7 +35,7 @@ from spyglass.runtime.goroutines.decode import (
 from spyglass.runtime.goroutines.labels import LabelReader
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.unwinder import (
-    CUT,
+    INCOMPLETE,
     TRUNCATED,
     UNREADABLE,
     Cursors,
@@ -107,10 +107,10 @@ class Reader:
         lost = int((~first.ok).sum())
         if lost:
             self.runtime.problem("unreadable", "goroutines", f"{lost} could not be read")
-        batch = Batch.of(pointers, first).those(first.ok & alive(first.rows))
+        batch = Batch.of(pointers, first).select(first.ok & alive(first.rows))
         self._settle(batch, top_only)
         self._report(batch)
-        return batch.those(self._are_goroutines(batch))
+        return batch.select(self._are_goroutines(batch))
 
     def _are_goroutines(self, batch: Batch) -> NDArray[np.bool_]:
         """Which of `batch` are alive, and have fields that can be true: of others nothing is shown."""
@@ -132,7 +132,7 @@ class Reader:
         self._catch(batch, top_only)
         self._report(batch)
         lives = self._are_goroutines(batch)
-        read.replace(running[lives], self._decoded(batch.those(lives)))
+        read.replace(running[lives], self._decoded(batch.select(lives)))
         return read if lives.all() else read.without(running[~lives])
 
     def _catch(self, batch: Batch, top_only: bool) -> None:
@@ -204,8 +204,8 @@ class Reader:
         )
         now = self._fetch(batch.pointers[rows])
         there = now.ok & (now.rows["stack"] == batch.rows["stack"][rows])
-        there &= (now.rows["goid"] == batch.rows["goid"][rows]) & (walked.outcome != CUT)
-        batch.keep(rows[there], walked.those(there))
+        there &= (now.rows["goid"] == batch.rows["goid"][rows]) & (walked.outcome != INCOMPLETE)
+        batch.keep(rows[there], walked.select(there))
         relabelled: NDArray[np.bool_] = now.rows["labels"] != batch.rows["labels"][rows]
         batch.labels[rows[there & relabelled]] = UNREAD
         ran_on: NDArray[np.bool_] = (now.signatures == batch.signatures[rows]).all(axis=1)
@@ -261,7 +261,7 @@ class Reader:
             capture = self._capture(batch.pointers[restless], batch.rows[restless])
             steady = capture.steady()
             batch.move(restless, capture.before)
-            captures.append((restless[steady], capture.those(steady)))
+            captures.append((restless[steady], capture.select(steady)))
             restless = restless[~steady]
             if not len(restless):
                 break
@@ -349,7 +349,7 @@ class Reader:
             np.where(in_call, 0, rows["sched"]["lr"])[some].astype(np.uint64),
         )
         cursors.sp[cursors.sp < rows["stack"]["lo"][some]] = 0
-        known = stacks.those(some) if stacks is not None else None
+        known = stacks.select(some) if stacks is not None else None
         return self._unwinder.walk(cursors, top_only, stacks=known).spread(some, len(rows))
 
     def _ticks(self, rows: NDArray[Any]) -> NDArray[np.uint64]:
@@ -372,11 +372,15 @@ class Reader:
         """Turn the ends of walks into qualities and problems."""
         quality, outcome = batch.quality, batch.outcome
         quality[(outcome == UNREADABLE) & (quality != Quality.TORN)] = Quality.UNREADABLE
-        torn = (quality == Quality.TORN) & (outcome != CUT)
+        torn = (quality == Quality.TORN) & (outcome != INCOMPLETE)
         for kind, which, detail in (
             ("unreadable", quality == Quality.UNREADABLE, "its stack could not be read"),
             ("torn", torn, f"moved while it was read, {_ATTEMPTS * _TRIES} tries"),
-            ("implausible", outcome == CUT, "its stack does not end where stacks end; cut there"),
+            (
+                "implausible",
+                outcome == INCOMPLETE,
+                "its stack does not end where stacks end; cut there",
+            ),
             ("truncated", outcome == TRUNCATED, "so deep that frames in its middle are left out"),
         ):
             goids = batch.rows["goid"][which].tolist()

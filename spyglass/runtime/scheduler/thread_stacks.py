@@ -13,7 +13,7 @@ from spyglass import procfs
 from spyglass.model import Thread
 from spyglass.runtime.goroutines.decode import fields_of
 from spyglass.runtime.stacks.stack_tree import StackTree
-from spyglass.runtime.stacks.unwinder import CUT, UNREADABLE, Cursors, StackBytes, Unwinder
+from spyglass.runtime.stacks.unwinder import INCOMPLETE, UNREADABLE, Cursors, StackBytes, Unwinder
 from spyglass.threads import Registers, sample_threads
 from spyglass.threads.blocked import blocked_registers
 from spyglass.threads.native_symbols import Symbols
@@ -57,7 +57,7 @@ class ThreadStacks:
         cursors = Cursors.sampled([registers], np.array([high], np.uint64))
         stacks = StackBytes.sampled([registers])
         walked = self._unwinder.walk(cursors, False, StackTree.SAMPLED, stacks)
-        if walked.outcome[0] in (CUT, UNREADABLE):
+        if walked.outcome[0] in (INCOMPLETE, UNREADABLE):
             detail = "its stack does not end where stacks end; cut there"
             self._runtime.problem("implausible", f"thread {thread.tid}", detail)
         frames, _ = self._tree.frames(int(walked.node[0]))
@@ -79,9 +79,9 @@ class ThreadStacks:
 def names_of_code(target: Target) -> Callable[[int], str]:
     """A function that names code at an address in `target`: by symbols of a file that is mapped there
     in a process, in a core by file and offset."""
-    if target.origin.kind == "process":
+    if target.process.kind == "process":
         return Symbols(target.pid, procfs.maps(target.pid), target.memory).describe
-    files = target.origin.files()
+    files = target.process.files()
 
     def describe(pc: int) -> str:
         for file in files:

@@ -15,7 +15,7 @@ from spyglass.threads.architecture import ARCHITECTURES, Registers
 
 if TYPE_CHECKING:
     from spyglass.memory.base import Memory
-    from spyglass.runtime.stacks.symbolizer import Code
+    from spyglass.runtime.stacks.symbolizer import Symbolizer
 
 __all__ = ["interrupted"]
 
@@ -25,7 +25,9 @@ _HANDLERS = frozenset({"runtime.sigtramp", "runtime.cgoSigtramp"})
 _MAX_FRAMES = 64
 
 
-def interrupted(memory: Memory, code: Code, arch: str, registers: Registers) -> Registers | None:
+def interrupted(
+    memory: Memory, code: Symbolizer, arch: str, registers: Registers
+) -> Registers | None:
     """The registers that the thread had when the signal came that it handles at `registers`.
 
     None if it handles none, or its stack cannot be followed up to where the handler began.
@@ -42,7 +44,7 @@ def interrupted(memory: Memory, code: Code, arch: str, registers: Registers) -> 
 
 
 def _handler_end(
-    memory: Memory, code: Code, link_register: bool, registers: Registers
+    memory: Memory, code: Symbolizer, link_register: bool, registers: Registers
 ) -> int | None:
     """What sp was when the kernel called the handler that is running."""
     pc, sp, entry = registers.pc, registers.sp, Entry.TRAP

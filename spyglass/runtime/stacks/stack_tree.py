@@ -13,13 +13,13 @@ from spyglass.runtime.stacks.symbolizer import Entry
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spyglass.runtime.stacks.symbolizer import Code
+    from spyglass.runtime.stacks.symbolizer import Symbolizer
 
-__all__ = ["ENDS", "FAKED", "KNOWN", "LEAVES", "StackTree"]
+__all__ = ["ENDS", "INJECTED_CALL", "KNOWN", "LEAVES", "StackTree"]
 
 #: What a node is: where the stack ends; where it leaves the runtime; code whose frame size is known, or
 #: is not needed because the stack ends there; what a signal handler made what it interrupted call.
-ENDS, LEAVES, KNOWN, FAKED = 1, 2, 4, 8
+ENDS, LEAVES, KNOWN, INJECTED_CALL = 1, 2, 4, 8
 _PC_BITS = np.uint64(32)
 _NO_KEY = np.uint64(0xFFFFFFFFFFFFFFFF)
 #: 2**64 divided by the golden ratio: the high bits of products with it are spread evenly (Knuth, The Art
@@ -46,7 +46,7 @@ class StackTree:
 
     CALLED, SAMPLED = 0, 1
 
-    def __init__(self, code: Code, text: int) -> None:
+    def __init__(self, code: Symbolizer, text: int) -> None:
         self.code = code
         self.text = text
         self._children: dict[int, int] = {}
@@ -122,7 +122,7 @@ class StackTree:
             end * ENDS
             + outside * LEAVES
             + (end or size >= 0) * KNOWN
-            + bool(entry & Entry.FAKED) * FAKED
+            + bool(entry & Entry.INJECTED_CALL) * INJECTED_CALL
         )
         self.sizes[node], self._keys[node] = max(size, 0) >> 3, key
         return node

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from spyglass.binary.pclntab import (
     SP_WRITE,
     TOP_FRAME,
+    CallSite,
     Function,
     FunctionTable,
-    Location,
-    Trees,
+    InlineTrees,
 )
 from spyglass.errors import BadDataError, SpyglassError
 from spyglass.model import Frame
@@ -19,7 +19,7 @@ from spyglass.runtime.stacks.function_names import Printer, hidden, printed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Code", "Entry", "Step"]
+__all__ = ["Entry", "Step", "Symbolizer"]
 
 #: Functions below which there is nothing, in versions whose tables do not say so
 #: (``runtime/traceback.go: topofstack`` up to Go 1.16).
@@ -41,16 +41,16 @@ class Entry:
     #: It panics: wrappers below it are shown (``elideWrapperCalling``).
     PANIC = 2
     #: A signal handler made what it interrupted call it.
-    FAKED = 4
+    INJECTED_CALL = 4
     BITS = 3
 
 
 _ENTRIES = {
-    "runtime.sigpanic": Entry.TRAP | Entry.PANIC | Entry.FAKED,
+    "runtime.sigpanic": Entry.TRAP | Entry.PANIC | Entry.INJECTED_CALL,
     "runtime.gopanic": Entry.PANIC,
     "runtime.panicwrap": Entry.PANIC,
-    "runtime.asyncPreempt": Entry.FAKED,
-    "runtime.debugCallV2": Entry.FAKED,
+    "runtime.asyncPreempt": Entry.INJECTED_CALL,
+    "runtime.debugCallV2": Entry.INJECTED_CALL,
 }
 #: Those of the faked calls whose caller was named as any caller up to Go 1.20 (``gentraceback:
 #: waspanic``; since then ``unwinder.next: isInjectedCall``).
@@ -76,7 +76,7 @@ _WORD_BYTES = 8
 _UNKNOWN = Step(-1, False, False, Entry.CALL)
 
 
-class Code:
+class Symbolizer:
     """The code of one module: steps and frames of program counters, remembered.
 
     Frames are numbered in the order they are first seen; `frames` has them all. Where a pc is asked
@@ -84,7 +84,7 @@ class Code:
     """
 
     def __init__(
-        self, functions: FunctionTable, trees: Trees, print_name: Printer = printed
+        self, functions: FunctionTable, trees: InlineTrees, print_name: Printer = printed
     ) -> None:
         self.functions = functions
         self.frames: list[Frame] = []
@@ -97,7 +97,7 @@ class Code:
         self._runtime_files = _runtime_files(self._file_of)
         self._entries = dict(_ENTRIES)
         if functions.named("runtime.(*unwinder).next") is not None:
-            self._entries.update(dict.fromkeys(_INJECTED, Entry.TRAP | Entry.FAKED))
+            self._entries.update(dict.fromkeys(_INJECTED, Entry.TRAP | Entry.INJECTED_CALL))
 
     @property
     def known(self) -> int:
@@ -179,7 +179,7 @@ class Code:
     def _inside(self, function: Function, pc: int, called: int) -> int:
         return pc if called & Entry.TRAP or pc <= function.entry else pc - 1
 
-    def _number(self, location: Location, function: Function, pc: int, is_hidden: bool) -> int:
+    def _number(self, location: CallSite, function: Function, pc: int, is_hidden: bool) -> int:
         name, file, line, inlined, _ = location
         name = self._printed(name)
         offset = pc - function.entry if not inlined and pc > function.entry else None
@@ -198,7 +198,7 @@ class Code:
             self.frames.append(frame)
         return number
 
-    def _is_runtime(self, location: Location) -> bool:
+    def _is_runtime(self, location: CallSite) -> bool:
         """Whether this is the runtime's own code, be it under another package's name
         (``time.Sleep``, ``sync.runtime_Semacquire``), or a wrapper that the compiler made."""
         directory = location.file.rpartition("/")[0]

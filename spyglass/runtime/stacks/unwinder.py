@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spyglass.errors import MemoryFault
-from spyglass.runtime.stacks.stack_tree import ENDS, FAKED, KNOWN, LEAVES, StackTree
+from spyglass.runtime.stacks.stack_tree import ENDS, INJECTED_CALL, KNOWN, LEAVES, StackTree
 from spyglass.runtime.stacks.symbolizer import Entry
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMPLETE",
-    "CUT",
+    "INCOMPLETE",
     "TRUNCATED",
     "UNREADABLE",
     "Cursors",
@@ -37,7 +37,7 @@ __all__ = [
 
 #: How a walk ended: at a bottom (or where it was to stop); at something that is no stack; so deep that
 #: frames in its middle are left out; at memory that could not be read.
-COMPLETE, CUT, TRUNCATED, UNREADABLE = range(4)
+COMPLETE, INCOMPLETE, TRUNCATED, UNREADABLE = range(4)
 
 #: Of a deeper stack so many of the innermost and of the outermost frames are kept.
 KEPT_FRAMES = 500
@@ -106,7 +106,7 @@ class StackBytes:
         base = np.array([each.sp for each in registers], np.uint64)
         return cls(words, np.cumsum(sizes) - sizes, base, base + sizes.astype(np.uint64))
 
-    def those(self, which: NDArray[Any]) -> StackBytes:
+    def select(self, which: NDArray[Any]) -> StackBytes:
         """The rows `which`."""
         return StackBytes(self.words, self.offsets[which], self.base[which], self.ends[which])
 
@@ -133,7 +133,7 @@ class Walked:
     where: NDArray[np.int32]
     beyond: NDArray[np.bool_]
 
-    def those(self, which: NDArray[np.bool_]) -> Walked:
+    def select(self, which: NDArray[np.bool_]) -> Walked:
         """The walks `which`."""
         return Walked(self.node[which], self.outcome[which], self.where[which], self.beyond[which])
 
@@ -192,13 +192,13 @@ class Unwinder:
         base = state.cursors.sp[pending]
         high = state.cursors.high[pending]
         plausible = (base & np.uint64(7) == 0) & (base < high) & (high - base >= np.uint64(8))
-        state.end(pending[~plausible], CUT)
+        state.end(pending[~plausible], INCOMPLETE)
         pending, base = pending[plausible], base[plausible]
         sizes = np.minimum(state.cursors.high[pending] - base, np.uint64(window))
         gathered = self.memory.gather(base, sizes)
         state.end(pending[~gathered.ok], UNREADABLE)
         read = StackBytes.of(gathered, base, base + sizes)
-        return self._walk_bytes(state, pending[gathered.ok], read.those(gathered.ok))
+        return self._walk_bytes(state, pending[gathered.ok], read.select(gathered.ok))
 
     def _walk_bytes(
         self, state: _State, pending: NDArray[np.intp], stacks: StackBytes
@@ -206,7 +206,7 @@ class Unwinder:
         """Walk `pending`, whose stacks are the rows of `stacks`, as far as these reach; those that
         left them."""
         inside = stacks.hold(state.cursors.sp[pending])
-        run = _Run.of(state, pending[inside], stacks.those(inside))
+        run = _Run.of(state, pending[inside], stacks.select(inside))
         room = run.room(state)  # that is looked at only when the deepest may have none left
         left = [pending[~inside]]
         while len(run.at):
@@ -214,7 +214,7 @@ class Unwinder:
             if not stays.all() or run.steps >= room:
                 stays &= state.depth[run.at] + run.steps < KEPT_FRAMES
                 left.append(run.leave(state, np.flatnonzero(~stays)))
-                run = run.those(np.flatnonzero(stays))
+                run = run.select(np.flatnonzero(stays))
                 room = run.room(state)
             run, far = self._step(state, run, stacks.words)
             left.append(far)
@@ -229,17 +229,17 @@ class Unwinder:
         offsets = run.pc - np.uint64(tree.text)
         if int(offsets.max(initial=0)) > _PC_MASK:
             near = offsets <= _PC_MASK
-            run.end(state, np.flatnonzero(~near), CUT)
-            run, offsets = run.those(np.flatnonzero(near)), offsets[near]
+            run.end(state, np.flatnonzero(~near), INCOMPLETE)
+            run, offsets = run.select(np.flatnonzero(near)), offsets[near]
         nodes = tree.children(run.node, offsets)
         flags = tree.flags[nodes]
         slot = run.slot if self._at_bottom else run.slot + tree.sizes[nodes]
-        goes = ((flags & state.told) == KNOWN) & (slot < run.limit)
+        goes = ((flags & state.stop_mask) == KNOWN) & (slot < run.limit)
         far = _NOBODY
         if not goes.all():
             far = self._end_some(state, run, nodes, flags, slot, np.flatnonzero(~goes))
             going = np.flatnonzero(goes)
-            run, nodes, slot = run.those(going), nodes[going], slot[going]
+            run, nodes, slot = run.select(going), nodes[going], slot[going]
         pc = words[slot]
         run = _Run(run.at, nodes, pc, slot + 1, run.limit, run.origin, run.steps + 1)
         if self._at_bottom:
@@ -258,13 +258,13 @@ class Unwinder:
         """Note how the walks of `rows` end that cannot go on in what was read, whose next `nodes` are
         these; which of them go on beyond it."""
         known = flags[rows] & KNOWN != 0
-        stops = known & (flags[rows] & state.told != KNOWN)
+        stops = known & (flags[rows] & state.stop_mask != KNOWN)
         state.node[run.at[rows[stops]]] = nodes[rows[stops]]
         goes = known & ~stops
         address = run.origin[rows] + (slot[rows] << 3).astype(np.uint64)
         high = state.cursors.high[run.at[rows]]
         on_stack = (address + np.uint64(8) <= high) & (address >= run.sp(rows))
-        run.end(state, rows[~known | (goes & ~on_stack)], CUT)
+        run.end(state, rows[~known | (goes & ~on_stack)], INCOMPLETE)
         far, address = rows[goes & on_stack], address[goes & on_stack]
         if not len(far):
             return _NOBODY
@@ -289,10 +289,10 @@ class Unwinder:
         # The slot was at the frame's bottom.
         run = _Run(run.at, run.node, pc, run.slot - 1 + size, run.limit, run.origin, run.steps)
         lost = (size == 0) & ~linked
-        run.end(state, np.flatnonzero(lost), CUT)
-        run = run.those(np.flatnonzero(~lost))
+        run.end(state, np.flatnonzero(lost), INCOMPLETE)
+        run = run.select(np.flatnonzero(~lost))
         links[run.at] = 0
-        faked = np.flatnonzero(tree.flags[run.node] & FAKED)
+        faked = np.flatnonzero(tree.flags[run.node] & INJECTED_CALL)
         if len(faked):
             self._leave_faked_calls(state, run, faked, words)
         return run
@@ -332,7 +332,7 @@ class Unwinder:
             step = code.step(pc, entry)
             in_tree = 0 <= pc - tree.text <= _PC_MASK
             if not in_tree or (step.frame_size < 0 and not step.end):
-                outcome = CUT
+                outcome = INCOMPLETE
                 break
             if len(tail) == KEPT_FRAMES:
                 omitted += len(code.calls(*tail[0]))
@@ -345,11 +345,11 @@ class Unwinder:
             else:
                 word = words.at(sp if self._at_bottom else sp + step.frame_size)
             if word is None:
-                outcome = CUT
+                outcome = INCOMPLETE
                 break
             pc, sp, link = word, sp + step.frame_size + (0 if self._at_bottom else 8), 0
             entry = step.entry
-            if self._at_bottom and entry & Entry.FAKED:
+            if self._at_bottom and entry & Entry.INJECTED_CALL:
                 link, sp = words.at(sp) or 0, sp + _FAKED_FRAME_BYTES
                 pc = pc if code.functions.at(pc) is not None else link
         if omitted:
@@ -385,7 +385,7 @@ class _Words:
 
 @dataclass(slots=True)
 class _State:
-    """The walks under way: where each is, and how it ended. `told`: the flags of nodes that tell where
+    """The walks under way: where each is, and how it ended. `stop_mask`: the flags of nodes that tell where
     a walk ends."""
 
     cursors: Cursors
@@ -393,7 +393,7 @@ class _State:
     depth: NDArray[np.int32]
     outcome: NDArray[np.uint8]
     beyond: NDArray[np.bool_]
-    told: int
+    stop_mask: int
 
     @classmethod
     def of(cls, cursors: Cursors, top_only: bool, root: int) -> _State:
@@ -401,8 +401,8 @@ class _State:
         count = len(cursors.pc)
         node, depth = np.full(count, root, np.int64), np.zeros(count, np.int32)
         outcome, beyond = np.full(count, COMPLETE, np.uint8), np.zeros(count, np.bool_)
-        told = KNOWN | ENDS | (LEAVES if top_only else 0)
-        return cls(cursors, node, depth, outcome, beyond, told)
+        stop_mask = KNOWN | ENDS | (LEAVES if top_only else 0)
+        return cls(cursors, node, depth, outcome, beyond, stop_mask)
 
     def end(self, at: NDArray[np.intp], outcome: int) -> None:
         """Note how the walks `at` ended."""
@@ -432,7 +432,7 @@ class _Run:
         limit = first + ((stacks.ends - stacks.base) >> np.uint64(3)).astype(np.int64)
         return cls(at, state.node[at], state.cursors.pc[at], slot, limit, origin, 0)
 
-    def those(self, rows: NDArray[np.intp]) -> _Run:
+    def select(self, rows: NDArray[np.intp]) -> _Run:
         """The walks `rows`."""
         return _Run(
             self.at[rows], self.node[rows], self.pc[rows], self.slot[rows], self.limit[rows],
