@@ -285,8 +285,8 @@ class Snapshot:
     elided: dict[int, tuple[int, int]] = field(default_factory=dict)
     #: The distinct sets of pprof labels that goroutines have, none of them empty.
     label_sets: tuple[Mapping[str, str], ...] = ()
-    #: Among how many these goroutines were chosen; None: they are all that there are.
-    chosen_from: int | None = None
+    #: The number of goroutines that a filter chose these from (``chosen_from`` in JSON); None: no filter.
+    matched_of: int | None = None
     problems: tuple[Problem, ...] = ()
     #: The name of the machine it was taken on; None: not known, or left out.
     host: str | None = None

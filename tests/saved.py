@@ -45,7 +45,7 @@ def with_everything() -> Snapshot:
         threads=(first, second, *others),
         source=Source("process", True, 1_500_000),
         elided={1: (1, 900)},
-        chosen_from=7,
+        matched_of=7,
         problems=(Problem("torn", "goroutine 17", "moved"),),
         host="web-3",
         redacted=True,

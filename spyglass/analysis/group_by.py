@@ -14,28 +14,28 @@ from spyglass.model import NONE, STATUSES, UNREAD, Snapshot
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LABEL", "clusters", "keyed_groups"]
+__all__ = ["LABEL", "groups_by", "groups_by_key"]
 
-#: How what goroutines have in common begins, if it is the value of the label that is named behind it.
+#: The prefix of a grouping by the value of a pprof label: ``label:KEY``.
 LABEL = "label:"
 
 
-def clusters(
+def groups_by(
     snapshot: Snapshot, rows: NDArray[np.int64], by: str, *, runtime_frames: bool = False
 ) -> list[NDArray[np.int64]]:
-    """`rows` in clusters, the largest first, those of one size in the order of their first goroutine.
+    """`rows` in groups, the largest first; groups of one size in the order of their first goroutine.
 
     `by`: "stack" (its lines that Go's traceback would show, with `runtime_frames` all of them),
-    "function" (the innermost outside the runtime), "creator" (the ``go`` statement), "state", or
-    "label:KEY". Where a stack is not known, the function in which it began stands for it.
+    "function" (that of `where`), "creator" (the ``go`` statement), "state", or "label:KEY". Where a
+    stack is not known, the goroutine's start function stands for it.
     """
-    return list(keyed_groups(snapshot, rows, by, runtime_frames=runtime_frames).values())
+    return list(groups_by_key(snapshot, rows, by, runtime_frames=runtime_frames).values())
 
 
-def keyed_groups(
+def groups_by_key(
     snapshot: Snapshot, rows: NDArray[np.int64], by: str, *, runtime_frames: bool = False
 ) -> dict[Hashable, NDArray[np.int64]]:
-    """`clusters` in their order, by what each has in common, which is equal in every snapshot."""
+    """The groups of `groups_by` in the same order, by a key that is equal in every snapshot."""
     numbers, keys = _numbers(*_Common(snapshot, rows, runtime_frames).by(by))
     order = np.argsort(numbers, kind="stable")
     found = np.split(rows[order], np.flatnonzero(np.diff(numbers[order])) + 1)

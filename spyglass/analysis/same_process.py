@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from spyglass.model import Process, Snapshot
 
-__all__ = ["doubts", "is_same_process", "other_program"]
+__all__ = ["caveats", "is_same_process", "other_program"]
 
 #: The clock may be set between two snapshots, and the time of a start is known by that clock.
 _CLOCK_SET = timedelta(seconds=5)
@@ -38,8 +38,8 @@ def is_same_process(one: Snapshot, other: Snapshot) -> bool:
     return abs(again - started) < _CLOCK_SET and again <= one.taken_at
 
 
-def doubts(one: Snapshot, other: Snapshot) -> Iterator[str]:
-    """What a person should know who compares them."""
+def caveats(one: Snapshot, other: Snapshot) -> Iterator[str]:
+    """Sentences that a reader of the comparison of `one` and `other` must know."""
     if not is_same_process(one, other):
         pids = f"{one.process.pid} and {other.process.pid}"
         if one.process.pid == other.process.pid:
@@ -49,7 +49,7 @@ def doubts(one: Snapshot, other: Snapshot) -> Iterator[str]:
         one.process.build_id != other.process.build_id
     ):
         yield "they are of two builds of the program: lines of code may have moved"
-    if one.chosen_from is not None or other.chosen_from is not None:
+    if one.matched_of is not None or other.matched_of is not None:
         yield "not all goroutines were saved"
     if one.redacted != other.redacted:
         yield "one of them is redacted: both are compared as if they were"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spyglass.analysis.redaction import redacted
-from spyglass.analysis.same_process import doubts, is_same_process
+from spyglass.analysis.same_process import caveats, is_same_process
 from spyglass.analysis.selection import selected
 from spyglass.analysis.stack_matching import StackMatcher
 from spyglass.columns import among
@@ -36,16 +36,17 @@ _AGES_NS = 1 << 61
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """Goroutines that have one stack, or creator, and how many they were in each snapshot.
+    """A group of goroutines with one stack, or one creator, over all snapshots.
 
-    `born` and `gone`: how many of them came and went between the first snapshot and the last; `stuck`:
-    how many are the same at the same stack; `longest_stuck_ns`: for how long at least one of these is.
-    None: ids cannot be compared. `snapshot` and `row` are where one of them is found.
+    `counts`: their number in each snapshot. `created` and `exited`: how many are only in the last
+    snapshot, and only in the first; `stuck`: how many are in both at the same stack;
+    `longest_stuck_ns`: the longest time that one of these is known to be stuck. None: ids cannot be
+    compared. `snapshot` and `row` are where one of the group is found.
     """
 
     counts: tuple[int, ...]
-    born: int | None
-    gone: int | None
+    created: int | None
+    exited: int | None
     stuck: int | None
     longest_stuck_ns: int | None
     snapshot: Snapshot = field(repr=False)
@@ -53,7 +54,7 @@ class Growth:
 
     @property
     def difference(self) -> int:
-        """By how many they are more, or fewer."""
+        """The change of their number from the first snapshot to the last."""
         return self.counts[-1] - self.counts[0]
 
 
@@ -61,18 +62,18 @@ class Growth:
 class Difference:
     """Snapshots in the order of their time, and what became of goroutines from the first to the last.
 
-    `rows` are those of each snapshot that are compared. `born` are rows of the last, `gone` of the
-    first, `stuck` of the last, each for at least `stuck_ns`; all four are None if ids cannot be
-    compared. `stuck_in` are indices into `by_stack`.
+    `rows` (int64) are the goroutines of each snapshot that are compared. `created` are rows of the last
+    snapshot, `exited` of the first, `stuck` of the last, each stuck for at least `stuck_ns`; all four are
+    None if ids cannot be compared. `caveats` are sentences that a reader of the result must know. `stuck_in` are indices into `by_stack`.
     """
 
     snapshots: tuple[Snapshot, ...]
     rows: tuple[NDArray[np.int64], ...]
-    doubts: tuple[str, ...]
+    caveats: tuple[str, ...]
     by_stack: tuple[Growth, ...]
     by_creator: tuple[Growth, ...]
-    born: NDArray[np.int64] | None
-    gone: NDArray[np.int64] | None
+    created: NDArray[np.int64] | None
+    exited: NDArray[np.int64] | None
     stuck: NDArray[np.int64] | None
     stuck_ns: NDArray[np.int64] | None
     stuck_in: NDArray[np.int64] | None
@@ -105,7 +106,7 @@ class Difference:
 def difference(snapshots: Sequence[Snapshot], *, system: bool = False) -> Difference:
     """Compare `snapshots`, two or more of one program; `system`: with the runtime's own goroutines."""
     ordered = sorted(snapshots, key=lambda each: each.taken_at)
-    remarks = {remark: None for each in ordered[1:] for remark in doubts(ordered[0], each)}
+    remarks = {remark: None for each in ordered[1:] for remark in caveats(ordered[0], each)}
     if ordered != list(snapshots):
         remarks["they are compared in the order in which they were taken"] = None
     same = all(is_same_process(ordered[0], each) for each in ordered[1:])
@@ -136,11 +137,11 @@ class _Comparison:
         return Difference(
             snapshots=self.snapshots,
             rows=self.rows,
-            doubts=remarks,
+            caveats=remarks,
             by_stack=by_stack,
             by_creator=by_creator,
-            born=self.rows[-1][fates.born] if fates else None,
-            gone=self.rows[0][fates.gone] if fates else None,
+            created=self.rows[-1][fates.created] if fates else None,
+            exited=self.rows[0][fates.exited] if fates else None,
             stuck=self.rows[-1][fates.stuck] if fates else None,
             stuck_ns=fates.stuck_ns if fates else None,
             stuck_in=order[self.stacks[-1][fates.stuck] - NONE] if fates else None,
@@ -182,31 +183,31 @@ class _Comparison:
     def _fates_of(
         self, keys: Sequence[NDArray[np.int64]], number: int, ranked: NDArray[np.int64]
     ) -> list[tuple[int | None, int | None, int | None, int | None]]:
-        """How many of each of the keys `ranked` were born, are gone, are stuck, and for how long."""
+        """For each of the keys `ranked`: how many were created, exited, are stuck, and the longest time."""
         fates = self.fates
         if fates is None:
             return [(None, None, None, None)] * len(ranked)
-        born = np.bincount(keys[-1][fates.born], minlength=number)
-        gone = np.bincount(keys[0][fates.gone], minlength=number)
+        created = np.bincount(keys[-1][fates.created], minlength=number)
+        exited = np.bincount(keys[0][fates.exited], minlength=number)
         stuck = np.bincount(keys[-1][fates.stuck], minlength=number)
         longest = np.full(number, NONE, np.int64)
         np.maximum.at(longest, keys[-1][fates.stuck], fates.stuck_ns)
         known = [wait_ns if wait_ns >= 0 else None for wait_ns in longest[ranked].tolist()]
-        numbers = (each[ranked].tolist() for each in (born, gone, stuck))
+        numbers = (each[ranked].tolist() for each in (created, exited, stuck))
         return list(zip(*numbers, known, strict=True))
 
 
 class _Fates:
-    """What became of each goroutine of one process, as places in the rows of the last snapshot (`gone`:
-    of the first)."""
+    """Which goroutines of one process were created, exited or are stuck: indices into the rows of the last
+    snapshot (`exited`: of the first)."""
 
     def __init__(self, compared: _Comparison) -> None:
         ids = [
             each.goroutines.id[rows]
             for each, rows in zip(compared.snapshots, compared.rows, strict=True)
         ]
-        self.born = np.flatnonzero(~among(ids[-1], ids[0]))
-        self.gone = np.flatnonzero(~among(ids[0], ids[-1]))
+        self.created = np.flatnonzero(~among(ids[-1], ids[0]))
+        self.exited = np.flatnonzero(~among(ids[0], ids[-1]))
         candidates = self._candidates(compared, among(ids[-1], ids[0]))
         for each, stacks in zip(ids[:-1], compared.stacks[:-1], strict=True):
             at = _places(each, ids[-1][candidates])

@@ -18,10 +18,10 @@ __all__ = ["subset"]
 _PLACES = ("where", "start", "creator")
 
 
-def subset(snapshot: Snapshot, rows: NDArray[np.int64], chosen_from: int) -> Snapshot:
+def subset(snapshot: Snapshot, rows: NDArray[np.int64], matched_of: int) -> Snapshot:
     """`snapshot` with no goroutines but `rows`, and with the stacks and frames that those have.
 
-    `chosen_from`: among how many goroutines they were found. All else is that of the whole program.
+    `matched_of`: the number of goroutines that they were chosen from. All else is that of the whole program.
     """
     columns = {
         field.name: getattr(snapshot.goroutines, field.name)[rows] for field in fields(Goroutines)
@@ -42,7 +42,7 @@ def subset(snapshot: Snapshot, rows: NDArray[np.int64], chosen_from: int) -> Sna
         stack_offsets=offsets,
         stack_frames=places[stack_frames],
         elided={int(numbers[i]): gap for i, gap in snapshot.elided.items() if numbers[i] != NONE},
-        chosen_from=chosen_from,
+        matched_of=matched_of,
     )
 
 

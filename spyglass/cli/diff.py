@@ -117,8 +117,8 @@ def _show(found: Difference, wanted: _Wanted) -> None:
 
     terminal = Terminal()
     terminal.show(render(found, terminal.view(everything=wanted.everything, limit=wanted.limit)))
-    for doubt in found.doubts:
-        click.echo(f"note: {visible(doubt)}", err=True)
+    for caveat in found.caveats:
+        click.echo(f"note: {visible(caveat)}", err=True)
 
 
 def _grew(found: Difference, most: int) -> bool:

@@ -71,7 +71,7 @@ def dump(
         raise click.UsageError("--json and --group exclude each other")
     snapshot = source.snapshot("full", stop=how.stop, thread_stacks=how.threads)
     began_ns = perf_counter_ns()
-    rows, chosen_from = choice.rows(snapshot, system=as_json)
+    rows, total = choice.rows(snapshot, system=as_json)
     if as_json:
         from spyglass.export import write_json
 
@@ -87,7 +87,7 @@ def dump(
 
         sys.stdout.writelines(thread_traceback(snapshot))
     sys.stdout.flush()
-    _account(snapshot, rows, chosen_from, remark)
+    _account(snapshot, rows, total, remark)
     if debugging():
         show_timings(snapshot.timings_ns | {"output": perf_counter_ns() - began_ns})
 
@@ -109,17 +109,15 @@ def _show_groups(
     limit: int | None,
     runtime_frames: bool,
 ) -> str:
-    from spyglass.analysis.group_by import clusters
+    from spyglass.analysis.group_by import groups_by
     from spyglass.cli.terminal import Terminal
-    from spyglass.render.group_blocks import cluster_lines
+    from spyglass.render.group_blocks import group_lines
 
     terminal = Terminal()
-    found = clusters(snapshot, rows, common, runtime_frames=runtime_frames)
+    found = groups_by(snapshot, rows, common, runtime_frames=runtime_frames)
     width = terminal.view().width
     shown = found[:limit]
-    terminal.show(
-        cluster_lines(snapshot, shown, common, width=width, runtime_frames=runtime_frames)
-    )
+    terminal.show(group_lines(snapshot, shown, common, width=width, runtime_frames=runtime_frames))
     return f" in {len(found):,} group{'s' * (len(found) != 1)}{_first(len(shown), len(found))}"
 
 
@@ -128,7 +126,7 @@ def _first(shown: int, number: int) -> str:
     return "" if shown == number else f", the first {shown:,} shown"
 
 
-def _account(snapshot: Snapshot, rows: NDArray[np.int64], chosen_from: int, remark: str) -> None:
+def _account(snapshot: Snapshot, rows: NDArray[np.int64], total: int, remark: str) -> None:
     from spyglass.words.account import account
 
     if snapshot.problems:
@@ -137,4 +135,4 @@ def _account(snapshot: Snapshot, rows: NDArray[np.int64], chosen_from: int, rema
 
         for line in problem_lines(snapshot.problems, View(debug=debugging())):
             click.echo(line.plain, err=True)
-    click.echo(account(snapshot, rows, chosen_from, remark), err=True)
+    click.echo(account(snapshot, rows, total, remark), err=True)

@@ -56,12 +56,12 @@ class GoroutineFilter:
         """`snapshot` with the first `limit` of those `rows` alone; itself if that is all of it."""
         from spyglass.analysis.subset import subset
 
-        rows, chosen_from = self.rows(snapshot, system=system)
+        rows, matched_of = self.rows(snapshot, system=system)
         rows = rows[:limit]
         return (
             snapshot
             if len(rows) == len(snapshot.goroutines)
-            else subset(snapshot, rows, chosen_from)
+            else subset(snapshot, rows, matched_of)
         )
 
 

@@ -42,13 +42,13 @@ def difference_document(found: Difference) -> Document:
             for each, number in zip(found.snapshots, found.counts, strict=True)
         ],
         "elapsed_ns": found.elapsed_ns,
-        "doubts": [plain(doubt) for doubt in found.doubts],
+        "doubts": [plain(doubt) for doubt in found.caveats],
         "goroutines": {
             "counts": list(found.counts),
             "difference": change,
             "per_minute": found.per_minute(change),
-            "born": _ids(last, found.born),
-            "gone": _ids(first, found.gone),
+            "born": _ids(last, found.created),
+            "gone": _ids(first, found.exited),
             "stuck": _stuck(found),
         },
         "by_creator": [_creator(found, each) for each in found.by_creator],
@@ -91,8 +91,8 @@ def _growth(found: Difference, growth: Growth) -> Document:
         "counts": list(growth.counts),
         "difference": growth.difference,
         "per_minute": found.per_minute(growth.difference),
-        "born": growth.born,
-        "gone": growth.gone,
+        "born": growth.created,
+        "gone": growth.exited,
         "stuck": growth.stuck,
         "longest_stuck_ns": growth.longest_stuck_ns,
     }

@@ -65,7 +65,7 @@ def header(snapshot: Snapshot) -> Document:
         "processors": [_record(processor) for processor in snapshot.processors],
         "threads": [_record(thread) for thread in snapshot.threads],
         "memory": _record(snapshot.memory),
-        "chosen_from": snapshot.chosen_from,
+        "chosen_from": snapshot.matched_of,
         "goroutines": [],
         "stacks": [],
         "elided": [

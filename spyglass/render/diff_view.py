@@ -71,12 +71,12 @@ def _facts(found: Difference, width: int | None) -> Iterator[Text]:
 
 
 def _compared(found: Difference) -> Iterator[Text]:
-    """The first snapshot and the last, how many there are between them, and how much time."""
+    """The first and the last snapshot, the number between them, and the time between them."""
     yield _taken(found.first)
     if between := len(found.snapshots) - 2:
         yield Text(f"{count(between)} more")
     yield _taken(found.last)
-    yield fact("apart", duration(found.elapsed_ns), "bold")
+    yield fact("interval", duration(found.elapsed_ns), "bold")
 
 
 def _taken(snapshot: Snapshot) -> Text:
@@ -92,7 +92,11 @@ def _totals(found: Difference) -> Iterator[Text]:
     yield fact("per minute", _rate(found, change))
     if len(found.counts) > 2:
         yield Text(sparkline(found.counts))
-    for name, rows in (("born", found.born), ("gone", found.gone), ("stuck", found.stuck)):
+    for name, rows in (
+        ("created", found.created),
+        ("exited", found.exited),
+        ("stuck", found.stuck),
+    ):
         yield fact(name, UNKNOWN if rows is None else count(len(rows)))
 
 
@@ -202,9 +206,8 @@ def _block(found: Difference, growth: Growth, width: int | None) -> Iterator[Tex
     facts.append(fact("per minute", _rate(found, growth.difference)))
     if len(growth.counts) > 2:
         facts.append(Text(sparkline(growth.counts)))
-    facts += [
-        fact(name, count(n)) for name, n in (("born", growth.born), ("gone", growth.gone)) if n
-    ]
+    changed = (("created", growth.created), ("exited", growth.exited))
+    facts += [fact(name, count(number)) for name, number in changed if number]
     if growth.stuck:
         facts.append(
             fact("stuck", f"{count(growth.stuck)}, up to {duration(growth.longest_stuck_ns)}")

@@ -1,4 +1,4 @@
-"""``spyglass dump --group``: a block for each cluster of goroutines, which says what they have in common."""
+"""``spyglass dump --group``: a block of lines for each group of goroutines."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from spyglass.words.text import UNKNOWN, count, duration, visible
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["cluster_lines", "stack_lines"]
+__all__ = ["group_lines", "stack_lines"]
 
-#: So many of what differs within a cluster are named.
+#: How many distinct ids, states and places of a group are shown.
 _IDS_SHOWN, _STATES_SHOWN, _PLACES_SHOWN = 5, 5, 3
 
 _INDENT = " " * LABEL_WIDTH
 _DOUBTFUL = [QUALITIES.index("torn"), QUALITIES.index("unreadable")]
 
 
-def cluster_lines(
+def group_lines(
     snapshot: Snapshot,
-    clusters: Sequence[NDArray[np.int64]],
+    groups: Sequence[NDArray[np.int64]],
     by: str,
     *,
     width: int | None = None,
     runtime_frames: bool = False,
 ) -> Iterator[Text]:
-    """The blocks of `clusters`, which `by` tells apart, with an empty line behind each; no line is
-    longer than `width` cells of a terminal."""
+    """A block of lines for each of `groups` (arrays of rows), which were grouped `by`, and an empty line
+    after each; no line is longer than `width` cells of a terminal."""
     blocks = _Blocks(snapshot, by, width, runtime_frames)
-    for rows in clusters:
+    for rows in groups:
         for line in blocks.of(rows):
             if width is not None:
                 line.truncate(width, overflow="ellipsis")
@@ -107,7 +107,7 @@ class _Blocks:
         )
 
     def _title(self, row: int) -> str:
-        """What a cluster of which `row` is one has in common, in words."""
+        """The title of the group that `row` is in: the value that its goroutines share."""
         snapshot, g = self._snapshot, self._snapshot.goroutines
         if self._by.startswith(LABEL):
             return _label(snapshot, int(g.labels[row]), self._by.removeprefix(LABEL))

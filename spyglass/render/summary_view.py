@@ -117,7 +117,7 @@ def _table(entries: Entries, room: int, view: View) -> Iterator[Text]:
 
 def _goroutine_lines(snapshot: Snapshot, rows: NDArray[np.int64], view: View) -> Iterator[Text]:
     """How many of `rows` there are, with each status and for each reason to wait."""
-    of = "" if snapshot.chosen_from is None else f" of {count(snapshot.chosen_from)} match"
+    of = "" if snapshot.matched_of is None else f" of {count(snapshot.matched_of)} match"
     facts = [fact("total", f"{count(len(rows))}{of}", "bold")]
     facts += counted(by_status(snapshot, rows).items())
     system = len(selected(snapshot.goroutines, system=True)) - len(rows)

@@ -82,8 +82,8 @@ def _tile(name: str, value: str, remark: str) -> Markup:
 
 
 def _of_all(snapshot: Snapshot) -> str:
-    if snapshot.chosen_from is not None:
-        return f"chosen from {count(snapshot.chosen_from)}"
+    if snapshot.matched_of is not None:
+        return f"chosen from {count(snapshot.matched_of)}"
     return f"and {count(snapshot.scheduler.system_goroutines)} of Go's own"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spyglass.analysis.filters import matching
-from spyglass.analysis.group_by import keyed_groups
+from spyglass.analysis.group_by import groups_by_key
 from spyglass.analysis.groups import state_words
 from spyglass.analysis.selection import selected
 from spyglass.model import NONE, STATUSES, Frame, Snapshot
@@ -103,7 +103,7 @@ def wanted_rows(snapshot: Snapshot, question: Question) -> NDArray[np.int64]:
 
 def group_rows(snapshot: Snapshot, question: Question) -> dict[Hashable, NDArray[np.int64]]:
     """The groups by what tells them from others, the largest first."""
-    return keyed_groups(snapshot, wanted_rows(snapshot, question), question.by)
+    return groups_by_key(snapshot, wanted_rows(snapshot, question), question.by)
 
 
 class Growth:

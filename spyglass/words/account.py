@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["account"]
 
 
-def account(snapshot: Snapshot, rows: NDArray[np.int64], chosen_from: int, remark: str = "") -> str:
+def account(snapshot: Snapshot, rows: NDArray[np.int64], matched_of: int, remark: str = "") -> str:
     """One line about `rows`, which were chosen from so many; `remark` stands behind their number."""
-    number, total = count(len(rows)), count(chosen_from)
+    number, total = count(len(rows)), count(matched_of)
     who = f"{total} goroutines" if number == total else f"{number} of {total} goroutines match"
     qualities = np.bincount(snapshot.goroutines.quality[rows], minlength=len(QUALITIES)).tolist()
     trust = ", ".join(f"{count(n)} {word}" for n, word in zip(qualities, QUALITIES, strict=True))

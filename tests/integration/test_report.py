@@ -11,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 
 from spyglass import cli
 from spyglass.analysis.counts import by_status, by_wait_reason
-from spyglass.analysis.group_by import clusters
+from spyglass.analysis.group_by import groups_by
 from spyglass.analysis.selection import selected
 from spyglass.analysis.shown_frames import shown_frames
 from spyglass.export.snapshot_reader import load
@@ -192,7 +192,7 @@ def test_the_report_of_a_real_program(window: Browser, tmp_path: Path, name: str
     assert matching(window) == len(rows) > 20
     assert bars(window, "by-status") == by_status(snapshot, rows)
     assert bars(window, "by-reason") == by_wait_reason(snapshot, rows)
-    groups = clusters(snapshot, rows, "stack")
+    groups = groups_by(snapshot, rows, "stack")
     assert group_counts(window) == [len(group) for group in groups][:50]
     window.find("#group-table .opener").click()
     largest = int(snapshot.goroutines.stack[groups[0][0]])

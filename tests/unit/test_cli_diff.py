@@ -74,8 +74,8 @@ def test_the_leak_is_named_first(capsys: pytest.CaptureFixture[str], saved: Save
     assert (code, err) == (0, "")
     assert out.splitlines() == [
         "program    /usr/bin/prometheus  pid 1234  go1.24.4",
-        f"compared   {one} 2026-11-20 06:20:00Z  {two} 2026-11-20 06:30:00Z  apart 10m",
-        "goroutines before 5  after 44  change +39  per minute +3.9  born 40  gone 1  stuck 4",
+        f"compared   {one} 2026-11-20 06:20:00Z  {two} 2026-11-20 06:30:00Z  interval 10m",
+        "goroutines before 5  after 44  change +39  per minute +3.9  created 40  exited 1  stuck 4",
         "scheduler  run queue 0 → 7",
         "memory     heap in use 12.3 MiB → 1.0 GiB  gogc 100 → off",
         "",
@@ -83,12 +83,12 @@ def test_the_leak_is_named_first(capsys: pytest.CaptureFixture[str], saved: Save
         "   +40        +4.0       2     42      2  main.quote  /src/main.go:96",
         "    -1        -0.1       3      2      2  main.main   /src/main.go:30",
         "",
-        "+40        before 2  after 42  per minute +4.0  born 40  stuck 2, up to 10m",
+        "+40        before 2  after 42  per minute +4.0  created 40  stuck 2, up to 10m",
         "           main.ask",
         "               /src/main.go:108",
         "           created by main.quote /src/main.go:96",
         "",
-        "-1         before 3  after 2  per minute -0.1  gone 1  stuck 2, up to 10m",
+        "-1         before 3  after 2  per minute -0.1  exited 1  stuck 2, up to 10m",
         "           main.serve",
         "               /src/main.go:50",
         "           created by main.main /src/main.go:30",
@@ -112,7 +112,7 @@ def test_a_series_has_curves(capsys: pytest.CaptureFixture[str], saved: Save) ->
     series = [saved(f"{i}.json", leaked, i) for i, leaked in enumerate((0, 10, 20, 80))]
     code, out, err = said(capsys, "diff", *series)
     assert (code, err) == (0, "")
-    assert "apart 3m" in out
+    assert "interval 3m" in out
     assert "  2 more  " in out
     row = next(line for line in out.splitlines() if line.startswith("   +80"))
     assert row.split() == ["+80", "+26.7", "0", "80", "▁▂█", "0", "main.quote", "/src/main.go:96"]
@@ -215,7 +215,7 @@ def test_different_programs_are_compared_only_if_forced(
     code, out, err = said(capsys, "diff", one, two, "--force")
     assert code == 0
     assert "+7         before 2  after 9  per minute +7.0\n" in out
-    assert "born ?  gone ?  stuck ?" in out
+    assert "created ?  exited ?  stuck ?" in out
     assert err.splitlines() == [
         "note: they are of two processes, 1234 and 5: goroutines are not compared one by one",
         "note: they are of two builds of the program: lines of code may have moved",

@@ -93,7 +93,7 @@ def test_nothing_to_choose_from() -> None:
 def test_a_part_has_what_its_goroutines_have_and_no_more() -> None:
     part = subset(SNAPSHOT, np.array([4, 2, 0]), 6)
     assert list(part) == [SNAPSHOT.goroutine(row) for row in (4, 2, 0)]
-    assert (part.chosen_from, SNAPSHOT.chosen_from) == (6, None)
+    assert (part.matched_of, SNAPSHOT.matched_of) == (6, None)
     assert len(part.stack_offsets) - 1 == 2
     assert set(part.frames) == {PARK, TAKE, MAIN, SPIN, SERVE}
     assert (part.scheduler, part.threads) == (SNAPSHOT.scheduler, SNAPSHOT.threads)

@@ -1,4 +1,4 @@
-"""Goroutines in clusters: what they have in common, and how that is shown."""
+"""Goroutines in groups: what each group has in common, and how it is shown."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spyglass.analysis.group_by import clusters
+from spyglass.analysis.group_by import groups_by
 from spyglass.model import Frame, Snapshot
-from spyglass.render.group_blocks import cluster_lines
+from spyglass.render.group_blocks import group_lines
 from tests.snapshots import Row, frame, make_snapshot
 
 PARK = replace(frame("runtime.gopark", "/go/src/runtime/proc.go", 402), hidden=True)
@@ -39,14 +39,14 @@ SNAPSHOT = make_snapshot(
 
 def ids(snapshot: Snapshot, by: str, *, runtime_frames: bool = False) -> list[list[int]]:
     every = np.arange(len(snapshot.goroutines))
-    found = clusters(snapshot, every, by, runtime_frames=runtime_frames)
+    found = groups_by(snapshot, every, by, runtime_frames=runtime_frames)
     return [snapshot.goroutines.id[rows].tolist() for rows in found]
 
 
 def shown(by: str, width: int | None = None, *, runtime_frames: bool = False) -> str:
     every = np.arange(len(SNAPSHOT.goroutines))
-    found = clusters(SNAPSHOT, every, by, runtime_frames=runtime_frames)
-    lines = cluster_lines(SNAPSHOT, found, by, width=width, runtime_frames=runtime_frames)
+    found = groups_by(SNAPSHOT, every, by, runtime_frames=runtime_frames)
+    lines = group_lines(SNAPSHOT, found, by, width=width, runtime_frames=runtime_frames)
     return "".join(f"{line.plain}\n" for line in lines)
 
 
@@ -81,9 +81,9 @@ def test_unknown_stacks_are_told_apart_by_where_they_began() -> None:
 
 
 def test_only_the_rows_that_were_given() -> None:
-    found = clusters(SNAPSHOT, np.array([2, 4]), "state")
+    found = groups_by(SNAPSHOT, np.array([2, 4]), "state")
     assert [rows.tolist() for rows in found] == [[2], [4]]
-    assert clusters(SNAPSHOT, np.array([], np.int64), "stack") == []
+    assert groups_by(SNAPSHOT, np.array([], np.int64), "stack") == []
 
 
 def test_stacks_are_shown_once() -> None:
@@ -156,7 +156,7 @@ def test_what_they_share_is_said_once() -> None:
 @pytest.mark.parametrize(("count", "ids"), [(5, "1, 2, 3, 4, 5"), (6, "1, 2, 3, 4, 5, …")])
 def test_some_ids_are_named(count: int, ids: str) -> None:
     snapshot = make_snapshot([Row(i + 1, "runnable") for i in range(count)])
-    first, *_ = cluster_lines(snapshot, [np.arange(count)], "state")
+    first, *_ = group_lines(snapshot, [np.arange(count)], "state")
     assert first.plain == f"{count}          runnable  ids {ids}"
 
 
@@ -165,8 +165,8 @@ def test_of_what_differs_much_the_most_frequent_is_shown() -> None:
         Row(i + 1, wait_reason=f"r{i % 9}", where=frame("f", line=i % 7 + 1)) for i in range(63)
     ]
     snapshot = make_snapshot(rows)
-    found = clusters(snapshot, np.arange(63), "label:x")
-    lines = [line.plain for line in cluster_lines(snapshot, found, "label:x")]
+    found = groups_by(snapshot, np.arange(63), "label:x")
+    lines = [line.plain for line in group_lines(snapshot, found, "label:x")]
     assert (
         lines[0]
         == "63         without x  r0 7  r1 7  r2 7  r3 7  r4 7  others 28  ids 1, 2, 3, 4, 5, …"
@@ -181,7 +181,7 @@ def test_of_what_differs_much_the_most_frequent_is_shown() -> None:
 
 def test_frames_that_were_left_out_are_counted() -> None:
     snapshot = make_snapshot([Row(1, stack=(PARK, WORK, MAIN, EXIT))], elided={0: (2, 12345)})
-    lines = [line.plain.strip() for line in cluster_lines(snapshot, [np.array([0])], "stack")]
+    lines = [line.plain.strip() for line in group_lines(snapshot, [np.array([0])], "stack")]
     assert lines[1:6] == ["main.work", "/src/main.go:15", "...12,345 frames elided...", "main.main", "/src/main.go:30"]  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def test_no_line_is_longer_than_the_terminal(by: str, width: int) -> None:
         Row(i, where=place, start=place, creator=place, stack=(place,) * (i % 2)) for i in range(9)
     ]
     snapshot = make_snapshot([replace(row, stack=row.stack or None) for row in rows])
-    lines = cluster_lines(snapshot, clusters(snapshot, np.arange(9), by), by, width=width)
+    lines = group_lines(snapshot, groups_by(snapshot, np.arange(9), by), by, width=width)
     assert max(line.cell_len for line in lines) <= width
 
 
@@ -222,5 +222,5 @@ def test_names_cannot_do_anything_to_a_terminal() -> None:
     row = Row(1, wait_reason=bad, where=place, start=place, creator=place, stack=(place,), labels={bad: bad})  # fmt: skip
     snapshot = make_snapshot([row, Row(2, "running", start=place)])
     for by in ("stack", "function", "creator", "state", f"label:{bad}"):
-        lines = cluster_lines(snapshot, clusters(snapshot, np.arange(2), by), by)
+        lines = group_lines(snapshot, groups_by(snapshot, np.arange(2), by), by)
         assert all(line.plain.isprintable() for line in lines)

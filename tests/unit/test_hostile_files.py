@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from spyglass.analysis.group_by import clusters
+from spyglass.analysis.group_by import groups_by
 from spyglass.analysis.redaction import redacted
 from spyglass.analysis.selection import selected
 from spyglass.analysis.snapshot_diff import difference
@@ -18,7 +18,7 @@ from spyglass.export.diff_document import difference_document
 from spyglass.export.snapshot_reader import snapshot_of
 from spyglass.model import Snapshot
 from spyglass.render import diff_view, summary_view
-from spyglass.render.group_blocks import cluster_lines
+from spyglass.render.group_blocks import group_lines
 from spyglass.render.traceback import traceback
 from spyglass.render.view_options import View
 from spyglass.words.account import account
@@ -59,8 +59,8 @@ def show_all(snapshot: Snapshot) -> Iterator[str]:
     for view in VIEWS:
         yield from (line.plain for line in summary_view.render(snapshot, view))
     for by in ("stack", "function", "creator", "state", "label:tenant"):
-        found = clusters(snapshot, rows, by)
-        yield from (line.plain for line in cluster_lines(snapshot, found, by, width=60))
+        found = groups_by(snapshot, rows, by)
+        yield from (line.plain for line in group_lines(snapshot, found, by, width=60))
     for series in ([read(BASE), snapshot], [snapshot, read(BASE), snapshot]):
         compared = difference(series, system=True)
         for view in VIEWS:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from spyglass.analysis.call_tree import CallTree
-from spyglass.analysis.group_by import clusters
+from spyglass.analysis.group_by import groups_by
 from spyglass.analysis.selection import selected
 from spyglass.model import NONE, UNREAD, Frame, Problem, Snapshot
 from spyglass.report.page_data import report_data
@@ -202,6 +202,6 @@ def test_groups_of_one_stack_are_those_of_a_dump() -> None:
     cells = data["cells"]
     for g in goroutines_of({**data, "cells": {**cells, "leaf": cells["shown"]}}):
         found.setdefault(g["leaf"], []).append(g["id"])
-    expected = clusters(snapshot, selected(snapshot.goroutines), "stack")
+    expected = groups_by(snapshot, selected(snapshot.goroutines), "stack")
     ids = snapshot.goroutines.id
     assert sorted(map(sorted, found.values())) == sorted(sorted(ids[c].tolist()) for c in expected)

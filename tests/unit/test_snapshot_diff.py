@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from spyglass.analysis.metric_changes import memory_changes, scheduler_changes, thread_changes
-from spyglass.analysis.same_process import doubts, is_same_process, other_program
+from spyglass.analysis.same_process import caveats, is_same_process, other_program
 from spyglass.analysis.shown_frames import shown_frames
 from spyglass.analysis.snapshot_diff import Difference, Growth, difference
 from spyglass.analysis.stack_matching import StackMatcher
@@ -64,12 +64,12 @@ def test_born_gone_and_stuck() -> None:
     after = at(2, [waiting(9, SEND), waiting(4, SEND), waiting(3, RECEIVE), waiting(1, RECEIVE)])
     found = difference([before, after])
     assert (found.counts, found.elapsed_ns) == ((4, 4), 120 * SECOND_NS)
-    assert ids(after, found.born) == [9]
-    assert ids(before, found.gone) == [2]
+    assert ids(after, found.created) == [9]
+    assert ids(before, found.exited) == [2]
     assert ids(after, found.stuck) == [4, 1]
     assert found.stuck_ns is not None
     assert found.stuck_ns.tolist() == [120 * SECOND_NS] * 2
-    assert found.doubts == ()
+    assert found.caveats == ()
 
 
 def test_groups_are_ordered_by_growth() -> None:
@@ -86,8 +86,13 @@ def test_groups_are_ordered_by_growth() -> None:
         ("main.receive", (5, 1)),
     ]
     send, work, receive = found.by_stack
-    assert (send.born, send.gone, send.stuck, send.longest_stuck_ns) == (3, 0, 1, 30 * SECOND_NS)
-    assert (receive.born, receive.gone, receive.stuck) == (0, 4, 1)
+    assert (send.created, send.exited, send.stuck, send.longest_stuck_ns) == (
+        3,
+        0,
+        1,
+        30 * SECOND_NS,
+    )
+    assert (receive.created, receive.exited, receive.stuck) == (0, 4, 1)
     assert (work.difference, work.stuck) == (0, 1)
     assert found.per_minute(send.difference) == 6.0
     assert found.stuck_in is not None
@@ -220,7 +225,7 @@ def test_in_a_series_it_was_there_all_the_time() -> None:
     assert ids(found.last, found.stuck) == [1]
     assert growths(found) == [("main.send", (3, 1, 3)), ("main.receive", (0, 1, 0))]
     assert found.counts == (3, 2, 3)
-    assert (ids(found.last, found.born), ids(found.first, found.gone)) == ([], [])
+    assert (ids(found.last, found.created), ids(found.first, found.exited)) == ([], [])
 
 
 def test_system_and_dead_goroutines() -> None:
@@ -237,7 +242,7 @@ def test_nothing_in_common_and_nothing_at_all() -> None:
     nobody, two = at(0, []), at(1, [waiting(1, SEND), waiting(2, SEND)])
     found = difference([nobody, two])
     assert growths(found) == [("main.send", (0, 2))]
-    assert (ids(two, found.born), ids(nobody, found.gone), ids(two, found.stuck)) == (
+    assert (ids(two, found.created), ids(nobody, found.exited), ids(two, found.stuck)) == (
         [1, 2],
         [],
         [],
@@ -280,7 +285,7 @@ def test_time_goes_one_way() -> None:
     before, after = at(0, [waiting(1, SEND)]), at(1, [waiting(1, SEND), waiting(2, SEND)])
     found = difference([after, before])
     assert found.counts == (1, 2)
-    assert found.doubts == ("they are compared in the order in which they were taken",)
+    assert found.caveats == ("they are compared in the order in which they were taken",)
 
 
 def other(minutes: float, **changes: Any) -> Snapshot:
@@ -292,9 +297,9 @@ def test_of_two_processes_only_groups_are_compared() -> None:
     found = difference([before, other(1, pid=4321)])
     assert growths(found) == [("main.send", (1, 2))]
     growth = found.by_stack[0]
-    assert (growth.born, growth.gone, growth.stuck, growth.longest_stuck_ns) == (None,) * 4
-    assert (found.born, found.gone, found.stuck, found.stuck_ns, found.stuck_in) == (None,) * 5
-    assert found.doubts == (
+    assert (growth.created, growth.exited, growth.stuck, growth.longest_stuck_ns) == (None,) * 4
+    assert (found.created, found.exited, found.stuck, found.stuck_ns, found.stuck_in) == (None,) * 5
+    assert found.caveats == (
         "they are of two processes, 1234 and 4321: goroutines are not compared one by one",
     )
 
@@ -320,7 +325,7 @@ def test_one_process(changes: dict[str, Any], host: str | None, is_same: bool) -
     before = at(0, [], host="web-3")
     after = replace(other(1, **changes), host=host)
     assert is_same_process(before, after) is is_same
-    assert (list(doubts(before, after)) == []) is is_same
+    assert (list(caveats(before, after)) == []) is is_same
 
 
 def test_a_process_that_started_after_the_first_look_is_another() -> None:
@@ -329,7 +334,7 @@ def test_a_process_that_started_after_the_first_look_is_another() -> None:
     again = replace(PROCESS, started_at=TAKEN_AT + timedelta(seconds=2))
     before, after = at(0, [], process=young), at(1, [], process=again)
     assert not is_same_process(before, after)
-    assert next(doubts(before, after)).startswith(
+    assert next(caveats(before, after)).startswith(
         "they are of two processes, both with the pid 1234:"
     )
 
@@ -352,8 +357,8 @@ def test_other_programs(changes: dict[str, Any], why: str | None) -> None:
 
 def test_doubts() -> None:
     before = at(0, [])
-    after = replace(other(1, build_id="other"), redacted=True, chosen_from=9)
-    assert list(doubts(before, after)) == [
+    after = replace(other(1, build_id="other"), redacted=True, matched_of=9)
+    assert list(caveats(before, after)) == [
         "they are of two builds of the program: lines of code may have moved",
         "not all goroutines were saved",
         "one of them is redacted: both are compared as if they were",

@@ -84,7 +84,7 @@ def test_a_document_as_the_contract_shows_it_is_read() -> None:
     made["goroutines"][0]["later"] = [[]]
     VALIDATOR.validate(made)
     found = read(made)
-    assert (found.host, found.redacted, found.chosen_from) == (None, False, None)
+    assert (found.host, found.redacted, found.matched_of) == (None, False, None)
     assert found.goroutine(0).where is None
 
 
