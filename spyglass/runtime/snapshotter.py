@@ -31,6 +31,7 @@ from spyglass.runtime.scheduler import sched
 from spyglass.runtime.scheduler.thread_ids import ids_by_stacks
 from spyglass.runtime.scheduler.thread_registers import Threads
 from spyglass.runtime.stacks.signal_frames import interrupted
+from spyglass.runtime.stacks.stack_columns import StackColumns
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.timing import Timer
 
@@ -113,7 +114,10 @@ class SnapshotBuilder:
             with self._timer.phase("threads"):
                 self._add_thread_stacks(tree, where)
         with self._timer.phase("names"):
-            found = _Stacks.of(tree, nodes) if stacks == "full" else _Stacks.none(goroutines)
+            if stacks == "full":
+                found = StackColumns.of(tree, nodes)
+            else:
+                found = StackColumns.none(len(goroutines))
             labels, label_sets = reader.labels.finish(goroutines.labels)
             m = _m_ids(goroutines.m, self._ms)
             goroutines = replace(goroutines, m=m, stack=found.column, labels=labels)
@@ -180,7 +184,7 @@ class SnapshotBuilder:
         stacks = ThreadStacks(self._runtime, tree, self._ms, names_of_code(self._target))
         self._threads = add_stacks(stacks, self._threads, registers)
 
-    def _snapshot(self, goroutines: Goroutines, found: _Stacks) -> Snapshot:
+    def _snapshot(self, goroutines: Goroutines, found: StackColumns) -> Snapshot:
         facts = self._target.process.facts()
         return Snapshot(
             taken_at=self._taken_at, took_ns=self._timer.total(), process=self._process(facts),
@@ -229,37 +233,6 @@ def _m_ids(pointers: NDArray[np.int64], ms: sched.Ms) -> NDArray[np.int64]:
     rows = [ms.index.get(pointer) for pointer in unique.tolist()]
     ids = [NONE if row is None else int(ms.rows["id"][row]) for row in rows]
     return np.array(ids, np.int64)[inverse]
-
-
-@dataclass(frozen=True)
-class _Stacks:
-    """Distinct stacks: as `Snapshot` has them, and the number of each goroutine's."""
-
-    column: NDArray[np.int32]
-    offsets: NDArray[np.int64]
-    frames: NDArray[np.int32]
-    elided: dict[int, tuple[int, int]]
-
-    @classmethod
-    def none(cls, goroutines: Goroutines) -> _Stacks:
-        """When they were not asked for."""
-        return cls(goroutines.stack, np.zeros(1, np.int64), np.zeros(0, np.int32), {})
-
-    @classmethod
-    def of(cls, tree: StackTree, nodes: NDArray[np.int64]) -> _Stacks:
-        """Those that end at `nodes` of `tree`."""
-        unique, inverse = numbered(nodes[nodes > tree.SAMPLED])
-        stacks = [tree.frames(node) for node in unique.tolist()]
-        column = np.full(len(nodes), NONE, np.int32)
-        column[nodes > tree.SAMPLED] = inverse
-        offsets = np.concatenate([[0], np.cumsum([len(frames) for frames, _ in stacks])]).astype(
-            np.int64
-        )
-        flat = np.fromiter(
-            (call for frames, _ in stacks for call in frames), np.int32, int(offsets[-1])
-        )
-        elided = {number: gap for number, (_, gap) in enumerate(stacks) if gap is not None}
-        return cls(column, offsets, flat, elided)
 
 
 def _wait_reasons(runtime: Runtime, goroutines: Goroutines) -> tuple[tuple[str, ...], Goroutines]:
