@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from spyglass.binary.pclntab import InlineTrees
+from spyglass.binary.inline_trees import InlineTrees
 from spyglass.model import (
     Snapshot,
 )

@@ -7,13 +7,14 @@ tell which of the four there have been.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from spyglass.binary.inline_trees import InlinedCallLayout, InlineIndices, InlineTrees
 from spyglass.errors import BadDataError
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ __all__ = [
     "CallSite",
     "Function",
     "FunctionTable",
-    "InlineTrees",
     "TableLocation",
     "find_pclntab",
     "find_pclntabs",
@@ -63,10 +63,9 @@ class _Format:
     name: int
     nfuncdata: int
     cu: int | None
-    #: The index of the inlining tree among a function's funcdata.
-    inline_tree: int
-    #: ``runtime.inlinedCall``: its size, and where its funcID, its name and the call's position are.
-    inlined_call: tuple[int, int, int, int]
+    #: Possible indices of inlining trees, newest first.
+    inline_indices: tuple[InlineIndices, ...]
+    inlined_call: InlinedCallLayout
 
     @property
     def func_id(self) -> int:
@@ -74,19 +73,18 @@ class _Format:
         return self.nfuncdata - 3
 
 
-_OLD_CALL, _NEW_CALL = (20, 2, 12, 16), (16, 0, 4, 8)
-_FORMATS = {
-    0xFFFFFFFB: _Format(None, False, 8, 39, None, 4, _OLD_CALL),  # Go 1.2 to 1.15
-    0xFFFFFFFA: _Format(24, False, 8, 43, 36, 3, _OLD_CALL),  # Go 1.16 and 1.17
-    0xFFFFFFF0: _Format(32, True, 4, 39, 32, 3, _OLD_CALL),  # Go 1.18 and 1.19
-    0xFFFFFFF1: _Format(32, True, 4, 43, 32, 3, _NEW_CALL),  # since Go 1.20
+_OLD_CALL, _NEW_CALL = InlinedCallLayout(20, 2, 12, 16), InlinedCallLayout(16, 0, 4, 8)
+#: ``runtime/symtab.go``, since Go 1.21 ``internal/abi/symtab.go``: since Go 1.16, 1.13 to 1.15, 1.12.
+_INLINE, _INLINE_1_13, _INLINE_1_12 = InlineIndices(3, 2), InlineIndices(4, 2), InlineIndices(2, 1)
+_FORMATS = {  # Go 1.2 to 1.15, 1.16 and 1.17, 1.18 and 1.19, since 1.20
+    0xFFFFFFFB: _Format(None, False, 8, 39, None, (_INLINE_1_13, _INLINE_1_12), _OLD_CALL),
+    0xFFFFFFFA: _Format(24, False, 8, 43, 36, (_INLINE,), _OLD_CALL),
+    0xFFFFFFF0: _Format(32, True, 4, 39, 32, (_INLINE,), _OLD_CALL),
+    0xFFFFFFF1: _Format(32, True, 4, 43, 32, (_INLINE,), _NEW_CALL),
 }
 _MAGIC_RANGE = np.uint64(max(_FORMATS) - min(_FORMATS))
 #: The size of the smallest instruction, in bytes.
 _QUANTUM = {"amd64": 1, "arm64": 4}
-#: The index of the table that says which inlined call a pc belongs to (``PCDATA_InlTreeIndex``).
-_PCDATA_INLINE_TREE = 2
-
 
 #: ``internal/abi/symtab.go``: nothing is below such a function; it moves sp in ways no table tells.
 TOP_FRAME, SP_WRITE = 1, 2
@@ -356,7 +354,7 @@ class FunctionTable:
         calls: list[CallSite] = []
         base = trees.address(self, function) if pc >= function.entry else None
         while base is not None and len(calls) < _MAX_INLINE_DEPTH:
-            index = self._pc_data(function, _PCDATA_INLINE_TREE, pc)
+            index = self._pc_data(function, trees.indices(self).pcdata, pc)
             if index is None or not 0 <= index < 1 << 20:
                 break
             func_id, name, parent = trees.call(self, base, index)
@@ -375,18 +373,23 @@ class FunctionTable:
         image = np.frombuffer(self._image, np.uint8)
         return int(image[at[(at >= 0) & (at < len(image))]].max(initial=0))
 
-    def inline_tree(self, function: Function) -> tuple[int, bool] | None:
+    def is_name(self, offset: int) -> bool:
+        """Whether a function's name, not a part of one, begins at `offset` of the names."""
+        at = self._header.names + offset
+        return 0 < at < len(self._image) and self._image[at] != 0 and self._image[at - 1] == 0
+
+    def inline_tree(self, function: Function, indices: InlineIndices) -> tuple[int, bool] | None:
         """Where the inlining tree of `function` is, and whether that is relative to ``gofunc``."""
         npcdata = self._u32(function.at + self._record_npcdata)
         nfuncdata = self._image[function.at + self.format.nfuncdata]
-        if npcdata > 64 or nfuncdata <= self.format.inline_tree:
+        if npcdata > 64 or nfuncdata <= indices.funcdata:
             return None
         at = function.at + self.format.nfuncdata + 1 + 4 * npcdata
         if self.format.relative:
-            offset = self._u32(at + 4 * self.format.inline_tree)
+            offset = self._u32(at + 4 * indices.funcdata)
             return None if offset == 0xFFFFFFFF else (offset, True)
         at = (at + 7) & ~7
-        address = self._u64(at + 8 * self.format.inline_tree)
+        address = self._u64(at + 8 * indices.funcdata)
         return (address, False) if address else None
 
     @property
@@ -474,35 +477,3 @@ class FunctionTable:
     def _u64(self, at: int) -> int:
         self._check(at, 8)
         return int.from_bytes(self._image[at : at + 8], "little")
-
-
-class InlineTrees:
-    """Inlining trees (``runtime.inlinedCall``), which lie outside the function table.
-
-    `read` takes (address, size) and gives bytes; `gofunc` is ``moduledata.gofunc``, which offsets
-    count from since Go 1.18 (None: not known, no inlined calls are found).
-    """
-
-    def __init__(self, read: Callable[[int, int], bytes], gofunc: int | None) -> None:
-        self._read = read
-        self._gofunc = gofunc
-
-    def address(self, table: FunctionTable, function: Function) -> int | None:
-        """Where the tree of `function` is in the process, None if it has none."""
-        place = table.inline_tree(function)
-        if place is None:
-            return None
-        where, relative = place
-        if not relative:
-            return where
-        return None if self._gofunc is None else self._gofunc + where
-
-    def call(self, table: FunctionTable, tree: int, index: int) -> tuple[int, int, int]:
-        """Call number `index`: funcID, its name's offset, and its position as one from the entry."""
-        size, func_id, name, parent = table.format.inlined_call
-        raw = self._read(tree + index * size, size)
-        return (
-            raw[func_id],
-            int.from_bytes(raw[name : name + 4], "little"),
-            int.from_bytes(raw[parent : parent + 4], "little"),
-        )

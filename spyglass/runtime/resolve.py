@@ -18,7 +18,7 @@ from spyglass.errors import (
 )
 from spyglass.runtime.context import Runtime
 from spyglass.runtime.discovery import globals, layouts
-from spyglass.runtime.discovery.layouts import Layouts
+from spyglass.runtime.discovery.layouts import GoVersion, Layouts
 from spyglass.runtime.goroutines.decode import fields_of, g_pointers, plausible
 from spyglass.runtime.scheduler import sched
 
@@ -35,6 +35,9 @@ _FITTING = 0.9
 #: Threads and goroutines come and go while they are looked at.
 _TRIES = 3
 _MAX_TYPES_BYTES = 1 << 28
+#: Up to Go 1.11 inlined calls are recorded in another way (``runtime/symtab.go: inlinedCall``): the line
+#: of a call would be shown with the name of the function that it was inlined in.
+_OLDEST = GoVersion(1, 12)
 
 
 def resolve(
@@ -45,6 +48,11 @@ def resolve(
     If none do, with the first that fit its goroutines, less those that do not fit. `places` are the
     addresses at which variables may be. Raises `UnsupportedGoVersion` if nothing fits.
     """
+    known = GoVersion.parse(version)
+    if known is not None and known < _OLDEST:
+        raise UnsupportedGoVersion(
+            f"process {target.pid} is of {known}: the oldest version that spyglass reads is {_OLDEST}"
+        )
     partly: list[Runtime] = []
     for runtime in _candidates(target, module, version, places):
         if not _goroutines_fit(runtime):

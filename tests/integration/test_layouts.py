@@ -24,7 +24,13 @@ from tests.finished import finished_program, running
 from tests.support import Flavour, GoProcess, build, start
 
 #: Finished programs of versions that have no toolchain, with debug information.
-WITH_DWARF = ["esbuild-0.1.0", "esbuild-0.1.26", "buildifier-4.2.5", "buildifier-7.1.2"]
+WITH_DWARF = [
+    "esbuild-0.0.2",
+    "esbuild-0.1.0",
+    "esbuild-0.1.26",
+    "buildifier-4.2.5",
+    "buildifier-7.1.2",
+]
 #: What the runtime allocates, so that every program has its type descriptor.
 DESCRIBED = ("g", "m", "p", "sudog", "hchan", "_panic", "_defer")
 

@@ -189,6 +189,12 @@ def test_a_new_version_is_read_by_its_own_descriptions(tmp_path: Path) -> None:
     assert_not_wrong(snapshot, truth)
 
 
+def test_a_version_whose_inlined_calls_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
+    newest = ALL_MINORS[-1]
+    with running_changed(called("go1.11.", newest), tmp_path, newest, Flavour.EXE) as process:
+        refused(process.pid, UnsupportedGoVersion, r"go1\.11: the oldest .* is go1\.12", None)
+
+
 @pytest.mark.parametrize("version", ["go1.12.", "go1.99."])
 def test_any_version_is_read_by_its_debug_information(
     minor: str, version: str, tmp_path: Path

@@ -18,7 +18,8 @@ from elftools.elf.elffile import ELFFile
 from fixtures.build import go_environment
 from spyglass.binary import pclntab
 from spyglass.binary.executable import Executable
-from spyglass.binary.pclntab import Function, FunctionTable, InlineTrees, find_pclntab
+from spyglass.binary.inline_trees import InlineIndices, InlineTrees
+from spyglass.binary.pclntab import Function, FunctionTable, find_pclntab
 from spyglass.errors import BadDataError
 from tests.elf_writer import PT_LOAD, Part, write_elf
 from tests.finished import finished_program
@@ -26,7 +27,7 @@ from tests.pclntab_writer import FunctionSpec, pc_table, varint, write_table
 from tests.support import Flavour, build, toolchain
 
 #: Finished programs of versions that no toolchain makes: between them every format there has been.
-FINISHED = ("esbuild-0.1.0", "buildifier-4.2.5")
+FINISHED = ("esbuild-0.0.2", "esbuild-0.1.0", "buildifier-4.2.5")
 
 
 class RealTable:
@@ -113,6 +114,30 @@ def test_places_are_those_that_go_says(real: RealTable) -> None:
 @pytest.mark.parametrize("name", FINISHED)
 def test_places_in_old_programs_are_those_that_go_says(name: str) -> None:
     assert_places_agree(finished(name))
+
+
+@pytest.mark.parametrize("name", ["esbuild-0.0.2", "esbuild-0.1.0", "esbuild-0.1.26"])
+def test_indices_of_inlining_trees_are_those_of_the_debug_information(name: str) -> None:
+    """The magic number of Go 1.12 and 1.13 is the same, the indices are not."""
+    real = finished(name)
+    constants = runtime_constants(real.path)
+    assert real.trees.indices(real.table) == InlineIndices(
+        constants["_FUNCDATA_InlTree"], constants["_PCDATA_InlTreeIndex"]
+    )
+
+
+def runtime_constants(path: Path) -> dict[str, int]:
+    """The constants of package runtime in the debug information of a program."""
+    with path.open("rb") as file:
+        for unit in ELFFile(file).get_dwarf_info(relocate_dwarf_sections=False).iter_CUs():
+            if unit.get_top_DIE().attributes["DW_AT_name"].value == b"runtime":
+                return {
+                    die.attributes["DW_AT_name"].value.decode().removeprefix("runtime."):
+                    die.attributes["DW_AT_const_value"].value
+                    for die in unit.get_top_DIE().iter_children()
+                    if die.tag == "DW_TAG_constant"
+                }  # fmt: skip
+    raise AssertionError(f"{path} has no debug information of package runtime")
 
 
 def assert_frames_agree(real: RealTable) -> None:

@@ -10,7 +10,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from spyglass.binary.pclntab import TOP_FRAME, FunctionTable, InlineTrees
+from spyglass.binary.inline_trees import InlineTrees
+from spyglass.binary.pclntab import TOP_FRAME, FunctionTable
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.symbolizer import Symbolizer
 from spyglass.runtime.stacks.unwinder import (

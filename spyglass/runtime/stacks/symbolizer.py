@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from spyglass.binary.inline_trees import InlineTrees
 from spyglass.binary.pclntab import (
     SP_WRITE,
     TOP_FRAME,
     CallSite,
     Function,
     FunctionTable,
-    InlineTrees,
 )
 from spyglass.errors import BadDataError, SpyglassError
 from spyglass.model import Frame
