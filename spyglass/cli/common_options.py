@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["Settings", "debug_option", "debugging", "redact_option", "show_timings"]
+from spyglass.formats import Takes, exporter, text_exporters
+
+__all__ = [
+    "Settings", "debug_option", "debugging", "format_options", "redact_option", "show_timings",
+]  # fmt: skip
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -19,6 +24,29 @@ redact_option = click.option(
     is_flag=True,
     help="Leave out command line, labels, host name, and directories above packages.",
 )
+
+
+def format_options(takes: Takes) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command be called with ``exporter``, the format chosen by a flag (``--json``), or None.
+
+    The flags are those of the text formats of `takes` in `spyglass.formats`.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def wrapper(format_name: str | None, **others: Any) -> None:
+            chosen = exporter(takes, format_name) if format_name else None
+            command(exporter=chosen, **others)
+
+        decorated: Callable[..., None] = wrapper
+        for each in text_exporters(takes):
+            flag = click.option(
+                f"--{each.name}", "format_name", flag_value=each.name, help=each.description
+            )
+            decorated = flag(decorated)
+        return decorated
+
+    return decorate
 
 
 @dataclass

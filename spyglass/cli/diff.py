@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spyglass.cli.common_options import format_options
 from spyglass.cli.source_options import Source, sources_options
 from spyglass.errors import SpyglassError
 from spyglass.words.text import visible
 
 if TYPE_CHECKING:
     from spyglass.analysis.snapshot_diff import Difference
+    from spyglass.formats import Exporter
     from spyglass.model import Snapshot
 
 __all__ = ["diff"]
@@ -66,9 +68,13 @@ def _wanted_options(command: Callable[..., None]) -> Callable[..., None]:
     "--fail-on", "most", callback=_most, metavar="'growth>N'",
     help="End with code 1 if any group of goroutines grew by more than N.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="A JSON document (spyglass.diff/1).")
+@format_options("difference")
 def diff(
-    sources: list[Source], wanted: _Wanted, force: bool, most: int | None, as_json: bool
+    sources: list[Source],
+    wanted: _Wanted,
+    force: bool,
+    most: int | None,
+    exporter: Exporter | None,
 ) -> None:
     """Show what changed between snapshots of a program: which goroutines are leaked, for instance.
 
@@ -90,10 +96,8 @@ def diff(
     if not force:
         _check_same_program(snapshots)
     found = difference(snapshots, system=wanted.system)
-    if as_json:
-        from spyglass.export.diff_document import write_difference
-
-        write_difference(found, sys.stdout)
+    if exporter:
+        exporter.write(found, sys.stdout.buffer)
     else:
         _show(found, wanted)
     sys.stdout.flush()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spyglass.cli.common_options import debugging, show_timings
+from spyglass.cli.common_options import debugging, format_options, show_timings
 from spyglass.cli.filter_options import GoroutineFilter, filter_options
 from spyglass.cli.source_options import ReadOptions, Source, read_options, source_options
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from spyglass.formats import Exporter
     from spyglass.model import Snapshot
 
 __all__ = ["dump"]
@@ -41,14 +42,14 @@ def _common(_context: click.Context, _option: click.Parameter, common: str | Non
 @filter_options
 @read_options
 @click.option("--runtime-frames", is_flag=True, help="Show the frames too that Go hides.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON document (spyglass.snapshot/1).")
+@format_options("snapshot")
 def dump(
     source: Source,
     how: ReadOptions,
     choice: GoroutineFilter,
     common: str | None,
     runtime_frames: bool,
-    as_json: bool,
+    exporter: Exporter | None,
 ) -> None:
     """Print every stack of a Go process, or of a saved snapshot, in the form of Go's own traceback.
 
@@ -67,22 +68,20 @@ def dump(
     All that is asked for of a goroutine must hold. Waiting times are lower bounds: Go notes them when
     a garbage collection comes by.
     """
-    if as_json and common:
-        raise click.UsageError("--json and --group exclude each other")
+    if exporter and common:
+        raise click.UsageError(f"--{exporter.name} and --group exclude each other")
     snapshot = source.snapshot("full", stop=how.stop, thread_stacks=how.threads)
     began_ns = perf_counter_ns()
-    rows, total = choice.rows(snapshot, system=as_json)
-    if as_json:
-        from spyglass.export import write_json
-
+    rows, total = choice.rows(snapshot, system=exporter is not None)
+    if exporter:
         part = choice.part(snapshot, system=True, limit=choice.limit)
-        write_json(part, sys.stdout)
+        exporter.write(part, sys.stdout.buffer)
         remark = _first(len(part.goroutines), len(rows))
     elif common:
         remark = _show_groups(snapshot, rows, common, choice.limit, runtime_frames)
     else:
         remark = _write_text(snapshot, rows, choice.limit, runtime_frames)
-    if how.threads and not as_json:
+    if how.threads and not exporter:
         from spyglass.render.traceback import thread_traceback
 
         sys.stdout.writelines(thread_traceback(snapshot))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
-from spyglass.cli.common_options import debug_option
+from spyglass.cli.common_options import debug_option, format_options
+
+if TYPE_CHECKING:
+    from spyglass.formats import Exporter
 
 __all__ = ["ps"]
 
 
 @click.command("ps", short_help="List the Go processes on this host.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON document (spyglass.ps/1).")
+@format_options("processes")
 @debug_option
-def ps(as_json: bool) -> None:
+def ps(exporter: Exporter | None) -> None:
     """List the Go processes on this host.
 
     They are told by their executables; memory is not read. Processes that this user may not look
@@ -23,10 +27,8 @@ def ps(as_json: bool) -> None:
     from spyglass.processes import go_processes
 
     listing = go_processes()
-    if as_json:
-        from spyglass.export.ps_document import write_processes
-
-        write_processes(listing, sys.stdout)
+    if exporter:
+        exporter.write(listing, sys.stdout.buffer)
     else:
         from spyglass.cli.terminal import Terminal
         from spyglass.render.ps_view import render

@@ -12,10 +12,9 @@ import click
 from spyglass.cli.common_options import debugging, redact_option, show_timings
 from spyglass.cli.filter_options import GoroutineFilter, filter_options
 from spyglass.cli.source_options import Source, source_options
+from spyglass.formats import exporter
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
-
     from spyglass.model import Snapshot
 
 __all__ = ["report"]
@@ -55,7 +54,7 @@ def report(
 
         snapshot = redacted(snapshot)
     if output == "-":
-        _write(snapshot, sys.stdout.buffer)
+        exporter("snapshot", "html").write(snapshot, sys.stdout.buffer)
         sys.stdout.flush()
     else:
         _save(snapshot, Path(output or "."))
@@ -70,12 +69,5 @@ def _save(snapshot: Snapshot, path: Path) -> None:
     if path.is_dir():
         path /= default_name(snapshot, ".html")
     with replacing(path) as stream:
-        _write(snapshot, stream)
+        exporter("snapshot", "html").write(snapshot, stream)
     click.echo(visible(str(path)))
-
-
-def _write(snapshot: Snapshot, stream: BinaryIO) -> None:
-    from spyglass.report.page import report
-
-    for piece in report(snapshot):
-        stream.write(piece.encode())

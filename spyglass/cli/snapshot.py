@@ -18,6 +18,7 @@ from spyglass.cli.source_options import (
     read_options,
     source_options,
 )
+from spyglass.formats import exporter, exporter_of_path
 from spyglass.words.text import visible
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def snapshot(
       spyglass snapshot -p 1234 --every 10s --count 30 -o series
       spyglass snapshot incident.json.gz --redact -o public.json.gz
     """
-    if output is not None and output.endswith((".html", ".htm")):
+    if _is_page(output):
         raise click.UsageError("a page is written by `spyglass report`")
     if every_ns is None:
         if count is not None:
@@ -80,9 +81,13 @@ def snapshot(
     Series(every_ns, count, Path(output) if output else None, how, redact).take(source.pid)
 
 
+def _is_page(output: str | None) -> bool:
+    return exporter_of_path("snapshot", output or "") == exporter("snapshot", "html")
+
+
 def _save_one(taken: Snapshot, output: str | None, redact: bool) -> None:
     from spyglass.analysis.redaction import redacted
-    from spyglass.export.snapshot_file import default_name, save, write_packed
+    from spyglass.export.snapshot_file import default_name, save
 
     began_ns = perf_counter_ns()
     if redact:
@@ -90,7 +95,7 @@ def _save_one(taken: Snapshot, output: str | None, redact: bool) -> None:
     if output == "-":
         if sys.stdout.isatty():
             raise click.UsageError("a packed file is not for a terminal; `dump --json` is plain")
-        write_packed(taken, sys.stdout.buffer)
+        exporter("snapshot", "json.gz").write(taken, sys.stdout.buffer)
         sys.stdout.flush()
     else:
         path = Path(output or ".")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from time import perf_counter_ns
+from typing import TYPE_CHECKING
 
 import click
 
-from spyglass.cli.common_options import debugging, show_timings
+from spyglass.cli.common_options import debugging, format_options, show_timings
 from spyglass.cli.filter_options import GoroutineFilter, filter_options
 from spyglass.cli.source_options import Source, source_options
+
+if TYPE_CHECKING:
+    from spyglass.formats import Exporter
 
 __all__ = ["summary"]
 
@@ -21,9 +25,13 @@ __all__ = ["summary"]
 )
 @click.option("--all", "everything", is_flag=True, help="All rows, not just as many as fit.")
 @filter_options
-@click.option("--json", "as_json", is_flag=True, help="A JSON document (spyglass.snapshot/1).")
+@format_options("snapshot")
 def summary(
-    source: Source, choice: GoroutineFilter, listed: bool, everything: bool, as_json: bool
+    source: Source,
+    choice: GoroutineFilter,
+    listed: bool,
+    everything: bool,
+    exporter: Exporter | None,
 ) -> None:
     """Show what a Go process is doing: its scheduler, threads, memory and goroutines.
 
@@ -38,12 +46,11 @@ def summary(
     """
     snapshot = source.snapshot("full" if choice.wanted.function else "top")
     began_ns = perf_counter_ns()
-    if choice.wanted or as_json:
-        snapshot = choice.part(snapshot, system=as_json, limit=choice.limit if as_json else None)
-    if as_json:
-        from spyglass.export import write_json
-
-        write_json(snapshot, sys.stdout)
+    if choice.wanted or exporter:
+        limit = choice.limit if exporter else None
+        snapshot = choice.part(snapshot, system=exporter is not None, limit=limit)
+    if exporter:
+        exporter.write(snapshot, sys.stdout.buffer)
     else:
         from spyglass.cli.terminal import Terminal
         from spyglass.render.summary_view import render

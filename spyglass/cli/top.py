@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spyglass.cli.common_options import format_options
 from spyglass.cli.filter_options import span_ns
 from spyglass.cli.source_options import ProcessSource, Source, optional_source_options
 from spyglass.errors import ProcessChanged
 
 if TYPE_CHECKING:
+    from spyglass.formats import Exporter
     from spyglass.tui.feed import Event, TickSource
     from spyglass.tui.query import Query
     from spyglass.tui.view_state import Model
@@ -30,12 +32,12 @@ class Frames:
 
     number: int | None
     limit: int
-    as_json: bool
+    exporter: Exporter | None
 
     @property
     def wanted(self) -> bool:
         """Whether they were asked for, on a terminal too."""
-        return self.as_json or self.number is not None
+        return self.exporter is not None or self.number is not None
 
 
 def _frame_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -52,10 +54,10 @@ def _frame_options(command: Callable[..., None]) -> Callable[..., None]:
         metavar="N",
         help="Of each frame the first N groups.",
     )
-    @click.option("--json", "as_json", is_flag=True, help="A line of JSON instead of each frame.")
+    @format_options("view")
     @functools.wraps(command)
-    def told(count: int | None, limit: int, as_json: bool, **others: Any) -> None:
-        command(frames=Frames(count, limit, as_json), **others)
+    def told(count: int | None, limit: int, exporter: Exporter | None, **others: Any) -> None:
+        command(frames=Frames(count, limit, exporter), **others)
 
     return told
 
@@ -165,10 +167,10 @@ def _print_frames(model: Model, ticks: TickSource, interval_ns: int, frames: Fra
 
 def _print(model: Model, interval_ns: int, frames: Frames) -> None:
     from spyglass.tui.layout import Style
-    from spyglass.tui.plain import frame_lines, json_line
+    from spyglass.tui.plain import frame_lines
 
-    if frames.as_json:
-        sys.stdout.write(json_line(model, frames.limit) + "\n")
+    if frames.exporter:
+        frames.exporter.write(model, sys.stdout.buffer, limit=frames.limit)
     else:
         style = Style(None, ascii_only=_is_ascii())
         lines = frame_lines(model, style, frames.limit, interval_ns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from spyglass.analysis.metric_changes import (
     Changes,
@@ -25,9 +25,10 @@ SCHEMA = "spyglass.diff/1"
 Document = dict[str, Any]
 
 
-def write_difference(found: Difference, stream: TextIO) -> None:
+def write_difference(found: Difference, stream: BinaryIO) -> None:
     """Write `found` as a document on one line of ASCII, which does no harm to a terminal."""
-    stream.write(json.dumps(difference_document(found), separators=(",", ":")) + "\n")
+    text = json.dumps(difference_document(found), separators=(",", ":"))
+    stream.write(text.encode("ascii") + b"\n")
 
 
 def difference_document(found: Difference) -> Document:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import BinaryIO
 
 from spyglass.process_list import ProcessList
 
@@ -15,12 +15,13 @@ __all__ = ["SCHEMA", "write_processes"]
 SCHEMA = "spyglass.ps/1"
 
 
-def write_processes(listing: ProcessList, stream: TextIO) -> None:
+def write_processes(listing: ProcessList, stream: BinaryIO) -> None:
     """Write `listing` as a document on one line of ASCII, which does no harm to a terminal."""
     from importlib.metadata import version
 
     document = {"schema": SCHEMA, "spyglass_version": version("spyglass")} | asdict(listing)
-    stream.write(json.dumps(document, separators=(",", ":"), default=_moment) + "\n")
+    text = json.dumps(document, separators=(",", ":"), default=_moment)
+    stream.write(text.encode("ascii") + b"\n")
 
 
 def _moment(value: datetime) -> str:

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import errno
-import gzip
-import io
 import os
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from spyglass.errors import SpyglassError
-from spyglass.export.snapshot_writer import write_json
+from spyglass.formats import exporter, exporter_of_path
 from spyglass.model import Snapshot
 
-__all__ = ["default_name", "file_name", "new_directory", "replacing", "save", "write_packed"]
-
-#: More costs much time and saves little: the text of a hundred thousand goroutines becomes a thirtieth.
-_GZIP_LEVEL = 3
-_ZSTD_LEVEL = 3
+__all__ = ["default_name", "file_name", "new_directory", "replacing", "save"]
 
 #: What a name is made of, whatever a program or a machine is called.
 _UNFIT = re.compile(r"[^A-Za-z0-9._+-]+")
@@ -30,22 +24,16 @@ _MAX_WORD = 60
 
 
 def save(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
-    """Write the document of `snapshot` to `path`, packed as its suffix says: .zst, .json, else gzip.
+    """Write `snapshot` to `path` in the format of its extension (`spyglass.formats`), else .json.gz.
 
     It is written under another name and renamed, so that a full disk leaves what was there before.
     Only its owner may read it; under sudo that is the user who called it. Raises `OSError`.
     """
     path = Path(path)
     with replacing(path) as stream:
-        write_packed(snapshot, stream, path.suffix)
-
-
-def write_packed(snapshot: Snapshot, stream: BinaryIO, suffix: str = ".gz") -> None:
-    """Write the document of `snapshot`, packed as `suffix` says, to `stream`, which stays open."""
-    with _packing(stream, suffix) as packed:
-        text = io.TextIOWrapper(packed, encoding="ascii", write_through=True)
-        write_json(snapshot, text)
-        text.detach()
+        (exporter_of_path("snapshot", path) or exporter("snapshot", "json.gz")).write(
+            snapshot, stream
+        )
 
 
 def default_name(snapshot: Snapshot, suffix: str = ".json.gz") -> str:
@@ -71,25 +59,6 @@ def new_directory(path: Path) -> None:
 
 def _fit(word: str) -> str:
     return _UNFIT.sub("_", word)[:_MAX_WORD].strip(".")
-
-
-def _packing(stream: BinaryIO, suffix: str) -> AbstractContextManager[BinaryIO]:
-    if suffix == ".json":
-        return nullcontext(stream)
-    if suffix == ".zst":
-        return _zstd(stream)
-    return gzip.GzipFile("", "wb", _GZIP_LEVEL, stream, mtime=0)  # type: ignore[return-value]
-
-
-def _zstd(stream: BinaryIO) -> AbstractContextManager[BinaryIO]:
-    try:
-        import zstandard
-    except ImportError:
-        raise SpyglassError(
-            "for .zst Python's zstandard is needed, and it is not installed",
-            "`pip install 'spyglass[zstd]'`, or let the name end with .gz",
-        ) from None
-    return zstandard.ZstdCompressor(_ZSTD_LEVEL).stream_writer(stream, closefd=False)
 
 
 @contextmanager

@@ -9,9 +9,10 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from importlib.resources import files
-from typing import Any
+from typing import Any, BinaryIO
 
-from spyglass.export.snapshot_file import default_name, write_packed
+from spyglass.export.snapshot_file import default_name
+from spyglass.export.snapshot_writer import write_gzip
 from spyglass.model import Snapshot
 from spyglass.report.markup import joined
 from spyglass.report.page_data import report_data
@@ -19,7 +20,7 @@ from spyglass.report.page_facts import overview, program_name, taken
 from spyglass.version import __version__
 from spyglass.words.text import count, moment
 
-__all__ = ["report"]
+__all__ = ["report", "write_page"]
 
 #: The parts of the page's script, each of which needs those before it.
 SCRIPTS = (
@@ -56,6 +57,12 @@ def report(snapshot: Snapshot) -> Iterator[str]:
     # Split once: what comes from the program is never looked at for placeholders.
     for index, piece in enumerate(_PLACEHOLDER.split(_asset("page.html"))):
         yield contents[piece]() if index % 2 else piece
+
+
+def write_page(snapshot: Snapshot, stream: BinaryIO) -> None:
+    """Write the page of `snapshot` in UTF-8."""
+    for piece in report(snapshot):
+        stream.write(piece.encode())
 
 
 def policy(style: str, script: str) -> str:
@@ -96,5 +103,5 @@ def _title(snapshot: Snapshot) -> str:
 def _embedded(snapshot: Snapshot) -> str:
     """The document of `snapshot`, compressed, in base64."""
     packed = io.BytesIO()
-    write_packed(snapshot, packed)
+    write_gzip(snapshot, packed)
     return b64encode(packed.getbuffer()).decode("ascii")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from spyglass.analysis.counts import by_status
 from spyglass.analysis.selection import selected
@@ -15,7 +15,7 @@ from spyglass.tui.layout import Style
 from spyglass.tui.pages import page
 from spyglass.tui.view_state import Model
 
-__all__ = ["frame_lines", "json_line"]
+__all__ = ["frame_lines", "json_line", "write_json_line"]
 
 
 def frame_lines(model: Model, style: Style, limit: int | None, wanted_ns: int) -> Iterator[str]:
@@ -34,6 +34,11 @@ def frame_lines(model: Model, style: Style, limit: int | None, wanted_ns: int) -
         if words:
             yield f"! {style.text(words)}"
     yield ""
+
+
+def write_json_line(model: Model, stream: BinaryIO, *, limit: int | None) -> None:
+    """Write `json_line`, ended by a newline."""
+    stream.write(json_line(model, limit).encode("ascii") + b"\n")
 
 
 def json_line(model: Model, limit: int | None) -> str:

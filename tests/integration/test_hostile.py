@@ -64,7 +64,7 @@ def outcome(look: Callable[[], Snapshot]) -> str:
     except SpyglassError as error:
         return type(error).__name__ if error.message.isprintable() else error.message
     assert len(list(snapshot)) == len(snapshot.goroutines)
-    write_json(snapshot, io.StringIO())
+    write_json(snapshot, io.BytesIO())
     return "problems" if snapshot.problems else "no problems"
 
 

@@ -49,7 +49,7 @@ def look(core: Path, exe: Path) -> Snapshot | None:
         return None
     finally:
         assert time.monotonic() - began < _SECONDS
-    write_json(snapshot, io.StringIO())
+    write_json(snapshot, io.BytesIO())
     for line in render(snapshot, View(debug=True)):
         assert line.plain.isprintable()
     return snapshot

@@ -56,9 +56,9 @@ DEEP_PLACE = {"function": "main.deep", "file": "/src/main.go", "line": 15, "fram
 
 
 def written(snapshot: Snapshot) -> str:
-    stream = io.StringIO()
+    stream = io.BytesIO()
     write_json(snapshot, stream)
-    return stream.getvalue()
+    return stream.getvalue().decode("ascii")
 
 
 def undocumented(value: Any, schema: dict[str, Any], at: str = "") -> list[str]:

@@ -19,8 +19,9 @@ import zstandard
 
 from spyglass.errors import SpyglassError
 from spyglass.export import document
-from spyglass.export.snapshot_file import default_name, new_directory, replacing, save, write_packed
+from spyglass.export.snapshot_file import default_name, new_directory, replacing, save
 from spyglass.export.snapshot_reader import load
+from spyglass.formats import exporter
 from tests.children import NOBODY, forked, in_child, needs_root
 from tests.saved import differences, with_everything
 from tests.snapshots import PROCESS, make_snapshot
@@ -128,7 +129,7 @@ def test_whatever_goes_wrong_leaves_nothing(
     def broken(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("spyglass.export.snapshot_file.write_json", broken)
+    monkeypatch.setattr("spyglass.export.snapshot_writer.write_json", broken)
     with pytest.raises(KeyboardInterrupt):
         save(with_everything(), tmp_path / "incident.json")
     assert os.listdir(tmp_path) == []
@@ -180,9 +181,9 @@ def test_a_directory_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_stream_stays_open() -> None:
-    for suffix in (".gz", ".zst", ".json"):
+    for name in ("json.gz", "json.zst", "json", "html"):
         stream = io.BytesIO()
-        write_packed(with_everything(), stream, suffix)
+        exporter("snapshot", name).write(with_everything(), stream)
         assert not stream.closed
         stream.seek(0)
         assert differences(load(stream), with_everything()) == []

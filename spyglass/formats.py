@@ -1,0 +1,95 @@
+"""The formats that commands write for other programs: one row of `EXPORTERS` each.
+
+A new format is a module with a function that writes it, in ``spyglass/export`` unless it needs a
+layer above, and a row here. The rows name modules and import none before something is written, so
+every layer may use this table.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, BinaryIO, Literal
+
+__all__ = ["EXPORTERS", "Exporter", "Takes", "exporter", "exporter_of_path", "text_exporters"]
+
+#: What a format is made from: `spyglass.model.Snapshot`, `spyglass.analysis.snapshot_diff.Difference`,
+#: `spyglass.process_list.ProcessList`, `spyglass.tui.view_state.Model`.
+Takes = Literal["snapshot", "difference", "processes", "view"]
+
+
+@dataclass(frozen=True, slots=True)
+class Exporter:
+    """A format of one kind of thing.
+
+    `writer` is the ``module:function`` that is called with the thing, a binary stream, and options of
+    its own. `is_text`: it can be written to a terminal, so that commands have an option of its `name`,
+    with the help text `description`. `extensions` are of the files that have it.
+    """
+
+    name: str
+    takes: Takes
+    extensions: tuple[str, ...]
+    writer: str
+    is_text: bool
+    description: str
+
+    def write(self, thing: Any, stream: BinaryIO, **options: Any) -> None:
+        """Write `thing` to `stream`, which stays open. Raises `OSError`."""
+        module, _, function = self.writer.partition(":")
+        getattr(import_module(module), function)(thing, stream, **options)
+
+
+EXPORTERS = (
+    Exporter(
+        "json", "snapshot", (".json",), "spyglass.export.snapshot_writer:write_json",
+        True, "A JSON document (spyglass.snapshot/1).",
+    ),
+    Exporter(
+        "json.gz", "snapshot", (".json.gz", ".gz"), "spyglass.export.snapshot_writer:write_gzip",
+        False, "The JSON document, compressed by gzip.",
+    ),
+    Exporter(
+        "json.zst", "snapshot", (".json.zst", ".zst"), "spyglass.export.snapshot_writer:write_zstd",
+        False, "The JSON document, compressed by zstd.",
+    ),
+    Exporter(
+        "html", "snapshot", (".html", ".htm"), "spyglass.report.page:write_page",
+        False, "A self-contained HTML page.",
+    ),
+    Exporter(
+        "json", "difference", (".json",), "spyglass.export.diff_document:write_difference",
+        True, "A JSON document (spyglass.diff/1).",
+    ),
+    Exporter(
+        "json", "processes", (".json",), "spyglass.export.ps_document:write_processes",
+        True, "A JSON document (spyglass.ps/1).",
+    ),
+    Exporter(
+        "json", "view", (".jsonl",), "spyglass.tui.plain:write_json_line",
+        True, "A line of JSON instead of each frame.",
+    ),
+)  # fmt: skip
+
+
+def exporter(takes: Takes, name: str) -> Exporter:
+    """The format of `takes` that is called `name`; `KeyError` if there is none."""
+    for each in EXPORTERS:
+        if (each.takes, each.name) == (takes, name):
+            return each
+    raise KeyError((takes, name))
+
+
+def text_exporters(takes: Takes) -> list[Exporter]:
+    """The formats of `takes` that can be written to a terminal."""
+    return [each for each in EXPORTERS if each.takes == takes and each.is_text]
+
+
+def exporter_of_path(takes: Takes, path: str | os.PathLike[str]) -> Exporter | None:
+    """The format of `takes` that the extension of `path` names, None if it names none."""
+    path = os.fspath(path)
+    for each in EXPORTERS:
+        if each.takes == takes and path.endswith(each.extensions):
+            return each
+    return None
