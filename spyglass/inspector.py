@@ -1,4 +1,4 @@
-"""Look into one process: find the runtime once, then take snapshots of it."""
+"""Inspect one process: find its Go runtime once, then take snapshots of it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from spyglass.targets import Target
 
 if TYPE_CHECKING:
     from spyglass.targets import OsThread
-    from spyglass.threads.stop import Stop
+    from spyglass.targets.target_process import StoppedThreads
 
 __all__ = ["Inspector", "SnapshotResult", "attach", "open_core"]
 
-#: So many program counters, and places in stacks, are remembered from one look to the next before it
-#: begins anew: a program has some thousands, but who looks for days also meets words that only seemed
-#: to be some.
+#: Limit of program counters, and of tree nodes, that are kept from one snapshot to the next; beyond it
+#: the tree is made anew. A program has some thousands of both, but over days of snapshots words that
+#: are no return addresses add more.
 _MAX_KNOWN = 1 << 17
 
 
@@ -91,7 +91,7 @@ class Inspector:
         self.close()
 
     def close(self) -> None:
-        """Let go of the process."""
+        """Close the target."""
         self._target.close()
 
     def snapshot(
@@ -110,9 +110,9 @@ class Inspector:
         `ProcessChanged` if the process ends or becomes another while it is read. A core is the same
         every time, and stands still anyway.
         """
-        return self.look(stacks, stop=stop, thread_stacks=thread_stacks).snapshot
+        return self.take(stacks, stop=stop, thread_stacks=thread_stacks).snapshot
 
-    def look(
+    def take(
         self,
         stacks: StackDepth = "full",
         *,
@@ -122,22 +122,20 @@ class Inspector:
         """A `snapshot`, and what it was made of beside memory."""
         process = self._target.process
         with process.blamed():
-            # Before it is stopped: what it is then would hide what its threads did.
+            # Listed before the process is stopped: afterwards all of them are in the state "stopped".
             threads = process.threads()
-            if not stop or process.registers() is not None:
-                return self._look(None, threads, stacks, thread_stacks)
-            from spyglass.threads.stop import stopped
+            if not stop:
+                return self._build(threads, None, stacks, thread_stacks)
+            with process.stop() as held:
+                if held is not None:
+                    threads = _stopped_threads(threads, process.threads())
+                result = self._build(threads, held, stacks, thread_stacks)
+            return result if held is None else _with_stop(result, held.elapsed_ns)
 
-            with stopped(self._target.pid) as held:
-                threads = _those_that_are_there(threads, process.threads())
-                look = self._look(held, threads, stacks, thread_stacks)
-            source = replace(look.snapshot.source, stopped_ns=held.elapsed_ns)
-            return replace(look, snapshot=replace(look.snapshot, source=source))
-
-    def _look(
+    def _build(
         self,
-        held: Stop | None,
         threads: Sequence[OsThread],
+        held: StoppedThreads | None,
         stacks: StackDepth,
         thread_stacks: bool,
     ) -> SnapshotResult:
@@ -146,10 +144,10 @@ class Inspector:
         if known > _MAX_KNOWN or functions.is_exhausted:
             self._tree = self._new_tree()
         functions.allow_steps()
-        looking = SnapshotBuilder(self._target, self.runtime, self._tree, held, threads)
-        look = looking.look(stacks, thread_stacks)
-        timings_ns = self._attach_timings | look.snapshot.timings_ns
-        return replace(look, snapshot=replace(look.snapshot, timings_ns=timings_ns))
+        builder = SnapshotBuilder(self._target, self.runtime, self._tree)
+        result = builder.build(threads, held, stacks, thread_stacks)
+        timings_ns = self._attach_timings | result.snapshot.timings_ns
+        return replace(result, snapshot=replace(result.snapshot, timings_ns=timings_ns))
 
     def _new_tree(self) -> StackTree:
         module, parsed = self._module, GoVersion.parse(self.runtime.go_version)
@@ -163,17 +161,24 @@ class Inspector:
 
 
 class _NewThread(NamedTuple):
-    """One that began just before the process was stopped: what it did is not known."""
+    """A thread that began just before the process was stopped: its state before is not known."""
 
     tid: int
     name: str | None
     os_state: None = None
 
 
-def _those_that_are_there(before: Sequence[OsThread], now: Sequence[OsThread]) -> list[OsThread]:
-    """The threads of a stopped process, as they were before it was stopped."""
+def _stopped_threads(before: Sequence[OsThread], now: Sequence[OsThread]) -> list[OsThread]:
+    """The threads of a stopped process, `now`, with their states `before` it was stopped."""
     known = {thread.tid: thread for thread in before}
     return [known.get(thread.tid, _NewThread(thread.tid, thread.name)) for thread in now]
+
+
+def _with_stop(result: SnapshotResult, stopped_ns: int) -> SnapshotResult:
+    """`result` with how long the process was stopped."""
+    snapshot = result.snapshot
+    source = replace(snapshot.source, stopped_ns=stopped_ns)
+    return replace(result, snapshot=replace(snapshot, source=source))
 
 
 def _gofunc(runtime: Runtime, module: Module) -> int | None:

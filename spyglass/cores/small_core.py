@@ -70,16 +70,16 @@ def _look(target: Target, memory: RecordingMemory, stop: bool) -> SnapshotResult
     """
     inspector = Inspector(target)
     if stop or target.process.stopped:
-        look = inspector.look("full", stop=stop, thread_stacks=True)
+        look = inspector.take("full", stop=stop, thread_stacks=True)
     else:
-        look = inspector.look("full")
+        look = inspector.take("full")
     build_id_in(memory, header_address(_program(target)))  # what tells which program it is of
     for registers in look.registers.values():
         if registers.stack:  # of a sample, which was taken before the rest was read
             memory.lay_over(registers.sp, registers.stack)
     memory.fix()
     if not stop and not target.process.stopped:
-        others = inspector.look("top", thread_stacks=True).registers
+        others = inspector.take("top", thread_stacks=True).registers
         look = replace(look, registers={**others, **look.registers})
     return look
 

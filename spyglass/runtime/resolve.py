@@ -148,8 +148,7 @@ def _misfits(runtime: Runtime) -> list[str]:
     return [
         name
         for name, fits in _CHECKS.items()
-        if name in runtime.layouts
-        and not any(fits(replace(runtime, problems=[])) for _ in range(_TRIES))
+        if name in runtime.layouts and not any(fits(runtime.for_reading()) for _ in range(_TRIES))
     ]
 
 

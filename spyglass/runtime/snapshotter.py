@@ -1,21 +1,20 @@
-"""One look at a process: its memory and what the kernel tells of it become a snapshot."""
+"""Make one snapshot of a target: from its memory, and from what the kernel tells of its process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from spyglass.columns import distinct, numbered
-from spyglass.errors import BadDataError, MemoryFault, MissingInfo, SpyglassError
+from spyglass.errors import MemoryFault, MissingInfo, SpyglassError
 from spyglass.model import (
     NONE,
     QUALITIES,
     Goroutines,
-    MemoryStats,
     Process,
     Processor,
     Scheduler,
@@ -39,123 +38,139 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spyglass.targets import Facts, OsThread, Target
+    from spyglass.targets.target_process import StoppedThreads
     from spyglass.threads import Registers
-    from spyglass.threads.stop import Stop
 
 __all__ = ["SnapshotBuilder", "SnapshotResult", "StackDepth"]
 
-T = TypeVar("T")
 StackDepth = Literal["top", "full"]
 
-_MAX_WAIT_REASONS = 256
-_NO_PROCESSORS: list[Processor] = []
-_NO_THREADS: list[Thread] = []
 _UNKNOWN_SCHEDULER = Scheduler(None, None, None, None, None, None, None, None, None)
-_UNKNOWN_MEMORY = MemoryStats(None, None, None, None, None, None, None, None, None, None, None)
 
 
 @dataclass(frozen=True)
 class SnapshotResult:
-    """A snapshot, and what it was made of beside memory: the clock that Go's ``nanotime`` reads, None
-    if it is not known, and the registers of the threads that were looked for, by thread id."""
+    """A snapshot, and what it was made of beside memory: `now_ns`, the clock that Go's ``nanotime``
+    reads, None if it is not known; the `registers` of the threads that were read, by thread id."""
 
     snapshot: Snapshot
     now_ns: int | None
     registers: Mapping[int, Registers]
 
 
-class SnapshotBuilder:
-    """One look at `target`, whose `runtime` is known: everything is read once.
+@dataclass(frozen=True)
+class _Scheduler:
+    """What was read of the scheduler: its counters, Ms, Ps and threads."""
 
-    `tree`: the stacks and the code that earlier looks met, to which this one adds. `held`: it is
-    stopped meanwhile. `os_threads`: what the kernel told of its threads.
+    ms: sched.Ms
+    counters: Scheduler
+    processors: list[Processor]
+    threads: list[Thread]
+
+
+class SnapshotBuilder:
+    """Makes one snapshot of `target`: make a builder, then call `build` once.
+
+    `runtime` is what was found in `target`. `tree` has the stacks of earlier snapshots; those of this
+    one are added to it.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        runtime: Runtime,
-        tree: StackTree,
-        held: Stop | None,
-        os_threads: Sequence[OsThread],
-    ) -> None:
-        process = target.process
+    def __init__(self, target: Target, runtime: Runtime, tree: StackTree) -> None:
         self._target = target
+        self._runtime = runtime.for_reading(target.process.problems)
         self._tree = tree
         self._timer = Timer()
-        self._taken_at = process.taken_at()
-        self._source = Source(process.kind, stopped=held is not None or process.stopped)
-        self._runtime = replace(runtime, problems=list(process.problems))
-        self._saved = held.registers if held is not None else process.registers()
-        with self._timer.phase("scheduler"):
-            self._ms = ms = self._read_ms()
-            self._counters = self._part(
-                "scheduler", lambda r: sched.read_scheduler(r, ms), _UNKNOWN_SCHEDULER
-            )
-            self._processors = self._part(
-                "processors", lambda r: sched.read_processors(r, ms), _NO_PROCESSORS
-            )
-            self._threads = self._part(
-                "threads", lambda r: sched.read_threads(r, ms, os_threads), _NO_THREADS
-            )
-        with self._timer.phase("memory"):
-            self._memory = self._part("memory", memstats.read_memory, _UNKNOWN_MEMORY)
 
-    def look(self, stacks: StackDepth, thread_stacks: bool) -> SnapshotResult:
-        """The goroutines with as much of their stacks, what threads run if that is wanted, and all else."""
-        tree, where = self._tree, self._where()
-        with self._timer.phase("goroutines"):
+    def build(
+        self,
+        os_threads: Sequence[OsThread],
+        held: StoppedThreads | None,
+        stacks: StackDepth,
+        thread_stacks: bool,
+    ) -> SnapshotResult:
+        """Read everything once: scheduler, memory statistics, goroutines, threads.
+
+        `os_threads`: the threads as the kernel listed them. `held`: the threads are stopped meanwhile,
+        with these registers. `stacks` and `thread_stacks` as in `Inspector.snapshot`.
+        """
+        process, timer = self._target.process, self._timer
+        taken_at = process.taken_at()
+        saved = held.registers if held is not None else process.saved_registers()
+        with timer.phase("scheduler"):
+            scheduler = self._read_scheduler(os_threads, saved or {})
+        with timer.phase("memory"):
+            memory = memstats.read_memory(self._runtime)
+        with timer.phase("goroutines"):
+            registers = self._thread_registers(scheduler, saved)
             pointers = g_pointers(self._runtime)
             now_ns = self._now_ns(pointers)
-            reader = Reader(self._runtime, tree, now_ns, where)
+            reader = Reader(self._runtime, self._tree, now_ns, registers)
             goroutines, nodes = reader.read(pointers, stacks == "top")
-            _mark_torn(self._runtime, goroutines, self._target.process.torn)
+            _mark_torn(self._runtime, goroutines, process.torn)
+        found, threads = registers.found, scheduler.threads
         if thread_stacks:
-            with self._timer.phase("threads"):
-                self._add_thread_stacks(tree, where)
-        with self._timer.phase("names"):
+            with timer.phase("threads"):
+                found = self._all_registers(threads, registers)
+                threads = self._with_stacks(scheduler, found)
+        with timer.phase("names"):
             if stacks == "full":
-                found = StackColumns.of(tree, nodes)
+                distinct_stacks = StackColumns.of(self._tree, nodes)
             else:
-                found = StackColumns.none(len(goroutines))
+                distinct_stacks = StackColumns.none(len(goroutines))
             labels, label_sets = reader.labels.finish(goroutines.labels)
-            m = _m_ids(goroutines.m, self._ms)
-            goroutines = replace(goroutines, m=m, stack=found.column, labels=labels)
+            m = _m_ids(goroutines.m, scheduler.ms)
+            goroutines = replace(goroutines, m=m, stack=distinct_stacks.column, labels=labels)
             reasons, goroutines = _wait_reasons(self._runtime, goroutines)
-        snapshot = replace(
-            self._snapshot(goroutines, found), wait_reasons=reasons, label_sets=label_sets
-        )
-        return SnapshotResult(snapshot, now_ns, self._saved or where.found)
+        facts = process.facts()
+        snapshot = Snapshot(
+            taken_at=taken_at, took_ns=timer.total(), process=self._process(facts),
+            source=Source(process.kind, stopped=held is not None or process.stopped),
+            scheduler=scheduler.counters, processors=tuple(scheduler.processors),
+            threads=tuple(threads), memory=memory, goroutines=goroutines, wait_reasons=reasons,
+            frames=tuple(self._tree.code.frames), stack_offsets=distinct_stacks.offsets,
+            stack_frames=distinct_stacks.frames, elided=distinct_stacks.elided,
+            label_sets=label_sets, host=facts.host, problems=tuple(self._runtime.problems),
+            timings_ns=timer.phases,
+        )  # fmt: skip
+        return SnapshotResult(snapshot, now_ns, found)
 
-    def _read_ms(self) -> sched.Ms:
-        """The Ms, with the ids of their threads as we have them."""
+    def _read_scheduler(
+        self, os_threads: Sequence[OsThread], saved: Mapping[int, Registers]
+    ) -> _Scheduler:
+        runtime = self._runtime
+        ms = self._read_ms(saved)
+        return _Scheduler(
+            ms,
+            runtime.part(
+                "scheduler", lambda: sched.read_scheduler(runtime, ms), _UNKNOWN_SCHEDULER
+            ),
+            runtime.part("processors", lambda: sched.read_processors(runtime, ms), []),
+            runtime.part("threads", lambda: sched.read_threads(runtime, ms, os_threads), []),
+        )
+
+    def _read_ms(self, saved: Mapping[int, Registers]) -> sched.Ms:
+        """The Ms, with thread ids as spyglass sees them, not those of the process's pid namespace."""
         ms, process = sched.read_ms(self._runtime), self._target.process
         outer_tids = process.outer_tids()
-        if outer_tids is None and process.kind == "core" and process.stopped:
-            outer_tids = ids_by_stacks(self._runtime, ms, self._saved or {})
+        if outer_tids is None and process.foreign_tids:
+            outer_tids = ids_by_stacks(self._runtime, ms, saved)
         return ms if outer_tids is None else ms.seen_from_outside(outer_tids)
 
-    def _part(self, subject: str, read: Callable[[Runtime], T], otherwise: T) -> T:
-        """What `read` gives; if it cannot, a problem and `otherwise`."""
-        try:
-            return read(self._runtime)
-        except (BadDataError, MemoryFault, MissingInfo) as error:
-            self._runtime.problem("unknown", subject, error.message)
-            return otherwise
-
-    def _where(self) -> Threads:
-        """How to find where running goroutines are."""
-        tid_of_m = {thread.m: thread.tid for thread in self._threads}
+    def _thread_registers(
+        self, scheduler: _Scheduler, saved: Mapping[int, Registers] | None
+    ) -> Threads:
+        """How the registers of running goroutines' threads are found."""
+        tid_of_m = {thread.m: thread.tid for thread in scheduler.threads}
         tids = {
             address: tid_of_m[number]
-            for address, row in self._ms.index.items()
-            if (number := int(self._ms.rows["id"][row])) in tid_of_m
+            for address, row in scheduler.ms.index.items()
+            if (number := int(scheduler.ms.rows["id"][row])) in tid_of_m
         }
         runtime = self._runtime
         return Threads(
             tids,
-            stopped=self._saved is not None,
-            saved=self._saved or {},
+            stopped=saved is not None,
+            saved=saved or {},
             before=partial(interrupted, runtime.memory, self._tree.code, runtime.arch),
         )
 
@@ -166,34 +181,25 @@ class SnapshotBuilder:
             return last_known_ns(self._runtime, pointers)
         return now_ns
 
-    def _add_thread_stacks(self, tree: StackTree, where: Threads) -> None:
-        """Say of the threads what they run. Where those of a process that goes on are that were not
-        sampled yet is asked for now."""
-        from spyglass.runtime.scheduler.thread_stacks import (
-            ThreadStacks,
-            add_stacks,
-            live_registers,
-            names_of_code,
-        )
+    def _all_registers(
+        self, threads: Sequence[Thread], registers: Threads
+    ) -> Mapping[int, Registers]:
+        """The registers of all threads by id: of a live process, whose running ones were sampled while
+        goroutines were read, those of the others are read now."""
+        if registers.stopped:
+            return registers.found
+        others = [thread.tid for thread in threads if thread.tid not in registers.found]
+        return {**self._target.process.registers(others), **registers.found}
 
-        registers = where.found
-        if not where.stopped:
-            others = [thread.tid for thread in self._threads if thread.tid not in where.found]
-            registers = {**live_registers(self._target.pid, others), **where.found}
-        self._saved = registers
-        stacks = ThreadStacks(self._runtime, tree, self._ms, names_of_code(self._target))
-        self._threads = add_stacks(stacks, self._threads, registers)
+    def _with_stacks(
+        self, scheduler: _Scheduler, registers: Mapping[int, Registers]
+    ) -> list[Thread]:
+        """The threads with what they run."""
+        from spyglass.runtime.scheduler.thread_stacks import ThreadStacks, add_stacks
 
-    def _snapshot(self, goroutines: Goroutines, found: StackColumns) -> Snapshot:
-        facts = self._target.process.facts()
-        return Snapshot(
-            taken_at=self._taken_at, took_ns=self._timer.total(), process=self._process(facts),
-            source=self._source, scheduler=self._counters, processors=tuple(self._processors),
-            threads=tuple(self._threads), memory=self._memory, goroutines=goroutines,
-            wait_reasons=(), frames=tuple(self._tree.code.frames), stack_offsets=found.offsets,
-            stack_frames=found.frames, elided=found.elided, host=facts.host,
-            problems=tuple(self._runtime.problems), timings_ns=self._timer.phases,
-        )  # fmt: skip
+        describe = self._target.process.native_names(self._target.memory)
+        stacks = ThreadStacks(self._runtime, self._tree, scheduler.ms, describe)
+        return add_stacks(stacks, scheduler.threads, registers)
 
     def _process(self, facts: Facts) -> Process:
         target, runtime = self._target, self._runtime

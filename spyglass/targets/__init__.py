@@ -1,6 +1,6 @@
 """A target: bytes at addresses, and the executable that gives them meaning.
 
-Its bytes are those of a live process or of one that was saved in a core; nobody above knows which.
+The bytes are those of a live process or of a core; nothing above this package knows which.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Target:
         return self.process.pid
 
     def close(self) -> None:
-        """Let go of the process."""
+        """Close the memory, the executable and the process."""
         self.memory.close()
         self.executable.close()
         self.process.close()

@@ -1,11 +1,13 @@
-"""A process that was saved in a core file: its memory, and what the core tells of it."""
+"""A process in a core file: its memory, and what the core's notes tell of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,6 +20,9 @@ from spyglass.targets.core_metadata import CoreMetadata
 from spyglass.targets.initial_stack import arguments, executed_path
 from spyglass.targets.target_process import AT_ENTRY, Facts, OsThread, Program, TargetProcess
 from spyglass.threads.architecture import ARCHITECTURES, Registers
+
+if TYPE_CHECKING:
+    from spyglass.memory.base import Memory
 
 __all__ = ["CoreProcess"]
 
@@ -41,11 +46,12 @@ class CoreProcess(TargetProcess):
         self.core = CoreFile(path)
         try:
             self.memory = SegmentedMemory(self._layers())
-            self.remarks = CoreMetadata.parse(self.core.own) if self.core.own else None
+            self.metadata = CoreMetadata.parse(self.core.own) if self.core.own else None
             self.pid = self._find_pid()
             self.problems = tuple(self._find_problems())
-            if self.remarks is not None:
-                self.stopped, self.torn = self.remarks.stopped, self.remarks.torn
+            if self.metadata is not None:
+                self.stopped, self.torn = self.metadata.stopped, self.metadata.torn
+            self.foreign_tids = self.stopped
         except BaseException:
             self.close()
             raise
@@ -64,7 +70,7 @@ class CoreProcess(TargetProcess):
             [
                 ((segment.address + program.bias) % (1 << 64), segment.file_size, segment.offset)
                 for segment in program.executable.segments
-                if self.remarks is None or not segment.writable
+                if self.metadata is None or not segment.writable
             ],
             np.uint64,
         )
@@ -84,15 +90,15 @@ class CoreProcess(TargetProcess):
 
     def facts(self) -> Facts:
         """What is known of it; but for the program and its arguments nothing, if spyglass did not save it."""
-        if self.remarks is not None:
-            return self.remarks.facts
+        if self.metadata is not None:
+            return self.metadata.facts
         return Facts(None, self.program_path, self._command_line(), *[None] * 5)
 
     @cached_property
     def program_path(self) -> str | None:
         """Where its program was; None if the core does not say."""
-        if self.remarks is not None:
-            return self.remarks.facts.exe
+        if self.metadata is not None:
+            return self.metadata.facts.exe
         entry = self.core.auxv.get(AT_ENTRY, 0)
         mapped = (file.path for file in self.core.files if file.start <= entry < file.end)
         path = next(mapped, None) or executed_path(self.core, self.memory)
@@ -107,31 +113,52 @@ class CoreProcess(TargetProcess):
 
     def threads(self) -> Sequence[OsThread]:
         """The threads by id; if spyglass did not save it, without names and states."""
-        if self.remarks is not None:
-            return [_Thread(*each) for each in self.remarks.threads]
+        if self.metadata is not None:
+            return [_Thread(*each) for each in self.metadata.threads]
         return [_Thread(tid, None, None) for tid in sorted({t.tid for t in self.core.threads})]
 
     def outer_tids(self) -> Mapping[int, int] | None:
         """As it was, if spyglass saved it: other cores do not tell."""
-        return self.remarks.outer_tids if self.remarks is not None else None
+        return self.metadata.outer_tids if self.metadata is not None else None
 
-    def registers(self) -> Mapping[int, Registers]:
-        """Where its threads were, by id."""
+    def stop(self) -> AbstractContextManager[None]:
+        """Nothing in it runs."""
+        return nullcontext()
+
+    def saved_registers(self) -> Mapping[int, Registers]:
+        """The registers of all its threads, by thread id (NT_PRSTATUS)."""
         architecture = ARCHITECTURES[self.core.arch]
         return {
             thread.tid: architecture.from_saved(thread.tid, thread.words)
             for thread in self.core.threads
         }
 
+    def registers(self, tids: Sequence[int]) -> dict[int, Registers]:
+        """Those of `saved_registers` that `tids` names."""
+        saved = self.saved_registers()
+        return {tid: saved[tid] for tid in tids if tid in saved}
+
+    def native_names(self, memory: Memory) -> Callable[[int], str]:
+        """Names of file and offset: ``libc.so.6+0x1f``."""
+        files = self.files()
+
+        def describe(pc: int) -> str:
+            for file in files:
+                if file.start <= pc < file.end:
+                    return f"{os.path.basename(file.path)}+{pc - file.start + file.offset:#x}"
+            return f"{pc:#x}"
+
+        return describe
+
     def taken_at(self) -> datetime:
         """When it was saved, or if that is not known when the file was written."""
-        if self.remarks is not None:
-            return self.remarks.taken_at
+        if self.metadata is not None:
+            return self.metadata.taken_at
         return datetime.fromtimestamp(self.core.written_at, UTC)
 
     def now_ns(self) -> int | None:
         """What the clock said, if spyglass saved it: other cores do not tell."""
-        return self.remarks.now_ns if self.remarks is not None else None
+        return self.metadata.now_ns if self.metadata is not None else None
 
     def auxv(self) -> dict[int, int]:
         """The auxiliary vector: types of getauxval(3) and their values."""

@@ -1,11 +1,13 @@
-"""A process that goes on while it is looked into: its program, and what /proc tells of it."""
+"""A live process: the executable with its Go runtime, and what /proc tells of it."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from spyglass import procfs
 from spyglass.binary.corenotes import MappedFile, parse_auxv
@@ -20,6 +22,11 @@ from spyglass.errors import (
 )
 from spyglass.memory.process import ProcessMemory
 from spyglass.targets.target_process import AT_ENTRY, Facts, OsThread, Program, TargetProcess
+
+if TYPE_CHECKING:
+    from spyglass.memory.base import Memory
+    from spyglass.targets.target_process import StoppedThreads
+    from spyglass.threads import Registers
 
 __all__ = ["LiveProcess", "find_program", "open_memory"]
 
@@ -60,8 +67,31 @@ class LiveProcess(TargetProcess):
         """The ids of the threads by those that the process sees in a pid namespace of its own."""
         return procfs.outer_tids(self.pid)
 
-    def registers(self) -> None:
-        """They go on: `spyglass.threads` has ways to find out where they are."""
+    def stop(self) -> AbstractContextManager[StoppedThreads]:
+        """Stop every thread while the context is entered."""
+        from spyglass.threads.stop import stopped
+
+        return stopped(self.pid)
+
+    def saved_registers(self) -> None:
+        """None: its threads go on."""
+
+    def registers(self, tids: Sequence[int]) -> dict[int, Registers]:
+        """The kernel tells those of threads that wait in it; the others are sampled."""
+        from spyglass.threads import blocked_registers, sample_threads
+
+        blocked = {tid: blocked_registers(self.pid, tid) for tid in tids}
+        found = {tid: registers for tid, registers in blocked.items() if registers is not None}
+        running = [tid for tid in tids if tid not in found]
+        if running:
+            found |= sample_threads(running, lambda _: True).registers
+        return found
+
+    def native_names(self, memory: Memory) -> Callable[[int], str]:
+        """Names from the symbols of the files that are mapped."""
+        from spyglass.threads.native_symbols import Symbols
+
+        return Symbols(self.pid, procfs.maps(self.pid), memory).describe
 
     def taken_at(self) -> datetime:
         """Now."""
@@ -87,11 +117,11 @@ class LiveProcess(TargetProcess):
         ]
 
     def check(self) -> None:
-        """Raise `ProcessChanged` if this is not the process any more that it was."""
+        """Raise `ProcessChanged` if the process ended, or runs another program."""
         self._identity.check()
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close its pidfd."""
         self._identity.close()
 
 
@@ -144,7 +174,7 @@ def _auxv(pid: int) -> dict[int, int]:
 
 
 def _gone(pid: int) -> ProcessChanged:
-    """The error for a process that ended under our hands."""
+    """The error for a process that ended while it was read."""
     return ProcessChanged(f"process {pid} ended while it was read", "run spyglass again")
 
 

@@ -1,10 +1,10 @@
-"""Where a target comes from: what is known of its process beside memory and program."""
+"""The process behind a target, live or saved: what is known of it beside memory and executable."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
@@ -14,10 +14,11 @@ from spyglass.errors import SpyglassError
 if TYPE_CHECKING:
     from spyglass.binary.corenotes import MappedFile
     from spyglass.binary.executable import Executable
+    from spyglass.memory.base import Memory
     from spyglass.model import Problem
     from spyglass.threads import Registers
 
-__all__ = ["AT_ENTRY", "Facts", "OsThread", "Program", "TargetProcess"]
+__all__ = ["AT_ENTRY", "Facts", "OsThread", "Program", "StoppedThreads", "TargetProcess"]
 
 #: Of getauxval(3): where the program begins, after the kernel placed it.
 AT_ENTRY = 9
@@ -60,39 +61,66 @@ class OsThread(Protocol):
     def os_state(self) -> str | None: ...
 
 
-class TargetProcess(ABC):
-    """A live process, or one whose memory was saved. Close it.
+class StoppedThreads(Protocol):
+    """The threads of a process while it is stopped: their registers by thread id, and for how long."""
 
-    `kind` is "process" or "core". `stopped`: nothing moves while it is read.
+    registers: dict[int, Registers]
+
+    @property
+    def elapsed_ns(self) -> int: ...
+
+
+class TargetProcess(ABC):
+    """The process behind a target: live, or saved in a core. Close it.
+
+    `kind` is "process" or "core". `stopped`: nothing in it moves while it is read.
     """
 
     kind: ClassVar[str]
     pid: int
     stopped: bool
-    #: What is missing or doubtful before anything was read.
+    #: What is missing or doubtful before anything is read.
     problems: tuple[Problem, ...] = ()
-    #: Goroutines of which it was known when they were saved that they may mix moments.
+    #: Ids of goroutines that were torn when the core was made: what is shown of them may mix moments.
     torn: frozenset[int] = frozenset()
+    #: Whether thread ids may be those of another pid namespace, in a way that `outer_tids` does not
+    #: tell: then threads are matched by their stack pointers.
+    foreign_tids: bool = False
 
     @abstractmethod
     def facts(self) -> Facts:
-        """The facts, as they are now, or were when the process was saved."""
+        """What the kernel tells of the process, as it is now, or was when the core was made."""
 
     @abstractmethod
     def threads(self) -> Sequence[OsThread]:
         """The threads, by id."""
 
     @abstractmethod
-    def registers(self) -> Mapping[int, Registers] | None:
-        """Where the threads of a saved process were, by id; None for a live one, whose go on."""
+    def stop(self) -> AbstractContextManager[StoppedThreads | None]:
+        """Stop every thread while the context is entered.
+
+        None: no thread of it runs anyway. Raises `TargetError` if it cannot be stopped.
+        """
+
+    @abstractmethod
+    def saved_registers(self) -> Mapping[int, Registers] | None:
+        """The registers that a core has, by thread id; None for a live process."""
+
+    @abstractmethod
+    def registers(self, tids: Sequence[int]) -> Mapping[int, Registers]:
+        """The registers of the threads `tids`, by thread id, as far as they can be had without a stop."""
+
+    @abstractmethod
+    def native_names(self, memory: Memory) -> Callable[[int], str]:
+        """A function that names code at an address that is not Go's: "libc.so.6!read", "libc.so.6+0x1f"."""
 
     @abstractmethod
     def taken_at(self) -> datetime:
-        """The moment that is shown."""
+        """The moment that a snapshot shows: now, or when the core was made."""
 
     @abstractmethod
     def now_ns(self) -> int | None:
-        """What the clock said then that Go's ``nanotime`` reads, CLOCK_MONOTONIC; None: not known."""
+        """CLOCK_MONOTONIC at that moment, which Go's ``nanotime`` reads; None: not known."""
 
     @abstractmethod
     def auxv(self) -> dict[int, int]:
@@ -103,12 +131,12 @@ class TargetProcess(ABC):
         """The files that are mapped."""
 
     def outer_tids(self) -> Mapping[int, int] | None:
-        """The ids of `threads` by those that the process itself sees, if they are others."""
+        """The ids of `threads` by those that the process itself sees; None: they are the same."""
         return None
 
     @contextmanager
     def blamed(self) -> Iterator[None]:
-        """Raise what `check` does rather than what goes wrong in the block because of that."""
+        """Raise `ProcessChanged` instead of an error in the block that a changed process explains."""
         try:
             yield
         except SpyglassError:
@@ -117,7 +145,7 @@ class TargetProcess(ABC):
         self.check()
 
     def check(self) -> None:
-        """Raise `ProcessChanged` if this is not the process any more that it was."""
+        """Raise `ProcessChanged` if the process ended or became another."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close what it holds open."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 
 import pytest
@@ -14,6 +15,7 @@ from spyglass.runtime.discovery.globals import go_version, is_wait_reasons
 from spyglass.runtime.discovery.module import Module, find_module
 from spyglass.targets import Target
 from spyglass.targets.target_process import Facts, TargetProcess
+from spyglass.threads import Registers
 from tests.elf_writer import PT_LOAD, Part, symbols, write_elf
 from tests.image import ImageMemory
 from tests.pclntab_writer import FunctionSpec, pc_table, write_table
@@ -51,8 +53,17 @@ class Nothing(TargetProcess):
     def threads(self) -> Sequence[object]:  # type: ignore[override]
         return []
 
-    def registers(self) -> None:
+    def stop(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def saved_registers(self) -> None:
         return None
+
+    def registers(self, tids: Sequence[int]) -> dict[int, Registers]:
+        return {}
+
+    def native_names(self, memory: object) -> Callable[[int], str]:
+        return hex
 
     def taken_at(self) -> datetime:
         return datetime.now(UTC)

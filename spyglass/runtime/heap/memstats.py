@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from spyglass.errors import BadDataError, MemoryFault, MissingInfo
+from spyglass.errors import BadDataError, MissingInfo
 from spyglass.model import MemoryStats
 from spyglass.runtime.discovery.layouts import GoVersion
 from spyglass.runtime.discovery.required_fields import limit_headroom_percent
@@ -85,15 +85,7 @@ def read_memory(runtime: Runtime) -> MemoryStats:
 
 def _known(runtime: Runtime, what: str, read: Callable[[Runtime], T]) -> T | None:
     """What `read` returns; None, and a problem about memory, if it cannot."""
-    try:
-        return read(runtime)
-    except MissingInfo as error:
-        runtime.problem("unknown", "memory", f"{what}: {error.message}")
-    except MemoryFault as error:
-        runtime.problem("unreadable", "memory", f"{what}: {error.message}")
-    except BadDataError as error:
-        runtime.problem("implausible", "memory", f"{what}: {error.message}")
-    return None
+    return runtime.part("memory", lambda: read(runtime), None, what)
 
 
 def _one(runtime: Runtime, struct: str, variable: str) -> Any:

@@ -122,13 +122,8 @@ def read_ms(runtime: Runtime) -> Ms:
 
 def read_processors(runtime: Runtime, ms: Ms) -> list[Processor]:
     """The Ps of ``runtime.allp``, in order; a P that makes no sense is left out, with a problem."""
-    try:
-        rows = _read_ps(runtime)
-    except (BadDataError, MemoryFault, MissingInfo) as error:
-        runtime.problem("unknown", "processors", error.message)
-        return []
     processors = []
-    for index, row in enumerate(rows):
+    for index, row in enumerate(runtime.part("processors", lambda: _read_ps(runtime), ())):
         status, length = int(row["status"]), _queue_length(row)
         if row["id"] != index or status >= len(_P_STATUSES) or length > _RUN_QUEUE_LENGTH:
             runtime.problem("implausible", f"processor {index}", "its fields cannot be true")
@@ -173,15 +168,7 @@ def read_threads(runtime: Runtime, ms: Ms, os_threads: Sequence[OsThread]) -> li
 
 def _part(runtime: Runtime, read: Callable[[], T]) -> T | None:
     """What `read` returns; None, and a problem about the scheduler, if it cannot."""
-    try:
-        return read()
-    except MissingInfo as error:
-        runtime.problem("unknown", "scheduler", error.message)
-    except MemoryFault as error:
-        runtime.problem("unreadable", "scheduler", error.message)
-    except BadDataError as error:
-        runtime.problem("implausible", "scheduler", error.message)
-    return None
+    return runtime.part("scheduler", read, None)
 
 
 def _checked_sched(runtime: Runtime, ms: Ms) -> Any:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spyglass import procfs
 from spyglass.model import Thread
 from spyglass.runtime.goroutines.decode import fields_of
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.unwinder import INCOMPLETE, UNREADABLE, Cursors, StackBytes, Unwinder
-from spyglass.threads import Registers, sample_threads
-from spyglass.threads.blocked import blocked_registers
-from spyglass.threads.native_symbols import Symbols
 
 if TYPE_CHECKING:
     from spyglass.runtime.context import Runtime
     from spyglass.runtime.scheduler.sched import Ms
-    from spyglass.targets import Target
+    from spyglass.threads import Registers
 
-__all__ = ["ThreadStacks", "add_stacks", "live_registers", "names_of_code"]
+__all__ = ["ThreadStacks", "add_stacks"]
 
 #: An M's own stacks and that of its goroutine: the field of ``m``, and the word for what runs on it.
 _STACKS = (("curg", "goroutine"), ("g0", "g0"), ("gsignal", "gsignal"))
@@ -76,22 +71,6 @@ class ThreadStacks:
         return None, sp + _UNKNOWN_BYTES
 
 
-def names_of_code(target: Target) -> Callable[[int], str]:
-    """A function that names code at an address in `target`: by symbols of a file that is mapped there
-    in a process, in a core by file and offset."""
-    if target.process.kind == "process":
-        return Symbols(target.pid, procfs.maps(target.pid), target.memory).describe
-    files = target.process.files()
-
-    def describe(pc: int) -> str:
-        for file in files:
-            if file.start <= pc < file.end:
-                return f"{os.path.basename(file.path)}+{pc - file.start + file.offset:#x}"
-        return f"{pc:#x}"
-
-    return describe
-
-
 def add_stacks(
     stacks: ThreadStacks, threads: Sequence[Thread], registers: Mapping[int, Registers]
 ) -> list[Thread]:
@@ -100,19 +79,6 @@ def add_stacks(
         stacks.of(thread, registers[thread.tid]) if thread.tid in registers else thread
         for thread in threads
     ]
-
-
-def live_registers(pid: int, tids: Sequence[int]) -> dict[int, Registers]:
-    """The registers of threads of a process that goes on, by thread id, as far as they can be had.
-
-    Of those that wait in the kernel they are asked for, the others are sampled.
-    """
-    blocked = {tid: blocked_registers(pid, tid) for tid in tids}
-    found = {tid: registers for tid, registers in blocked.items() if registers is not None}
-    running = [tid for tid in tids if tid not in found]
-    if running:
-        found |= sample_threads(running, lambda _: True).registers
-    return found
 
 
 def _stacks_of_ms(runtime: Runtime, ms: Ms) -> dict[int | None, dict[str, tuple[int, int]]]:
