@@ -24,7 +24,7 @@ _OUTSIDE = re.compile(r"(?<![\w/])_/(?:[^/\[\](),;*]+/)*")
 
 
 def redacted(snapshot: Snapshot) -> Snapshot:
-    """`snapshot` without command line, labels, host name, and directories above packages.
+    """`snapshot` without command line, labels, host name, container, and directories above packages.
 
     A file is then called as ``go build -trimpath`` calls it: by the import path of its package, with
     the version of its module where that is known, and by its name alone in package main.
@@ -38,7 +38,11 @@ def redacted(snapshot: Snapshot) -> Snapshot:
         host=None,
         redacted=True,
         process=replace(
-            process, cmdline=(), exe=_base(process.exe), library=_base(process.library)
+            process,
+            cmdline=(),
+            exe=_base(process.exe),
+            library=_base(process.library),
+            container=None,  # LXC and systemd-nspawn know it by the name that a person gave it
         ),
         goroutines=replace(snapshot.goroutines, labels=none),
         label_sets=(),

@@ -22,7 +22,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 redact_option = click.option(
     "--redact",
     is_flag=True,
-    help="Leave out command line, labels, host name, and directories above packages.",
+    help="Leave out command line, labels, host name, container, and directories above packages.",
 )
 
 

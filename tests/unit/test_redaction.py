@@ -59,7 +59,7 @@ def secretive() -> Snapshot:
     return make_snapshot(
         [Row(1, where=inner, start=start, creator=inner, stack=(inner, start), labels={"user": "alice"}),
          Row(2, labels=None)],
-        process=replace(PROCESS, exe=f"{HOME}/bin/shop", library=f"{HOME}/lib/shop.so", cmdline=("shop", "--user=alice")),
+        process=replace(PROCESS, exe=f"{HOME}/bin/shop", library=f"{HOME}/lib/shop.so", cmdline=("shop", "--user=alice"), container="alice-shop"),
         problems=(Problem("unreadable", f"{HOME}/bin/shop", f"{HOME} 1/x: no"), Problem("torn", "goroutine 2", "moved")),
         host="alice-laptop",
     )  # fmt: skip
@@ -76,6 +76,7 @@ def test_nothing_is_left_of_it() -> None:
     assert made["process"]["exe"] == "shop"
     assert made["process"]["library"] == "shop.so"
     assert made["process"]["cmdline"] == []
+    assert made["process"]["container"] is None
     assert [goroutine["labels"] for goroutine in made["goroutines"]] == [{}, {}]
     assert made["problems"] == [
         {"kind": "unreadable", "subject": "shop", "detail": "(left out)"},
