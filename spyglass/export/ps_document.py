@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import BinaryIO
 
 from spyglass.process_list import ProcessList
+from spyglass.version import __version__
 
 __all__ = ["SCHEMA", "write_processes"]
 
@@ -16,10 +17,8 @@ SCHEMA = "spyglass.ps/1"
 
 
 def write_processes(listing: ProcessList, stream: BinaryIO) -> None:
-    """Write `listing` as a document on one line of ASCII, which does no harm to a terminal."""
-    from importlib.metadata import version
-
-    document = {"schema": SCHEMA, "spyglass_version": version("spyglass")} | asdict(listing)
+    """Write `listing` as a document on one line of ASCII, which is safe on a terminal."""
+    document = {"schema": SCHEMA, "spyglass_version": __version__} | asdict(listing)
     text = json.dumps(document, separators=(",", ":"), default=_moment)
     stream.write(text.encode("ascii") + b"\n")
 
