@@ -268,7 +268,7 @@ def test_ids_that_are_there_twice_and_claims_beyond_reason() -> None:
             rows,
             taken_at=TAKEN_AT.replace(year=year),
             took_ns=2**63 - 1,
-            process=replace(PROCESS, started_at=None),
+            process=replace(PROCESS, started_at=TAKEN_AT.replace(year=1)),
         )
         for year in (1, 9999)
     )
@@ -315,7 +315,7 @@ assert STARTED is not None
         ({"started_at": STARTED + timedelta(seconds=1)}, "web-3", True),
         ({"started_at": STARTED + timedelta(seconds=30)}, "web-3", False),
         ({"started_at": STARTED - timedelta(seconds=30)}, "web-3", False),
-        ({"started_at": None}, "web-3", True),
+        ({"started_at": None}, "web-3", False),
         ({"pid": 4321}, "web-3", False),
         ({}, "web-4", False),
         ({}, None, True),
@@ -336,6 +336,20 @@ def test_a_process_that_started_after_the_first_look_is_another() -> None:
     assert not is_same_process(before, after)
     assert next(caveats(before, after)).startswith(
         "they are of two processes, both with the pid 1234:"
+    )
+
+
+def test_cores_of_pid_1_are_not_compared_by_goroutine_ids_without_a_start_time() -> None:
+    """A core of gcore or the kernel has neither a host name nor a start time."""
+    foreign = replace(PROCESS, pid=1, started_at=None)
+    before, after = (
+        replace(at(minute, [waiting(1, SEND)], process=foreign), host=None) for minute in (0, 1)
+    )
+    found = difference([before, after])
+    assert (found.created, found.exited, found.stuck) == (None, None, None)
+    assert found.caveats == (
+        "it is not known when process 1 started, so it may be two processes:"
+        " goroutines are not compared one by one",
     )
 
 
