@@ -6,6 +6,7 @@
     │   ├── AmbiguousName       several processes have the name that was asked for (``pids``)
     │   ├── ProcessChanged      it ended, became another program, or its pid was given to another
     │   ├── PermissionDenied    the kernel refused; the message says which rule did
+    │   ├── WrongExecutable     a core was made of another file than the one given or found
     │   ├── NotGoProgram        no Go runtime in it (``go_children`` may name children that have one)
     │   └── UnsupportedProgram  32-bit, big-endian, an unknown processor or Go version
     │       └── UnsupportedGoVersion
@@ -31,6 +32,7 @@ __all__ = [
     "TargetError",
     "UnsupportedGoVersion",
     "UnsupportedProgram",
+    "WrongExecutable",
 ]
 
 
@@ -75,6 +77,10 @@ class NotGoProgram(TargetError):
     ) -> None:
         super().__init__(message, hint)
         self.go_children = go_children
+
+
+class WrongExecutable(TargetError):
+    """The executable that was given, or found at its path, is not the one that the core was made of."""
 
 
 class UnsupportedProgram(TargetError):

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 from spyglass.binary.corenotes import parse_notes
 from spyglass.binary.executable import Executable
-from spyglass.errors import BadDataError, MemoryFault, NotGoProgram, TargetError
+from spyglass.errors import (
+    BadDataError,
+    MemoryFault,
+    NotGoProgram,
+    TargetError,
+    WrongExecutable,
+)
 from spyglass.model import Problem
 from spyglass.targets.target_process import AT_ENTRY, Program
 
@@ -57,11 +63,9 @@ def find_program(saved: CoreProcess, given: str | None) -> tuple[Program, list[P
     return program, [Problem("unknown", "executable", detail)]
 
 
-class _Wrong(TargetError):
-    """The file at `path` is not what the core was made of."""
-
-    def __init__(self, path: str, why: str) -> None:
-        super().__init__(f"{path} is not the program of this core: {why}", _HINT)
+def _wrong(path: str, why: str) -> WrongExecutable:
+    """The error for a file at `path` that the core was not made of."""
+    return WrongExecutable(f"{path} is not the program of this core: {why}", _HINT)
 
 
 def _open(path: str) -> Executable:
@@ -89,7 +93,7 @@ def _fitting(saved: CoreProcess, executable: Executable, as_library: bool) -> tu
     for program in places:
         try:
             return program, _check(saved, program)
-        except _Wrong as wrong:
+        except WrongExecutable as wrong:
             wrongs.append(wrong)
     raise wrongs[0]
 
@@ -114,7 +118,7 @@ def _go_library(saved: CoreProcess, path: str) -> Program:
         try:
             if _check(saved, program) and library.is_go:
                 return program
-        except _Wrong:
+        except WrongExecutable:
             pass
         library.close()
     raise NotGoProgram(f"{path} is not a Go program", "if a library of it is, give that with --exe")
@@ -135,19 +139,19 @@ def _bias(executable: Executable, start: int) -> int:
 
 
 def _check(saved: CoreProcess, program: Program) -> bool:
-    """Raise `_Wrong` if the process was made of another file; False if that cannot be told."""
+    """Raise `WrongExecutable` if the process was made of another file; False if that cannot be told."""
     executable, path = program.executable, program.executable.path
     if executable.arch != saved.core.arch:
-        raise _Wrong(path, f"it is for {executable.arch}, and the core is of {saved.core.arch}")
+        raise _wrong(path, f"it is for {executable.arch}, and the core is of {saved.core.arch}")
     at = saved.core.auxv.get(_AT_PHDR, 0) - _HEADER_BYTES
     theirs = build_id_in(saved.memory, header_address(program) if program.library else at)
     if theirs and executable.build_id not in (None, theirs):
-        raise _Wrong(path, f"its build id is {executable.build_id}, and the core's {theirs}")
+        raise _wrong(path, f"its build id is {executable.build_id}, and the core's {theirs}")
     if program.bias % _PAGE_BYTES or (program.bias and not executable.pie):
-        raise _Wrong(path, "it begins at another address")
+        raise _wrong(path, "it begins at another address")
     headers = saved.core.auxv.get(_AT_PHNUM)
     if program.library is None and headers not in (None, _headers(executable)[1]):
-        raise _Wrong(path, "it has other segments")
+        raise _wrong(path, "it has other segments")
     return theirs == executable.build_id is not None or _same_contents(saved, program)
 
 
@@ -181,7 +185,7 @@ def build_id_in(memory: Memory, at: int) -> str | None:
 
 
 def _same_contents(saved: CoreProcess, program: Program) -> bool:
-    """Whether what cannot be written to is in the core as it is in the file; `_Wrong` if it differs."""
+    """Whether what cannot be written to is in the core as it is in the file; `WrongExecutable` if it differs."""
     executable = program.executable
     same = False
     for segment in executable.segments:
@@ -192,7 +196,7 @@ def _same_contents(saved: CoreProcess, program: Program) -> bool:
             except MemoryFault:
                 continue
             if ours != theirs:
-                raise _Wrong(executable.path, "it has other contents")
+                raise _wrong(executable.path, "it has other contents")
             same |= any(ours)
     return same
 

@@ -13,7 +13,7 @@ import pytest
 
 import spyglass
 from spyglass.binary.corefile import CoreFile
-from spyglass.errors import NotGoProgram, TargetError
+from spyglass.errors import NotGoProgram, TargetError, WrongExecutable
 from spyglass.model import Goroutine, Snapshot
 from tests.agreement import disagreements
 from tests.cores import aborted_core, busiest_thread, emulated, gcore, needs_kernel_cores, unlimited
@@ -281,9 +281,9 @@ def test_a_program_that_is_gone_must_be_given(left: Path, minor: str) -> None:
 
 def test_another_build_of_it_is_refused(left: Path, minor: str) -> None:
     for program, flavour in (("truth", Flavour.STRIPPED), ("crash", Flavour.EXE)):
-        with pytest.raises(TargetError, match="is not the program of this core: its build id is"):
+        with pytest.raises(WrongExecutable, match="its build id is"):
             look(left, build(program, minor, flavour))
-    with pytest.raises(TargetError, match="it is for arm64, and the core is of amd64"):
+    with pytest.raises(WrongExecutable, match="it is for arm64, and the core is of amd64"):
         look(left, build("truth", minor, Flavour.ARM64))
 
 
@@ -326,7 +326,7 @@ def test_without_a_build_id_the_contents_tell(minor: str, folder: Path) -> None:
     with GoProcess([one]) as process:
         core = gcore(process.pid, folder)
     assert look(core).problems == ()
-    with pytest.raises(TargetError, match="is not the program of this core"):
+    with pytest.raises(WrongExecutable, match="is not the program of this core"):
         look(core, other)
 
 
