@@ -9,8 +9,19 @@ from datetime import UTC, datetime
 
 from spyglass.errors import AmbiguousName, ProcessNotFound, SpyglassError
 from spyglass.process_list import GoProcess, ProcessList, UnreadableProcess
-from spyglass.procfs import container, explain_denied, facts, pids, why_denied
+from spyglass.procfs import (
+    comm,
+    command_line,
+    container,
+    executable,
+    explain_denied,
+    owner,
+    thread_count,
+    uptime_seconds,
+    why_denied,
+)
 from spyglass.procfs.files import read_stat
+from spyglass.procfs.host_processes import pids, usage
 
 __all__ = ["find_by_name", "go_processes"]
 
@@ -103,21 +114,22 @@ def _examine(pid: int, programs: _Programs) -> GoProcess | UnreadableProcess | N
 
 
 def _go_process(pid: int, program: _GoProgram) -> GoProcess:
-    known = facts(pid)
+    used = usage(pid)
+    exe, exe_deleted = executable(pid)
     return GoProcess(
         pid=pid,
-        user=known.user,
+        user=owner(pid),
         go_version=program.go_version,
         package=program.package,
         module=program.module,
         module_version=program.module_version,
-        started_at=known.started_at,
-        age_seconds=known.uptime_seconds,
-        rss_bytes=known.rss_bytes,
-        threads=known.threads,
-        cmdline=known.cmdline,
-        exe=known.exe,
-        exe_deleted=known.exe_deleted,
+        started_at=used.started_at,
+        age_seconds=uptime_seconds(pid),
+        rss_bytes=used.rss_bytes,
+        threads=thread_count(pid),
+        cmdline=command_line(pid),
+        exe=exe,
+        exe_deleted=exe_deleted,
         stripped=program.stripped,
         container=container(pid),
     )
@@ -150,11 +162,11 @@ def _why(pid: int, error: OSError | SpyglassError) -> str:
 def _names(pid: int) -> Iterator[str]:
     """What process `pid` may be called: its comm, the names of its executable and first argument."""
     try:
-        known = facts(pid)
+        name, (exe, _), arguments = comm(pid), executable(pid), command_line(pid)
     except SpyglassError:
         return
-    yield known.name
-    yield from (os.path.basename(path) for path in (known.exe, *known.cmdline[:1]) if path)
+    yield name
+    yield from (os.path.basename(path) for path in (exe, *arguments[:1]) if path)
 
 
 def _file_key(path: str) -> _FileKey:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from spyglass.procfs import cpu_ns
+from spyglass.procfs.host_processes import cpu_ns
 from tests.command import SPYGLASS
 from tests.support import END_TIMEOUT_SECONDS
 

@@ -82,7 +82,7 @@ class LiveTicks:
 
     def _cpu_percent(self) -> float | None:
         """ReadOptions much of one processor it had since the last tick; None the first time."""
-        from spyglass.procfs import cpu_ns
+        from spyglass.procfs.host_processes import cpu_ns
 
         before, now = self._cpu, (time.monotonic_ns(), cpu_ns(self._pid))
         self._cpu = now

@@ -1,7 +1,8 @@
-"""What the kernel tells about a process: facts from /proc/PID, and nothing about Go.
+"""What the kernel says about a process: facts from /proc/PID, and nothing about Go.
 
-Reading is all that happens here. Whatever a process chose itself (its names, its command line) is of
+Nothing here changes a process. What a process chose itself (its names, its command line) is of
 bounded size and may hold any character; `spyglass.words.text.visible` makes it safe to print.
+`spyglass.procfs.host_processes`, which needs psutil, is imported where it is used.
 """
 
 from __future__ import annotations
@@ -11,29 +12,38 @@ from spyglass.procfs.cgroups import container, memory_limit_bytes
 from spyglass.procfs.identity import Identity, open_process, start_time
 from spyglass.procfs.memory_maps import Mapping, maps
 from spyglass.procfs.namespaces import monotonic_offset_ns, outer_tids
-from spyglass.procfs.process_facts import Facts, command_line, cpu_ns, facts, user_name
-from spyglass.procfs.process_tree import descendants, pids
+from spyglass.procfs.process_facts import (
+    comm,
+    command_line,
+    executable,
+    owner,
+    rss_bytes,
+    started_at,
+    thread_count,
+    uptime_seconds,
+)
 from spyglass.procfs.tasks import ThreadState, threads
 
 __all__ = [
-    "Facts",
     "Identity",
     "Mapping",
     "ThreadState",
+    "comm",
     "command_line",
     "container",
-    "cpu_ns",
-    "descendants",
+    "executable",
     "explain_denied",
-    "facts",
     "maps",
     "memory_limit_bytes",
     "monotonic_offset_ns",
     "open_process",
     "outer_tids",
-    "pids",
+    "owner",
+    "rss_bytes",
     "start_time",
+    "started_at",
+    "thread_count",
     "threads",
-    "user_name",
+    "uptime_seconds",
     "why_denied",
 ]

@@ -1,10 +1,13 @@
-"""Facts about one process: its program, owner, age and size."""
+"""Facts about one process: its program, owner, age and memory.
+
+Our own reading of a few numbers, not psutil's: every snapshot has them, and importing psutil takes
+11 ms, 4 % of the processor time of ``spyglass summary``.
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from spyglass.procfs.access import refusals
@@ -13,12 +16,14 @@ from spyglass.procfs.users import user_name
 
 __all__ = [
     "MAX_COMMAND_LINE_BYTES",
-    "Facts",
+    "comm",
     "command_line",
-    "cpu_ns",
-    "executable_path",
-    "facts",
-    "user_name",
+    "executable",
+    "owner",
+    "rss_bytes",
+    "started_at",
+    "thread_count",
+    "uptime_seconds",
 ]
 
 #: A longer command line is cut: a process can make it as long as its address space.
@@ -28,79 +33,74 @@ _DELETED = " (deleted)"
 _MAX_STATM_BYTES = 1 << 10
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_NS_PER_SECOND = 10**9
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the kernel tells everyone about a process, and `exe`, None if this user may not know it.
+def comm(pid: int) -> str:
+    """The name of process `pid` that ps(1) shows, 15 bytes at most."""
+    with refusals(pid):
+        return read_stat(pid).name
 
-    `name` is the comm that ps shows, 15 bytes at most. `user` is the effective one.
+
+def owner(pid: int) -> str:
+    """The effective user of process `pid`."""
+    with refusals(pid):
+        return user_name(os.stat(f"/proc/{pid}").st_uid)
+
+
+def thread_count(pid: int) -> int:
+    """The number of threads of process `pid`."""
+    with refusals(pid):
+        return read_stat(pid).threads
+
+
+def started_at(pid: int) -> datetime:
+    """When process `pid` started, up to a second early, and the same at every reading.
+
+    The kernel has it in ticks since boot. The moment of boot is taken in whole seconds, as btime in
+    /proc/stat (proc_stat(5)), which would cost more to read; it moves only when the clock is set.
     """
-
-    pid: int
-    name: str
-    exe: str | None
-    exe_deleted: bool
-    cmdline: tuple[str, ...]
-    user: str
-    started_at: datetime
-    uptime_seconds: float
-    rss_bytes: int
-    threads: int
-
-
-def facts(pid: int) -> Facts:
-    """The facts about process `pid`; `ProcessNotFound` or `PermissionDenied`."""
+    boot_ns = time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(
+        time.CLOCK_BOOTTIME
+    )
     with refusals(pid):
-        stat = read_stat(pid)
-        exe, deleted = _executable(pid)
-        uptime = max(
-            time.clock_gettime(time.CLOCK_BOOTTIME) - stat.start_ticks / _TICKS_PER_SECOND, 0
-        )
-        return Facts(
-            pid=pid,
-            name=stat.name,
-            exe=exe,
-            exe_deleted=deleted,
-            cmdline=_command_line(pid),
-            user=user_name(os.stat(f"/proc/{pid}").st_uid),
-            # Not from btime of /proc/stat, which is whole seconds and moves when the clock is set.
-            started_at=datetime.now(UTC) - timedelta(seconds=uptime),
-            uptime_seconds=uptime,
-            rss_bytes=int(read(f"/proc/{pid}/statm", _MAX_STATM_BYTES).split()[1]) * _PAGE_BYTES,
-            threads=stat.threads,
-        )
+        since_boot = timedelta(seconds=read_stat(pid).start_ticks / _TICKS_PER_SECOND)
+    return datetime.fromtimestamp(boot_ns // _NS_PER_SECOND, UTC) + since_boot
 
 
-def cpu_ns(pid: int) -> int:
-    """How much of processors process `pid` had since it started, as exact as the kernel's clock tick."""
+def uptime_seconds(pid: int) -> float:
+    """How long process `pid` has been running, suspension of the host included."""
     with refusals(pid):
-        return read_stat(pid).cpu_ticks * 1_000_000_000 // _TICKS_PER_SECOND
+        start_seconds = read_stat(pid).start_ticks / _TICKS_PER_SECOND
+    return max(time.clock_gettime(time.CLOCK_BOOTTIME) - start_seconds, 0)
+
+
+def rss_bytes(pid: int) -> int:
+    """The resident memory of process `pid` (proc_pid_statm(5))."""
+    with refusals(pid):
+        return int(read(f"/proc/{pid}/statm", _MAX_STATM_BYTES).split()[1]) * _PAGE_BYTES
 
 
 def command_line(pid: int) -> tuple[str, ...]:
     """The arguments of process `pid`, cut at `MAX_COMMAND_LINE_BYTES`; empty for a kernel thread."""
     with refusals(pid):
-        return _command_line(pid)
+        raw = read_head(f"/proc/{pid}/cmdline", MAX_COMMAND_LINE_BYTES)
+    return tuple(text(raw.removesuffix(b"\0")).split("\0")) if raw else ()
 
 
-def executable_path(pid: int) -> str | None:
-    """Where the executable of process `pid` was found, in its mount namespace; None if not known."""
+def executable(pid: int) -> tuple[str | None, bool]:
+    """The path of the executable of process `pid` in its mount namespace, None if not known.
+
+    And whether nothing is at that path any more, which the kernel notes behind it.
+    """
     with refusals(pid):
-        return _executable(pid)[0]
-
-
-def _command_line(pid: int) -> tuple[str, ...]:
-    raw = read_head(f"/proc/{pid}/cmdline", MAX_COMMAND_LINE_BYTES)
-    if not raw:
-        return ()
-    return tuple(text(raw.removesuffix(b"\0")).split("\0"))
-
-
-def _executable(pid: int) -> tuple[str | None, bool]:
-    """The path, and whether nothing is at it any more, which the kernel notes behind the path."""
-    try:
-        path = text(os.readlink(f"/proc/{pid}/exe".encode()))
-    except OSError:
-        return None, False
-    return path.removesuffix(_DELETED), path.endswith(_DELETED)
+        try:
+            link = text(os.readlink(f"/proc/{pid}/exe".encode()))
+        except PermissionError:
+            return None, False
+        except FileNotFoundError:
+            os.stat(
+                f"/proc/{pid}"
+            )  # a kernel thread has none; a process that has ended is an error
+            return None, False
+    return link.removesuffix(_DELETED), link.endswith(_DELETED)

@@ -129,7 +129,7 @@ class SnapshotBuilder:
             threads=tuple(threads), memory=memory, goroutines=goroutines, wait_reasons=reasons,
             frames=tuple(self._tree.code.frames), stack_offsets=distinct_stacks.offsets,
             stack_frames=distinct_stacks.frames, elided=distinct_stacks.elided,
-            label_sets=label_sets, host=facts.host, problems=tuple(self._runtime.problems),
+            label_sets=label_sets, host=facts.host, problems=(*self._runtime.problems, *facts.problems),
             timings_ns=timer.phases,
         )  # fmt: skip
         return SnapshotResult(snapshot, now_ns, found)

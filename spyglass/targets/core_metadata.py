@@ -80,6 +80,7 @@ class CoreMetadata:
     def pack(self) -> bytes:
         """As JSON."""
         facts = asdict(self.facts)
+        del facts["problems"]
         if self.facts.started_at is not None:
             facts["started_at"] = self.facts.started_at.isoformat()
         outer_tids = None if self.outer_tids is None else list(self.outer_tids.items())

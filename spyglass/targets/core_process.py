@@ -92,7 +92,7 @@ class CoreProcess(TargetProcess):
         """What is known of it; but for the program and its arguments nothing, if spyglass did not save it."""
         if self.metadata is not None:
             return self.metadata.facts
-        return Facts(None, self.program_path, self._command_line(), *[None] * 5)
+        return Facts(exe=self.program_path, cmdline=self._command_line())
 
     @cached_property
     def program_path(self) -> str | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spyglass import procfs
 from spyglass.binary.corenotes import MappedFile, parse_auxv
@@ -18,9 +18,11 @@ from spyglass.errors import (
     NotGoProgram,
     PermissionDenied,
     ProcessChanged,
+    SpyglassError,
     TargetError,
 )
 from spyglass.memory.process import ProcessMemory
+from spyglass.model import Problem
 from spyglass.targets.target_process import AT_ENTRY, Facts, OsThread, Program, TargetProcess
 
 if TYPE_CHECKING:
@@ -33,6 +35,16 @@ __all__ = ["LiveProcess", "find_program", "open_memory"]
 _MAX_AUXV_BYTES = 1 << 12
 _MAX_LIBRARIES = 4096
 _PAGE_MASK = ~0xFFF
+#: Fields of `Facts`, and what reads them.
+_FACTS: Mapping[str, Callable[[int], object]] = {
+    "exe": lambda pid: procfs.executable(pid)[0],
+    "cmdline": procfs.command_line,
+    "started_at": procfs.started_at,
+    "uptime_seconds": procfs.uptime_seconds,
+    "rss_bytes": procfs.rss_bytes,
+    "container": procfs.container,
+    "memory_limit_bytes": procfs.memory_limit_bytes,
+}
 
 
 class LiveProcess(TargetProcess):
@@ -46,18 +58,19 @@ class LiveProcess(TargetProcess):
         self._identity = procfs.open_process(pid)
 
     def facts(self) -> Facts:
-        """The facts, as they are now."""
-        facts = procfs.facts(self.pid)
-        return Facts(
-            host=os.uname().nodename,
-            exe=facts.exe,
-            cmdline=facts.cmdline,
-            started_at=facts.started_at,
-            uptime_seconds=facts.uptime_seconds,
-            rss_bytes=facts.rss_bytes,
-            container=procfs.container(self.pid),
-            memory_limit_bytes=procfs.memory_limit_bytes(self.pid),
-        )
+        """The facts, as they are now; what cannot be read is a problem.
+
+        Raises `ProcessChanged` if that is because the process ended, or is another.
+        """
+        known: dict[str, Any] = {}
+        problems = []
+        for name, read in _FACTS.items():
+            try:
+                known[name] = read(self.pid)
+            except SpyglassError as error:
+                self.check()
+                problems.append(Problem("unreadable", name, error.message))
+        return Facts(host=os.uname().nodename, problems=tuple(problems), **known)
 
     def threads(self) -> Sequence[OsThread]:
         """The threads, by id."""
@@ -209,7 +222,9 @@ def _open_mapped(pid: int, mapping: procfs.Mapping) -> Executable | None:
 
 def _not_go(pid: int) -> NotGoProgram:
     """The error for a program without Go in it; it names the children that have."""
-    children = tuple(child for child in procfs.descendants(pid) if _is_go(child))
+    from spyglass.procfs.host_processes import descendants
+
+    children = tuple(child for child in descendants(pid) if _is_go(child))
     hint = (
         f"its child is one: --pid {children[0]}"
         if children
@@ -217,8 +232,7 @@ def _not_go(pid: int) -> NotGoProgram:
     )
     if len(children) > 1:
         hint = "its children are: " + ", ".join(f"--pid {child}" for child in children)
-    name = procfs.facts(pid).name
-    return NotGoProgram(f"process {pid} ({name}) is not a Go program", hint, children)
+    return NotGoProgram(f"process {pid} ({procfs.comm(pid)}) is not a Go program", hint, children)
 
 
 def _is_go(pid: int) -> bool:

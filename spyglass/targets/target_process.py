@@ -10,12 +10,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from spyglass.errors import SpyglassError
+from spyglass.model import Problem
 
 if TYPE_CHECKING:
     from spyglass.binary.corenotes import MappedFile
     from spyglass.binary.executable import Executable
     from spyglass.memory.base import Memory
-    from spyglass.model import Problem
     from spyglass.threads import Registers
 
 __all__ = ["AT_ENTRY", "Facts", "OsThread", "Program", "StoppedThreads", "TargetProcess"]
@@ -38,16 +38,18 @@ class Facts:
     """What the kernel knows of a process, and spyglass shows. None: not known.
 
     `host` is the machine's name, `exe` where the program was, in the process's own mount namespace.
+    `problems` say why something else than that is not known.
     """
 
-    host: str | None
-    exe: str | None
-    cmdline: tuple[str, ...]
-    started_at: datetime | None
-    uptime_seconds: float | None
-    rss_bytes: int | None
-    container: str | None
-    memory_limit_bytes: int | None
+    host: str | None = None
+    exe: str | None = None
+    cmdline: tuple[str, ...] = ()
+    started_at: datetime | None = None
+    uptime_seconds: float | None = None
+    rss_bytes: int | None = None
+    container: str | None = None
+    memory_limit_bytes: int | None = None
+    problems: tuple[Problem, ...] = ()
 
 
 class OsThread(Protocol):

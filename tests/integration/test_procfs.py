@@ -3,6 +3,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ import pytest
 
 from spyglass import procfs
 from spyglass.errors import PermissionDenied, ProcessChanged, ProcessNotFound, SpyglassError
-from spyglass.procfs import ThreadState
+from spyglass.procfs import ThreadState, host_processes
 from spyglass.procfs.process_facts import MAX_COMMAND_LINE_BYTES
 from tests.children import (
     CAP_SYS_PTRACE,
@@ -42,6 +43,27 @@ T = TypeVar("T")
 
 #: Runs itself anew, with the same arguments and environment, for each line that it is sent.
 RUNS_ITSELF = 'echo ready; read line; exec sh "$0"'
+
+
+#: All that is read of one process.
+EVERYTHING: tuple[Callable[[int], object], ...] = (
+    procfs.comm,
+    procfs.command_line,
+    procfs.container,
+    procfs.executable,
+    procfs.maps,
+    procfs.memory_limit_bytes,
+    procfs.owner,
+    procfs.rss_bytes,
+    procfs.start_time,
+    procfs.started_at,
+    procfs.thread_count,
+    procfs.threads,
+    procfs.uptime_seconds,
+    host_processes.cpu_ns,
+    host_processes.descendants,
+    host_processes.usage,
+)
 
 
 def name_of(pid: int) -> str:
@@ -195,7 +217,7 @@ def test_there_is_no_such_process() -> None:
         child.wait()
     with pytest.raises(ProcessNotFound, match=f"there is no process {child.pid}"):
         procfs.open_process(child.pid)
-    for look in (procfs.facts, procfs.threads, procfs.maps, procfs.start_time, procfs.container):
+    for look in EVERYTHING:
         with pytest.raises(ProcessNotFound):
             look(child.pid)
 
@@ -253,7 +275,7 @@ def test_a_process_whose_main_thread_has_ended_is_told() -> None:
 def look(pid: int) -> str:
     with procfs.open_process(pid) as identity:
         identity.check()
-    return procfs.facts(pid).name
+    return procfs.comm(pid)
 
 
 def become_and(ask: Callable[[int], T], pid: int) -> T:
@@ -266,12 +288,13 @@ def test_another_user_is_named() -> None:
     with sleeping() as child:
         with pytest.raises(PermissionDenied) as error:
             in_child(lambda: become_and(look, child.pid))
-        facts = in_child(lambda: become_and(procfs.facts, child.pid))
+        owner = in_child(lambda: become_and(procfs.owner, child.pid))
+        executable = in_child(lambda: become_and(procfs.executable, child.pid))
     assert error.value.message == (
         f"process {child.pid} (sleep) cannot be read: it runs as root, and spyglass as nobody"
     )
     assert error.value.hint == "run spyglass with sudo"
-    assert (facts.user, facts.exe) == ("root", None)
+    assert (owner, executable) == ("root", (None, False))
 
 
 def test_root_is_not_demanded_where_the_kernel_allows_it() -> None:
@@ -324,10 +347,12 @@ def test_the_root_of_a_user_namespace_is_not_the_root_of_the_host() -> None:
 def test_a_process_in_another_user_and_pid_namespace_is_read() -> None:
     command = in_namespaces("--user", "--map-root-user", "--pid", "--fork", "--kill-child")
     with sleeping(*command, "sleep", "600") as parent:
-        wait_until(lambda: [name_of(p) for p in procfs.descendants(parent.pid)] == ["sleep"])
-        (pid,) = procfs.descendants(parent.pid)
+        wait_until(
+            lambda: [name_of(p) for p in host_processes.descendants(parent.pid)] == ["sleep"]
+        )
+        (pid,) = host_processes.descendants(parent.pid)
         assert look(pid) == "sleep"
-        assert procfs.facts(pid).cmdline == ("sleep", "600")
+        assert procfs.command_line(pid) == ("sleep", "600")
 
 
 @needs_root
@@ -356,21 +381,62 @@ def test_the_memory_of_a_process_is_explained_too() -> None:
 # Facts
 
 
-def test_facts_are_what_psutil_says() -> None:
+def test_facts_are_what_the_kernels_files_say() -> None:
+    before = time.time()
     with sleeping("sleep", "600", cwd="/") as child:
-        other = psutil.Process(child.pid)
-        wait_until(lambda: other.status() == psutil.STATUS_SLEEPING)  # it grows while it is loaded
-        facts = procfs.facts(child.pid)
-        assert facts.name == other.name()
-        assert facts.exe == os.path.realpath(other.exe())
-        assert facts.cmdline == ("sleep", "600")
-        assert facts.user == other.username()
-        assert facts.threads == other.num_threads() == 1
-        assert facts.rss_bytes == pytest.approx(other.memory_info().rss, rel=0.3)
-        assert abs(facts.started_at.timestamp() - other.create_time()) < 2
-        assert datetime.now(UTC) - facts.started_at < timedelta(seconds=20)
-        assert facts.uptime_seconds == pytest.approx(time.time() - other.create_time(), abs=2)
-        assert not facts.exe_deleted
+        wait_until(lambda: is_asleep(child.pid))  # it grows while it is loaded
+        after = time.time()
+        proc = Path(f"/proc/{child.pid}")
+        status = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines())
+        assert procfs.comm(child.pid) == (proc / "comm").read_text().strip() == "sleep"
+        assert procfs.executable(child.pid) == (os.readlink(proc / "exe"), False)
+        assert procfs.command_line(child.pid) == ("sleep", "600")
+        assert procfs.owner(child.pid) == pwd.getpwuid(os.geteuid()).pw_name
+        assert procfs.thread_count(child.pid) == int(status["Threads"]) == 1
+        resident = int(status["VmRSS"].split()[0]) * 1024
+        assert procfs.rss_bytes(child.pid) == pytest.approx(resident, rel=0.3)
+        assert host_processes.usage(child.pid).rss_bytes == pytest.approx(resident, rel=0.3)
+        started = procfs.started_at(child.pid).timestamp()
+        assert before - 1.1 <= started <= after
+        assert 0 <= procfs.uptime_seconds(child.pid) <= time.time() - before + 0.1
+
+
+def is_asleep(pid: int) -> bool:
+    return name_of(pid) == "sleep" and procfs.threads(pid)[0].os_state == "sleeping"
+
+
+def test_a_start_is_the_same_moment_at_every_reading_and_in_ps() -> None:
+    with sleeping() as child:
+        moments = {procfs.started_at(child.pid) for _ in range(1000)}
+        assert moments == {host_processes.usage(child.pid).started_at}
+
+
+def test_processor_time_is_what_the_child_says() -> None:
+    script = """if True:
+        import os, time
+        while time.process_time() < 0.5:
+            pass
+        print(*os.times()[:2], flush=True)
+        time.sleep(600)"""
+    with sleeping(sys.executable, "-c", script, stdout=subprocess.PIPE) as child:
+        assert child.stdout
+        user, system = map(float, child.stdout.readline().split())
+        assert host_processes.cpu_ns(child.pid) / 1e9 == pytest.approx(user + system, abs=0.05)
+
+
+def become_and_be_called(name: bytes) -> None:
+    become()
+    prctl(PR_SET_NAME, name)
+
+
+def test_a_process_cannot_forge_its_user_and_threads_by_its_name() -> None:
+    """In /proc/PID/status the name comes first, and a tab in it stays one."""
+    for name in (b"Uid:\t0\t0\t0", b"Threads:\t7777"):
+        with forked(partial(become_and_be_called, name)) as pid:
+            assert procfs.comm(pid) == name.decode()
+            if os.geteuid() == 0:
+                assert procfs.owner(pid) == "nobody"
+            assert procfs.thread_count(pid) == 1
 
 
 def test_a_deleted_executable_is_told(tmp_path: Path) -> None:
@@ -378,10 +444,9 @@ def test_a_deleted_executable_is_told(tmp_path: Path) -> None:
     program.write_bytes(Path("/bin/sleep").read_bytes())
     program.chmod(0o755)
     with sleeping(program, "600") as child:
-        assert not procfs.facts(child.pid).exe_deleted
+        assert procfs.executable(child.pid) == (str(program), False)
         program.unlink()
-        facts = procfs.facts(child.pid)
-    assert (facts.exe, facts.exe_deleted) == (str(program), True)
+        assert procfs.executable(child.pid) == (str(program), True)
 
 
 def test_arguments_are_kept_as_they_are() -> None:
@@ -401,11 +466,11 @@ def test_an_endless_command_line_is_cut() -> None:
 @pytest.mark.parametrize("name", [b") R 1 1 (", b"two\nlines", b"\x1b[31mred", b"\xff\xfe", b"()"])
 def test_a_name_does_not_disturb_the_facts(name: bytes) -> None:
     with forked(lambda: prctl(PR_SET_NAME, name)) as pid:
-        facts = procfs.facts(pid)
-        assert facts.name == name.decode(errors="backslashreplace")
-        assert facts.threads == 1
-        assert [t.name for t in procfs.threads(pid)] == [facts.name]
-        assert procfs.descendants(os.getpid()).count(pid) == 1
+        shown = name.decode(errors="backslashreplace")
+        assert procfs.comm(pid) == shown
+        assert procfs.thread_count(pid) == 1
+        assert [t.name for t in procfs.threads(pid)] == [shown]
+        assert host_processes.descendants(os.getpid()).count(pid) == 1
         look(pid)
 
 
@@ -428,7 +493,7 @@ def test_threads_have_their_names_and_states() -> None:
         assert {t.name for t in found} >= {f"worker {number}" for number in range(50)}
         child.send_signal(signal.SIGSTOP)
         wait_until(lambda: {t.os_state for t in procfs.threads(child.pid)} == {"stopped"})
-        assert procfs.facts(child.pid).threads == 51
+        assert procfs.thread_count(child.pid) == 51
 
 
 def test_a_busy_process_runs_and_a_zombie_is_one() -> None:
@@ -493,12 +558,16 @@ def test_all_mappings_are_there() -> None:
         assert found == sorted(found, key=lambda m: m.start)
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def test_descendants_are_children_first() -> None:
     with sleeping("sh", "-c", "sh -c 'sleep 600 & wait' & wait") as child:
-        wait_until(lambda: len(procfs.descendants(child.pid)) == 2)
-        first, second = procfs.descendants(child.pid)
-        assert (psutil.Process(first).ppid(), psutil.Process(second).ppid()) == (child.pid, first)
-        assert set(procfs.pids()) >= {child.pid, first, second}
+        wait_until(lambda: len(host_processes.descendants(child.pid)) == 2)
+        first, second = host_processes.descendants(child.pid)
+        assert (parent_of(first), parent_of(second)) == (child.pid, first)
+        assert set(host_processes.pids()) >= {child.pid, first, second}
         for pid in (first, second):
             os.kill(pid, signal.SIGKILL)
 
@@ -564,7 +633,7 @@ def test_the_memory_limit_is_the_smallest_of_all_groups_above(version: int) -> N
 
 
 def test_a_refusal_is_always_one_of_ours() -> None:
-    for pid in procfs.pids():
-        for ask in (procfs.facts, procfs.threads, procfs.maps, procfs.container, look):
+    for pid in host_processes.pids():
+        for ask in (*EVERYTHING, look):
             with suppress(SpyglassError):
                 ask(pid)

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import pwd
 import shutil
 import struct
 import subprocess
@@ -11,15 +12,15 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from jsonschema import Draft202012Validator
 
+from spyglass import procfs
 from spyglass.binary.executable import Executable
 from spyglass.errors import AmbiguousName, PermissionDenied, ProcessNotFound
 from spyglass.process_list import GoProcess
@@ -94,24 +95,38 @@ def read_terminal(descriptor: int) -> bytes:
         return b""
 
 
-def test_a_go_process_is_described(program: Path, process: subprocess.Popen[bytes]) -> None:
-    other = psutil.Process(process.pid)
+def threads_and_rss_bytes(pid: int) -> tuple[int, int]:
+    """As /proc/PID/status has them."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    status = dict(line.split(":", 1) for line in lines)
+    return int(status["Threads"]), int(status["VmRSS"].split()[0]) * 1024
+
+
+def test_a_go_process_is_described(program: Path) -> None:
+    started = time.monotonic()
+    with running(program, "an argument") as process:
+        assert_is_described(program, process, started)
+
+
+def assert_is_described(program: Path, process: subprocess.Popen[bytes], started: float) -> None:
     # It may still be starting: what there is of it only becomes more.
-    threads_before, rss_before = other.num_threads(), other.memory_info().rss
+    threads_before, rss_before = threads_and_rss_bytes(process.pid)
     found = listed(process.pid)
-    threads_after, rss_after = other.num_threads(), other.memory_info().rss
+    threads_after, rss_after = threads_and_rss_bytes(process.pid)
     with Executable.open(str(program)) as executable:
         assert found.go_version == executable.build_info.go_version
     assert found.go_version
     assert found.go_version.startswith("go1.")
     assert found.cmdline == (str(program), "an argument")
     assert found.exe == str(program)
-    assert found.user == other.username()
+    assert found.user == pwd.getpwuid(os.geteuid()).pw_name
     assert threads_before <= found.threads <= threads_after
     assert found.rss_bytes is not None
     assert 0.9 * rss_before <= found.rss_bytes <= 1.1 * rss_after
-    assert found.started_at.timestamp() == pytest.approx(other.create_time(), abs=2)
-    assert found.age_seconds == pytest.approx(time.time() - other.create_time(), abs=2)
+    assert found.started_at == listed(process.pid).started_at == procfs.started_at(process.pid)
+    # The kernel counts in ticks, of which it may have begun one more.
+    assert 0 <= found.age_seconds <= time.monotonic() - started + 0.02
+    assert found.started_at.timestamp() == pytest.approx(time.time() - found.age_seconds, abs=2)
     assert not found.stripped
     assert not found.exe_deleted
 
@@ -255,10 +270,19 @@ def test_what_cannot_be_read_is_listed_with_the_reason(
     (found,) = [each for each in listing.unreadable if each.pid == process.pid]
     assert found.name == "spyglass-test-p"
     assert found.why == "it runs as root, and spyglass as nobody"
-    kernel_threads = {p.pid for p in psutil.process_iter(["pid"]) if p.ppid() == 2} | {2}
+    kernel_threads = {2, *children_of(2)}
     assert not kernel_threads & {each.pid for each in listing.unreadable}
     with pytest.raises(PermissionDenied, match="it runs as root"):
         in_child(find_as_nobody)
+
+
+def children_of(parent: int) -> set[int]:
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.add(int(path.parent.name))
+    return found
 
 
 # The command

@@ -26,7 +26,7 @@ from spyglass.errors import (
     UnsupportedProgram,
 )
 from spyglass.model import Snapshot
-from spyglass.procfs import pids
+from spyglass.procfs.host_processes import pids
 from tests.agreement import disagreements
 from tests.children import (
     CAP_SYS_PTRACE,

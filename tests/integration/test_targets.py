@@ -18,8 +18,15 @@ from pathlib import Path
 import pytest
 
 import spyglass
-from spyglass.errors import NotGoProgram, ProcessChanged, ProcessNotFound, SpyglassError
-from spyglass.model import Goroutine, Snapshot
+from spyglass.errors import (
+    BadDataError,
+    NotGoProgram,
+    ProcessChanged,
+    ProcessNotFound,
+    SpyglassError,
+)
+from spyglass.model import Goroutine, Problem, Snapshot
+from spyglass.targets import live_process
 from tests.agreement import disagreements
 from tests.children import drop_capability, in_child, needs_root, wait_until
 from tests.support import (
@@ -53,6 +60,35 @@ def assert_agrees(process: GoProcess, pid: int | None = None) -> Snapshot:
     assert snapshot.scheduler.goroutines == truth.num_goroutine
     assert snapshot.problems == ()
     return snapshot
+
+
+@pytest.mark.parametrize("name", ["container", "memory_limit_bytes", "cmdline", "started_at"])
+def test_a_fact_that_cannot_be_read_is_a_problem_of_the_snapshot(
+    truth_process: GoProcess, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def fail(pid: int) -> object:
+        raise BadDataError("/proc/PID/mountinfo holds more than 1 bytes")
+
+    facts = dict(live_process._FACTS)
+    monkeypatch.setattr(live_process, "_FACTS", facts | {name: fail})
+    snapshot = look(truth_process.pid)
+    assert len(snapshot.goroutines) > 70
+    assert getattr(snapshot.process, name) in (None, ())
+    assert snapshot.process.rss_bytes
+    expected = Problem("unreadable", name, "/proc/PID/mountinfo holds more than 1 bytes")
+    assert snapshot.problems == (expected,)
+
+
+def test_an_end_while_facts_are_read_is_still_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(pid: int) -> object:
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        raise BadDataError("it has just ended")
+
+    facts = dict(live_process._FACTS)
+    monkeypatch.setattr(live_process, "_FACTS", facts | {"container": end})
+    with start("truth") as process, pytest.raises(ProcessChanged, match="ended"):
+        look(process.pid)
 
 
 def test_who_looks_for_days_forgets_code_that_was_none(
