@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
+import spyglass
 from tests.finished import FINISHED, running
 from tests.support import Flavour, GoProcess, build, c_shared_host, start
 
@@ -113,3 +114,21 @@ def test_a_finished_program_stays_up(name: str) -> None:
         assert process.is_alive()
         goroutines = process.quit_traceback()
     assert any(each.id == 1 and "main.main" in each.functions for each in goroutines)
+
+
+def test_paths_has_no_stack_twice(minor: str) -> None:
+    """Each goroutine's functions spell its number; what is read of them is just that."""
+    with start("paths", minor, Flavour.EXE, "-n", "3000") as process:
+        with spyglass.attach(process.pid) as inspector:
+            snapshot = inspector.snapshot()
+        truth = [each.functions for each in process.truth().goroutines]
+    spelled = set()
+    for goroutine in snapshot:
+        functions = [frame.function for frame in goroutine.stack or ()]
+        if functions[2:3] in (["main.zero"], ["main.one"]):
+            assert not {"main.zero", "main.one"} & set(functions[19:])
+            bits = ["01"[name == "main.one"] for name in functions[2:19]]
+            spelled.add(int("".join(bits), 2))
+    assert spelled == set(range(3000))
+    walks = [[name for name in each if name in ("main.zero", "main.one")] for each in truth]
+    assert len({tuple(walk) for walk in walks if walk}) == 3000

@@ -107,10 +107,10 @@ def program(request: pytest.FixtureRequest) -> Program:
 def crowded_program(
     program: Program, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Program:
-    """One whose tree has few places for its nodes, so that they take them from each other."""
+    """One whose tree has few places for its nodes, so that many are not at their first one."""
     if request.param == "crowded":
         monkeypatch.setattr("spyglass.runtime.stacks.stack_tree._FEW_NODES", 2)
-        monkeypatch.setattr("spyglass.runtime.stacks.stack_tree._MAX_PLACE_BITS", 4)
+        monkeypatch.setattr("spyglass.runtime.stacks.key_index._PLACES_PER_KEY", 1)
     return Program("arm64" if program.links else "amd64")
 
 
@@ -177,6 +177,26 @@ def test_many_different_stacks_are_walked_at_once(crowded_program: Program) -> N
         assert [program.code.frames[number].function for number in frames] == names
         assert gap is None
     assert len(set(walked.node.tolist())) == len(set(map(tuple, stacks)))
+    paths = program.tree.paths(walked.node)
+    for number, names in enumerate(stacks):
+        frames = paths.frames[paths.offsets[number] : paths.offsets[number + 1]].tolist()
+        assert [program.code.frames[frame].function for frame in frames] == names
+
+
+def test_of_many_stacks_those_without_their_middle_are_known(program: Program) -> None:
+    stacks = [
+        ["runtime.gopark", *["main.recurse"] * depth, "main.worker", "runtime.goexit"]
+        for depth in (3, KEPT_FRAMES + 600, 7, KEPT_FRAMES + 700)
+    ]
+    raws = [program.stack_of(names) for names in stacks]
+    walks = [program.walk(program.pc("runtime.gopark"), raw) for raw in raws]
+    paths = program.tree.paths(np.concatenate([walked.node for walked in walks]))
+    assert list(paths.elided) == [1, 3]
+    counts = np.diff(paths.offsets)
+    for number, names in enumerate(stacks):
+        behind, omitted = paths.elided.get(number, (0, 0))
+        assert counts[number] + omitted == len(names)
+        assert behind in (0, KEPT_FRAMES)
 
 
 @pytest.mark.parametrize("depth", [0, KEPT_FRAMES + 5])
@@ -211,16 +231,15 @@ def test_a_full_tree_is_not_laid_out_again_and_again(
 ) -> None:
     monkeypatch.setattr("spyglass.runtime.stacks.stack_tree.MAX_NODES", 600)
     monkeypatch.setattr("spyglass.runtime.stacks.stack_tree._FEW_NODES", 2)
-    monkeypatch.setattr("spyglass.runtime.stacks.stack_tree._MAX_PLACE_BITS", 4)
     program = Program("arm64" if program.links else "amd64")
     for depth in (2000, 2300):  # what is left out of a stack is a node even then
         deep = ["runtime.gopark", *["main.recurse"] * depth, "runtime.goexit"]
         program.walk(program.pc("runtime.gopark"), program.stack_of(deep))
         assert program.tree.is_full
-    places = program.tree._places
+    places = program.tree._index._places
     walked = program.walk(program.pc("main.worker"), program.stack_of(["main.worker", *deep]))
     assert walked.outcome[0] == INCOMPLETE
-    assert program.tree._places is places
+    assert program.tree._index._places is places
 
 
 # Bytes that came with registers.

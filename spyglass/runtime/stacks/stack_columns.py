@@ -37,15 +37,8 @@ class StackColumns:
     @classmethod
     def of(cls, tree: StackTree, nodes: NDArray[np.int64]) -> StackColumns:
         """The stacks that end at `nodes` of `tree`, one node for each goroutine."""
-        unique, inverse = numbered(nodes[nodes > tree.SAMPLED])
-        stacks = [tree.frames(node) for node in unique.tolist()]
+        walked = nodes > tree.SAMPLED
+        unique, which = numbered(nodes[walked])
         column = np.full(len(nodes), NONE, np.int32)
-        column[nodes > tree.SAMPLED] = inverse
-        offsets = np.concatenate([[0], np.cumsum([len(frames) for frames, _ in stacks])]).astype(
-            np.int64
-        )
-        flat = np.fromiter(
-            (call for frames, _ in stacks for call in frames), np.int32, int(offsets[-1])
-        )
-        elided = {number: gap for number, (_, gap) in enumerate(stacks) if gap is not None}
-        return cls(column, offsets, flat, elided)
+        column[walked] = which
+        return cls(column, *tree.paths(unique))

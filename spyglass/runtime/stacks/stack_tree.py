@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from spyglass.columns import numbered
+from spyglass.columns import among, numbered
+from spyglass.runtime.stacks.call_sites import NO_SITE, CallSites
+from spyglass.runtime.stacks.key_index import KeyIndex
 from spyglass.runtime.stacks.symbolizer import Entry
 
 if TYPE_CHECKING:
@@ -15,26 +16,25 @@ if TYPE_CHECKING:
 
     from spyglass.runtime.stacks.symbolizer import Symbolizer
 
-__all__ = ["ENDS", "INJECTED_CALL", "KNOWN", "LEAVES", "StackTree"]
+__all__ = ["StackPaths", "StackTree"]
 
-#: What a node is: where the stack ends; where it leaves the runtime; code whose frame size is known, or
-#: is not needed because the stack ends there; what a signal handler made what it interrupted call.
-ENDS, LEAVES, KNOWN, INJECTED_CALL = 1, 2, 4, 8
 _PC_BITS = np.uint64(32)
-_NO_KEY = np.uint64(0xFFFFFFFFFFFFFFFF)
-#: 2**64 divided by the golden ratio: the high bits of products with it are spread evenly (Knuth, The Art
-#: of Computer Programming, 6.4).
-_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+_PC_MASK = np.uint64(0xFFFFFFFF)
+#: Room for nodes in a new tree; doubled when it is used up.
 _FEW_NODES = 1 << 12
-#: So many places there are for each node, but no more than so many in all.
-_PLACES_PER_NODE = 8
-_MAX_PLACE_BITS = 20
 #: A program has thousands of distinct stacks; memory that lies may have any number.
 MAX_NODES = 1 << 22
-#: Frame numbers of stacks that are asked for are kept for the next time, up to so many.
-_MAX_KEPT_FRAMES = 1 << 20
+_COLUMNS = ("sizes", "flags", "wheres", "_entries", "_parents", "_site_of", "_depths")
 
-_Path = tuple[tuple[int, ...], tuple[int, int] | None]
+
+class StackPaths(NamedTuple):
+    """Stacks as frame numbers: those of stack i are ``frames[offsets[i]:offsets[i + 1]]`` (int32; int64),
+    the innermost first. `elided`: of a stack without its middle, behind how many of its frames that was,
+    and how many calls it had."""
+
+    offsets: NDArray[np.int64]
+    frames: NDArray[np.int32]
+    elided: dict[int, tuple[int, int]]
 
 
 class StackTree:
@@ -49,31 +49,33 @@ class StackTree:
     def __init__(self, code: Symbolizer, text: int) -> None:
         self.code = code
         self.text = text
-        self._children: dict[int, int] = {}
-        self._gaps: dict[tuple[int, int, int], int] = {}
-        self._gap_sizes: dict[int, int] = {}
-        self._frames: dict[int, _Path] = {}
-        self._kept = 0
-        # Of each node: the one above it, its pc, how it was entered, and its key.
-        self._parents = [-1, -1]
-        self._pcs = [0, 0]
-        self._entries = [Entry.CALL, Entry.TRAP]
+        self._count = 2
+        self._sites = CallSites(code, text)
+        self._index = KeyIndex(_FEW_NODES)
         #: Of each node, with room for more: its frame size in words (0 if not known), what it is
         #: (`ENDS` and the like), and the first frame outside the runtime on the way to it, or -1.
         self.sizes = np.zeros(_FEW_NODES, np.int64)
         self.flags = np.zeros(_FEW_NODES, np.uint8)
         self.wheres = np.full(_FEW_NODES, -1, np.int32)
-        self._keys = np.full(_FEW_NODES, _NO_KEY)
-        self._make_places(_FEW_NODES)
+        # How its function was entered, the node above it, its call site, and how many frames there are
+        # on the way to it.
+        self._entries = np.full(_FEW_NODES, Entry.CALL, np.uint8)
+        self._entries[self.SAMPLED] = Entry.TRAP
+        self._parents = np.zeros(_FEW_NODES, np.int32)
+        self._site_of = np.zeros(_FEW_NODES, np.int32)
+        self._depths = np.zeros(_FEW_NODES, np.int32)
+        self._single: dict[int, int] = {}
+        self._gaps: dict[tuple[int, int, int], int] = {}
+        self._gap_sizes: dict[int, int] = {}
 
     def __len__(self) -> int:
         """How many nodes there are."""
-        return len(self._parents)
+        return self._count
 
     @property
     def is_full(self) -> bool:
         """Whether there are so many distinct stacks that no more are kept: walks end there."""
-        return len(self._parents) >= MAX_NODES
+        return self._count >= MAX_NODES
 
     def children(
         self, parents: NDArray[np.int64], offsets: NDArray[np.uint64]
@@ -81,99 +83,96 @@ class StackTree:
         """The nodes under `parents` of the pcs so far (below 2**32) from the text, made if they are new;
         0 if it is full."""
         keys = parents.view(np.uint64) << _PC_BITS | offsets
-        nodes: NDArray[np.int64] = self._places[keys * _FACTOR >> self._shift]
-        missing = np.flatnonzero(self._keys[nodes] != keys)
+        nodes, missing = self._index.find(keys)
         if len(missing):
             unique, which = numbered(keys[missing])
-            known = self._children
-            new = np.array([known.get(key) or self._add(key) for key in unique.tolist()], np.int64)
-            nodes[missing] = new[which]
-            if len(self._parents) > self._room:
-                self._make_places(2 * len(self._parents))
-            self._places[unique * _FACTOR >> self._shift] = new
+            nodes[missing] = self._add(unique)[which]
         return nodes
 
-    def _make_places(self, nodes: int) -> None:
-        """Make a hash table of places for so many nodes, with those that there are. A node may lose its
-        place to another."""
-        bits = min((_PLACES_PER_NODE * nodes - 1).bit_length(), _MAX_PLACE_BITS)
-        self._room = nodes if bits < _MAX_PLACE_BITS else sys.maxsize
-        self._shift = np.uint64(64 - bits)
-        self._places = np.zeros(1 << bits, np.int64)
-        placed = np.flatnonzero(self._keys != _NO_KEY)
-        self._places[self._keys[placed] * _FACTOR >> self._shift] = placed
-
     def child(self, parent: int, pc: int) -> int:
-        """The node for `pc` under `parent`, made if it is new."""
+        """The node for `pc` under `parent`, made if it is new; 0 if it is full."""
         key = parent << 32 | (pc - self.text)
-        return self._children.get(key) or self._add(key)
-
-    def _add(self, key: int) -> int:
-        if self.is_full:
-            return self.CALLED
-        parent, pc = key >> 32, (key & 0xFFFFFFFF) + self.text
-        called = self._entries[parent]
-        size, end, outside, entry = self.code.step(pc, called)
-        where = int(self.wheres[parent])
-        if where < 0 and outside:
-            where = self.code.first_outside(pc, called)
-        node = self._children[key] = self._append(parent, pc, entry, where)
-        self.flags[node] = (
-            end * ENDS
-            + outside * LEAVES
-            + (end or size >= 0) * KNOWN
-            + bool(entry & Entry.INJECTED_CALL) * INJECTED_CALL
-        )
-        self.sizes[node], self._keys[node] = max(size, 0) >> 3, key
+        node = self._single.get(key)
+        if node is None:
+            parents, offsets = np.array([parent]), np.array([pc - self.text], np.uint64)
+            node = int(self.children(parents, offsets)[0])
+            if node:
+                self._single[key] = node
         return node
 
     def gap(self, parent: int, frames: int, entry: int) -> int:
         """A node under `parent` that stands for `frames` calls left out, the last entered by `entry`."""
         node = self._gaps.get((parent, frames, entry))
         if node is None:
-            node = self._append(parent, 0, entry, int(self.wheres[parent]))
+            node = self._append(np.array([parent]), np.array([NO_SITE]))
+            self._entries[node] = entry
             self._gaps[parent, frames, entry] = node
             self._gap_sizes[node] = frames
         return node
 
-    def _append(self, parent: int, pc: int, entry: int, where: int) -> int:
-        node = len(self._parents)
-        if node >= len(self.sizes):
-            self.sizes = np.concatenate([self.sizes, np.zeros_like(self.sizes)])
-            self.flags = np.concatenate([self.flags, np.zeros_like(self.flags)])
-            self.wheres = np.concatenate([self.wheres, np.full_like(self.wheres, -1)])
-            self._keys = np.concatenate([self._keys, np.full_like(self._keys, _NO_KEY)])
-        self._parents.append(parent)
-        self._pcs.append(pc)
-        self._entries.append(entry)
-        self.wheres[node] = where
-        return node
-
     def entry(self, node: int) -> int:
         """How the function of `node` was entered."""
-        return self._entries[node]
+        return int(self._entries[node])
 
-    def frames(self, node: int) -> _Path:
+    def frames(self, node: int) -> tuple[tuple[int, ...], tuple[int, int] | None]:
         """The frame numbers from the innermost call to `node`; where frames are left out of them, and
         how many, or None."""
-        known = self._frames.get(node)
-        if known is None:
-            known = self._find_frames(node)
-            self._kept += len(known[0])
-            if self._kept <= _MAX_KEPT_FRAMES:
-                self._frames[node] = known
-        return known
+        _, frames, elided = self.paths(np.array([node]))
+        return tuple(frames.tolist()), elided.get(0)
 
-    def _find_frames(self, node: int) -> _Path:
-        path = []
-        while node > self.SAMPLED:
-            path.append(node)
-            node = self._parents[node]
-        frames: list[int] = []
-        gap = None
-        for step in reversed(path):
-            if step in self._gap_sizes:
-                gap = len(frames), self._gap_sizes[step]
-            else:
-                frames += self.code.calls(self._pcs[step], self._entries[self._parents[step]])
-        return tuple(frames), gap
+    def paths(self, nodes: NDArray[np.int64]) -> StackPaths:
+        """The stacks from their innermost calls to `nodes`."""
+        sites, calls = self._sites.rows, self._sites.calls()
+        offsets = np.concatenate([[0], np.cumsum(self._depths[nodes], dtype=np.int64)])
+        frames = np.empty(int(offsets[-1]), np.int32)
+        elided: dict[int, tuple[int, int]] = {}
+        # From the outermost frames inwards, a node of every stack at a time.
+        stack, begin = np.arange(len(nodes)), offsets[1:].copy()
+        while len(stack):
+            site = sites[self._site_of[nodes]]
+            begin -= site["calls"]
+            for number in range(int(site["calls"].max(initial=0))):
+                some = np.flatnonzero(site["calls"] > number)
+                frames[begin[some] + number] = calls[site["first"][some] + number]
+            for row in self._gaps_among(nodes):
+                behind = int(begin[row] - offsets[stack[row]])
+                elided[int(stack[row])] = behind, self._gap_sizes[int(nodes[row])]
+            nodes = self._parents[nodes].astype(np.int64)
+            inner = np.flatnonzero(nodes > self.SAMPLED)
+            nodes, stack, begin = nodes[inner], stack[inner], begin[inner]
+        return StackPaths(offsets, frames, dict(sorted(elided.items())))
+
+    def _gaps_among(self, nodes: NDArray[np.int64]) -> list[int]:
+        """Which of `nodes` stand for calls left out."""
+        if not self._gap_sizes:
+            return []
+        gaps = np.fromiter(self._gap_sizes, np.int64, len(self._gap_sizes))
+        return np.flatnonzero(among(nodes, gaps)).tolist()
+
+    def _add(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """New nodes, each of one of the different `keys`; 0 for those that there is no room for."""
+        nodes = np.zeros(len(keys), np.int64)
+        keys = keys[: max(MAX_NODES - self._count, 0)]
+        parents = (keys >> _PC_BITS).astype(np.int64)
+        sites = self._sites.numbers(keys & _PC_MASK, self._entries[parents])
+        first = self._append(parents, sites)
+        self._index.add(keys, first)
+        nodes[: len(keys)] = np.arange(first, first + len(keys))
+        return nodes
+
+    def _append(self, parents: NDArray[np.int64], sites: NDArray[np.intp]) -> int:
+        """Append a node for each of `sites` under its one of `parents`; the number of the first."""
+        first, end = self._count, self._count + len(parents)
+        while end > len(self.sizes):
+            for name in _COLUMNS:
+                column = getattr(self, name)
+                setattr(self, name, np.concatenate([column, np.zeros_like(column)]))
+        self._count = end
+        rows, new = self._sites.rows[sites], slice(first, end)
+        self.sizes[new], self.flags[new] = rows["words"], rows["flags"]
+        above = self.wheres[parents]
+        self.wheres[new] = np.where(above >= 0, above, rows["outside"])
+        self._entries[new], self._parents[new] = rows["entry"], parents
+        self._site_of[new] = sites
+        self._depths[new] = self._depths[parents] + rows["calls"]
+        return first

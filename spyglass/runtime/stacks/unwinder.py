@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spyglass.errors import MemoryFault
-from spyglass.runtime.stacks.stack_tree import ENDS, INJECTED_CALL, KNOWN, LEAVES, StackTree
+from spyglass.runtime.stacks.call_sites import ENDS, INJECTED_CALL, KNOWN, LEAVES
+from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.symbolizer import Entry
 
 if TYPE_CHECKING:

@@ -1,0 +1,89 @@
+"""What unwinding needs to know of a program counter, as rows that numpy can look up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spyglass.columns import numbered
+from spyglass.runtime.stacks.symbolizer import Entry
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spyglass.runtime.stacks.symbolizer import Symbolizer
+
+__all__ = ["ENDS", "INJECTED_CALL", "KNOWN", "LEAVES", "NO_SITE", "CallSites"]
+
+#: What a call site is: where the stack ends; where it leaves the runtime; code whose frame size is known,
+#: or is not needed because the stack ends there; what a signal handler made what it interrupted call.
+ENDS, LEAVES, KNOWN, INJECTED_CALL = 1, 2, 4, 8
+#: The number of a site that is none: it has no calls.
+NO_SITE = 0
+_WORD_BYTES = 8
+_ENTRY_BITS = np.uint64(Entry.BITS)
+#: `words`: the frame size, 0 if not known. `entry`: how the function was entered. `outside`: the frame
+#: number of the innermost call that is not the runtime's, or -1. Its calls are so many from `first` on.
+_SITE = np.dtype(
+    [
+        ("words", "<i8"),
+        ("first", "<i8"),
+        ("calls", "<i4"),
+        ("outside", "<i4"),
+        ("flags", "u1"),
+        ("entry", "u1"),
+    ]
+)
+_FEW_SITES = 1 << 10
+
+
+class CallSites:
+    """The call sites of one program, numbered: a pc, and how the function that was called there was
+    entered. `rows`, with room for more, has what is known of each."""
+
+    def __init__(self, code: Symbolizer, text: int) -> None:
+        self._code = code
+        self._text = text
+        self._numbers: dict[int, int] = {}
+        self._calls: list[int] = []
+        self._count = 1
+        self.rows = np.zeros(_FEW_SITES, _SITE)
+        self.rows[NO_SITE]["outside"] = -1
+
+    def numbers(self, offsets: NDArray[np.uint64], entries: NDArray[np.uint8]) -> NDArray[np.intp]:
+        """The numbers of the sites so far from the text, where what was entered so was called.
+
+        New ones are numbered, and so are their frames, in the order in which they are first met.
+        """
+        keys, which = numbered(offsets << _ENTRY_BITS | entries)
+        known = self._numbers
+        found = [known.get(key, NO_SITE) for key in keys.tolist()]
+        new = [number for number, site in enumerate(found) if site == NO_SITE]
+        if new:
+            first = np.empty(len(keys), np.intp)
+            first[which[::-1]] = np.arange(len(which))[::-1]
+            for number in sorted(new, key=first.tolist().__getitem__):
+                found[number] = self._add(int(keys[number]))
+        return np.array(found, np.intp)[which]
+
+    def calls(self) -> NDArray[np.int32]:
+        """The frame numbers of the calls of all sites, the innermost of each first."""
+        return np.array(self._calls, np.int32)
+
+    def _add(self, key: int) -> int:
+        pc, called = self._text + (key >> Entry.BITS), key & ((1 << Entry.BITS) - 1)
+        size, end, leaves, entry = self._code.step(pc, called)
+        known = end or size >= 0
+        calls = self._code.calls(pc, called) if known else ()
+        flags = end * ENDS + leaves * LEAVES + known * KNOWN
+        flags += bool(entry & Entry.INJECTED_CALL) * INJECTED_CALL
+        outside = self._code.first_outside(pc, called) if leaves else -1
+        number = self._numbers[key] = self._count
+        if number == len(self.rows):
+            self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
+        words = max(size, 0) // _WORD_BYTES
+        self.rows[number] = (words, len(self._calls), len(calls), outside, flags, entry)
+        self._calls += calls
+        self._count += 1
+        return number
