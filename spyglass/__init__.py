@@ -1,4 +1,4 @@
-"""Look into running Go programs from outside: no restart, no code change, not one stopped thread.
+"""Inspect running Go programs from outside: no restart, no code change, no stopped thread.
 
     import spyglass
 
@@ -13,8 +13,7 @@
     before = spyglass.load("incident.json.gz")
 
 `attach` gives an `Inspector`, whose ``snapshot`` gives a `spyglass.model.Snapshot`: pure data,
-documented there. `open_core` gives one of a process that a core is left of, `load` a snapshot that was
-saved. What cannot be answered raises a
+documented there. `open_core` opens a core file in the same way, `load` reads a saved snapshot. Errors are
 `spyglass.errors.SpyglassError`; what is missing or doubtful in an answer is in ``snapshot.problems``.
 """
 
@@ -44,7 +43,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for when it is: ``spyglass --help`` needs none of it."""
+    """Import a public name when it is first used: ``spyglass --help`` needs none of them."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

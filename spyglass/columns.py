@@ -1,4 +1,4 @@
-"""Columns of numbers: what numpy has for them, without what is slow to import.
+"""Set operations on columns of numbers, without numpy functions that are slow to import.
 
 `numpy.unique` imports masked arrays when it is first called, which costs as much as reading a thousand
 goroutines.
@@ -19,7 +19,7 @@ Number = TypeVar("Number", bound=np.generic)
 
 
 def distinct(values: NDArray[Number]) -> NDArray[Number]:
-    """The different ones of `values` (shape (n,)), in ascending order."""
+    """The distinct values of `values` (shape (n,)), in ascending order."""
     ordered = np.sort(values)
     first = np.empty(len(ordered), np.bool_)
     first[:1] = True
@@ -28,13 +28,13 @@ def distinct(values: NDArray[Number]) -> NDArray[Number]:
 
 
 def numbered(values: NDArray[Number]) -> tuple[NDArray[Number], NDArray[np.intp]]:
-    """The different ones of `values` in ascending order, and the place of each value among them."""
+    """The distinct values in ascending order, and for each value its index among them."""
     different = distinct(values)
     return different, np.searchsorted(different, values)
 
 
 def among(values: NDArray[Number], others: NDArray[Number]) -> NDArray[np.bool_]:
-    """Which of `values` are one of `others`: of few among very many, where `numpy.isin` takes long."""
+    """Mask of the `values` that are among `others`; faster than `numpy.isin` for few among very many."""
     if not len(others):
         return np.zeros(len(values), np.bool_)
     ordered = np.sort(others)

@@ -1,18 +1,18 @@
 """Every exception that spyglass raises on purpose.
 
-    SpyglassError               there is no answer; one line of what is wrong, one of what to do
-    ├── TargetError             the process, core or file that was asked for
+    SpyglassError               no answer: one line says what is wrong, one what to do
+    ├── TargetError             the process, core or file cannot be inspected
     │   ├── ProcessNotFound     no such pid, a zombie, a kernel thread
-    │   ├── AmbiguousName       several processes have the name that was asked for (``pids``)
-    │   ├── ProcessChanged      it ended, became another program, or its pid was given to another
-    │   ├── PermissionDenied    the kernel refused; the message says which rule did
+    │   ├── AmbiguousName       several processes have this name (``pids``)
+    │   ├── ProcessChanged      it ended, executed another program, or its pid was reused
+    │   ├── PermissionDenied    the kernel refused; the message says by which rule
     │   ├── WrongExecutable     a core was made of another file than the one given or found
-    │   ├── NotGoProgram        no Go runtime in it (``go_children`` may name children that have one)
+    │   ├── NotGoProgram        no Go runtime in it (``go_children``: pids of children with one)
     │   └── UnsupportedProgram  32-bit, big-endian, an unknown processor or Go version
     │       └── UnsupportedGoVersion
     ├── MemoryFault             bytes at an address that cannot be read
-    ├── BadDataError            bytes that were read and cannot be what they should be
-    └── MissingInfo             something is not recorded in this program (a symbol, a section)
+    ├── BadDataError            bytes that were read and are not valid
+    └── MissingInfo             something is not in this program (a symbol, a section)
 
 Part of an answer that is missing or doubtful is not an exception but a `spyglass.model.Problem`.
 """
@@ -37,7 +37,7 @@ __all__ = [
 
 
 class SpyglassError(Exception):
-    """There is no answer: `message` says what is wrong, `hint` what to do about it."""
+    """No answer: `message` says what is wrong, `hint` what to do about it."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -46,15 +46,15 @@ class SpyglassError(Exception):
 
 
 class TargetError(SpyglassError):
-    """The process, core or file that was asked for cannot be inspected."""
+    """The process, core or file cannot be inspected."""
 
 
 class ProcessNotFound(TargetError):
-    """There is no process to look into: no such pid, a zombie, or a kernel thread."""
+    """There is no process to inspect: no such pid, a zombie, or a kernel thread."""
 
 
 class AmbiguousName(TargetError):
-    """Several processes, `pids`, have the name that was asked for; none was chosen."""
+    """Several processes, `pids`, have the name given; none was chosen."""
 
     def __init__(self, message: str, hint: str | None = None, pids: tuple[int, ...] = ()) -> None:
         super().__init__(message, hint)
@@ -62,11 +62,11 @@ class AmbiguousName(TargetError):
 
 
 class ProcessChanged(TargetError):
-    """The process ended, ran another program, or its pid now belongs to another process."""
+    """The process ended, executed another program, or its pid was reused."""
 
 
 class PermissionDenied(TargetError):
-    """The kernel does not let this user read that process."""
+    """The kernel does not allow this user to read that process."""
 
 
 class NotGoProgram(TargetError):
@@ -103,8 +103,8 @@ class MemoryFault(SpyglassError):
 
 
 class BadDataError(SpyglassError):
-    """Bytes that were read and cannot be what they should be."""
+    """Bytes that were read and are not valid: an implausible count, a bad pointer, a broken file."""
 
 
 class MissingInfo(SpyglassError):
-    """Something that is not recorded in this program: a symbol, a section, a type."""
+    """Something that is not in this program: a symbol, a section, a type."""

@@ -37,22 +37,22 @@ _MAX_KNOWN = 1 << 17
 
 
 def attach(pid: int) -> Inspector:
-    """Look into Go process `pid`, which goes on running, never stopped.
+    """Inspect Go process `pid`, which keeps running and is not stopped.
 
     Close the result, or use it in a with statement. Raises `spyglass.errors.TargetError` when there
-    is no such process, it is not a Go program, or the kernel does not let this user read it;
-    `UnsupportedGoVersion` when its runtime is not one that spyglass knows.
+    is no such process, it is not a Go program, or the kernel does not allow this user to read it;
+    `UnsupportedGoVersion` when no known layout fits its runtime.
     """
     began = time.perf_counter_ns()
     return _inspect(Target.attach(pid), began)
 
 
 def open_core(path: str, exe: str | None = None) -> Inspector:
-    """Look into the Go process whose core file is at `path`, as into a live one.
+    """Inspect the core file at `path` like a live process.
 
-    `exe` is the program that was running (or its library with Go), if it is not where it was then.
+    `exe` is the executable (or the library with the Go runtime), if it has moved.
     Close the result, or use it in a with statement. Raises OSError, or `spyglass.errors.TargetError`
-    when the file is no core, or not of that program.
+    when the file is not a core, or not one of that program.
     """
     began = time.perf_counter_ns()
     return _inspect(Target.open_core(path, exe), began)
@@ -68,7 +68,7 @@ def _inspect(target: Target, began: int) -> Inspector:
 
 
 class Inspector:
-    """One process whose Go runtime was found: takes snapshots, as many as are wanted."""
+    """One process whose Go runtime was found: takes any number of snapshots."""
 
     def __init__(self, target: Target, began_ns: int | None = None) -> None:
         timer = Timer(began_ns)
@@ -101,12 +101,12 @@ class Inspector:
         stop: bool = False,
         thread_stacks: bool = False,
     ) -> Snapshot:
-        """What the process is doing now.
+        """Take a snapshot.
 
         `stacks`: "full" walks every stack to its end; "top" only to the first function outside the
         runtime, which is faster and enough for a summary. `stop`: stop the process while it is read,
         so that everything is of one moment; ``snapshot.source.stopped_ns`` says for how long.
-        `thread_stacks`: say of each thread what it runs, and where. Raises
+        `thread_stacks`: add to each thread what it runs, and its stack. Raises
         `ProcessChanged` if the process ends or becomes another while it is read. A core is the same
         every time, and stands still anyway.
         """

@@ -154,7 +154,7 @@ class SnapshotBuilder:
         outer_tids = process.outer_tids()
         if outer_tids is None and process.foreign_tids:
             outer_tids = ids_by_stacks(self._runtime, ms, saved)
-        return ms if outer_tids is None else ms.seen_from_outside(outer_tids)
+        return ms if outer_tids is None else ms.with_outer_tids(outer_tids)
 
     def _thread_registers(
         self, scheduler: _Scheduler, saved: Mapping[int, Registers] | None
@@ -242,7 +242,7 @@ def _m_ids(pointers: NDArray[np.int64], ms: sched.Ms) -> NDArray[np.int64]:
 
 
 def _wait_reasons(runtime: Runtime, goroutines: Goroutines) -> tuple[tuple[str, ...], Goroutines]:
-    """The target's own words for the reasons in use, and the column with those that have none cleared."""
+    """The target's names of the reasons in use, and the column with reasons without a name cleared."""
     used = distinct(goroutines.wait_reason[goroutines.wait_reason >= 0])
     words = [""] * (int(used[-1]) + 1 if len(used) else 0)
     missing = []

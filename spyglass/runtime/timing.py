@@ -12,7 +12,7 @@ __all__ = ["Timer"]
 
 @dataclass
 class Timer:
-    """How long each phase took; `began_ns` when something earlier should count as the first."""
+    """Measures phases; `began_ns` (of time.perf_counter_ns) starts the first one earlier."""
 
     began_ns: int | None = None
 
@@ -24,7 +24,7 @@ class Timer:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count what happens inside as phase `name`."""
+        """Add the time spent in the context to phase `name`."""
         begin = time.perf_counter_ns()
         yield
         self.phases[name] = time.perf_counter_ns() - begin

@@ -1,8 +1,8 @@
 """The registers of a live process's threads: sampled, or read while it is stopped.
 
-Where a goroutine runs is not in memory but in the registers of its thread. Three ways lead to them:
-`sample_threads` asks the kernel for the next moment at which a thread runs, and stops nothing;
-`blocked_registers` is for a thread that waits in the kernel; `stopped` stops the whole process.
+The pc and sp of a running goroutine are in the registers of its thread, not in memory. Three ways to read them:
+`sample_threads` takes a perf sample while the thread runs, and stops nothing; `blocked_registers` reads
+/proc for a thread that waits in the kernel; `stopped` stops the whole process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which registers say where a thread is, and where the kernel puts them, on each processor."""
+"""The registers that unwinding starts from, and where the kernel's structures have them, by processor."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _NOT_SAVED = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Registers:
-    """Where thread `tid` was in user space at one moment.
+    """The registers of thread `tid` in user mode at one moment.
 
     `g` holds the goroutine while Go code runs (R14 on amd64 since Go 1.17, R28 on arm64) and
     anything at other times; 0 if it is not known. `lr` is arm64's link register, 0 elsewhere.
-    `stack` are the bytes from `sp` upwards at the same moment, as many as were asked for and could
+    `stack` are the bytes from `sp` upwards at the same moment, up to the size requested and
     be had; they may reach beyond the end of the stack.
     """
 
@@ -96,13 +96,13 @@ ARM64 = Architecture(
         name: 312 + 8 * at for name, at in {"g": 28, "bp": 29, "lr": 30, "sp": 31, "pc": 32}.items()
     },
 )
-#: By Go's names for them.
+#: By GOARCH.
 ARCHITECTURES = {"amd64": AMD64, "arm64": ARM64}
 _BY_MACHINE = {"x86_64": AMD64, "aarch64": ARM64}
 
 
 def own_architecture() -> Architecture:
-    """The one of this machine; `UnsupportedProgram` if spyglass does not know it."""
+    """The architecture of this machine. Raises `UnsupportedProgram` if it is not supported."""
     machine = os.uname().machine
     if machine not in _BY_MACHINE:
         raise UnsupportedProgram(

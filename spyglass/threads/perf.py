@@ -1,4 +1,4 @@
-"""One thread's samples out of the kernel: perf_event_open(2), without stopping anything.
+"""Samples of one thread with perf_event_open(2), without stopping it.
 
 The event is the software clock cpu-clock, which every kernel has, in virtual machines too: a timer
 that runs only while the thread does, and interrupts it to note its registers and its stack.
@@ -24,12 +24,12 @@ __all__ = [
     "sampling_period_ns",
 ]
 
-#: Samples of one thread that wait to be read. The kernel drops those that do not fit.
+#: Size of the ring buffer of one thread. The kernel drops samples that do not fit.
 RING_BYTES = 1 << 16
-#: The most of a stack that one sample can hold: a record's size is a 16-bit number, and the whole
-#: record must fit into the ring beside a notice or two of the kernel's own.
+#: Maximum of stack bytes in one sample: a record's size is a 16-bit number, and the record must fit
+#: into the ring beside one or two records of the kernel's own (lost, throttle).
 MAX_STACK_BYTES = RING_BYTES - 256
-#: CPU time of the thread between two samples: short beside the slices that the scheduler gives.
+#: CPU time of the thread between two samples: short compared to the scheduler's time slices.
 _PERIOD_NS = 250_000
 
 # linux/perf_event.h
@@ -54,7 +54,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class ThreadEvent:
-    """The cpu-clock of thread `tid`, not running yet, and the ring that its samples come in.
+    """A cpu-clock event of thread `tid`, disabled at first, and its ring buffer.
 
     `period_ns` of the thread's CPU time lie between two samples. With `kernel` a sample that falls
     into a system call counts too (its registers are those with which the thread entered the kernel);
@@ -75,21 +75,21 @@ class ThreadEvent:
             raise
 
     def start(self) -> None:
-        """Take a sample in every period that the thread runs."""
+        """Enable the event: one sample for every period of CPU time."""
         # Not PERF_EVENT_IOC_REFRESH, which ends after one: Linux 6.16 and 6.17 hang when it does.
         fcntl.ioctl(self.descriptor, _IOC_ENABLE, 0)
 
     def stop(self) -> None:
-        """Take no more of them."""
+        """Disable the event."""
         fcntl.ioctl(self.descriptor, _IOC_DISABLE, 0)
 
     def samples(self) -> Iterator[Registers]:
-        """Those that have come since the last call."""
+        """The samples since the last call."""
         return parse_records(self._architecture, self.tid, self._drain())
 
     def _drain(self) -> bytes:
-        """The records between tail and head, which makes room for new ones."""
-        # The kernel orders its writes before that of the head, and waited for poll(2) to wake us.
+        """The records between data_tail and data_head; then the tail is advanced."""
+        # The kernel writes the records before data_head, and poll(2) returned after that.
         head = _WORD.unpack(self._ring[_HEAD])[0]
         size, begin = head - self._tail, self._tail % RING_BYTES
         records = b""
@@ -101,13 +101,13 @@ class ThreadEvent:
         return records
 
     def close(self) -> None:
-        """End it."""
+        """Close the event and unmap the ring."""
         self._ring.close()
         os.close(self.descriptor)
 
 
 def sampling_period_ns() -> int:
-    """The shortest time between two samples that is of use, or that this host allows.
+    """The sampling period in ns: `_PERIOD_NS`, or the shortest that this host allows.
 
     Half as many as kernel.perf_event_max_sample_rate says, so that the kernel need never throttle:
     some kernels are fragile where they do.
@@ -122,7 +122,7 @@ def sampling_period_ns() -> int:
 def _open(
     architecture: Architecture, tid: int, period_ns: int, stack_bytes: int, kernel: bool
 ) -> int:
-    """The descriptor of a new event; or OSError."""
+    """The file descriptor of a new event. Raises OSError."""
     sample_type = _SAMPLE_TID | _SAMPLE_REGS_USER | _SAMPLE_STACK_USER
     flags = _DISABLED | _EXCLUDE_HV | (0 if kernel else _EXCLUDE_KERNEL)
     attributes = ctypes.create_string_buffer(
@@ -143,7 +143,7 @@ def _open(
 
 
 def parse_records(architecture: Architecture, tid: int, records: bytes) -> Iterator[Registers]:
-    """The samples of thread `tid` among `records`; whatever else there is, or is wrong, is skipped."""
+    """The samples of thread `tid` in `records`; other and malformed records are skipped."""
     at = 0
     while at + _HEADER.size <= len(records):
         kind, _, size = _HEADER.unpack_from(records, at)
@@ -157,7 +157,7 @@ def parse_records(architecture: Architecture, tid: int, records: bytes) -> Itera
 
 
 def _parse_sample(architecture: Architecture, body: bytes) -> Registers | None:
-    """A sample: pid, tid, ABI, registers, size of the dump, the dump, how much of it is true."""
+    """A sample record: pid, tid, ABI, registers, size of the stack dump, the dump, its valid size."""
     words = struct.Struct(f"<{len(architecture.sampled)}Q")
     stack = _SAMPLE.size + words.size + _WORD.size
     if len(body) < stack:

@@ -30,17 +30,17 @@ class _IoVec(ctypes.Structure):
 
 
 def seize(tid: int) -> None:
-    """Become the tracer of thread `tid`, which goes on running; or OSError."""
+    """PTRACE_SEIZE: trace thread `tid`, which keeps running. Raises OSError."""
     _ptrace(_SEIZE, tid)
 
 
 def interrupt(tid: int) -> None:
-    """Ask the seized thread `tid` to stop; or OSError."""
+    """PTRACE_INTERRUPT: ask the seized thread `tid` to stop. Raises OSError."""
     _ptrace(_INTERRUPT, tid)
 
 
 def detach(tid: int, signal: int = 0) -> None:
-    """Let the stopped thread `tid` go on, with `signal`; or OSError, also if it is not stopped.
+    """Detach from the stopped thread `tid` and deliver `signal`; OSError, also if it is not stopped.
 
     A thread that job control stopped (SIGSTOP, Ctrl-Z) stays so.
     """
@@ -48,7 +48,7 @@ def detach(tid: int, signal: int = 0) -> None:
 
 
 def registers(architecture: Architecture, tid: int) -> Registers | None:
-    """Those of the stopped thread `tid`, None if it is a 32-bit one; or OSError, also if it ended."""
+    """The registers of the stopped thread `tid`; None if it runs 32-bit code. Raises OSError, also if it ended."""
     layout = struct.Struct(f"<{architecture.saved_words}Q")
     buffer = ctypes.create_string_buffer(layout.size)
     vector = _IoVec(ctypes.addressof(buffer), layout.size)
@@ -75,7 +75,7 @@ def has_stopped(tid: int) -> int | None:
         # The high byte tells an interruption or job control's stop (PTRACE_EVENT_STOP) from a signal.
         if found.si_status >> 8 == 0:
             return int(found.si_status)
-        # Take that away, lest it be taken for an end where the target is a child of this process.
+        # Consume the event: where the target is a child of this process, waitpid would report it as an end.
         os.waitid(os.P_PID, tid, options)
     except ChildProcessError:  # it has ended
         pass

@@ -1,4 +1,4 @@
-"""Where running threads are, without stopping them: one sample of each."""
+"""Registers and stacks of running threads, without stopping them: one perf sample of each."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from spyglass.threads.permission import why_refused
 __all__ = ["DEFAULT_WAIT_NS", "Sampled", "sample_threads"]
 
 DEFAULT_WAIT_NS = 20_000_000
-#: Threads that are sampled at the same time: each takes two descriptors and `RING_BYTES`.
+#: Threads sampled at the same time; each takes a file descriptor and a ring of `RING_BYTES`.
 _BATCH = 256
-#: The stacks of all samples together.
+#: Maximum of stack bytes of all samples together.
 _MAX_TOTAL_BYTES = 1 << 26
-#: Out of descriptors, of memory, or of memory that this user may lock (mmap(2) answers EPERM then).
+#: Out of file descriptors, of memory, or of lockable memory (mmap(2) fails with EPERM then).
 _TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EPERM)
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """The registers of those threads that ran and were accepted, by thread id.
+    """Registers by thread id, of the threads that ran and whose sample was accepted.
 
     `denied` says why the kernel refused, and what to do about it; None if it did not.
     """
@@ -40,17 +40,17 @@ class Sampled:
 def sample_threads(
     tids: Sequence[int], accept: Callable[[Registers], bool], wait_ns: int = DEFAULT_WAIT_NS
 ) -> Sampled:
-    """Where the threads `tids` are while they run, and their stacks at the very same moment.
+    """Registers and stacks of the running threads `tids`, each of one moment.
 
-    Nothing is stopped. Ask only for threads that run: others are waited for in vain. Of each thread
-    the first sample for which `accept` holds is kept; one that does not run within `wait_ns`, is
-    not accepted, or ends, is left out. Threads are sampled 256 at a time; the wait is for each such
+    Nothing is stopped. Pass running threads only: for one that sleeps the whole `wait_ns` passes. Of each
+    thread the first sample for which `accept` holds is kept; a thread that does not run within `wait_ns`,
+    is not accepted, or ends, is left out. Threads are sampled 256 at a time; the wait is for each such
     batch, and shorter when all were accepted. Where more threads run than there are processors,
-    each must first get its turn, some 4 ms apart. The first sample on a host in a second takes
-    20 ms more, which the kernel needs to get ready.
+    each waits for its time slice, some 4 ms apart. The first event that is opened after a second without any takes
+    20 ms more in the kernel.
 
-    `Registers.stack` holds up to 64 KB (less for more than 1,000 threads: 64 MB are all that is
-    kept), and ends before the first page that is not in memory: a sample cannot wait for one.
+    `Registers.stack` holds up to 64 KB (less for more than 1,000 threads: 64 MB in all), and ends before
+    the first page that is not resident: a sample cannot wait for a page fault.
     """
     try:
         sampling = _Sampling(own_architecture(), accept, wait_ns, _stack_bytes(len(tids)))
@@ -73,13 +73,13 @@ class _Sampling:
     wait_ns: int
     stack_bytes: int
     period_ns: int = field(default_factory=sampling_period_ns)
-    #: Whether samples may be taken in system calls; tried first, since more threads give one.
+    #: Whether samples may be taken in kernel mode; tried first, because more threads give one then.
     kernel: bool = True
     registers: dict[int, Registers] = field(default_factory=dict)
     denied: str | None = None
 
     def batch(self, waiting: deque[int]) -> None:
-        """Sample as many of `waiting` as can be at once, and take them out of it."""
+        """Sample up to `_BATCH` threads of `waiting`, and remove them from it."""
         with ExitStack() as closing:
             events: list[ThreadEvent] = []
             while waiting and len(events) < _BATCH:
@@ -95,7 +95,7 @@ class _Sampling:
             self._collect({event.descriptor: event for event in events})
 
     def _open(self, tid: int) -> ThreadEvent:
-        """The event of thread `tid`, without the kernel's part if that is not allowed; or OSError."""
+        """The event of thread `tid`, user mode only if the kernel's part is not allowed. Raises OSError."""
         if self.kernel:
             try:
                 return self._event(tid, kernel=True)
@@ -114,7 +114,7 @@ class _Sampling:
         if error.errno == errno.ESRCH:
             waiting.popleft()
             return True
-        if opened and error.errno in _TOO_MANY:  # fewer threads at once, then
+        if opened and error.errno in _TOO_MANY:  # sample fewer threads at once
             return False
         try:
             self.denied = why_refused(tid, error)
@@ -124,7 +124,7 @@ class _Sampling:
         return False
 
     def _collect(self, events: dict[int, ThreadEvent]) -> None:
-        """Wait until each of `events` (by descriptor) gave a sample that is wanted, or time is over."""
+        """Wait until each of `events` (by descriptor) gave an accepted sample, or `wait_ns` has passed."""
         poll = select.poll()
         for descriptor, event in events.items():
             poll.register(descriptor, select.POLLIN)
@@ -137,7 +137,7 @@ class _Sampling:
                     events.pop(descriptor).stop()
 
     def _take(self, event: ThreadEvent) -> bool:
-        """Keep a sample of `event` that is wanted; whether there was one."""
+        """Keep the first accepted sample of `event`; whether there was one."""
         for sample in event.samples():
             if self.accept(sample):
                 self.registers[event.tid] = sample

@@ -1,7 +1,7 @@
-"""Stop a process, read where its threads are, and let it go on: the exception, asked for by name.
+"""Stop a process with ptrace(2), read the registers of its threads, and resume it. Only for ``--stop``.
 
-All is done by a thread of our own. The kernel ties tracing to the thread that seized, and undoes it
-when that thread ends: however spyglass ends, the target goes on.
+One thread of spyglass does all of it: the kernel ties tracing to the thread that seized, and detaches
+when that thread ends. However spyglass ends, the target is resumed.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from spyglass.threads.architecture import Registers, own_architecture
 __all__ = ["Stop", "stopped"]
 
 _POLL_SECONDS = 50e-6
-#: Threads that wait uninterruptibly in the kernel are given up when nothing happened for so long.
+#: How long to wait for threads in uninterruptible sleep while no other thread stops.
 _QUIET_NS = 20_000_000
-#: Any others that do not stop although nothing keeps them from it.
+#: How long to wait for any other thread.
 _PATIENCE_NS = 1_000_000_000
 _ENDED = "ZX"
 
 
 class Stop:
-    """A process while it is stopped, and afterwards for how long it was."""
+    """A stopped process: registers of its threads, and how long it has been, or was, stopped."""
 
     def __init__(self, holder: _Holder) -> None:
         self._holder = holder
-        #: Where each thread was stopped, by its id; without stacks, which memory holds now.
+        #: Registers by thread id; without stack bytes, which are read from memory.
         self.registers: dict[int, Registers] = holder.registers
-        #: The threads that wait uninterruptibly in the kernel, and stop only when that ends. They
-        #: run nothing of the program meanwhile.
+        #: Ids of threads in uninterruptible sleep: they stop when that ends, and run no code of the
+        #: program until then.
         self.left_out: tuple[int, ...] = tuple(sorted(holder.left_out))
 
     @property
     def elapsed_ns(self) -> int:
-        """From before the first thread was stopped until now, or until the last one was let go."""
+        """Nanoseconds from before the first thread was stopped until now, or until the last one resumed."""
         return (self._holder.ended_ns or time.monotonic_ns()) - self._holder.began_ns
 
 
@@ -50,12 +50,12 @@ class Stop:
 def stopped(pid: int) -> Iterator[Stop]:
     """Stop every thread of process `pid` while the context is entered.
 
-    Signals that the process gets meanwhile reach it afterwards, a process that job control stopped
-    stays stopped, and its parent notices nothing. As with every debugger, a few system calls that
+    Signals sent to the process are delivered after it resumes, a process that job control stopped
+    stays stopped, and its parent is not notified. As with every debugger, a few system calls that
     a signal would interrupt fail with EINTR (epoll_wait(2) and others, signal(7)); Go's runtime
     repeats them.
 
-    Do not wait for the target inside, and write to nothing that it may read. Raises `TargetError`
+    Inside the context, do not wait for the target and do not write to a pipe that it reads. Raises `TargetError`
     if another tracer has it already, `PermissionDenied`, `ProcessNotFound` or `ProcessChanged`.
     """
     if pid == os.getpid():
@@ -76,9 +76,9 @@ def stopped(pid: int) -> Iterator[Stop]:
 
 @contextmanager
 def _without_suspension() -> Iterator[None]:
-    """Ignore Ctrl-Z: the target would stay stopped for as long as spyglass does."""
+    """Ignore Ctrl-Z: while spyglass is suspended the target would stay stopped."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say so
+        yield  # only the main thread may set signal handlers
         return
     before = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
     try:
@@ -88,7 +88,7 @@ def _without_suspension() -> Iterator[None]:
 
 
 class _Holder(threading.Thread):
-    """The thread that stops process `pid`, says when it is `ready`, and waits for its `release`."""
+    """The thread that stops process `pid`, sets `ready`, waits for `release`, and resumes the process."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(name=f"holds {pid}")
@@ -103,7 +103,7 @@ class _Holder(threading.Thread):
         self._architecture = own_architecture()
         self._seen: set[int] = set()
         self._pending: set[int] = set()
-        #: The threads that are stopped, and the signal that each was about to get, or 0.
+        #: Stopped threads by id, and the signal to deliver to each when it resumes, or 0.
         self._held: dict[int, int] = {}
 
     def run(self) -> None:
@@ -111,11 +111,11 @@ class _Holder(threading.Thread):
             self._stop_all()
             self.ready.set()
             self.release.wait()
-        except BaseException as error:  # raised anew in the thread that waits for this one
+        except BaseException as error:  # raised again in the thread that waits for this one
             self.error = error
         finally:
             try:
-                self._let_go()
+                self._resume_all()
             finally:
                 self.ended_ns = time.monotonic_ns()
                 self.ready.set()
@@ -123,13 +123,13 @@ class _Holder(threading.Thread):
     def _stop_all(self) -> None:
         with procfs.open_process(self.pid) as identity:
             self.began_ns = time.monotonic_ns()
-            # A thread that still runs may start another; when all known ones stand still, none can.
+            # A running thread may start another; once all known threads are stopped, none can.
             while self._seize_new() and not self.release.is_set():
                 self._await_stops()
             identity.check()
 
     def _seize_new(self) -> bool:
-        """Ask the threads that were not there before to stop; whether there were any."""
+        """Interrupt the threads that began since the last call; returns whether there were any."""
         new = [tid for tid in _tids(self.pid) if tid not in self._seen]
         for tid in new:
             self._seen.add(tid)
@@ -138,7 +138,7 @@ class _Holder(threading.Thread):
         return bool(new)
 
     def _seize(self, tid: int) -> bool:
-        """Ask thread `tid` to stop; False if it has ended."""
+        """Seize and interrupt thread `tid`; False if it has ended."""
         try:
             ptrace.seize(tid)
             ptrace.interrupt(tid)
@@ -154,7 +154,7 @@ class _Holder(threading.Thread):
         return True
 
     def _await_stops(self) -> None:
-        """Wait until all stand still that were asked to, or only those remain that cannot."""
+        """Wait until all interrupted threads have stopped, or the rest is in uninterruptible sleep."""
         changed_ns = time.monotonic_ns()
         while self._pending and not self.release.is_set():
             if self._note_stops():
@@ -166,7 +166,7 @@ class _Holder(threading.Thread):
                 time.sleep(_POLL_SECONDS)
 
     def _note_stops(self) -> bool:
-        """Take down the registers of those that stand still now; whether there were any."""
+        """Read the registers of threads that have stopped since the last call; whether there were any."""
         before = len(self._pending)
         for tid in tuple(self._pending):
             held_signal = ptrace.has_stopped(tid)
@@ -179,22 +179,24 @@ class _Holder(threading.Thread):
     def _read(self, tid: int) -> None:
         try:
             registers = ptrace.registers(self._architecture, tid)
-        except ProcessLookupError:  # it has ended, or was killed, which no stop prevents
+        except ProcessLookupError:  # it ended: SIGKILL ends stopped threads too
             return
         if registers is None:
-            raise UnsupportedProgram(f"thread {tid} runs 32-bit code; spyglass reads 64-bit ones")
+            raise UnsupportedProgram(
+                f"thread {tid} runs 32-bit code; spyglass reads 64-bit code only"
+            )
         self.registers[tid] = registers
 
     def _hopeless(self, quiet_ns: int) -> bool:
-        """Whether nothing is to be expected of those that do not stand still yet."""
+        """Whether to wait no longer for the threads that have not stopped."""
         if quiet_ns < _QUIET_NS:
             return False
         return quiet_ns > _PATIENCE_NS or all(map(_is_uninterruptible, self._pending))
 
-    def _let_go(self) -> None:
-        """Let all go on, with the signals that they were about to get.
+    def _resume_all(self) -> None:
+        """Resume all stopped threads, and deliver the signals that were held.
 
-        Those that do not stand still even now are let go by the kernel when this thread ends.
+        The kernel detaches from threads that have not stopped when this thread ends.
         """
         for tid, held_signal in self._held.items():
             with suppress(ProcessLookupError):
@@ -210,7 +212,7 @@ def _tids(pid: int) -> list[int]:
 
 
 def _status(tid: int) -> dict[str, str]:
-    """/proc/TID/status; as of a dead one if there is no such thread."""
+    """/proc/TID/status; of a thread that does not exist, state X (dead)."""
     try:
         return read_status(tid)
     except (FileNotFoundError, ProcessLookupError):
@@ -222,12 +224,12 @@ def _is_uninterruptible(tid: int) -> bool:
 
 
 def _refusal(pid: int, tracer: int) -> TargetError:
-    """Why a thread of process `pid` may not be seized, if `tracer` (0: nobody) traces it."""
+    """The error for a thread of process `pid` that cannot be seized; `tracer` is its TracerPid, 0: none."""
     if tracer == 0:
         return procfs.explain_denied(pid)
     status = _status(tracer)
-    owner, name = status.get("Tgid", tracer), status.get("Name", "which has just ended")
+    owner, name = status.get("Tgid", tracer), status.get("Name", "ended")
     return TargetError(
         f"process {pid} is already traced by process {owner} ({name})",
-        "end that debugger, or go without stopping the process",
+        "detach that debugger, or run without --stop",
     )

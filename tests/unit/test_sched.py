@@ -133,7 +133,7 @@ def test_threads_are_joined_with_ms_by_the_id_that_the_runtime_knows(
 
 def test_threads_of_another_pid_namespace_have_the_ids_that_we_know() -> None:
     runtime = World().runtime()
-    ms = read_ms(runtime).seen_from_outside({500: 90_500, 504: 90_504, 77: 500})
+    ms = read_ms(runtime).with_outer_tids({500: 90_500, 504: 90_504, 77: 500})
     assert ms.rows["procid"].tolist() == [90_500, 0, 90_504]
     joined = read_threads(
         runtime, ms, [KernelThread(90_500), KernelThread(90_504), KernelThread(500)]
@@ -167,7 +167,7 @@ def test_counters_that_count_other_ms_are_not_believed() -> None:
     scheduler = read_scheduler(runtime)
     assert scheduler.gomaxprocs == 2
     assert scheduler.goroutines is scheduler.idle_ms is scheduler.run_queue is None
-    assert "75 Ms, and there are 3" in details(runtime)
+    assert "75 Ms, but allm has 3" in details(runtime)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_more_dead_goroutines_than_there_were_make_no_count() -> None:
     world.g_count = 5
     runtime = world.runtime()
     assert read_scheduler(runtime).goroutines is None
-    assert "of 5 goroutines 10" in details(runtime)
+    assert "10 free goroutines of 5" in details(runtime)
 
 
 def test_there_is_at_least_one_goroutine_as_the_runtime_says() -> None:
@@ -208,7 +208,7 @@ def test_a_number_of_ps_that_cannot_be_is_a_problem(count: int) -> None:
     runtime = world.runtime()
     assert read_processors(runtime, read_ms(runtime)) == []
     assert read_scheduler(runtime).gomaxprocs is None
-    assert f"{count} Ps cannot be true" in details(runtime)
+    assert f"implausible count of {count} Ps" in details(runtime)
 
 
 @pytest.mark.parametrize(("name", "value"), [("id", 9), ("status", 40), ("runqtail", 4000)])

@@ -1,7 +1,7 @@
-"""What the runtime accounts for: heap, stacks, and the garbage collector.
+"""The runtime's memory statistics: heap, stacks, and the garbage collector.
 
-The values mean what ``runtime.MemStats`` means by them, without what reading that does besides: it
-stops the program and flushes caches.
+The values have the meaning of ``runtime.MemStats``, but are read without stopping the world and
+flushing the caches of the Ps, as runtime.ReadMemStats does.
 
 Knowledge: src/runtime/mstats.go (``readmemstats_m``, ``consistentHeapStats``), mgcpacer.go
 (``heapGoalInternal``, ``memoryLimitHeapGoal``), mgc.go (``gcMarkTermination``).
@@ -39,7 +39,7 @@ _GOAL_FIELDS = {
     "totalAlloc", "totalFree", "mappedReady",
 }  # fmt: skip
 _NO_TRIGGER = (1 << 64) - 1
-#: ``math.MaxInt64``: there is no memory limit (``readGOMEMLIMIT``). Goals of that size are none either.
+#: ``math.MaxInt64``: no memory limit (``readGOMEMLIMIT``). A heap goal of that size is none either.
 _NO_LIMIT = (1 << 63) - 1
 _NO_GOAL = 1 << 62
 _GC_OFF = -1
@@ -60,7 +60,7 @@ class _Heap:
 
 
 def read_memory(runtime: Runtime) -> MemoryStats:
-    """The runtime's account of its memory; what cannot be known is None, and a problem says why.
+    """The runtime's memory statistics; a value that cannot be read is None, and a problem says why.
 
     The heap goal is None too when the collector is off.
     """
@@ -93,10 +93,10 @@ def _one(runtime: Runtime, struct: str, variable: str) -> Any:
 
 
 def _read_stats(runtime: Runtime) -> Any:
-    """``runtime.memstats``; its address may be a guess, so what must be true of it is checked."""
+    """``runtime.memstats``, checked against its invariants, because its address may be a candidate only."""
     stats = _one(runtime, "mstats", "memstats")
     if stats["enablegc"] != 1 or (stats["numgc"] > 0 and stats["last_gc_unix"] == 0):
-        raise BadDataError("runtime.memstats is not what it should be")
+        raise BadDataError("implausible values in runtime.memstats")
     return stats
 
 
@@ -108,7 +108,7 @@ def _read_heap(runtime: Runtime) -> _Heap:
     if min(heap.in_use, heap.idle, heap.released, heap.stacks_in_use) < 0 or (
         heap.in_use % _PAGE_BYTES or heap.stacks_in_use % _PAGE_BYTES
     ):
-        raise BadDataError("the runtime's account does not add up")
+        raise BadDataError("implausible heap statistics")
     return heap
 
 
@@ -169,7 +169,7 @@ def _read_pacer(runtime: Runtime) -> dict[str, int]:
 
 
 def _gogc(runtime: Runtime, pacer: dict[str, int] | None) -> int | None:
-    """GOGC, -1 for off; None if that cannot be known, which a problem has said by then."""
+    """GOGC, -1 for off; None if the pacer could not be read, which has its own problem."""
     if pacer is None:
         return None
     if "gcPercent" in pacer:
@@ -213,12 +213,12 @@ def _computed_goal(runtime: Runtime) -> int:
 
 
 def _settled_pacer(runtime: Runtime) -> dict[str, int]:
-    """The pacer's fields when they can be true together; ``memoryLimitHeapGoal`` waits for that too."""
+    """The pacer's fields, read until they are consistent, as ``memoryLimitHeapGoal`` does."""
     for _ in range(_MAX_TRIES):
         pacer = _read_pacer(runtime)
         if pacer["heapFree"] + _allocated(pacer) <= pacer["mappedReady"]:
             return pacer
-    raise BadDataError("the collector's account does not stand still")
+    raise BadDataError("the pacer changed during every read")
 
 
 def _allocated(pacer: dict[str, int]) -> int:
@@ -250,7 +250,7 @@ def _last_gc_at(stats: Any) -> datetime | None:
 
 
 def _last_pause_ns(stats: Any) -> int | None:
-    """For how long the last collection stopped the program; None before the first one."""
+    """Duration of the last stop-the-world pause in ns; None before the first collection."""
     if stats is None or stats["numgc"] == 0:
         return None
     return int(stats["pause_ns"][(int(stats["numgc"]) + _PAUSES - 1) % _PAUSES])

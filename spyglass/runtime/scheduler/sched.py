@@ -1,4 +1,4 @@
-"""The scheduler: its counters, its Ps, and its Ms with the threads that they are.
+"""The scheduler: its counters, Ps, Ms, and the threads that the Ms run on.
 
 Knowledge: src/runtime/runtime2.go (``schedt``, ``p``, ``m``), proc.go (``gcount``, ``procresize``,
 ``mexit``, ``schedtrace``), os_linux.go (``minit`` sets ``m.procid``).
@@ -15,7 +15,8 @@ import numpy as np
 
 from spyglass.columns import distinct
 from spyglass.errors import BadDataError, MemoryFault, MissingInfo
-from spyglass.model import STATUSES, Processor, Scheduler, Thread
+from spyglass.model import Processor, Scheduler, Thread
+from spyglass.runtime.goroutines.decode import alive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,10 +41,6 @@ _MAX_PS = 1 << 16
 _MAX_PS_BYTES = 1 << 28
 _MAX_MS = 1 << 15
 _MAX_TRIES = 3
-_G_SCAN = 0x1000
-_G_DEAD = STATUSES.index("dead")
-#: ``_Gdeadextra``, since Go 1.26: waits for a thread of C that calls Go.
-_G_DEAD_EXTRA = 11
 
 T = TypeVar("T")
 
@@ -65,23 +62,24 @@ class Ms:
         row = self.index.get(address)
         return int(self.rows[field][row]) if row is not None else None
 
-    def seen_from_outside(self, outer_tids: Mapping[int, int]) -> Ms:
-        """The same with our ids of threads as ``procid``, 0 for a thread that is gone. `outer_tids`, for
-        a process in a pid namespace of its own: ours by those that it sees, and the runtime records."""
+    def with_outer_tids(self, outer_tids: Mapping[int, int]) -> Ms:
+        """The same with thread ids of spyglass's pid namespace as ``procid``, 0 for a thread that ended.
+
+        `outer_tids` maps the ids in the process's own pid namespace, which the runtime records, to these."""
         rows = self.rows.copy()
         rows["procid"] = [outer_tids.get(tid, 0) for tid in rows["procid"].tolist()]
         return Ms(self.addresses, rows)
 
 
-#: What is used of Ms when there are none.
+#: The fields of an M that are read when the list of Ms is empty.
 _M = np.dtype([(name, "<u8") for name in ("id", "procid", "curg", "lockedg", "p", "spinning")])
 NO_MS = Ms(np.zeros(0, np.uint64), np.zeros(0, _M))
 
 
 def read_scheduler(runtime: Runtime, ms: Ms | None = None) -> Scheduler:
-    """The runtime's own counters; what cannot be known is None, and a problem says why.
+    """The runtime's own counters; one that cannot be read is None, and a problem says why.
 
-    `ms`, which is read if it is not given, tells whether the counters are the counters.
+    The number of `ms` (read if None) is compared with the counters, to reject a wrong address.
     """
     gomaxprocs = _part(runtime, lambda: _gomaxprocs(runtime))
     row = _part(runtime, lambda: _checked_sched(runtime, ms or read_ms(runtime)))
@@ -121,12 +119,12 @@ def read_ms(runtime: Runtime) -> Ms:
 
 
 def read_processors(runtime: Runtime, ms: Ms) -> list[Processor]:
-    """The Ps of ``runtime.allp``, in order; a P that makes no sense is left out, with a problem."""
+    """The Ps of ``runtime.allp``, in order; a P with implausible fields is left out, with a problem."""
     processors = []
     for index, row in enumerate(runtime.part("processors", lambda: _read_ps(runtime), ())):
         status, length = int(row["status"]), _queue_length(row)
         if row["id"] != index or status >= len(_P_STATUSES) or length > _RUN_QUEUE_LENGTH:
-            runtime.problem("implausible", f"processor {index}", "its fields cannot be true")
+            runtime.problem("implausible", f"processor {index}", "implausible fields")
             continue
         processors.append(
             Processor(
@@ -143,7 +141,7 @@ def read_processors(runtime: Runtime, ms: Ms) -> list[Processor]:
 
 
 def read_threads(runtime: Runtime, ms: Ms, os_threads: Sequence[OsThread]) -> list[Thread]:
-    """The kernel's threads, each with the M that it is, if it is one."""
+    """The kernel's threads, each with the M that runs on it, if any."""
     owners = _owners(ms)
     ps = _p_ids(runtime)
     goids = _goids(runtime, np.concatenate((ms.rows["curg"], ms.rows["lockedg"])))
@@ -174,7 +172,7 @@ def _part(runtime: Runtime, read: Callable[[], T]) -> T | None:
 def _checked_sched(runtime: Runtime, ms: Ms) -> Any:
     """``runtime.sched``, if it counts as many Ms (``mcount``) as there are in the list of them.
 
-    Its address may be a guess, and in some versions its layout. Ms come and go while this looks.
+    Its address may be a candidate only, in some versions its layout too. Ms begin and end during the read.
     """
     counted = 0
     for _ in range(_MAX_TRIES):
@@ -183,17 +181,17 @@ def _checked_sched(runtime: Runtime, ms: Ms) -> Any:
         if abs(counted - len(ms.rows)) <= max(1, len(ms.rows) // 16):
             return row
         ms = read_ms(runtime)
-    raise BadDataError(f"sched counts {counted} Ms, and there are {len(ms.rows)}")
+    raise BadDataError(f"sched counts {counted} Ms, but allm has {len(ms.rows)}")
 
 
 def _gomaxprocs(runtime: Runtime) -> int:
-    """``gomaxprocs``; the length of ``allp`` is the same, but while ``procresize`` runs."""
+    """``gomaxprocs``; the length of ``allp`` is the same, except while ``procresize`` runs."""
     value = int(runtime.memory.array(runtime.address("gomaxprocs"), "<i4", 1)[0])
     for _ in range(_MAX_TRIES):
         if value == len(_p_addresses(runtime)):
             return value
         value = int(runtime.memory.array(runtime.address("gomaxprocs"), "<i4", 1)[0])
-    raise BadDataError(f"gomaxprocs is {value}, and there are {len(_p_addresses(runtime))} Ps")
+    raise BadDataError(f"gomaxprocs is {value}, but allp has {len(_p_addresses(runtime))} Ps")
 
 
 def _count(row: Any, *path: str) -> int:
@@ -207,27 +205,27 @@ def _count(row: Any, *path: str) -> int:
 
 def _gc_waiting(runtime: Runtime, sched: Any) -> bool:
     if not runtime.layouts.has("schedt", "gcwaiting"):
-        raise MissingInfo("where this version keeps sched.gcwaiting is not known")
+        raise MissingInfo("the offset of sched.gcwaiting in this version is not known")
     return bool(sched["gcwaiting"])
 
 
 def _count_goroutines(runtime: Runtime, sched: Any) -> int:
-    """What ``gcount`` (proc.go) says: all that were ever made, without the dead and the runtime's own."""
+    """As ``gcount`` (proc.go): the length of allgs, less the free gs and the system goroutines."""
     made = runtime.memory.u64(runtime.address("allgs") + 8)
     free = int(_read_ps(runtime)["gFree"]["size"].sum()) + _free_in_sched(runtime, sched)
     count = made - free - int(sched["ngsys"])
     if not 0 <= free <= made or count > made:
-        raise BadDataError(f"of {made} goroutines {free} are said to be free")
+        raise BadDataError(f"implausible count of {free} free goroutines of {made}")
     return max(count, 1)
 
 
 def _free_in_sched(runtime: Runtime, sched: Any) -> int:
-    """Dead goroutines to be used again: in two lists that count themselves, or one count of both."""
+    """Free gs in ``sched.gFree``: one count of both lists, or since Go 1.25 one count for each."""
     if runtime.layouts.has("schedt", "gFree.n"):
         return int(sched["gFree"]["n"])
     if runtime.layouts.has("schedt", "gFree.stack.size"):
         return int(sched["gFree"]["stack"]["size"]) + int(sched["gFree"]["noStack"]["size"])
-    raise MissingInfo("where the dead goroutines are counted is not known")
+    raise MissingInfo("the offset of the count of free goroutines is not known")
 
 
 def _p_addresses(runtime: Runtime) -> NDArray[np.uint64]:
@@ -235,27 +233,27 @@ def _p_addresses(runtime: Runtime) -> NDArray[np.uint64]:
     header = runtime.memory.array(runtime.address("allp"), "<u8", 2)
     at, length = int(header[0]), int(header[1])
     if not 0 < length <= _MAX_PS:
-        raise BadDataError(f"{length} Ps cannot be true")
+        raise BadDataError(f"implausible count of {length} Ps")
     addresses = runtime.memory.array(at, "<u8", length)
     if (addresses == 0).any() or (addresses % 8).any():
-        raise BadDataError(f"of {length} Ps some are not there")
+        raise BadDataError(f"allp of {length} Ps has invalid pointers")
     return addresses
 
 
 def _read_ps(runtime: Runtime) -> NDArray[Any]:
     """The Ps (``layouts["p"]``), in the order of ``runtime.allp``.
 
-    ``procresize`` replaces them with everything else stopped, so a second look is enough.
+    ``procresize`` replaces them while the world is stopped, so a second read is enough.
     """
     kind = runtime.layouts["p"]
     for _ in range(_MAX_TRIES):
         addresses = _p_addresses(runtime)
         if len(addresses) * kind.itemsize > _MAX_PS_BYTES:
-            raise BadDataError(f"{len(addresses)} Ps are too many to be true")
+            raise BadDataError(f"implausible count of {len(addresses)} Ps")
         gathered = runtime.memory.gather(addresses, kind.itemsize)
         if gathered.ok.all():
             return gathered.rows(kind)
-    raise BadDataError("the list of Ps does not stand still")
+    raise BadDataError("the Ps changed during every read")
 
 
 def _queue_length(p: Any) -> int:
@@ -263,7 +261,7 @@ def _queue_length(p: Any) -> int:
 
 
 def _p_ids(runtime: Runtime) -> dict[int, int]:
-    """Address of a P -> its id. Empty if they cannot be read, which a problem has said by then."""
+    """Address of a P -> its id. Empty if they cannot be read; a problem was added for that before."""
     try:
         return {int(address): index for index, address in enumerate(_p_addresses(runtime))}
     except (BadDataError, MemoryFault, MissingInfo):
@@ -273,21 +271,20 @@ def _p_ids(runtime: Runtime) -> dict[int, int]:
 def _owners(ms: Ms) -> dict[int, int]:
     """Thread id -> the row of its M.
 
-    Up to Go 1.26 an M that C has given back keeps the id of the thread that it was last: of several
-    with one id, the one that runs a goroutine or has a P.
+    Up to Go 1.26 an extra M that C code returned keeps the id of its last thread: of several with
+    one id, the one that runs a goroutine or has a P.
     """
-    alive = (ms.rows["curg"] != 0).astype(np.int8) * 2 + (ms.rows["p"] != 0)
-    order = np.argsort(alive, kind="stable")
+    activity = (ms.rows["curg"] != 0).astype(np.int8) * 2 + (ms.rows["p"] != 0)
+    order = np.argsort(activity, kind="stable")
     return {int(ms.rows["procid"][row]): int(row) for row in order if ms.rows["procid"][row]}
 
 
 def _goids(runtime: Runtime, addresses: NDArray[np.uint64]) -> dict[int, int]:
-    """Address of a g -> its goid, for those that are not dead (an M of C's has such a one)."""
+    """Address of a g -> its goid, for gs that are not dead (that of an extra M is)."""
     wanted = distinct(addresses[addresses != 0])
     if not len(wanted):
         return {}
     gathered = runtime.memory.gather(wanted, runtime.layouts["g"].itemsize)
     rows = gathered.rows(runtime.layouts["g"])
-    status = rows["atomicstatus"] & ~np.uint32(_G_SCAN)
-    alive = gathered.ok & (status != _G_DEAD) & (status != _G_DEAD_EXTRA) & (rows["goid"] != 0)
-    return dict(zip(wanted[alive].tolist(), rows["goid"][alive].tolist(), strict=True))
+    lives = gathered.ok & alive(rows)
+    return dict(zip(wanted[lives].tolist(), rows["goid"][lives].tolist(), strict=True))

@@ -1,8 +1,8 @@
-"""Whose thread is whose in a core that has other ids of them than the process had.
+"""Match the threads of a core whose ids are of another pid namespace than those in the runtime.
 
-The runtime notes the ids that its threads see themselves (``os_linux.go: minit``), and so does the
-kernel in the cores that it writes. A debugger notes those that it sees: of a container's threads, from
-outside, these are others.
+The runtime records the ids of the process's own namespace (``os_linux.go: minit``), and so does the
+kernel in a core. A debugger on the host that makes a core of a container's process records the
+host's ids.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ids_by_stacks"]
 
-#: The goroutines of an M on whose stacks its thread can be.
+#: Fields of an M: the gs on whose stacks its thread can run.
 _OWN_STACKS = ("g0", "gsignal", "curg")
 
 
 def ids_by_stacks(
     runtime: Runtime, ms: Ms, registers: Mapping[int, Registers]
 ) -> dict[int, int] | None:
-    """The ids in `registers` by those that the process saw, as their stack pointers tell; None if they
-    are the same."""
+    """The thread ids in `registers` by those that the runtime recorded, matched by stack pointer; None if
+    they are the same ids."""
     if not len(ms.rows) or not all(runtime.layouts.has("m", name) for name in _OWN_STACKS):
         return None
     pointers = np.concatenate([ms.rows[name].astype(np.uint64) for name in _OWN_STACKS])
@@ -46,6 +46,6 @@ def ids_by_stacks(
     for tid, sp, row in zip(tids, sps.tolist(), at.tolist(), strict=True):
         if row >= 0 and sp < int(high[row]):
             found[int(ms.rows["procid"][owners[row]])] = tid
-    found.pop(0, None)  # of an M that has no thread yet
+    found.pop(0, None)  # an M without a thread yet
     others = sum(own != tid for own, tid in found.items())
     return found if others > len(found) // 2 else None

@@ -1,4 +1,4 @@
-"""The threads of a process as far as running goroutines need them: where each is, right now."""
+"""The registers of the threads that run goroutines."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ _MAX_NESTED_SIGNALS = 4
 
 @dataclass
 class Threads:
-    """Finds the registers of Ms' threads: samples of a process that goes on, or what was read of one
-    that is stopped.
+    """Finds the registers of Ms' threads: by samples of a live process, or among the `saved` ones.
 
-    `tids` maps the address of an M to its thread, `saved` thread ids to registers when the process is
-    `stopped`; `before` finds those that a thread had before the signal came that it handles. `denied`
-    says why the kernel does not allow samples, once it did not.
+    `tids` maps the address of an M to its thread id. `stopped`: the threads do not run, and `saved` maps
+    thread ids to registers. `before` gives, for registers in a signal handler, those that the signal
+    interrupted. `denied`: why the kernel refused to sample, None if it did not.
     """
 
     tids: Mapping[int, int]
@@ -31,11 +30,11 @@ class Threads:
 
     @property
     def found(self) -> Mapping[int, Registers]:
-        """The registers that are known by now, by thread id: all if the process is stopped."""
+        """The registers read up to now, by thread id: all of them if the process is stopped."""
         return self.saved if self.stopped else self.sampled
 
     def sample(self, ms: Iterable[int], accept: Callable[[Registers], bool]) -> list[Registers]:
-        """The registers of those of the threads of `ms` for which `accept` holds."""
+        """The registers of the threads of `ms` (addresses), as far as `accept` holds for them."""
         wanted = [self.tids[m] for m in ms if m in self.tids]
         if self.stopped:
             found = [self._saved(tid, accept) for tid in wanted]
@@ -48,7 +47,7 @@ class Threads:
         return list(sampled.registers.values())
 
     def _saved(self, tid: int, accept: Callable[[Registers], bool]) -> Registers | None:
-        """The registers of thread `tid`, or those before a signal, which may have come in a handler."""
+        """The registers of thread `tid`, or those that a signal interrupted; handlers may be nested."""
         registers = self.saved.get(tid)
         for _ in range(_MAX_NESTED_SIGNALS):
             if registers is None or accept(registers):

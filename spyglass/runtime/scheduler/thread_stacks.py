@@ -23,15 +23,15 @@ __all__ = ["ThreadStacks", "add_stacks"]
 #: An M's own stacks and that of its goroutine: the field of ``m``, and the word for what runs on it.
 _STACKS = (("curg", "goroutine"), ("g0", "g0"), ("gsignal", "gsignal"))
 _C = "C"
-#: Where Go runs on a stack that it does not know: so much of it is looked at.
+#: Bytes that are read of a stack whose bounds are not known.
 _UNKNOWN_BYTES = 1 << 16
-#: The end of a stack that C made is taken from a variable on it (``mstart0``): the first frames lie
-#: beyond.
+#: The end of a g0 stack that C made is the address of a variable on it (``mstart0``): the outermost
+#: frames lie beyond it.
 _BEYOND_G0_BYTES = 1 << 12
 
 
 class ThreadStacks:
-    """Finds what threads run. `describe` names code that is not Go's."""
+    """Finds what threads run. `describe` names code at an address that is not Go's."""
 
     def __init__(
         self, runtime: Runtime, tree: StackTree, ms: Ms, describe: Callable[[int], str]
@@ -53,11 +53,11 @@ class ThreadStacks:
         stacks = StackBytes.sampled([registers])
         walked = self._unwinder.walk(cursors, False, StackTree.SAMPLED, stacks)
         if walked.outcome[0] in (INCOMPLETE, UNREADABLE):
-            detail = "its stack does not end where stacks end; cut there"
+            detail = "unwinding stopped before the stack bottom"
             self._runtime.problem("implausible", f"thread {thread.tid}", detail)
         frames, _ = self._tree.frames(int(walked.node[0]))
         if word is None and frames:
-            # It has gone from one stack to another since its M was read: only the end tells which.
+            # It has switched stacks since its M was read: only the outermost frame tells which stack this is.
             ends_as_goroutine = self._tree.code.frames[frames[-1]].function == "runtime.goexit"
             word = "goroutine" if ends_as_goroutine else "g0"
             thread = replace(thread, goroutine=None)

@@ -1,4 +1,4 @@
-"""What a thread did before it was interrupted by the signal that it handles.
+"""The registers that a thread had when a signal interrupted it.
 
 The kernel puts the registers as they were on the stack that handlers run on, above the first frame of the
 handler. In a process that ends itself (``runtime/signal_unix.go: sighandler``, GOTRACEBACK=crash) every
@@ -21,14 +21,14 @@ __all__ = ["interrupted"]
 
 #: The handlers that the kernel calls (sys_linux_amd64.s, sys_linux_arm64.s).
 _HANDLERS = frozenset({"runtime.sigtramp", "runtime.cgoSigtramp"})
-#: From the handler to where it waits or ends the process there are less than ten.
+#: Limit of frames from the handler to where it waits or ends the process; there are less than ten.
 _MAX_FRAMES = 64
 
 
 def interrupted(
     memory: Memory, code: Symbolizer, arch: str, registers: Registers
 ) -> Registers | None:
-    """The registers that the thread had when the signal came that it handles at `registers`.
+    """The registers that the signal interrupted whose handler is at `registers`.
 
     None if it handles none, or its stack cannot be followed up to where the handler began.
     """
@@ -46,7 +46,7 @@ def interrupted(
 def _handler_end(
     memory: Memory, code: Symbolizer, link_register: bool, registers: Registers
 ) -> int | None:
-    """What sp was when the kernel called the handler that is running."""
+    """The value of sp when the kernel called the running handler."""
     pc, sp, entry = registers.pc, registers.sp, Entry.TRAP
     for depth in range(_MAX_FRAMES):
         function = code.functions.at(pc)
