@@ -205,7 +205,7 @@ def _count(row: Any, *path: str) -> int:
 
 def _gc_waiting(runtime: Runtime, sched: Any) -> bool:
     if not runtime.layouts.has("schedt", "gcwaiting"):
-        raise MissingInfo("the offset of sched.gcwaiting in this version is not known")
+        raise MissingInfo("where this version keeps sched.gcwaiting is not known")
     return bool(sched["gcwaiting"])
 
 
@@ -225,7 +225,7 @@ def _free_in_sched(runtime: Runtime, sched: Any) -> int:
         return int(sched["gFree"]["n"])
     if runtime.layouts.has("schedt", "gFree.stack.size"):
         return int(sched["gFree"]["stack"]["size"]) + int(sched["gFree"]["noStack"]["size"])
-    raise MissingInfo("the offset of the count of free goroutines is not known")
+    raise MissingInfo("where this version counts free goroutines is not known")
 
 
 def _p_addresses(runtime: Runtime) -> NDArray[np.uint64]:
