@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +27,7 @@ from spyglass.targets import Target
 if TYPE_CHECKING:
     from spyglass.targets import OsThread
     from spyglass.targets.target_process import StoppedThreads
+    from spyglass.threads import Registers
 
 __all__ = ["Inspector", "SnapshotResult", "attach", "open_core"]
 
@@ -131,6 +132,17 @@ class Inspector:
                     threads = _stopped_threads(threads, process.threads())
                 result = self._build(threads, held, stacks, thread_stacks)
             return result if held is None else _with_stop(result, held.elapsed_ns)
+
+    def thread_registers(self, known: Mapping[int, Registers]) -> Mapping[int, Registers]:
+        """The registers of the threads of a live process now, by thread id; those in `known` as there.
+
+        What is needed to walk the threads' stacks is read, goroutines are not. For a small core of a
+        process that runs on.
+        """
+        process = self._target.process
+        with process.blamed():
+            builder = SnapshotBuilder(self._target, self.runtime, self._tree)
+            return builder.thread_registers(process.threads(), known)
 
     def _build(
         self,

@@ -7,14 +7,21 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fixtures import fetch as _fetch
+from spyglass.binary.corefile import PROGRAM_HEADER
+from spyglass.binary.corenotes import Note, pack_notes
+from spyglass.cores.writer import pwrite, write_headers
 from tests.support import Flavour, GoProcess, Truth, build, had, missing
 
 __all__ = [
@@ -25,6 +32,7 @@ __all__ = [
     "gcore",
     "needs_kernel_cores",
     "unlimited",
+    "write_core",
 ]
 
 _PATTERN = Path("/proc/sys/kernel/core_pattern")
@@ -41,6 +49,26 @@ def _kernel_writes_elsewhere() -> bool:
 needs_kernel_cores = pytest.mark.skipif(
     _kernel_writes_elsewhere(), reason="the kernel does not write cores into the working directory"
 )
+
+
+def write_core(
+    stream: BinaryIO,
+    arch: str,
+    notes: Sequence[Note],
+    addresses: NDArray[np.uint64],
+    content: NDArray[np.uint8],
+    *,
+    headers_behind: bool = False,
+) -> None:
+    """Write a core that has the pages `content`, a row for each of `addresses`, which ascend."""
+    count, page_bytes = content.shape
+    room = 256 + (count + 1) * PROGRAM_HEADER.itemsize + len(pack_notes(notes))
+    begin = page_bytes if headers_behind else -(-room // page_bytes) * page_bytes
+    offsets = begin + np.arange(count) * page_bytes
+    with tempfile.TemporaryFile() as file:
+        pwrite(file.fileno(), content.tobytes(), begin)
+        write_headers(file.fileno(), arch, notes, (addresses, offsets), page_bytes)
+        shutil.copyfileobj(file, stream)
 
 
 def unlimited(command: Sequence[str | Path]) -> list[str | Path]:

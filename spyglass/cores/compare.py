@@ -1,8 +1,8 @@
-"""Which goroutines are not the same in two snapshots of one moment."""
+"""Which goroutines differ between two snapshots of one moment."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,37 +16,40 @@ __all__ = ["differing"]
 
 
 def differing(one: Snapshot, other: Snapshot) -> NDArray[np.uint64]:
-    """The ids of goroutines of `other` that `one` does not have, or has otherwise.
+    """The ids (uint64) of goroutines of `other` that `one` does not have, or has otherwise.
 
     What they do, where, since when they exist and on which M counts; how far each is trusted, and how
     long it has waited, does not.
     """
+    ids = other.goroutines.id
+    if not len(one.goroutines):
+        return ids
+    order = np.argsort(one.goroutines.id, kind="stable")
+    at = np.searchsorted(one.goroutines.id, ids, sorter=order)
+    rows = order[np.minimum(at, len(order) - 1)]
+    same = one.goroutines.id[rows] == ids
     numbers: dict[Hashable, int] = {}
-    ours, theirs = (_meanings(snapshot, numbers) for snapshot in (one, other))
-    at = np.minimum(np.searchsorted(ours[:, 0], theirs[:, 0]), len(ours) - 1)
-    same = (ours[at] == theirs).all(axis=1) if len(ours) else np.zeros(len(theirs), np.bool_)
-    different: NDArray[np.uint64] = theirs[~same, 0].astype(np.uint64)
+    # One column at a time: a million goroutines have eight megabytes in each.
+    for ours, theirs in zip(_meanings(one, numbers), _meanings(other, numbers), strict=True):
+        same &= ours[rows] == theirs
+    different: NDArray[np.uint64] = ids[~same]
     return different
 
 
-def _meanings(snapshot: Snapshot, numbers: dict[Hashable, int]) -> NDArray[np.int64]:
-    """A row of numbers for each goroutine, by its id: the same number means the same."""
+def _meanings(snapshot: Snapshot, numbers: dict[Hashable, int]) -> Iterator[NDArray[Any]]:
+    """Columns of all goroutines: the same number means the same in every snapshot that has `numbers`."""
     g = snapshot.goroutines
+    yield from (g.status, g.creator_id, g.m, g.locked)
     frames = _numbered(snapshot.frames, numbers)
+    yield from (frames[column] for column in (g.where, g.start, g.creator))
+    yield _numbered(snapshot.wait_reasons, numbers)[g.wait_reason]
+    labels = _numbered((tuple(sorted(each.items())) for each in snapshot.label_sets), numbers)
+    yield np.where(g.labels < 0, g.labels, labels[g.labels])
     cuts = zip(
         snapshot.stack_offsets[:-1].tolist(), snapshot.stack_offsets[1:].tolist(), strict=True
     )
     flat = frames[snapshot.stack_frames]
-    stacks = _numbered((flat[low:high].tobytes() for low, high in cuts), numbers)
-    reasons = _numbered(snapshot.wait_reasons, numbers)
-    labels = _numbered((tuple(sorted(each.items())) for each in snapshot.label_sets), numbers)
-    columns: list[NDArray[Any]] = [
-        g.id, g.status, g.creator_id, g.m, g.locked, reasons[g.wait_reason], stacks[g.stack],
-        frames[g.where], frames[g.start], frames[g.creator], np.where(g.labels < 0, g.labels, labels[g.labels]),
-    ]  # fmt: skip
-    rows = np.stack([column.astype(np.int64) for column in columns], axis=1)
-    ordered: NDArray[np.int64] = rows[np.argsort(rows[:, 0], kind="stable")]
-    return ordered
+    yield _numbered((flat[low:high].tobytes() for low, high in cuts), numbers)[g.stack]
 
 
 def _numbered(things: Iterable[Hashable], numbers: dict[Hashable, int]) -> NDArray[np.int64]:

@@ -1,13 +1,14 @@
-"""Memory that remembers what was read of it, so that it can be kept."""
+"""Memory whose pages are kept in a file as they are read: the contents of a small core."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spyglass.columns import distinct
+from spyglass.cores.writer import pwrite
 from spyglass.errors import BadDataError, MemoryFault
 from spyglass.memory.base import MAX_READ_BYTES, Gathered, Memory
 from spyglass.memory.ranges import spread
@@ -15,76 +16,87 @@ from spyglass.memory.ranges import spread
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PAGE_BYTES", "Pages", "RecordingMemory"]
+__all__ = ["PAGE_BYTES", "PageFile", "RecordingMemory"]
 
-#: The smallest page of either processor; where the kernel's are larger some bytes less are kept.
+#: The smallest page of either processor; where the kernel's are larger fewer bytes are kept.
 PAGE_BYTES = 1 << 12
 _INSIDE = np.uint64(PAGE_BYTES - 1)
-#: Pages are kept in blocks of so many, which stay where they are when more come.
-_BLOCK = 1 << 12
 
 
-class Pages:
-    """Whole pages: their `addresses` (uint64, ascending), and what is in them."""
+class PageFile:
+    """Whole pages in the open file `descriptor`, from offset `begin` on, in the order they came.
 
-    def __init__(self) -> None:
+    The page at ``addresses[i]`` (uint64, ascending) is at ``offsets[i]`` (int64) of the file. Only this
+    index is in memory. Pages that are `excluded` (a function from addresses to a mask) are not kept.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        begin: int,
+        excluded: Callable[[NDArray[np.uint64]], NDArray[np.bool_]],
+    ) -> None:
         self.addresses = np.zeros(0, np.uint64)
-        self._places = np.zeros(0, np.int64)
-        self._blocks: list[NDArray[np.uint8]] = []
+        self.offsets = np.zeros(0, np.int64)
+        self._descriptor = descriptor
+        self._end = begin
+        self._excluded = excluded
 
     def put(
         self, addresses: NDArray[np.uint64], content: NDArray[np.uint8], *, replace: bool
     ) -> None:
         """Keep `content` (uint8, a row for each of `addresses`), of several of one page the last. Of
-        pages that are there already only if `replace`."""
-        at, there = self._find(addresses)
-        if not there.all():
-            self._add(distinct(addresses[~there]))
-            at, _ = self._find(addresses)
+        pages that are there already only if `replace`. Raises `OSError`."""
+        kept = ~self._excluded(addresses)
+        known = self._find(addresses)[1]
+        new = distinct(addresses[kept & ~known])
+        if len(new):
+            self._add(new)
         if not replace:
-            at, content = at[~there], content[~there]
-        places = self._places[at]
-        for number in distinct(places // _BLOCK).tolist():
-            rows = places // _BLOCK == number
-            self._blocks[number][places[rows] % _BLOCK] = content[rows]
-
-    def content(self, rows: NDArray[np.intp]) -> Iterator[NDArray[np.uint8]]:
-        """What is in the pages at ``addresses[rows]``, one after the other, in pieces of some pages."""
-        for begin in range(0, len(rows), _BLOCK):
-            places = self._places[rows[begin : begin + _BLOCK]]
-            piece = np.empty((len(places), PAGE_BYTES), np.uint8)
-            for number in distinct(places // _BLOCK).tolist():
-                those = places // _BLOCK == number
-                piece[those] = self._blocks[number][places[those] % _BLOCK]
-            yield piece
+            kept &= ~known
+        rows = np.flatnonzero(kept)
+        self._write(self.offsets[self._find(addresses[rows])[0]], rows, content)
 
     def _find(self, addresses: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """Where each of `addresses` is among those that are here, or would be, and whether it is."""
+        """Where each of `addresses` is in the index, or would be, and whether it is."""
         at = np.searchsorted(self.addresses, addresses)
         there = at < len(self.addresses)
         there[there] = self.addresses[at[there]] == addresses[there]
         return at, there
 
     def _add(self, addresses: NDArray[np.uint64]) -> None:
-        """Make room for pages at `addresses`, which ascend."""
-        count = len(self.addresses)
+        """Give the pages at `addresses`, which ascend, the next places in the file."""
         at = np.searchsorted(self.addresses, addresses)
+        offsets = self._end + np.arange(len(addresses), dtype=np.int64) * PAGE_BYTES
         self.addresses = np.insert(self.addresses, at, addresses)
-        self._places = np.insert(self._places, at, np.arange(count, count + len(addresses)))
-        while len(self._blocks) * _BLOCK < len(self.addresses):
-            self._blocks.append(np.empty((_BLOCK, PAGE_BYTES), np.uint8))
+        self.offsets = np.insert(self.offsets, at, offsets)
+        self._end += len(addresses) * PAGE_BYTES
+
+    def _write(
+        self, offsets: NDArray[np.int64], rows: NDArray[np.intp], content: NDArray[np.uint8]
+    ) -> None:
+        """Write ``content[rows]`` at `offsets` of the file: pages that follow each other at once."""
+        if not len(rows):
+            return
+        follows = (np.diff(offsets) == PAGE_BYTES) & (np.diff(rows) == 1)
+        first = np.flatnonzero(np.concatenate([[True], ~follows]))
+        counts = np.diff(np.append(first, len(rows)))
+        for offset, row, count in zip(
+            offsets[first].tolist(), rows[first].tolist(), counts.tolist(), strict=True
+        ):
+            piece = np.ascontiguousarray(content[row : row + count])
+            pwrite(self._descriptor, piece.reshape(-1).data, offset)
 
 
 class RecordingMemory(Memory):
-    """`memory`, read by whole pages, each of which is kept as it was when it was last read.
+    """`memory`, read by whole pages, each of which is kept in `pages` as it was when it was last read.
 
     As it was read, and not as it is later: what was found by reading it belongs together.
     """
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, pages: PageFile) -> None:
         self.memory = memory
-        #: All that was read.
-        self.pages = Pages()
+        self.pages = pages
         self._fixed = False
 
     def fix(self) -> None:
@@ -92,7 +104,7 @@ class RecordingMemory(Memory):
         self._fixed = True
 
     def close(self) -> None:
-        """Let go of what is read."""
+        """Close the memory that is read; the file stays open."""
         self.memory.close()
 
     def read(self, address: int, size: int) -> bytes:

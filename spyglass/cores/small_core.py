@@ -1,13 +1,16 @@
 """Save of a process what a snapshot reads of it: a core of megabytes, not gigabytes.
 
-The pages are kept as they were when they were read for the snapshot, so that the same is found in
-them again. Where the process went on meanwhile that may fail for some goroutines: what is found in the
-core is compared with what was found in the process, and the core says which of them differ.
+The pages are written to the file as they are read for the snapshot, so that the same is found in them
+again, and so that a million goroutines need no gigabytes of memory. Where the process went on
+meanwhile that may fail for some goroutines: what is found in the core is compared with what was found
+in the process, and the core says which of them differ.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +18,8 @@ import numpy as np
 from spyglass.binary import corenotes
 from spyglass.binary.corenotes import Note, ProcessInfo, ThreadStatus
 from spyglass.cores.compare import differing
-from spyglass.cores.recording import PAGE_BYTES, RecordingMemory
-from spyglass.cores.writer import write_core
+from spyglass.cores.recording import PAGE_BYTES, PageFile, RecordingMemory
+from spyglass.cores.writer import write_headers
 from spyglass.errors import SpyglassError, TargetError
 from spyglass.inspector import Inspector, SnapshotResult
 from spyglass.runtime.goroutines.consistency import Quality
@@ -36,8 +39,11 @@ if TYPE_CHECKING:
 
 __all__ = ["save_core"]
 
-#: How often a process that changes under our hands so that nothing can be made of it is tried.
+#: How often a process is tried that changes too much while it is read.
 _TRIES = 3
+#: Room before the pages for the headers of some 18,000 segments, as a million goroutines have: a core
+#: that is cut short has them then. A hole, which takes no place on the disk.
+_HEADER_ROOM_BYTES = 1 << 20
 #: The header of an ELF file and its notes are in so many bytes at its beginning.
 _HEADER_BYTES = 1 << 12
 
@@ -49,17 +55,18 @@ def save_core(target: Target, stream: BinaryIO, *, stop: bool = False) -> Snapsh
     is of one moment. Goroutines that moved meanwhile are of quality "torn" in what is returned,
     and whenever the core is read.
     """
+    descriptor = stream.fileno()
     for left in reversed(range(_TRIES)):
-        memory = RecordingMemory(target.memory)
+        pages = PageFile(descriptor, _HEADER_ROOM_BYTES, partial(_in_file, target))
+        memory = RecordingMemory(target.memory, pages)
         try:
             look = _look(replace(target, memory=memory), memory, stop)
-            return _save(target, memory, look, stream)
+            return _save(target, pages, look, descriptor)
         except SpyglassError:
             target.process.check()
             if not left:
                 raise
-            stream.seek(0)
-            stream.truncate()
+            os.ftruncate(descriptor, 0)
     raise AssertionError
 
 
@@ -79,18 +86,15 @@ def _look(target: Target, memory: RecordingMemory, stop: bool) -> SnapshotResult
             memory.lay_over(registers.sp, registers.stack)
     memory.fix()
     if not stop and not target.process.stopped:
-        others = inspector.take("top", thread_stacks=True).registers
-        look = replace(look, registers={**others, **look.registers})
+        look = replace(look, registers=inspector.thread_registers(look.registers))
     return look
 
 
-def _save(
-    target: Target, memory: RecordingMemory, look: SnapshotResult, stream: BinaryIO
-) -> Snapshot:
-    torn = np.zeros(0, np.uint64)
-    _write(target, memory, look, torn, stream)
+def _save(target: Target, pages: PageFile, look: SnapshotResult, descriptor: int) -> Snapshot:
+    """Make a core of the file with `pages`, of what `look` found; its snapshot."""
+    _write_headers(target, pages, look, np.zeros(0, np.uint64), descriptor)
     try:
-        again = _read_again(target, stream)
+        again = _read_again(target, descriptor)
     except SpyglassError as error:
         raise TargetError(
             f"the process moved too much to be saved: {error.message}", "try --stop"
@@ -98,9 +102,7 @@ def _save(
     torn = differing(look.snapshot, again)
     if len(torn):
         look = replace(look, snapshot=_with_torn(look.snapshot, torn))
-        stream.seek(0)
-        stream.truncate()
-        _write(target, memory, look, torn, stream)
+        _write_headers(target, pages, look, torn, descriptor)
     return look.snapshot
 
 
@@ -114,18 +116,15 @@ def _program(target: Target) -> Program:
     return Program(target.executable, target.bias, target.library)
 
 
-def _write(
+def _write_headers(
     target: Target,
-    memory: RecordingMemory,
+    pages: PageFile,
     look: SnapshotResult,
     torn: NDArray[np.uint64],
-    stream: BinaryIO,
+    descriptor: int,
 ) -> None:
-    pages, notes = memory.pages, _notes(target, look, torn)
-    rows = np.flatnonzero(~_in_file(target, pages.addresses))
-    addresses, content = pages.addresses[rows], pages.content(rows)
-    write_core(stream, target.executable.arch, notes, addresses, content, PAGE_BYTES)
-    stream.flush()
+    notes, index = _notes(target, look, torn), (pages.addresses, pages.offsets)
+    write_headers(descriptor, target.executable.arch, notes, index, PAGE_BYTES)
 
 
 def _in_file(target: Target, addresses: NDArray[np.uint64]) -> NDArray[np.bool_]:
@@ -162,9 +161,9 @@ def _notes(target: Target, look: SnapshotResult, torn: NDArray[np.uint64]) -> li
     ]
 
 
-def _read_again(target: Target, stream: BinaryIO) -> Snapshot:
-    """What the core that was written to `stream` tells."""
-    saved = CoreProcess(f"/proc/self/fd/{stream.fileno()}")
+def _read_again(target: Target, descriptor: int) -> Snapshot:
+    """What is found in the core that is the open file `descriptor`."""
+    saved = CoreProcess(f"/proc/self/fd/{descriptor}")
     try:
         memory = saved.memory_with(_program(target))
         return Inspector(replace(target, memory=memory, process=saved)).snapshot(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from spyglass.binary.corenotes import Note, pack_notes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["write_core"]
+__all__ = ["pwrite", "write_headers"]
 
 _MACHINES = {"amd64": 62, "arm64": 183}
 _IDENT = b"\x7fELF\x02\x01\x01" + bytes(9)
@@ -24,55 +25,63 @@ _ET_CORE, _PT_LOAD, _PT_NOTE, _PN_XNUM = 4, 1, 4, 0xFFFF
 _READ_WRITE = 6
 
 
-def write_core(
-    stream: BinaryIO,
+def write_headers(
+    descriptor: int,
     arch: str,
     notes: Sequence[Note],
-    addresses: NDArray[np.uint64],
-    content: Iterable[NDArray[np.uint8]],
+    pages: tuple[NDArray[np.uint64], NDArray[np.int64]],
     page_bytes: int,
 ) -> None:
-    """Write a core of a process on processor `arch` that has `notes` and pages of `page_bytes`.
+    """Make a core of the open file `descriptor`, which has the pages of a process and nothing else yet.
 
-    Page i is at ``addresses[i]``; addresses ascend. What is in them is in the rows of `content`, one
-    piece of it after the other.
+    `arch`: the process's processor. `pages`: their addresses, ascending, and their offsets in the file,
+    each page of `page_bytes`. Headers and notes go before the pages where there is room for them, else
+    behind. Raises `OSError`.
     """
+    addresses, offsets = pages
     packed = pack_notes(notes)
-    first, counts = _runs(addresses, page_bytes)
+    first, counts = _runs(addresses, offsets, page_bytes)
     segments = len(first) + 1
-    notes_at = _HEADER.size + segments * PROGRAM_HEADER.itemsize
     many = segments >= _PN_XNUM
-    data_at = -(-(notes_at + len(packed) + many * _SECTION_HEADER.size) // page_bytes) * page_bytes
+    room = segments * PROGRAM_HEADER.itemsize + len(packed) + many * _SECTION_HEADER.size
+    begin = _HEADER.size
+    if begin + room > int(offsets.min(initial=begin + room)):
+        begin = int(offsets.max()) + page_bytes
+    notes_at = begin + segments * PROGRAM_HEADER.itemsize
     headers = np.zeros(segments, PROGRAM_HEADER)
     headers[0] = (_PT_NOTE, 0, notes_at, 0, 0, len(packed), 0, 4)
     loads = headers[1:]
     loads["type"], loads["flags"], loads["align"] = _PT_LOAD, _READ_WRITE, page_bytes
     loads["address"] = addresses[first]
-    loads["offset"] = data_at + first * page_bytes
+    loads["offset"] = offsets[first]
     loads["file_size"] = loads["memory_size"] = counts * page_bytes
-    stream.write(_elf_header(arch, segments, notes_at + len(packed) if many else 0))
-    stream.write(headers.tobytes())
-    stream.write(packed)
-    if many:
-        stream.write(_SECTION_HEADER.pack(0, 0, 0, 0, 0, 0, 0, segments, 0, 0))
-    stream.write(bytes(data_at - notes_at - len(packed) - many * _SECTION_HEADER.size))
-    for piece in content:
-        stream.write(memoryview(np.ascontiguousarray(piece).reshape(-1).data))
+    section = _SECTION_HEADER.pack(0, 0, 0, 0, 0, 0, 0, segments, 0, 0) if many else b""
+    section_at = notes_at + len(packed) if many else 0
+    pwrite(descriptor, _elf_header(arch, segments, begin, section_at), 0)
+    pwrite(descriptor, headers.tobytes() + packed + section, begin)
+
+
+def pwrite(descriptor: int, content: bytes | memoryview, offset: int) -> None:
+    """Write all of `content` at `offset`, in as many calls as that takes (write(2), NOTES)."""
+    left = memoryview(content)
+    while len(left):
+        done = os.pwrite(descriptor, left, offset)
+        left, offset = left[done:], offset + done
 
 
 def _runs(
-    addresses: NDArray[np.uint64], page_bytes: int
+    addresses: NDArray[np.uint64], offsets: NDArray[np.int64], page_bytes: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Where runs of pages that follow each other begin, and how long each is."""
-    follows = np.diff(addresses) == page_bytes
+    """Where runs of pages begin that follow each other in memory and in the file, and their lengths."""
+    follows = (np.diff(addresses) == page_bytes) & (np.diff(offsets) == page_bytes)
     first = np.flatnonzero(np.concatenate([np.ones(min(len(addresses), 1), np.bool_), ~follows]))
     return first, np.diff(np.append(first, len(addresses)))
 
 
-def _elf_header(arch: str, segments: int, section_at: int) -> Any:
-    """The header; where `segments` are too many for it, the section at `section_at` says how many."""
+def _elf_header(arch: str, segments: int, headers_at: int, section_at: int) -> bytes:
+    """The header of a file whose program headers are at `headers_at`; where `segments` are too many for it, the section at `section_at` says how many."""
     return _HEADER.pack(
-        _IDENT, _ET_CORE, _MACHINES[arch], 1, 0, _HEADER.size, section_at, 0, _HEADER.size,
+        _IDENT, _ET_CORE, _MACHINES[arch], 1, 0, headers_at, section_at, 0, _HEADER.size,
         PROGRAM_HEADER.itemsize, min(segments, _PN_XNUM), _SECTION_HEADER.size,
         1 if section_at else 0, 0,
     )  # fmt: skip

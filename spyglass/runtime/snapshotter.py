@@ -134,6 +134,18 @@ class SnapshotBuilder:
         )  # fmt: skip
         return SnapshotResult(snapshot, now_ns, found)
 
+    def thread_registers(
+        self, os_threads: Sequence[OsThread], known: Mapping[int, Registers]
+    ) -> Mapping[int, Registers]:
+        """The registers of all threads of a live process by id, those in `known` as there; their stacks
+        are walked. Instead of `build`."""
+        scheduler = self._read_scheduler(os_threads, {})
+        registers = self._thread_registers(scheduler, None)
+        registers.sampled.update(known)
+        found = self._all_registers(scheduler.threads, registers)
+        self._with_stacks(scheduler, found)
+        return found
+
     def _read_scheduler(
         self, os_threads: Sequence[OsThread], saved: Mapping[int, Registers]
     ) -> _Scheduler:

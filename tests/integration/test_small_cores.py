@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,30 @@ def test_an_arm64_core_made_small(minor: str, tmp_path: Path) -> None:
     target.close()
     assert comparable(read(small)) == comparable(read(large))
     shutil.rmtree(tmp_path)
+
+
+def test_memory_does_not_grow_with_what_is_saved(minor: str, tmp_path: Path) -> None:
+    """Pages are written as they come: a few batches of them are in memory, however many there are."""
+    small, large = (
+        peak_and_size(number, minor, tmp_path / str(number)) for number in (20_000, 100_000)
+    )
+    grown_mb, kept_mb = ((b - a) / 1e6 for a, b in zip(small, large, strict=True))
+    assert kept_mb > 200
+    assert grown_mb < kept_mb / 4
+
+
+def peak_and_size(number: int, minor: str, core: Path) -> tuple[int, int]:
+    """The most memory that saving `number` goroutines takes, and the size of the file, in bytes."""
+    with start("park", minor, Flavour.EXE, "-n", str(number)) as process:
+        command = [*SPYGLASS, "core", "-p", str(process.pid), "-o", str(core)]
+        # The peak of a process is never less than what its parent had: a small one starts it.
+        code = "import os, sys; print(os.wait4(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ), 0)[2].ru_maxrss)"
+        done = subprocess.run(
+            [sys.executable, "-c", code, *command], check=True, capture_output=True, text=True
+        )
+    size = core.stat().st_size
+    core.unlink()
+    return int(done.stdout.splitlines()[-1]) * 1024, size
 
 
 # What other tools make of it.

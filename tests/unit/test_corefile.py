@@ -15,9 +15,9 @@ import pytest
 from spyglass.binary import corenotes
 from spyglass.binary.corefile import CoreFile
 from spyglass.binary.corenotes import MappedFile, Note, ProcessInfo, ThreadStatus
-from spyglass.cores.writer import write_core
 from spyglass.errors import BadDataError, SpyglassError, TargetError, UnsupportedProgram
 from spyglass.memory.segmented import FileBytes, Layer, SegmentedMemory
+from tests.cores import write_core
 
 PAGE = 4096
 THREADS: tuple[ThreadStatus, ...] = (
@@ -45,7 +45,7 @@ def contents(count: int, page: int = PAGE) -> np.ndarray:
 
 def core(arch: str = "amd64", notes: tuple[Note, ...] = NOTES) -> bytes:
     stream = io.BytesIO()
-    write_core(stream, arch, notes, ADDRESSES, [contents(len(ADDRESSES))], PAGE)
+    write_core(stream, arch, notes, ADDRESSES, contents(len(ADDRESSES)))
     return stream.getvalue()
 
 
@@ -90,7 +90,7 @@ def test_more_segments_than_the_header_can_count(tmp_path: Path) -> None:
     count, page = 70_000, 64
     addresses = np.arange(count, dtype=np.uint64) * np.uint64(2 * page)
     stream = io.BytesIO()
-    write_core(stream, "amd64", NOTES, addresses, [contents(count, page)], page)
+    write_core(stream, "amd64", NOTES, addresses, contents(count, page))
     raw = stream.getvalue()
     with opened(tmp_path, raw) as file:
         assert len(file.segments) == count
@@ -100,6 +100,22 @@ def test_more_segments_than_the_header_can_count(tmp_path: Path) -> None:
     lost = struct.pack("<Q", len(raw))
     with opened(tmp_path, raw[:40] + lost + raw[48:]) as file:
         assert len(file.segments) == count
+
+
+@pytest.mark.parametrize("count", [4, 70_000])
+def test_headers_go_behind_the_pages_where_there_is_no_room_before(
+    tmp_path: Path, count: int
+) -> None:
+    page = 64
+    addresses = np.arange(count, dtype=np.uint64) * np.uint64(2 * page)
+    stream = io.BytesIO()
+    write_core(stream, "amd64", NOTES, addresses, contents(count, page), headers_behind=True)
+    with opened(tmp_path, stream.getvalue()) as file:
+        assert (len(file.segments), int(file.segments["offset"].min())) == (count, page)
+        assert (file.threads, file.own, len(file.missing)) == (THREADS, b'{"odd": 1}', 0)
+        for number in (0, count - 1):
+            expected = contents(count, page)[number].tobytes()
+            assert memory_of(file).read(2 * page * number, page) == expected
 
 
 def test_a_core_that_was_cut_short_gives_what_it_has(tmp_path: Path) -> None:

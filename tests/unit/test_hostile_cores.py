@@ -16,7 +16,6 @@ import spyglass
 from spyglass.binary import corenotes
 from spyglass.binary.corefile import CoreFile
 from spyglass.binary.corenotes import Note
-from spyglass.cores.writer import write_core
 from spyglass.errors import BadDataError
 from spyglass.export import write_json
 from spyglass.memory.segmented import FileBytes, Layer, SegmentedMemory
@@ -24,6 +23,7 @@ from spyglass.model import Snapshot
 from spyglass.render.summary_view import render
 from spyglass.render.view_options import View
 from spyglass.targets.core_metadata import CoreMetadata
+from tests.cores import write_core
 from tests.mutants import JUNK, changed, paths
 from tests.saved_cores import SavedCore
 
@@ -123,7 +123,7 @@ def test_pages_in_other_places(saved: SavedCore, tmp_path: Path, seed: int) -> N
     moved = random.choice(len(addresses), int(random.integers(2, len(addresses))), replace=False)
     content[moved] = content[random.permutation(moved)]
     with (tmp_path / "core").open("wb") as stream:
-        write_core(stream, file.arch, notes, addresses, [content], content.shape[1])
+        write_core(stream, file.arch, notes, addresses, content)
     look(tmp_path / "core", saved.exe)
 
 
@@ -211,14 +211,7 @@ def test_extreme_remarks_are_shown(
     said = json.dumps(changed(json.loads(remarks), path, value)).encode()
     with (tmp_path / "odd").open("wb") as stream:
         content = np.frombuffer(raw, np.uint8).reshape(-1, _PAGE)
-        write_core(
-            stream,
-            "arm64",
-            [*notes, Note(*corenotes.OWN, said)],
-            addresses,
-            [content],
-            content.shape[1],
-        )
+        write_core(stream, "arm64", [*notes, Note(*corenotes.OWN, said)], addresses, content)
     snapshot = look(tmp_path / "odd", saved.exe)
     assert snapshot is not None
     if path == ("torn",):

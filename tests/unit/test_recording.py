@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from spyglass.binary.image import BytesImage
-from spyglass.cores.recording import PAGE_BYTES, RecordingMemory
+from spyglass.cores.recording import PAGE_BYTES, PageFile, RecordingMemory
 from spyglass.errors import BadDataError, MemoryFault
 from spyglass.memory.segmented import Layer, SegmentedMemory
 
 BASE = 0x10000
 PAGES = 8
+#: Where the pages begin in the file, and the address of one that is not to be kept.
+BEGIN = 3 * PAGE_BYTES
+EXCLUDED = BASE + 4 * PAGE_BYTES
 
 
 @pytest.fixture
@@ -20,21 +28,34 @@ def image() -> bytearray:
 
 
 @pytest.fixture
-def recording(image: bytearray) -> RecordingMemory:
-    """Eight pages, the sixth of which is only there by half."""
+def recording(image: bytearray) -> Iterator[RecordingMemory]:
+    """Eight pages: the fifth is not to be kept, of the sixth there is only half."""
     half = 5 * PAGE_BYTES + PAGE_BYTES // 2
     pieces = np.array(
         [(BASE, half, 0), (BASE + 6 * PAGE_BYTES, 2 * PAGE_BYTES, 6 * PAGE_BYTES)], np.uint64
     )
-    return RecordingMemory(SegmentedMemory([Layer(BytesImage(image), *pieces.T)]))
+    memory = SegmentedMemory([Layer(BytesImage(image), *pieces.T)])
+    with tempfile.TemporaryFile() as file:
+        yield RecordingMemory(memory, PageFile(file.fileno(), BEGIN, only(EXCLUDED)))
+
+
+def only(page: int) -> Callable[[NDArray[np.uint64]], NDArray[np.bool_]]:
+    return lambda addresses: addresses == page
 
 
 def kept(recording: RecordingMemory) -> dict[int, bytes]:
+    """What is in the file, by number of the page; it has nothing else."""
     pages = recording.pages
     numbers = ((pages.addresses - np.uint64(BASE)) // np.uint64(PAGE_BYTES)).tolist()
     assert numbers == sorted(set(numbers))
-    pieces = [row for piece in pages.content(np.arange(len(numbers))) for row in piece]
-    return {number: row.tobytes() for number, row in zip(numbers, pieces, strict=True)}
+    places = range(BEGIN, BEGIN + len(numbers) * PAGE_BYTES, PAGE_BYTES)
+    assert sorted(pages.offsets.tolist()) == list(places)
+    if numbers:
+        assert os.fstat(pages._descriptor).st_size == BEGIN + len(numbers) * PAGE_BYTES
+    return {
+        number: os.pread(pages._descriptor, PAGE_BYTES, offset)
+        for number, offset in zip(numbers, pages.offsets.tolist(), strict=True)
+    }
 
 
 def page(image: bytearray, number: int) -> bytes:
@@ -111,15 +132,12 @@ def test_pages_can_be_kept_as_they_were_up_to_a_moment(
     assert (pages[0][0], pages[1][0]) == (first, second)
 
 
-@pytest.mark.parametrize("block", [1, 3, 4096])
 def test_what_is_read_again_and_again_is_kept_once(
-    recording: RecordingMemory, image: bytearray, monkeypatch: pytest.MonkeyPatch, block: int
+    recording: RecordingMemory, image: bytearray
 ) -> None:
-    monkeypatch.setattr("spyglass.cores.recording._BLOCK", block)
     for number in (7, 1, 6, 0, 1, 2, 7):
         image[number * PAGE_BYTES] ^= 1
         recording.read(BASE + number * PAGE_BYTES, 8)
-    assert sum(map(len, recording.pages._blocks)) < 5 + block
     assert kept(recording) == {number: page(image, number) for number in (0, 1, 2, 6, 7)}
 
 
@@ -144,4 +162,28 @@ def test_more_pages_than_one_read_may_have(
     found = recording.gather(addresses, 8)
     rows = found.words(1)[:, 0].tobytes()
     assert rows == b"".join(page(image, number)[:8] for number in range(5))
-    assert sorted(kept(recording)) == [0, 1, 2, 3, 4]
+    assert sorted(kept(recording)) == [0, 1, 2, 3]
+
+
+def test_pages_that_are_excluded_are_read_but_not_kept(
+    recording: RecordingMemory, image: bytearray
+) -> None:
+    assert recording.read(EXCLUDED - 8, PAGE_BYTES) == image[EXCLUDED - BASE - 8 :][:PAGE_BYTES]
+    found = recording.gather(np.array([EXCLUDED + 16, BASE], np.uint64), 8)
+    assert found.ok.all()
+    assert kept(recording) == {number: page(image, number) for number in (0, 3)}
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_of_a_page_that_comes_twice_the_last_is_kept(replace: bool) -> None:
+    addresses = np.array([0x3000, 0x1000, 0x3000], np.uint64)
+    content = np.repeat(np.array([1, 2, 3], np.uint8), PAGE_BYTES).reshape(3, PAGE_BYTES)
+    with tempfile.TemporaryFile() as file:
+        pages = PageFile(file.fileno(), 0, only(0))
+        pages.put(addresses, content, replace=replace)
+        pages.put(addresses[:1], content[:1], replace=replace)
+        assert pages.addresses.tolist() == [0x1000, 0x3000]
+        assert [os.pread(file.fileno(), 1, offset)[0] for offset in pages.offsets.tolist()] == [
+            2,
+            1 if replace else 3,
+        ]
