@@ -68,7 +68,7 @@ EXPORTERS = (
     ),
     Exporter(
         "json", "view", (".jsonl",), "spyglass.tui.plain:write_json_line",
-        True, "A line of JSON instead of each frame.",
+        True, "A line of JSON for each frame (spyglass.top/1).",
     ),
 )  # fmt: skip
 

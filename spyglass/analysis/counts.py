@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spyglass.analysis.groups import state_words
 from spyglass.model import NONE, STATUSES, Frame, Snapshot
+from spyglass.words.states import state_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,8 +39,7 @@ def by_state(snapshot: Snapshot, rows: NDArray[np.int64]) -> dict[str, int]:
     pairs = zip(g.status[rows].tolist(), g.wait_reason[rows].tolist(), strict=True)
     merged: Counter[str] = Counter()
     for (status, reason), number in Counter(pairs).items():
-        word = snapshot.wait_reasons[reason] if reason != NONE else None
-        merged[state_words(STATUSES[status], word)] += number
+        merged[state_at(snapshot, status, reason)] += number
     return _descending(merged.items())
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spyglass.analysis.groups import state_words
 from spyglass.analysis.shown_frames import shown_frames
-from spyglass.model import NONE, STATUSES, UNREAD, Snapshot
+from spyglass.model import NONE, UNREAD, Snapshot
+from spyglass.words.states import state_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,8 +101,7 @@ class _Common:
         return self._lines[index]
 
     def _state(self, status: int, reason: int) -> Hashable:
-        reasons = self._snapshot.wait_reasons
-        return state_words(STATUSES[status], reasons[reason] if reason != NONE else None)
+        return state_at(self._snapshot, status, reason)
 
     def _label(self, labels: int, key: str) -> Hashable:
         if labels < 0:

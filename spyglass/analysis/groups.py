@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spyglass.analysis.selection import selected
-from spyglass.model import NONE, QUALITIES, STATUSES, Frame, Snapshot
+from spyglass.model import NONE, STATUSES, Frame, Snapshot
+from spyglass.words.states import DOUBTFUL, state_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Group", "groups", "state_words"]
-
-_DOUBTFUL = (QUALITIES.index("torn"), QUALITIES.index("unreadable"))
+__all__ = ["Group", "groups"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +42,6 @@ class Group:
         return state_words(self.status, self.wait_reason)
 
 
-def state_words(status: str, wait_reason: str | None) -> str:
-    """The reason it waits for, if there is one, else its status (``goroutineheader``)."""
-    words = wait_reason or status
-    return f"{words} (leaked)" if status == "leaked" and wait_reason else words
-
-
 def groups(snapshot: Snapshot, *, system: bool = False) -> list[Group]:
     """The groups, largest first; those of one size in the order of their first goroutine."""
     rows = selected(snapshot.goroutines, system=system)
@@ -60,17 +53,17 @@ def groups(snapshot: Snapshot, *, system: bool = False) -> list[Group]:
     firsts = np.flatnonzero(np.diff(keys[order], prepend=-1))
     counts = np.diff(np.append(firsts, len(rows)))
     waits = np.maximum.reduceat(snapshot.goroutines.waiting_ns[rows], firsts)
-    doubts = np.add.reduceat(
-        np.isin(snapshot.goroutines.quality[rows], _DOUBTFUL), firsts, dtype=np.int64
+    doubtful = np.add.reduceat(
+        np.isin(snapshot.goroutines.quality[rows], DOUBTFUL), firsts, dtype=np.int64
     )
     ranked = np.lexsort((rows[firsts], -counts))
     return [
-        _group(snapshot, rows[first : first + count], wait, doubt)
-        for first, count, wait, doubt in zip(
+        _group(snapshot, rows[first : first + count], wait, number)
+        for first, count, wait, number in zip(
             firsts[ranked].tolist(),
             counts[ranked].tolist(),
             waits[ranked].tolist(),
-            doubts[ranked].tolist(),
+            doubtful[ranked].tolist(),
             strict=True,
         )
     ]

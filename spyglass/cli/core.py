@@ -12,7 +12,7 @@ import click
 
 from spyglass.cli.common_options import debugging, show_timings
 from spyglass.cli.source_options import CoreSource, ProcessSource, Source, source_options
-from spyglass.words.text import visible
+from spyglass.words.escape import visible
 
 if TYPE_CHECKING:
     from spyglass.model import Snapshot

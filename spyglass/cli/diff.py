@@ -14,7 +14,7 @@ import click
 from spyglass.cli.common_options import format_options
 from spyglass.cli.source_options import Source, sources_options
 from spyglass.errors import SpyglassError
-from spyglass.words.text import visible
+from spyglass.words.escape import visible
 
 if TYPE_CHECKING:
     from spyglass.analysis.snapshot_diff import Difference
@@ -127,7 +127,7 @@ def _show(found: Difference, wanted: _Wanted) -> None:
 
 def _grew(found: Difference, most: int) -> bool:
     """Whether a group did by more than `most`; says so."""
-    from spyglass.render.traceback import call_text
+    from spyglass.words.calls import call_text
 
     for what, growths in (("creator", found.by_creator), ("stack", found.by_stack)):
         largest = growths[0] if growths else None  # largest growth first

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 import click
 
 from spyglass.errors import AmbiguousName, SpyglassError
-from spyglass.words.text import age, visible
+from spyglass.words.escape import visible
+from spyglass.words.units import age
 
 __all__ = ["INTERRUPTED", "explained"]
 

@@ -64,7 +64,7 @@ def report(
 
 def _save(snapshot: Snapshot, path: Path) -> None:
     from spyglass.export.snapshot_file import default_name, replacing
-    from spyglass.words.text import visible
+    from spyglass.words.escape import visible
 
     if path.is_dir():
         path /= default_name(snapshot, ".html")

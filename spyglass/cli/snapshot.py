@@ -19,7 +19,7 @@ from spyglass.cli.source_options import (
     source_options,
 )
 from spyglass.formats import exporter, exporter_of_path
-from spyglass.words.text import visible
+from spyglass.words.escape import visible
 
 if TYPE_CHECKING:
     from spyglass.model import Snapshot

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spyglass.words.text import visible
+from spyglass.words.escape import visible
 
 if TYPE_CHECKING:
     from spyglass.cli.source_options import ReadOptions

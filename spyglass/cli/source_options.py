@@ -18,7 +18,7 @@ from click.shell_completion import CompletionItem
 
 from spyglass.cli.common_options import debug_option
 from spyglass.errors import SpyglassError
-from spyglass.words.text import visible
+from spyglass.words.escape import visible
 
 if TYPE_CHECKING:
     from spyglass.model import Snapshot

@@ -1,7 +1,7 @@
 """What the kernel says about a process: facts from /proc/PID, and nothing about Go.
 
 Nothing here changes a process. What a process chose itself (its names, its command line) is of
-bounded size and may hold any character; `spyglass.words.text.visible` makes it safe to print.
+bounded size and may hold any character; `spyglass.words.escape.visible` makes it safe to print.
 `spyglass.procfs.host_processes`, which needs psutil, is imported where it is used.
 """
 

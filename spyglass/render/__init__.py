@@ -1,1 +1,1 @@
-"""Snapshots and process lists as text for a terminal."""
+"""Snapshots, differences and process lists as text for a terminal."""

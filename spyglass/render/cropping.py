@@ -1,4 +1,4 @@
-"""Names that are longer than the room for them: what tells them apart is kept, their end."""
+"""Names shortened to a width. The end of a name is kept: that is where names differ."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tail_in(text: str, width: int) -> str:
 
 
 def function_in(name: str, width: int) -> str:
-    """A function's name in at most `width` cells: whole, or from its package's name on, or its end.
+    """A function's name in at most `width` cells: all of it, or from its package's name on, or its end.
 
     ``github.com/prometheus/prometheus/scrape.(*scrapeLoop).run``, ``scrape.(*scrapeLoop).run``,
     ``…crapeLoop).run``.
@@ -46,7 +46,7 @@ def location_in(location: str, width: int) -> str:
 
 
 def _taken(text: str, width: int) -> str:
-    """As many characters from the beginning of `text` as fit."""
+    """The longest prefix of `text` that is at most `width` cells wide."""
     for index, character in enumerate(text):
         width -= get_character_cell_size(character)
         if width < 0:

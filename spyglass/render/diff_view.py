@@ -1,4 +1,4 @@
-"""``spyglass diff``: what changed from one snapshot to another, the largest growth first."""
+"""``spyglass diff``: the changes from one snapshot to another, largest growth first."""
 
 from __future__ import annotations
 
@@ -17,37 +17,28 @@ from spyglass.analysis.metric_changes import (
 )
 from spyglass.analysis.snapshot_diff import Difference, Growth
 from spyglass.model import Snapshot
+from spyglass.render.columns import Column
 from spyglass.render.cropping import cropped, function_in, location_in
 from spyglass.render.group_blocks import stack_lines
 from spyglass.render.sections import fact, section
-from spyglass.render.text_table import Column, table
-from spyglass.render.traceback import call_text, place_text
+from spyglass.render.text_table import table
 from spyglass.render.view_options import View
-from spyglass.words.text import UNKNOWN, count, duration, moment, size, visible
+from spyglass.words.calls import call_text, location_text
+from spyglass.words.escape import visible
+from spyglass.words.sparkline import sparkline
+from spyglass.words.units import UNKNOWN, count, duration, moment, signed, size
 
-__all__ = ["growth_text", "render", "sparkline"]
+__all__ = ["render"]
 
-#: Creators that are shown where the room is that of a terminal: the stacks need it.
+#: Creators that are shown on a terminal, to leave room for stacks.
 _CREATORS_SHOWN = 6
-_LEVELS = "▁▂▃▄▅▆▇█"
 
 
 def render(found: Difference, view: View) -> Iterator[Text]:
-    """The lines of `found`; on a terminal as many as it is high, but at least one stack."""
+    """The lines of `found`; on a terminal at most its height, but at least one stack."""
     lines = [*_facts(found, view.width), Text(), *_creators(found, view)]
     yield from lines
     yield from _stacks(found, view, _room(view) - len(lines))
-
-
-def sparkline(counts: Sequence[int]) -> str:
-    """`counts` as bars, the highest as high as can be, and nothing for 0."""
-    most, levels = max(counts), len(_LEVELS)
-    return "".join(_LEVELS[-(-number * levels // most) - 1] if number else " " for number in counts)
-
-
-def growth_text(difference: int) -> str:
-    """By how many there are more or fewer: ``+1,234``, ``-5``, ``0``."""
-    return f"{difference:+,}" if difference else "0"
 
 
 def _room(view: View) -> int:
@@ -63,9 +54,9 @@ def _facts(found: Difference, width: int | None) -> Iterator[Text]:
     yield from section("compared", list(_compared(found)), width)
     yield from section("goroutines", list(_totals(found)), width)
     for label, changes, words in (
-        ("scheduler", scheduler_changes(first, last), _spoken),
-        ("threads", thread_changes(first, last), _spoken),
-        ("memory", memory_changes(first, last), _spoken_memory),
+        ("scheduler", scheduler_changes(first, last), _words),
+        ("threads", thread_changes(first, last), _words),
+        ("memory", memory_changes(first, last), _memory_words),
     ):
         yield from section(label, _changed(changes, words), width)
 
@@ -88,10 +79,10 @@ def _totals(found: Difference) -> Iterator[Text]:
     change = found.counts[-1] - found.counts[0]
     yield fact("before", count(found.counts[0]))
     yield fact("after", count(found.counts[-1]), "bold")
-    yield fact("change", growth_text(change), _style(change))
+    yield fact("change", signed(change), _style(change))
     yield fact("per minute", _rate(found, change))
     if len(found.counts) > 2:
-        yield Text(sparkline(found.counts))
+        yield Text(sparkline(found.counts, from_zero=True))
     for name, rows in (
         ("created", found.created),
         ("exited", found.exited),
@@ -108,14 +99,14 @@ def _changed(changes: Changes, words: Callable[[str, Any], tuple[str, str]]) -> 
     return facts
 
 
-def _spoken(name: str, value: Any) -> tuple[str, str]:
+def _words(name: str, value: Any) -> tuple[str, str]:
     if isinstance(value, bool):
         return name.replace("_", " "), "yes" if value else "no"
     return name.replace("_", " "), count(value)
 
 
-def _spoken_memory(name: str, value: Any) -> tuple[str, str]:
-    """The name of a figure without its unit, and the figure with it."""
+def _memory_words(name: str, value: Any) -> tuple[str, str]:
+    """The name of a figure without its unit, and the value with its unit."""
     title, _, unit = name.replace("_", " ").rpartition(" ")
     if unit == "at":
         return title, moment(value) if isinstance(value, datetime) else UNKNOWN
@@ -139,7 +130,7 @@ def _style(change: int) -> str:
 
 
 def _wanted(growths: Sequence[Growth], view: View) -> list[Growth]:
-    """Those that changed; all, if everything is asked for."""
+    """The groups that changed; all groups with `View.everything`."""
     return [each for each in growths if view.everything or each.difference]
 
 
@@ -150,12 +141,12 @@ def _left_out(number: int, what: str, view: View) -> Iterator[Text]:
 
 
 def _creators(found: Difference, view: View) -> Iterator[Text]:
-    """A table of who creates them."""
+    """A table of the creators."""
     wanted = _wanted(found.by_creator, view)
     most = len(wanted) if _room(view) == sys.maxsize else _CREATORS_SHOWN
     shown = wanted[: view.limit or most]
     if not shown:
-        yield Text("every creator has as many goroutines as before", "dim")
+        yield Text("no creator has more or fewer goroutines than before", "dim")
     else:
         yield from table(_columns(found, shown), view.width, styled=view.styled)
         yield from _left_out(len(wanted) - len(shown), "creators", view)
@@ -166,19 +157,19 @@ def _columns(found: Difference, growths: Sequence[Growth]) -> list[Column]:
     creators = [
         each.snapshot.frame(int(each.snapshot.goroutines.creator[each.row])) for each in growths
     ]
-    series = [Column("trend", [sparkline(each.counts) for each in growths])]
+    series = [Column("trend", [sparkline(each.counts, from_zero=True) for each in growths])]
     return [
-        Column("change", [growth_text(each.difference) for each in growths], True, style=_cell_style),
-        Column("per minute", [_rate(found, each.difference) for each in growths], True),
-        Column("before", [count(each.counts[0]) for each in growths], True),
-        Column("after", [count(each.counts[-1]) for each in growths], True),
+        Column("change", [signed(each.difference) for each in growths], right=True, style=_cell_style),
+        Column("per minute", [_rate(found, each.difference) for each in growths], right=True),
+        Column("before", [count(each.counts[0]) for each in growths], right=True),
+        Column("after", [count(each.counts[-1]) for each in growths], right=True),
         *(series if len(found.snapshots) > 2 else []),
-        Column("stuck", [count(each.stuck) for each in growths], True),
+        Column("stuck", [count(each.stuck) for each in growths], right=True),
         Column(
             "created by", [call_text(c) if c else "-" for c in creators], weight=5, fit=function_in
         ),
         Column(
-            "at", [place_text(c) if c else "-" for c in creators], weight=4, fit=location_in, style="dim"
+            "at", [location_text(c) if c else "-" for c in creators], weight=4, fit=location_in, style="dim"
         ),
     ]  # fmt: skip
 
@@ -188,14 +179,14 @@ def _cell_style(cell: str) -> str:
 
 
 def _stacks(found: Difference, view: View, room: int) -> Iterator[Text]:
-    """A block for each stack, with an empty line behind it."""
+    """A block for each stack, and an empty line after it."""
     wanted = _wanted(found.by_stack, view)[: view.limit]
     if not wanted:
-        yield Text("at every stack are as many goroutines as before", "dim")
+        yield Text("no stack has more or fewer goroutines than before", "dim")
     for number, growth in enumerate(wanted):
         block = [*_block(found, growth, view.width), Text()]
         room -= len(block)
-        if number and room < 1:  # the line about those left out
+        if number and room < 1:  # keep a line for _left_out
             yield from _left_out(len(wanted) - number, "stacks", view)
             return
         yield from block
@@ -205,14 +196,14 @@ def _block(found: Difference, growth: Growth, width: int | None) -> Iterator[Tex
     facts = [fact("before", count(growth.counts[0])), fact("after", count(growth.counts[-1]))]
     facts.append(fact("per minute", _rate(found, growth.difference)))
     if len(growth.counts) > 2:
-        facts.append(Text(sparkline(growth.counts)))
+        facts.append(Text(sparkline(growth.counts, from_zero=True)))
     changed = (("created", growth.created), ("exited", growth.exited))
     facts += [fact(name, count(number)) for name, number in changed if number]
     if growth.stuck:
         facts.append(
             fact("stuck", f"{count(growth.stuck)}, up to {duration(growth.longest_stuck_ns)}")
         )
-    lines = list(section(growth_text(growth.difference), facts, width))
-    lines[0].stylize(_style(growth.difference), 0, len(growth_text(growth.difference)))
+    lines = list(section(signed(growth.difference), facts, width))
+    lines[0].stylize(_style(growth.difference), 0, len(signed(growth.difference)))
     yield from lines
     yield from stack_lines(growth.snapshot, growth.row, width)

@@ -1,4 +1,4 @@
-"""Goroutines as a table: a line for each group, or for each goroutine."""
+"""Goroutines as a table, with a line for each group or for each goroutine."""
 
 from __future__ import annotations
 
@@ -7,36 +7,39 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from spyglass.analysis.groups import Group, state_words
-from spyglass.model import NONE, QUALITIES, STATUSES, Frame, Snapshot
+from spyglass.analysis.groups import Group
+from spyglass.model import NONE, STATUSES, Frame, Snapshot
+from spyglass.render.columns import Column
 from spyglass.render.cropping import cropped, function_in, location_in
-from spyglass.render.text_table import Column
 from spyglass.render.view_options import View
-from spyglass.words.text import UNKNOWN, count, duration, visible
+from spyglass.words.calls import START_MARK, call_text, location_text
+from spyglass.words.escape import visible
+from spyglass.words.states import quality_mark, state_at, state_colour
+from spyglass.words.units import UNKNOWN, count, duration
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Entries", "GoroutineEntries", "GroupEntries"]
 
-#: From this width of a terminal on there is room for the line that created a goroutine.
+#: Narrower terminals leave out the location of the creator.
 _WIDE = 132
 
 
 class Entries(Protocol):
-    """What a table of goroutines has rows for."""
+    """The rows of a table of goroutines."""
 
     def __len__(self) -> int: ...
 
     def columns(self, number: int, view: View) -> list[Column]:
-        """The table of the first `number`."""
+        """The columns of the first `number` rows."""
 
     def left_out(self, number: int) -> str:
-        """What there is beyond the first `number`, in words."""
+        """The number of rows after the first `number`, in words."""
 
 
 class GroupEntries:
-    """A row for each group, in their order."""
+    """A row for each group, in the given order."""
 
     def __init__(self, snapshot: Snapshot, groups: Sequence[Group]) -> None:
         self._snapshot = snapshot
@@ -47,7 +50,7 @@ class GroupEntries:
 
     def columns(self, number: int, view: View) -> list[Column]:
         groups = self._groups[:number]
-        states = [_doubted(visible(group.state), group.doubtful) for group in groups]
+        states = [_group_state(group) for group in groups]
         waits = [_wait(group.longest_wait_ns, group.status) for group in groups]
         firsts = np.array([group.rows[0] for group in groups], np.int64)
         return [
@@ -64,7 +67,7 @@ class GroupEntries:
 
 
 class GoroutineEntries:
-    """A row for each goroutine, by its id."""
+    """A row for each goroutine, ordered by id."""
 
     def __init__(self, snapshot: Snapshot, rows: NDArray[np.int64]) -> None:
         self._snapshot = snapshot
@@ -95,30 +98,26 @@ class GoroutineEntries:
 
 
 def _state_column(states: Sequence[str], view: View) -> Column:
-    if view.width is not None:  # Go has a few long ones; they must not push the names out
+    if view.width is not None:  # a few of Go's wait reasons are long; leave room for functions
         room = max(view.width // 4, 1)
         states = [cropped(state, room) for state in states]
-    return Column("state", states, style=_state_style)
-
-
-def _state_style(state: str) -> str:
-    word = state.partition(" (")[0]
-    return {"running": "green", "runnable": "cyan", "syscall": "magenta"}.get(word, "")
+    return Column("state", states, style=state_colour)
 
 
 def _wait(wait_ns: int | None, status: str) -> str:
-    """How long it waits at least; nothing for one that does not wait."""
+    """The known wait, a lower bound; empty for a goroutine that does not wait."""
     if wait_ns is None:
         return UNKNOWN if status == "waiting" else ""
     return duration(wait_ns)
 
 
-def _doubted(state: str, doubtful: int) -> str:
-    return f"{state} ({count(doubtful)} doubtful)" if doubtful else state
+def _group_state(group: Group) -> str:
+    remark = f" ({count(group.doubtful)} doubtful)" if group.doubtful else ""
+    return visible(group.state) + remark
 
 
 def _states(snapshot: Snapshot, rows: NDArray[np.int64]) -> list[str]:
-    """What Go's traceback prints in brackets, and whether it can be believed, for each of `rows`."""
+    """The state of each of `rows`, as Go's traceback prints it in brackets, and its quality if doubtful."""
     g = snapshot.goroutines
     known: dict[tuple[int, int, bool, int], str] = {}
     states = []
@@ -131,16 +130,14 @@ def _states(snapshot: Snapshot, rows: NDArray[np.int64]) -> list[str]:
 
 
 def _state(snapshot: Snapshot, status: int, reason: int, locked: bool, quality: int) -> str:
-    words = state_words(STATUSES[status], snapshot.wait_reasons[reason] if reason != NONE else None)
-    if QUALITIES[quality] in ("torn", "unreadable"):
-        words += f" ({QUALITIES[quality]})"
+    words = state_at(snapshot, status, reason) + quality_mark(quality)
     return visible(f"{words}, locked to thread" if locked else words)
 
 
 def _place_columns(snapshot: Snapshot, rows: NDArray[np.int64], view: View) -> list[Column]:
-    """Where goroutines are and where they were created."""
+    """The locations of goroutines, and the ``go`` statements that created them."""
     g = snapshot.goroutines
-    functions, locations = _Cells(snapshot, _function), _Cells(snapshot, _location)
+    functions, locations = _FrameTexts(snapshot, call_text), _FrameTexts(snapshot, location_text)
     where, start, creator = g.where[rows], g.start[rows], g.creator[rows]
     places = np.where(where == NONE, start, where)
     columns = [
@@ -148,40 +145,32 @@ def _place_columns(snapshot: Snapshot, rows: NDArray[np.int64], view: View) -> l
         Column("at", locations.of(places, UNKNOWN), weight=4, fit=location_in, style="dim"),
         Column("creator", functions.of(creator, "-"), weight=3, fit=function_in),
     ]
-    if view.width is None or view.width >= _WIDE:
+    if view.width is None or view.width >= _WIDE:  # spare the work for narrow terminals
         at = locations.of(creator, "-")
         columns.append(Column("created at", at, weight=3, fit=location_in, style="dim"))
     return columns
 
 
-def _functions(functions: _Cells, where: NDArray[np.int32], places: NDArray[np.int32]) -> list[str]:
-    """The functions at `places`, marked where that is only known to be where a goroutine began."""
+def _functions(
+    functions: _FrameTexts, where: NDArray[np.int32], places: NDArray[np.int32]
+) -> list[str]:
+    """The functions at `places`; those that are only known to be start functions are marked."""
     cells = functions.of(places, UNKNOWN)
     for index in np.flatnonzero((where == NONE) & (places != NONE)).tolist():
-        cells[index] += " (start)"
+        cells[index] += START_MARK
     return cells
 
 
-class _Cells:
-    """Words for frames; many goroutines share one."""
+class _FrameTexts:
+    """The text of each frame, made once: many goroutines share a frame."""
 
-    def __init__(self, snapshot: Snapshot, words: Callable[[Frame], str]) -> None:
+    def __init__(self, snapshot: Snapshot, text: Callable[[Frame], str]) -> None:
         self._frames = snapshot.frames
-        self._words = words
+        self._text = text
         self._known: dict[int, str] = {}
 
     def of(self, indices: NDArray[np.int32], none: str) -> list[str]:
-        """The words for the frame at each index, `none` for `NONE`."""
+        """The text of the frame at each index, `none` for `NONE`."""
         for index in set(indices.tolist()) - self._known.keys() - {NONE}:
-            self._known[index] = visible(self._words(self._frames[index]))
+            self._known[index] = self._text(self._frames[index])
         return [none if index == NONE else self._known[index] for index in indices.tolist()]
-
-
-def _function(frame: Frame) -> str:
-    return frame.function
-
-
-def _location(frame: Frame) -> str:
-    if frame.file is None:
-        return UNKNOWN
-    return f"{frame.file}:{UNKNOWN if frame.line is None else frame.line}"

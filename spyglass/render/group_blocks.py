@@ -12,12 +12,14 @@ from rich.text import Text
 from spyglass.analysis.counts import by_line, by_state
 from spyglass.analysis.group_by import LABEL
 from spyglass.analysis.shown_frames import shown_frames
-from spyglass.model import NONE, QUALITIES, UNREAD, Frame, Snapshot
+from spyglass.model import NONE, UNREAD, Frame, Snapshot
 from spyglass.render.cropping import function_in, tail_in
 from spyglass.render.process_sections import counted
 from spyglass.render.sections import LABEL_WIDTH, fact, section
-from spyglass.render.traceback import call_text, place_text
-from spyglass.words.text import UNKNOWN, count, duration, visible
+from spyglass.words.calls import START_MARK, call_text, place_text
+from spyglass.words.escape import visible
+from spyglass.words.states import DOUBTFUL
+from spyglass.words.units import UNKNOWN, count, duration
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +30,6 @@ __all__ = ["group_lines", "stack_lines"]
 _IDS_SHOWN, _STATES_SHOWN, _PLACES_SHOWN = 5, 5, 3
 
 _INDENT = " " * LABEL_WIDTH
-_DOUBTFUL = [QUALITIES.index("torn"), QUALITIES.index("unreadable")]
 
 
 def group_lines(
@@ -51,7 +52,7 @@ def group_lines(
 
 
 def stack_lines(snapshot: Snapshot, row: int, width: int | None = None) -> Iterator[Text]:
-    """The stack of goroutine `row`, and what created it, below a label of a section."""
+    """The stack of goroutine `row` and its creator, indented like the lines of a section."""
     for line in _Blocks(snapshot, "stack", width, runtime_frames=False).stack_of(row):
         if width is not None:
             line.truncate(width, overflow="ellipsis")
@@ -59,7 +60,7 @@ def stack_lines(snapshot: Snapshot, row: int, width: int | None = None) -> Itera
 
 
 class _Blocks:
-    """Blocks of lines about goroutines that have one thing in common."""
+    """Makes the blocks of lines of groups of goroutines."""
 
     def __init__(
         self, snapshot: Snapshot, by: str, width: int | None, runtime_frames: bool
@@ -84,12 +85,12 @@ class _Blocks:
             yield from self._places("created by", g.creator[rows])
 
     def stack_of(self, row: int) -> Iterator[Text]:
-        """The stack of `row`, and what created it."""
+        """The stack of `row` and its creator."""
         yield from self._stack(row)
         yield from self._places("created by", self._snapshot.goroutines.creator[[row]])
 
     def _facts(self, rows: NDArray[np.int64]) -> Iterator[Text]:
-        """What they share, unless that is a stack; their states, waits and ids."""
+        """The title of the group (not for a stack), and the states, waits and ids of its goroutines."""
         g = self._snapshot.goroutines
         if self._by != "stack":
             yield Text(self._title(int(rows[0])), "bold")
@@ -99,7 +100,7 @@ class _Blocks:
         if len(waits):
             shortest, longest = (duration(int(wait)) for wait in (waits.min(), waits.max()))
             yield fact("waiting", shortest if shortest == longest else f"{shortest} to {longest}")
-        if doubtful := int(np.isin(g.quality[rows], _DOUBTFUL).sum()):
+        if doubtful := int(np.isin(g.quality[rows], DOUBTFUL).sum()):
             yield fact("doubtful", count(doubtful), "yellow")
         ids = ", ".join(map(str, g.id[rows[:_IDS_SHOWN]].tolist()))
         yield fact(
@@ -119,10 +120,10 @@ class _Blocks:
         where, start = snapshot.frame(int(g.where[row])), snapshot.frame(int(g.start[row]))
         if where is not None:
             return call_text(where)
-        return f"{call_text(start)} (start)" if start else UNKNOWN
+        return call_text(start) + START_MARK if start else UNKNOWN
 
     def _stack(self, row: int) -> Iterator[Text]:
-        """The stack of `row`; if it is not known, where that goroutine began."""
+        """The stack of `row`; if it is not known, its start function."""
         snapshot, g = self._snapshot, self._snapshot.goroutines
         stack = int(g.stack[row])
         if stack == NONE:
@@ -139,7 +140,7 @@ class _Blocks:
                 yield Text(f"{_INDENT}    {self._fitted(tail_in, place_text(frame), 4)}", "dim")
 
     def _places(self, what: str, frames: NDArray[np.int32]) -> Iterator[Text]:
-        """The most frequent lines of code among `frames`, with how often if that is not always."""
+        """The most frequent lines of code among `frames`, with their number if they are not all the same."""
         places = by_line(self._snapshot, frames)
         for frame, number in list(places.items())[:_PLACES_SHOWN]:
             often = "" if number == len(frames) else f" ({count(number)})"
@@ -148,7 +149,7 @@ class _Blocks:
             yield Text(f"{_INDENT}{what} {count(more)} more place{'s' if more > 1 else ''}", "dim")
 
     def _place(self, what: str, frame: Frame, often: str) -> Text:
-        """`what`, function, place and `often` on a line; of function and place both keep their ends."""
+        """`what`, function, place and `often` on a line; both names are shortened so as to keep their ends."""
         place, other = place_text(frame), len(what) + len(" ") + len(often)
         kept = 0 if self._room is None else min(cell_len(place), self._room * 2 // 5)
         function = self._fitted(function_in, call_text(frame), other + kept)
@@ -156,7 +157,7 @@ class _Blocks:
         return Text.assemble(_INDENT, (what, "dim"), function, (f" {place}", "dim"), often)
 
     def _fitted(self, fit: Callable[[str, int], str], text: str, before: int = 0) -> str:
-        """`text` in what room there is behind `before` cells."""
+        """`text` shortened to the room after `before` cells."""
         return text if self._room is None else fit(text, max(self._room - before, 1))
 
 
@@ -172,6 +173,6 @@ def _states(snapshot: Snapshot, rows: NDArray[np.int64]) -> list[Text]:
 
 def _label(snapshot: Snapshot, labels: int, key: str) -> str:
     if labels == UNREAD:
-        return "labels that could not be read"
+        return "unreadable labels"
     value = snapshot.label_sets[labels].get(key) if labels >= 0 else None
-    return f"without {visible(key)}" if value is None else f"{visible(key)}={visible(value)}"
+    return f"(no label {visible(key)})" if value is None else f"{visible(key)}={visible(value)}"

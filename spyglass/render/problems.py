@@ -1,4 +1,4 @@
-"""The parts of an answer that are missing or doubtful, in lines."""
+"""The problems of a snapshot (parts that are missing or doubtful) as lines of text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from rich.text import Text
 from spyglass.model import Problem
 from spyglass.render.cropping import cropped
 from spyglass.render.view_options import View
-from spyglass.words.text import count, visible
+from spyglass.words.escape import visible
+from spyglass.words.units import count, plural
 
 __all__ = ["problem_lines"]
 
@@ -17,13 +18,10 @@ _SHOWN = 3
 
 
 def problem_lines(problems: Sequence[Problem], view: View, *, one: bool = False) -> Iterator[Text]:
-    """The first problems and how many there are; all that there are for one who debugs.
-
-    `one`: there is room for one line.
-    """
+    """The first problems and their number; all of them with `View.debug`. `one`: in a single line."""
     lines = [visible(f"{each.kind}: {each.subject}: {each.detail}") for each in problems]
     shown = len(lines) if view.debug else min(len(lines), _SHOWN)
-    total = f"{count(len(lines))} problem{'s' if len(lines) > 1 else ''}"
+    total = plural(len(lines), "problem")
     if one and not view.debug:
         lines = [f"{total} (--debug shows all): {line}" for line in lines[:1]]
     elif lines:

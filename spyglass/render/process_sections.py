@@ -1,4 +1,4 @@
-"""What a summary says before it comes to goroutines: program, scheduler, threads, memory."""
+"""The sections of a summary above the goroutines: program, scheduler, threads, memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from spyglass.analysis.counts import by_os_state
 from spyglass.model import MemoryStats, Process, Scheduler, Snapshot
 from spyglass.render.cropping import cropped, tail_in
 from spyglass.render.sections import LABEL_WIDTH, fact, section
-from spyglass.words.text import UNKNOWN, age, count, duration, moment, size, visible
+from spyglass.words.escape import visible
+from spyglass.words.units import UNKNOWN, age, count, duration, moment, size
 
 __all__ = [
     "counted",
@@ -23,12 +24,12 @@ __all__ = [
     "thread_lines",
 ]
 
-#: As much of the id of a build or container as tells two apart.
+#: Characters of the id of a build or container that are shown; enough to tell two apart.
 _ID_WIDTH = 13
 
 
 def saved_lines(snapshot: Snapshot, width: int | None) -> Iterator[Text]:
-    """Of a snapshot that was saved: that it is one, of when, and from which machine."""
+    """The file of a saved snapshot, when and on which machine it was taken; nothing for a live one."""
     if snapshot.file is None:
         return
     room = None if width is None else width - LABEL_WIDTH
@@ -42,7 +43,7 @@ def saved_lines(snapshot: Snapshot, width: int | None) -> Iterator[Text]:
 
 
 def program_lines(process: Process, width: int | None) -> Iterator[Text]:
-    """Which program it is, how it was started and built."""
+    """The program: its file, command line and build."""
     room = None if width is None else width - LABEL_WIDTH
     yield from section("program", list(_identity(process, room)), width)
     if process.library is not None:
@@ -101,7 +102,7 @@ def scheduler_lines(scheduler: Scheduler, width: int | None) -> Iterator[Text]:
 
 
 def thread_lines(snapshot: Snapshot, width: int | None) -> Iterator[Text]:
-    """How many threads there are, in which states, and which of them are special to Go."""
+    """The number of threads, in total and by state, and of those that are Ms of the runtime."""
     ms = [thread for thread in snapshot.threads if thread.m is not None]
     facts = [fact("total", count(len(snapshot.threads)))]
     facts += counted((state or UNKNOWN, number) for state, number in by_os_state(snapshot).items())
@@ -114,12 +115,12 @@ def thread_lines(snapshot: Snapshot, width: int | None) -> Iterator[Text]:
 
 
 def counted(counts: Iterable[tuple[str, int]]) -> list[Text]:
-    """A fact for each word, with how many there are."""
+    """A fact for each word and its number."""
     return [fact(visible(word), count(number)) for word, number in counts]
 
 
 def memory_lines(memory: MemoryStats, width: int | None) -> Iterator[Text]:
-    """How much memory the runtime holds, and for what."""
+    """The memory that the runtime holds, by use."""
     facts = [
         fact("heap", size(memory.heap_in_use_bytes)),
         fact("idle", size(memory.heap_idle_bytes)),
@@ -135,7 +136,7 @@ def _gogc(percent: int | None) -> str:
 
 
 def gc_lines(snapshot: Snapshot, width: int | None) -> Iterator[Text]:
-    """How often garbage was collected, when last, for how long the world stood still; what is next."""
+    """Garbage collections: their number, the last one, stop-the-world pauses, and the settings."""
     memory = snapshot.memory
     facts = [
         fact("cycles", count(memory.gc_count)),

@@ -1,4 +1,4 @@
-"""The Ps of the scheduler: one on a line, or side by side, or as many as there is room for."""
+"""The Ps of the scheduler: a line for each, or several side by side where lines are few."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from spyglass.model import Processor
+from spyglass.render.columns import Column
 from spyglass.render.sections import LABEL_WIDTH, labelled
-from spyglass.render.text_table import Column, table
-from spyglass.words.text import count, visible
+from spyglass.render.text_table import table
+from spyglass.words.escape import visible
+from spyglass.words.states import state_colour
+from spyglass.words.units import count
 
 __all__ = ["processor_lines"]
 
@@ -20,24 +23,24 @@ _BLOCK_GAP = 3
 def processor_lines(
     processors: Sequence[Processor], width: int | None, room: int, *, styled: bool
 ) -> Iterator[Text]:
-    """A table of `processors` in `room` lines: one on a line, side by side within `width`, or fewer.
+    """A table of `processors` in at most `room` lines, side by side within `width` if need be.
 
-    Where there is no room for all, idle ones are left out first, and a last line counts them.
+    If there is still no room for all, idle ones are left out first, and the last line counts them.
     """
     if not processors:
         return
     if width is None or len(processors) < room:
-        yield from _beside_label(_blocks(processors, 1, styled), width)
+        yield from _beside_label(_side_by_side(processors, 1, styled), width)
         return
-    block_width = max(line.cell_len for line in _blocks(processors, 1, styled))
+    block_width = max(line.cell_len for line in _side_by_side(processors, 1, styled))
     blocks = max((width - LABEL_WIDTH + _BLOCK_GAP) // (block_width + _BLOCK_GAP), 1)
     most = max(room - 1, 1) * blocks
     if len(processors) <= most:
-        yield from _beside_label(_blocks(processors, blocks, styled), width)
+        yield from _beside_label(_side_by_side(processors, blocks, styled), width)
         return
     busiest = sorted(processors, key=lambda p: (p.status == "idle", p.id))
     shown = max(room - 2, 1) * blocks
-    lines = _blocks(sorted(busiest[:shown], key=lambda p: p.id), blocks, styled)
+    lines = _side_by_side(sorted(busiest[:shown], key=lambda p: p.id), blocks, styled)
     lines.append(Text(_left_out(busiest[shown:]), "dim"))
     yield from _beside_label(lines, width)
 
@@ -56,8 +59,8 @@ def _beside_label(lines: Sequence[Text], width: int | None) -> Iterator[Text]:
         yield whole
 
 
-def _blocks(processors: Sequence[Processor], blocks: int, styled: bool) -> list[Text]:
-    """The table cut into `blocks` that stand side by side, each with the titles above it."""
+def _side_by_side(processors: Sequence[Processor], blocks: int, styled: bool) -> list[Text]:
+    """The table cut into `blocks` side by side, each with its own titles."""
     title, *rows = table(_columns(processors), None, styled=styled)
     height = -(-len(rows) // blocks)
     columns = [[title, *rows[first : first + height]] for first in range(0, len(rows), height)]
@@ -90,4 +93,4 @@ def _columns(processors: Sequence[Processor]) -> list[Column]:
 
 
 def _style(status: str) -> str:
-    return "dim" if status == "idle" else "green"
+    return "dim" if status == "idle" else state_colour(status) or "green"

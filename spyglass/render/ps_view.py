@@ -1,4 +1,4 @@
-"""``spyglass ps``: the Go processes of a host, one on a line."""
+"""``spyglass ps``: the Go processes of a host, one per line."""
 
 from __future__ import annotations
 
@@ -9,30 +9,32 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from spyglass.process_list import GoProcess, ProcessList, UnreadableProcess
+from spyglass.render.columns import Column
 from spyglass.render.cropping import cropped, tail_in
-from spyglass.render.text_table import Column, table
+from spyglass.render.text_table import table
 from spyglass.render.view_options import View
-from spyglass.words.text import UNKNOWN, age, count, size, visible
+from spyglass.words.escape import visible
+from spyglass.words.units import UNKNOWN, age, count, size
 
 __all__ = ["render"]
 
-#: As much of the id of a container as tells two apart; the tools for containers show as much.
+#: Characters of a container id that are shown, as by ``docker ps``.
 _ID_WIDTH = 12
 _USER_WIDTH = 16
 _VERSION_WIDTH = 16
 
-#: Narrower terminals show what tells processes apart, and no more.
+#: Narrower terminals leave out threads, stripped and container.
 _WIDE = 110
 
-#: What Go records as the version of a main module that was built where it was written.
+#: The version that Go records for a main module built from a working directory.
 _NO_VERSION = "(devel)"
 
-#: What Go records as the package of a program that was built from files by name.
+#: The package that Go records for a program built from a list of files.
 _NO_PACKAGE = "command-line-arguments"
 
 
 def render(listing: ProcessList, view: View) -> Iterator[Text]:
-    """The table of Go processes, then those that could not be read; no line wider than the view."""
+    """The table of Go processes, then the unreadable ones; no line is wider than `View.width`."""
     if listing.processes:
         yield from table(_columns(listing.processes, view), view.width, styled=view.styled)
     for line in (_totals(listing), *map(_unreadable, listing.unreadable)):
@@ -81,7 +83,8 @@ def _module(process: GoProcess) -> str:
 
 
 def _module_in(module: str, width: int) -> str:
-    """A module and its version in at most `width` cells: without the version, then the path's end."""
+    """A module and its version in at most `width` cells: first the version is dropped, then the path's
+    beginning."""
     if cell_len(module) > width:
         module = module.partition(" ")[0]
     while cell_len(module) > width and "/" in module:
@@ -90,7 +93,7 @@ def _module_in(module: str, width: int) -> str:
 
 
 def _command_in(command: str, width: int) -> str:
-    """A command line in at most `width` cells: its program without the directory, then its beginning."""
+    """A command line in at most `width` cells: the program loses its directory, then the end is cut."""
     if cell_len(command) > width:
         program, *arguments = command.split(" ", 1)
         command = " ".join([program.rpartition("/")[2], *arguments])

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from spyglass.words.text import UNKNOWN
+from spyglass.words.units import UNKNOWN
 
 __all__ = ["LABEL_WIDTH", "fact", "labelled", "section"]
 
@@ -15,12 +15,12 @@ _GAP = "  "
 
 
 def fact(name: str, value: str, style: str = "") -> Text:
-    """`value` with its name before it; a value that is not known stands out."""
+    """`name` and `value`; an unknown value is highlighted."""
     return Text.assemble((f"{name} ", "dim"), (value, "yellow" if value == UNKNOWN else style))
 
 
 def section(label: str, facts: Sequence[Text], width: int | None) -> Iterator[Text]:
-    """`facts` after `label`, in as many lines as `width` needs; None: on one."""
+    """`facts` after `label`, wrapped to lines of `width` cells; None: one line."""
     line, is_empty = labelled(label), True
     for each in facts:
         if width is not None:
@@ -37,5 +37,5 @@ def section(label: str, facts: Sequence[Text], width: int | None) -> Iterator[Te
 
 
 def labelled(label: str) -> Text:
-    """The beginning of a line of the section `label`, or of a further line of it if that is empty."""
+    """The beginning of a line of the section `label`; an empty label: of a continuation line."""
     return Text.assemble((label.ljust(LABEL_WIDTH), "bold cyan"))

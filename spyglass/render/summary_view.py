@@ -30,35 +30,35 @@ from spyglass.render.processors import processor_lines
 from spyglass.render.sections import fact, section
 from spyglass.render.text_table import table
 from spyglass.render.view_options import View
-from spyglass.words.text import count
+from spyglass.words.units import count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["render"]
 
-#: So few goroutines are listed one by one.
+#: Up to this number, goroutines are listed one by one.
 _FEW = 20
 
-#: Rows of goroutines that are shown even where the terminal is too low for them.
+#: Rows of goroutines that are shown even if the terminal is too low for them.
 _ROWS_AT_LEAST = 5
 
-#: Lines for Ps, the titles and what is left out among them.
+#: The minimum of lines for the table of Ps, with its titles.
 _PS_AT_LEAST = 3
 
-#: Rows of goroutines that matter more than a line for each P.
+#: Rows of goroutines that have priority over a line for each P.
 _ROWS_WANTED = 8
 
-#: Where a terminal has fewer lines than this, none is wasted.
+#: A terminal with fewer lines gets no empty line, and one line of problems.
 _LOW = 30
 _REASONS_SHOWN = 10
 
-#: The line of titles over the table, and the line where the shell will ask for the next command.
+#: The line of titles above the table, and the line of the shell's next prompt.
 _TITLE_AND_PROMPT = 2
 
 
 def render(snapshot: Snapshot, view: View) -> Iterator[Text]:
-    """The lines of the summary of `snapshot`, none wider than the view, as many as it is high."""
+    """The lines of the summary of `snapshot`, at most as wide and, if possible, as many as the view allows."""
     rows = selected(snapshot.goroutines, system=view.system)
     entries = _entries(snapshot, rows, view)
     above = [
@@ -102,7 +102,7 @@ def _entries(snapshot: Snapshot, rows: NDArray[np.int64], view: View) -> Entries
 
 
 def _table(entries: Entries, room: int, view: View) -> Iterator[Text]:
-    """The rows for as many of `entries` as there is room for, and a line about the others."""
+    """A table of the first `entries`, at most `room` lines, and a line that counts the others."""
     if not entries:
         return
     number = len(entries) if len(entries) <= room else room - 1
@@ -110,13 +110,13 @@ def _table(entries: Entries, room: int, view: View) -> Iterator[Text]:
         number = min(number, view.limit)
     yield from table(entries.columns(number, view), view.width, styled=view.styled)
     if number < len(entries):
-        how = "" if number == view.limit else "; --all shows them"
-        more = f"… and {entries.left_out(number)}{how}"
+        hint = "" if number == view.limit else "; --all shows them"
+        more = f"… and {entries.left_out(number)}{hint}"
         yield Text(more if view.width is None else cropped(more, view.width), "dim")
 
 
 def _goroutine_lines(snapshot: Snapshot, rows: NDArray[np.int64], view: View) -> Iterator[Text]:
-    """How many of `rows` there are, with each status and for each reason to wait."""
+    """The number of `rows`, in total, by status, and by wait reason."""
     of = "" if snapshot.matched_of is None else f" of {count(snapshot.matched_of)} match"
     facts = [fact("total", f"{count(len(rows))}{of}", "bold")]
     facts += counted(by_status(snapshot, rows).items())

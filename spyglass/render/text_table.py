@@ -1,50 +1,34 @@
-"""Columns of text side by side, in the room there is.
+"""Columns of text side by side, fitted to the width of the terminal.
 
-rich has tables; they take a minute for the hundred thousand rows that a list of goroutines can have,
-and cut long names where they differ, at their end.
+rich's tables take a minute for a list of 100,000 goroutines, and cut long names at the end, where they
+differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from rich.cells import cell_len
 from rich.text import Text
 
+from spyglass.render.columns import Column, padded
 from spyglass.render.cropping import cropped
 
-__all__ = ["Column", "padded", "table"]
+__all__ = ["table"]
 
 _GAP = "  "
 
-#: Where nothing is cut, a longer cell sticks out rather than widen every row.
+#: In a pipe nothing is cut: a longer cell sticks out of its column rather than widen every row.
 _PADDED_AT_MOST = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column: its title and its cells, which are safe to print.
-
-    `fit` shortens a cell to a width in cells of a terminal. Columns with a `weight` give way when
-    there is no room for all, in proportion to it; those without stay as wide as they need to be.
-    """
-
-    title: str
-    cells: Sequence[str]
-    right: bool = False
-    weight: int = 0
-    fit: Callable[[str, int], str] = cropped
-    style: str | Callable[[str], str] = ""
-
-    def style_of(self, cell: str) -> str:
-        """The style of `cell`, in rich's words."""
-        return self.style if isinstance(self.style, str) else self.style(cell)
-
-
 def table(columns: Sequence[Column], width: int | None, *, styled: bool) -> Iterator[Text]:
-    """The line of titles, and a line for each row, at most `width` cells long; None: as they are."""
+    """A line of titles and a line for each row, at most `width` cells long; None: nothing is cut.
+
+    Columns with a `from_width` above `width` are left out.
+    """
+    columns = [each for each in columns if width is None or width >= each.from_width]
     cells: list[Sequence[str]]
     if width is None:
         widths, cells = _natural_widths(columns), [column.cells for column in columns]
@@ -60,18 +44,10 @@ def table(columns: Sequence[Column], width: int | None, *, styled: bool) -> Iter
         yield line
 
 
-def padded(text: str, width: int, *, right: bool = False) -> str:
-    """`text` filled up with spaces to `width` cells of a terminal."""
-    if text.isascii():
-        return text.rjust(width) if right else text.ljust(width)
-    spaces = " " * (width - cell_len(text))
-    return spaces + text if right else text + spaces
-
-
 def _line(
     columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int], style: str | None
 ) -> Text:
-    """`cells` side by side; with `style` None in one go and plain, which is much faster."""
+    """`cells` side by side; with `style` None without any style, which is much faster."""
     texts = [
         padded(cell, width, right=column.right)
         for column, cell, width in zip(columns, cells, widths, strict=True)
@@ -99,11 +75,11 @@ def _width(column: Column, cells: Iterable[str]) -> int:
 
 
 def _widths_within(columns: Sequence[Column], width: int) -> list[int]:
-    """How wide each column becomes, for all to be no wider than `width`."""
+    """The width of each column, so that a line is at most `width` cells long."""
     room = width - len(_GAP) * (len(columns) - 1)
     wanted = [_width(column, _fitted(column, width)) for column in columns]
     widths = _shared(columns, wanted, room)
-    # A name that does not fit whole is cut further than it had to be: others get what is left.
+    # `fit` may shorten a name further than necessary: share the rest among the other columns.
     for index, (column, given) in enumerate(zip(columns, widths, strict=True)):
         used = _width(column, _fitted(column, given))
         if used < given:
@@ -112,16 +88,16 @@ def _widths_within(columns: Sequence[Column], width: int) -> list[int]:
 
 
 def _shared(columns: Sequence[Column], wanted: Sequence[int], room: int) -> list[int]:
-    """`room` shared among `columns`, none of which gets more than it wants."""
+    """`room` shared among `columns` by weight; none gets more than its width in `wanted`."""
     widths = list(wanted)
-    hungry = [index for index, column in enumerate(columns) if column.weight]
-    room = max(room - sum(widths) + sum(widths[index] for index in hungry), 0)
-    while hungry:
-        unit = room / sum(columns[index].weight for index in hungry)
-        fed = [index for index in hungry if wanted[index] <= unit * columns[index].weight]
-        if not fed:
-            for index in hungry:
+    flexible = [index for index, column in enumerate(columns) if column.weight]
+    room = max(room - sum(widths) + sum(widths[index] for index in flexible), 0)
+    while flexible:
+        unit = room / sum(columns[index].weight for index in flexible)
+        satisfied = [index for index in flexible if wanted[index] <= unit * columns[index].weight]
+        if not satisfied:
+            for index in flexible:
                 widths[index] = int(unit * columns[index].weight)
-        room -= sum(wanted[index] for index in fed)
-        hungry = [index for index in hungry if index not in fed] if fed else []
+        room -= sum(wanted[index] for index in satisfied)
+        flexible = [index for index in flexible if index not in satisfied] if satisfied else []
     return widths

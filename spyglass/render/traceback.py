@@ -1,9 +1,10 @@
-"""Goroutines as Go's own traceback prints them, which is what panics, SIGQUIT and debug=2 show.
+"""Goroutines in the form of Go's own traceback, as panics, SIGQUIT and debug=2 print it.
 
-Every tool that reads such text reads this. The form is that of ``runtime/traceback.go``:
-`goroutineheader`, `traceback2` and `printcreatedby1` with GOTRACEBACK unset, but for three things.
-The words of arguments are never printed: they can be secrets. Stacks are not cut off at 100 frames. A
-goroutine whose stack is doubtful is marked in parentheses behind its state, where Go has such marks.
+Tools that parse such text parse this. The form is that of ``runtime/traceback.go``
+(`goroutineheader`, `traceback2` and `printcreatedby1`) with GOTRACEBACK unset, with three differences:
+arguments are never printed, because they can be secrets; stacks are not cut off at 100 frames; a
+goroutine whose stack is doubtful has ``(torn)`` or ``(unreadable)`` after its state, where Go has such
+marks.
 """
 
 from __future__ import annotations
@@ -12,43 +13,44 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from spyglass.analysis.groups import state_words
 from spyglass.analysis.shown_frames import shown_frames
-from spyglass.model import NONE, QUALITIES, STATUSES, Frame, Snapshot
-from spyglass.words.text import visible
+from spyglass.model import NONE, Frame, Snapshot
+from spyglass.words.calls import call_text, place_text
+from spyglass.words.escape import visible
+from spyglass.words.states import quality_mark, state_at
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["call_text", "place_text", "thread_traceback", "traceback"]
+__all__ = ["thread_traceback", "traceback"]
 
-#: Goroutines whose columns are made into Python's numbers at a time.
+#: Rows whose columns become Python numbers at a time, which bounds memory.
 _BATCH_ROWS = 16384
-#: Text is handed on in pieces of about so many characters: what a processor's cache holds.
+#: The minimum length of a piece of text; a piece fits a processor's cache.
 _PIECE_CHARACTERS = 1 << 16
-#: So many texts are kept to be used again; that of a deep stack can have 100,000 characters.
+#: Sizes of the caches of texts; the text of a deep stack can have 100,000 characters.
 _STACKS_KEPT, _HEADERS_KEPT = 4096, 65536
 
 _MINUTE_NS = 60_000_000_000
 
-#: What Go prints of a goroutine that runs while another one prints (``tracebacksomeothers``); parsers
-#: know no other line for one without a stack.
+#: Go prints this for a goroutine that runs while another one prints (``tracebacksomeothers``); parsers
+#: know no other line for a goroutine without a stack.
 _NO_STACK = "\tgoroutine running on other thread; stack unavailable\n"
 
 
 def traceback(
     snapshot: Snapshot, rows: NDArray[np.int64], *, runtime_frames: bool = False
 ) -> Iterator[str]:
-    """The text of goroutines `rows` in large pieces, an empty line behind each goroutine.
+    """The text of goroutines `rows` (int64) in large pieces, with an empty line after each goroutine.
 
-    `runtime_frames`: with the frames that Go hides by default.
+    `runtime_frames`: include the frames that Go hides by default.
     """
     return _Traceback(snapshot, runtime_frames).pieces(rows)
 
 
 def thread_traceback(snapshot: Snapshot) -> Iterator[str]:
-    """The threads in the same form: their ids, what they run, and where, with all of their frames.
+    """The threads in a similar form: the id and state of each, what it runs, and all frames of its stack.
 
     Go has no such text; a parser of its tracebacks finds no goroutines in it.
     """
@@ -70,18 +72,8 @@ def thread_traceback(snapshot: Snapshot) -> Iterator[str]:
         yield "\n"
 
 
-def call_text(frame: Frame) -> str:
-    """The name of its function, as `printFuncName` prints it."""
-    return "panic" if frame.function == "runtime.gopanic" else visible(frame.function)
-
-
-def place_text(frame: Frame) -> str:
-    """Its file and line, which Go prints even if it does not know them."""
-    return f"{visible(frame.file or '?')}:{frame.line or 0}"
-
-
 class _Traceback:
-    """Texts of what the goroutines of one snapshot share, each made once."""
+    """The texts of one snapshot. Text that goroutines share (headers, stacks, creators) is made once."""
 
     def __init__(self, snapshot: Snapshot, runtime_frames: bool) -> None:
         self._snapshot = snapshot
@@ -92,7 +84,7 @@ class _Traceback:
         self._creator = lru_cache(_HEADERS_KEPT)(self._make_creator)
 
     def pieces(self, rows: NDArray[np.int64]) -> Iterator[str]:
-        """The text of `rows`: of each its id and what it shares with others, joined only once."""
+        """The text of `rows` in pieces."""
         header, stack, creator = self._header, self._stack, self._creator
         parts: list[str] = []
         size = 0
@@ -127,11 +119,8 @@ class _Traceback:
     def _make_header(
         self, status: int, reason: int, minutes: int, locked: bool, quality: int
     ) -> str:
-        """What is between the brackets (``goroutineheader``)."""
-        reasons = self._snapshot.wait_reasons
-        words = visible(state_words(STATUSES[status], reasons[reason] if reason != NONE else None))
-        if QUALITIES[quality] in ("torn", "unreadable"):
-            words += f" ({QUALITIES[quality]})"
+        """The part of the header after the id (``goroutineheader``)."""
+        words = visible(state_at(self._snapshot, status, reason)) + quality_mark(quality)
         if minutes >= 1:
             words += f", {minutes} minutes"
         if locked:
@@ -149,7 +138,7 @@ class _Traceback:
         )
 
     def _make_creator(self, index: int, goid: int) -> str:
-        """The ``go`` statement that made it, if Go would show it (``printcreatedby``)."""
+        """The ``go`` statement that created it, if Go would show it (``printcreatedby``)."""
         frame = self._snapshot.frame(index)
         if frame is None or (frame.hidden and not self._runtime_frames):
             return ""

@@ -1,4 +1,4 @@
-"""What of a snapshot a person wants to see, and the room there is for it."""
+"""Options of a view of a snapshot: the size of the terminal, and how much to show."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["View"]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """`width` and `height` in cells of the terminal, None: nobody looks at the edges of it.
+    """`width` and `height`: of the terminal, in cells; None: output goes to a pipe or file, cut nothing.
 
-    `styled`: with colours and bold. `listed`: a line for each goroutine rather than each group.
-    `system`: the runtime's own goroutines too. `everything`: all rows. `debug`: all problems. `limit`: at most
-    so many rows.
+    `styled`: with colours and bold text. `listed`: a line for each goroutine instead of each group.
+    `system`: include the runtime's own goroutines. `everything`: all rows. `debug`: all problems.
+    `limit`: the maximum number of rows.
     """
 
     width: int | None = None

@@ -18,7 +18,7 @@ from spyglass.report.markup import joined
 from spyglass.report.page_data import report_data
 from spyglass.report.page_facts import overview, program_name, taken
 from spyglass.version import __version__
-from spyglass.words.text import count, moment
+from spyglass.words.units import count, moment
 
 __all__ = ["report", "write_page"]
 

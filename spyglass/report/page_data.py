@@ -1,6 +1,6 @@
 """What a page works with: a snapshot's goroutines in columns, its other lists in rows.
 
-All text can be shown as it is: `spyglass.words.text.visible` went over it. The script of the page,
+All text can be shown as it is: `spyglass.words.escape.visible` went over it. The script of the page,
 ``assets/data.js``, says what it makes of each part.
 """
 
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spyglass.analysis.call_tree import CallTree
-from spyglass.analysis.groups import state_words
 from spyglass.analysis.selection import selected
 from spyglass.model import NONE, QUALITIES, STATUSES, Snapshot
 from spyglass.report.buckets import Cells, cells, exact, id_column, wait_runs
 from spyglass.report.call_trees import Stacks
 from spyglass.report.page_places import Places, Strings
-from spyglass.words.text import visible
+from spyglass.words.escape import visible
+from spyglass.words.states import state_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,10 +100,7 @@ def _cell_columns(
     columns = {name: key[found.order][found.firsts].tolist() for name, key in keys.items()}
     reasons = snapshot.wait_reasons
     pairs = list(zip(columns["status"], columns["reason"], strict=True))
-    words = [
-        state_words(STATUSES[status], reasons[reason] if reason != NONE else None)
-        for status, reason in pairs
-    ]
+    words = [state_at(snapshot, status, reason) for status, reason in pairs]
     return columns | {
         "status": [strings.number(STATUSES[status]) for status, _ in pairs],
         "reason": [strings.number(reasons[r]) if r != NONE else NONE for _, r in pairs],

@@ -10,7 +10,8 @@ from pathlib import PurePosixPath
 from spyglass.analysis.selection import selected
 from spyglass.model import MemoryStats, Process, Scheduler, Snapshot
 from spyglass.report.markup import Markup, element, joined
-from spyglass.words.text import UNKNOWN, age, count, duration, moment, size, visible
+from spyglass.words.escape import visible
+from spyglass.words.units import UNKNOWN, age, count, duration, moment, size
 
 __all__ = ["overview", "program_name", "taken"]
 

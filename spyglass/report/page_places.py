@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from spyglass.model import NONE, Frame, Snapshot
-from spyglass.render.traceback import call_text
-from spyglass.words.text import visible
+from spyglass.words.calls import call_text
+from spyglass.words.escape import visible
 
 __all__ = ["NOTE", "ORIGINS", "Places", "Strings", "origin"]
 

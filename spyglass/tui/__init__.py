@@ -1,1 +1,1 @@
-"""The live view: what is on its screen as pure data, what feeds it, and the terminal's part of it."""
+"""The live view ``spyglass top``: its state as data, its feed of snapshots, and the terminal application."""

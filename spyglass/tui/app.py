@@ -1,4 +1,4 @@
-"""The terminal's part of the view: keys, mouse, and what is drawn where."""
+"""The terminal application: keys, mouse and widgets."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ from spyglass.tui.view_state import Model
 
 __all__ = ["TopApp"]
 
-#: What + and - go through, in ns.
+#: The intervals that + and - choose from, in ns.
 _INTERVALS_NS = [int(each * 1e9) for each in (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)]
 
 
-class _Told(Message):
-    """What the feed delivered."""
+class _Delivered(Message):
+    """The feed delivered `event`."""
 
-    def __init__(self, told: Event) -> None:
+    def __init__(self, event: Event) -> None:
         super().__init__()
-        self.told = told
+        self.event = event
 
 
 class TopApp(App[None]):
-    """The view of `model`, which is fed from `ticks` every `interval_ns`."""
+    """The view of `model`, which takes a tick of `ticks` every `interval_ns`."""
 
     TITLE = "spyglass top"
     ENABLE_COMMAND_PALETTE = False
-    AUTO_FOCUS = None  # keys are commands until a filter is asked for
+    AUTO_FOCUS = None  # keys are commands unless a filter is being entered
     CSS = """
     Screen { layout: vertical; background: ansi_default; color: ansi_default; }
     #header { height: 5; }
@@ -58,7 +58,7 @@ class TopApp(App[None]):
     #status { height: 1; }
     #keys { height: 1; }
     """
-    BINDINGS = [  # noqa: RUF012 - textual's way
+    BINDINGS = [  # noqa: RUF012 - as textual declares it
         Binding("q", "quit"),
         Binding("ctrl+c,ctrl+q", "quit", priority=True),
         Binding("question_mark,h,f1", "help"),
@@ -95,11 +95,11 @@ class TopApp(App[None]):
     ) -> None:
         super().__init__(ansi_color=True)
         self.model = model
-        self.feed = Feed(ticks, interval_ns, lambda event: self.post_message(_Told(event)))
+        self.feed = Feed(ticks, interval_ns, lambda event: self.post_message(_Delivered(event)))
         self._ascii_only = ascii_only
 
     def compose(self) -> ComposeResult:
-        """Header, table, the line for a filter, and two lines below."""
+        """Header, table, input line of the filter, status line and keys."""
         yield Static("reading ...", id="header")
         yield Table()
         yield Input(id="filter", compact=True)
@@ -107,7 +107,7 @@ class TopApp(App[None]):
         yield Static(id="keys")
 
     def on_mount(self) -> None:
-        """Begin to read."""
+        """Start reading."""
         loop = asyncio.get_running_loop()
         with suppress(ValueError, RuntimeError):  # not the main thread, as in tests
             loop.add_signal_handler(signal.SIGTERM, self.exit)
@@ -115,8 +115,8 @@ class TopApp(App[None]):
         self.feed.start()
 
     def _hang_up(self) -> None:
-        """End. There is nothing to restore of a terminal that is gone, and who tries to write to it may
-        stumble, and leave textual's thread reading its end for ever."""
+        """End. If the terminal is gone there is nothing to restore, and writing to it could raise and leave
+        textual's input thread running."""
         try:
             termios.tcgetattr(0)
         except termios.error:
@@ -124,25 +124,25 @@ class TopApp(App[None]):
         self.exit()
 
     def on_unmount(self) -> None:
-        """Let go of the process."""
+        """Close the feed."""
         self.feed.close()
 
     def on_table_resized(self) -> None:
-        """Lay all out anew."""
+        """Lay everything out again."""
         self.show()
 
-    def on__told(self, message: _Told) -> None:
-        """What the feed told is shown."""
-        self.model.note(message.told)
+    def on__delivered(self, message: _Delivered) -> None:
+        """Show the event that the feed delivered."""
+        self.model.note(message.event)
         self.show()
 
     @property
     def style(self) -> Style:
-        """How wide the terminal is, and what it can show."""
+        """The width and the abilities of the terminal."""
         return Style(self.size.width, self._ascii_only)
 
     def show(self) -> None:
-        """Draw what the model has."""
+        """Draw the state of the model."""
         self.feed.full = self.model.needs_stacks
         model, style, feed = self.model, self.style, self.feed
         lines = header_lines(model, style, paused=feed.paused, wanted_ns=feed.interval_ns)
@@ -152,32 +152,32 @@ class TopApp(App[None]):
         self.query_one("#status", Static).update(status_line(model, table.page, table.room, style))
         self.query_one("#keys", Static).update(keys_line(model, style))
 
-    def say(self, words: str) -> None:
-        """Tell a person something, until the next key."""
-        self.model.message = words
+    def say(self, message: str) -> None:
+        """Show `message` until the next key or tick."""
+        self.model.message = message
         self.show()
 
-    # What keys do.
+    # Actions of keys.
 
     async def action_quit(self) -> None:
         """End."""
         self.exit()
 
     def action_move(self, by: int) -> None:
-        """Go to another row."""
+        """Move the selection."""
         self._changed(lambda: self.query_one(Table).move(by))
 
     def action_page(self, by: int) -> None:
-        """Go a screenful further."""
+        """Move by a screen."""
         self.action_move(by * max(self.query_one(Table).room - 1, 1))
 
     def action_open(self) -> None:
-        """Go into the row that is selected."""
+        """Open the selected row."""
         self.model.open_selected()
         self.say("")
 
     async def action_back(self) -> None:
-        """Leave the filter, or the page."""
+        """Close the filter's input line, or the page."""
         field = self.query_one("#filter", Input)
         if field.display:
             self._close_filter()
@@ -196,7 +196,7 @@ class TopApp(App[None]):
         self.say("")
 
     def action_group(self, by: int) -> None:
-        """Put goroutines together in the next way."""
+        """Choose the next grouping."""
         names = self.model.groupings()
         at = names.index(self.model.question.by) if self.model.question.by in names else 0
         self.model.group_by(names[(at + by) % len(names)])
@@ -213,38 +213,38 @@ class TopApp(App[None]):
         self.say("")
 
     def action_invert(self) -> None:
-        """Turn the order around."""
+        """Reverse the order."""
         self.model.invert()
         self.say("")
 
     def action_runtime(self) -> None:
-        """Show the runtime's frames, or do not."""
+        """Show or hide runtime frames."""
         self.model.runtime_frames = not self.model.runtime_frames
         self.say(f"runtime frames {'shown' if self.model.runtime_frames else 'hidden'}")
 
     def action_system(self) -> None:
-        """Show the runtime's own goroutines, or do not."""
+        """Show or hide the runtime's own goroutines."""
         question = self.model.question
         self.model.ask(replace(question, system=not question.system))
         self.say(f"system goroutines {'hidden' if question.system else 'shown'}")
 
     def action_baseline(self) -> None:
-        """Compare with now from now on."""
+        """Make the shown snapshot the baseline."""
         self.model.set_baseline()
-        self.say("base: changes count from now on")
+        self.say("base set: changes count from now on")
 
     def action_pause(self) -> None:
-        """Stop reading, or go on."""
+        """Pause or resume."""
         if self.feed.is_live:
             self.feed.paused = not self.feed.paused
         self.say("")
 
     def action_tick(self) -> None:
-        """Read once, now."""
+        """Read now."""
         self.feed.step(0)
 
     def action_interval(self, by: int) -> None:
-        """Read less often, or more often."""
+        """Choose a longer or a shorter interval."""
         now = self.feed.interval_ns
         longer = [each for each in _INTERVALS_NS if each > now]
         shorter = [each for each in _INTERVALS_NS if each < now]
@@ -254,19 +254,17 @@ class TopApp(App[None]):
         self.say(f"every {self.feed.interval_ns / 1e9:g}s")
 
     def action_walk(self, by: int) -> None:
-        """Go to the snapshot before or after."""
+        """Go to the previous or next snapshot of a series."""
         self.feed.step(by)
 
     def action_filter(self) -> None:
-        """Ask which goroutines are wanted."""
+        """Open the filter's input line."""
         field = self.query_one("#filter", Input)
         field.display = True
         field.value = self.model.question.query.text
-        field.placeholder = (
-            "a regular expression on any frame, state:WORDS label:KEY=VALUE creator:REGEX"
-        )
-        self.screen.set_focus(field)  # at once: the next keys are no commands
-        self.say("filter: Enter applies it, Esc leaves all as it was")
+        field.placeholder = "regular expression for any function of a stack, state:WORDS label:KEY=VALUE creator:REGEX"
+        self.screen.set_focus(field)  # at once: the next keys belong to the filter
+        self.say("filter: Enter applies, Esc cancels")
 
     def action_save(self) -> None:
         """Save a snapshot."""
@@ -277,7 +275,7 @@ class TopApp(App[None]):
         self.run_worker(lambda: self._save(save_report), thread=True)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Show what is asked for, or say what is wrong with the question."""
+        """Apply the filter, or show why it is not valid."""
         try:
             query = Query.parse(event.value)
         except BadQuery as error:
@@ -288,12 +286,12 @@ class TopApp(App[None]):
         self.say("")
 
     def on_table_sort_by(self, event: Table.SortBy) -> None:
-        """Sort by the column whose title was clicked."""
+        """Sort by the clicked column."""
         self.model.sort_by(event.name)
         self.say("")
 
     def on_table_opened(self) -> None:
-        """Open the row that was clicked."""
+        """Open the clicked row."""
         self.action_open()
 
     def _close_filter(self) -> None:
@@ -305,7 +303,7 @@ class TopApp(App[None]):
         self.say("")
 
     def _save(self, save: Callable[[Snapshot, Path], Path]) -> None:
-        """Save what is shown, with stacks, which are read now if they were not."""
+        """Save the shown snapshot; if it has no stacks, take one that has."""
         try:
             self.call_from_thread(self.say, f"saved {save(self._whole_snapshot(), Path('.'))}")
         except (SpyglassError, OSError) as error:

@@ -1,4 +1,4 @@
-"""What stands in the columns of the pages: of a group, a goroutine, a thread."""
+"""The columns of the pages, and the texts in them: of a group, a goroutine, a thread."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 
 from spyglass.model import Frame, Goroutine, Processor, Thread
+from spyglass.render.columns import Column
 from spyglass.render.cropping import function_in, location_in
-from spyglass.render.traceback import call_text, place_text
 from spyglass.tui.group_rows import GroupRow
-from spyglass.tui.layout import Column, Style
-from spyglass.words.text import UNKNOWN, count, duration
+from spyglass.tui.layout import Style
+from spyglass.words.calls import START_MARK, call_text, location_text
+from spyglass.words.states import state_colour, state_words
+from spyglass.words.units import UNKNOWN, count, duration, signed
 
 __all__ = [
     "Cells",
@@ -25,40 +27,37 @@ __all__ = [
     "thread_columns",
 ]
 
-#: From this width of a terminal on there is room for who created a goroutine.
-_WIDE = 110
-#: And from this one on for lines of code.
-_WIDEST = 130
-#: Below this all columns are as narrow as they can be.
+#: The minimum width of a terminal for the column of creators, and for that of lines of code.
+_WIDE, _WIDEST = 110, 130
+#: Below this width all columns are as narrow as possible.
 _MIDDLE = 100
-_STATE_STYLES = {"running": "green", "runnable": "cyan", "syscall": "magenta"}
 
-#: What makes the text of each column, made when it is looked for.
+#: For each column a function that makes its text.
 Cells = dict[str, Callable[[], str]]
 
 
 def group_columns(by: str, style: Style) -> list[Column]:
-    """Those of groups; what they are grouped by has most room."""
+    """The columns of groups; the one they are grouped by is the widest."""
     narrow = style.width is not None and style.width < _MIDDLE
     widths = (7, 6, 7, 13, 6) if narrow else (9, 8, 9, 22, 7)
     columns = [
-        Column("mark", "", 1, style=lambda cell: "bold yellow" if cell else ""),
-        Column("count", "count", widths[0], right=True, style=lambda _: "bold"),
-        Column("change", "tick", widths[1], right=True, style=_change_style),
-        Column("since", "base", widths[2], right=True, style=_change_style),
-        Column("state", "state", widths[3], style=_state_style),
-        Column("wait", "wait", widths[4], right=True),
+        Column("", name="mark", width=1, style=lambda cell: "bold yellow" if cell else ""),
+        Column("count", name="count", width=widths[0], right=True, style=lambda _: "bold"),
+        Column("tick", name="change", width=widths[1], right=True, style=_change_style),
+        Column("base", name="since", width=widths[2], right=True, style=_change_style),
+        Column("state", name="state", width=widths[3], style=state_colour),
+        Column("wait", name="wait", width=widths[4], right=True),
     ]
-    where = Column("where", "where", weight=4, fit=function_in)
-    line = Column("line", "line", weight=2, fit=location_in, from_width=_WIDEST)
-    creator = Column("creator", "created by", weight=3, fit=function_in, from_width=_WIDE)
+    where = Column("where", name="where", weight=4, fit=function_in)
+    line = Column("line", name="line", weight=2, fit=location_in, from_width=_WIDEST)
+    creator = Column("created by", name="creator", weight=3, fit=function_in, from_width=_WIDE)
     if by == "creator":
-        made = Column("creator", "created by", weight=4, fit=function_in)
-        made_at = Column("created at", "line", weight=2, fit=location_in, from_width=_WIDEST)
-        where = Column("where", "where", weight=3, fit=function_in, from_width=_WIDE)
+        made = Column("created by", name="creator", weight=4, fit=function_in)
+        made_at = Column("line", name="created at", weight=2, fit=location_in, from_width=_WIDEST)
+        where = Column("where", name="where", weight=3, fit=function_in, from_width=_WIDE)
         return [*columns, made, made_at, where]
     if by.startswith("label:"):
-        return [*columns, Column("label", by.removeprefix("label:"), weight=3), where, creator]
+        return [*columns, Column(by.removeprefix("label:"), name="label", weight=3), where, creator]
     if by == "stack":  # many of them are at one place
         creator = replace(creator, from_width=0)
     return [*columns, where, line, creator]
@@ -66,16 +65,15 @@ def group_columns(by: str, style: Style) -> list[Column]:
 
 def group_cells(row: GroupRow, style: Style) -> Cells:
     """The texts of one group."""
-    where, began = row.where
-    begins = " (start)" if began and where else ""
+    where, is_start = row.where
     return {
         "mark": lambda: style.sign("▲", "^") if row.growing else "",
         "count": lambda: count(row.count),
-        "change": lambda: _signed(row.change),
-        "since": lambda: _signed(row.since),
+        "change": lambda: _change(row.change),
+        "since": lambda: _change(row.since),
         "state": lambda: style.text(row.state),
         "wait": lambda: _wait(row.wait_ns),
-        "where": lambda: function_text(where, style) + begins,
+        "where": lambda: _where_text(where, is_start, style),
         "line": lambda: place(where, style),
         "creator": lambda: function_text(row.creator, style),
         "created at": lambda: place(row.creator, style),
@@ -84,15 +82,15 @@ def group_cells(row: GroupRow, style: Style) -> Cells:
 
 
 def goroutine_columns(*, labelled: bool) -> list[Column]:
-    """Those of goroutines, of which some are `labelled`."""
+    """The columns of goroutines; `labelled`: some have labels."""
     columns = [
-        Column("id", "goroutine", 10, right=True, style=lambda _: "bold"),
-        Column("state", "state", 16, style=_state_style),
-        Column("wait", "wait", 7, right=True),
-        Column("M", "M", 4, right=True),
-        Column("where", "where", weight=3, fit=function_in),
-        Column("labels", "labels", weight=2),
-        Column("creator", "created by", weight=3, fit=function_in, from_width=_WIDE),
+        Column("goroutine", name="id", width=10, right=True, style=lambda _: "bold"),
+        Column("state", name="state", width=18, style=state_colour),
+        Column("wait", name="wait", width=7, right=True),
+        Column("M", name="M", width=4, right=True),
+        Column("where", name="where", weight=3, fit=function_in),
+        Column("labels", name="labels", weight=2),
+        Column("created by", name="creator", weight=3, fit=function_in, from_width=_WIDE),
     ]
     return [each for each in columns if labelled or each.name != "labels"]
 
@@ -101,28 +99,28 @@ def goroutine_cells(g: Goroutine, style: Style) -> Cells:
     """The texts of one goroutine."""
     return {
         "id": lambda: str(g.id),
-        "state": lambda: style.text(g.wait_reason or g.status),
+        "state": lambda: style.text(state_words(g.status, g.wait_reason)),
         "wait": lambda: _wait(g.waiting_ns),
         "M": lambda: "" if g.m is None else str(g.m),
-        "where": lambda: function_text(g.where or g.start, style),
+        "where": lambda: _where_text(g.where or g.start, g.where is None, style),
         "labels": lambda: style.text(labels_text(g)),
         "creator": lambda: function_text(g.created_by, style),
     }
 
 
 def thread_columns() -> list[Column]:
-    """Those of threads."""
+    """The columns of threads."""
     return [
-        Column("tid", "thread", 9, right=True, style=lambda _: "bold"),
-        Column("state", "state", 10),
-        Column("M", "M", 4, right=True),
-        Column("P", "P", 4, right=True),
-        Column("pstatus", "P status", 9),
-        Column("queue", "queue", 6, right=True),
-        Column("goroutine", "goroutine", 10, right=True),
-        Column("locked", "locked to", 10, right=True),
-        Column("spinning", "spinning", 9, from_width=90),
-        Column("name", "name", weight=1),
+        Column("thread", name="tid", width=9, right=True, style=lambda _: "bold"),
+        Column("state", name="state", width=10),
+        Column("M", name="M", width=4, right=True),
+        Column("P", name="P", width=4, right=True),
+        Column("P status", name="pstatus", width=9),
+        Column("queue", name="queue", width=6, right=True),
+        Column("goroutine", name="goroutine", width=10, right=True),
+        Column("locked to", name="locked", width=10, right=True),
+        Column("spinning", name="spinning", width=9, from_width=90),
+        Column("name", name="name", weight=1),
     ]
 
 
@@ -153,11 +151,16 @@ def function_text(frame: Frame | None, style: Style) -> str:
 
 def place(frame: Frame | None, style: Style) -> str:
     """File and line of `frame`, safe to show."""
-    return "" if frame is None else style.text(place_text(frame))
+    return "" if frame is None else style.text(location_text(frame))
+
+
+def _where_text(frame: Frame | None, is_start: bool, style: Style) -> str:
+    """The function of `frame`, marked if it is only the start function of the goroutine."""
+    return function_text(frame, style) + (START_MARK if is_start and frame is not None else "")
 
 
 def labels_text(g: Goroutine) -> str:
-    """Its labels in one line."""
+    """Its pprof labels in one line."""
     return " ".join(f"{key}={value}" for key, value in g.labels.items())
 
 
@@ -166,21 +169,15 @@ def _wait(wait_ns: int | None) -> str:
 
 
 def _label(key: Hashable) -> str:
-    """The value of a label, of what `spyglass.analysis.group_by` knows a group by."""
+    """The value of the label in the `key` of a group (`spyglass.analysis.group_by`)."""
     if not isinstance(key, tuple) or key[0]:
         return UNKNOWN
     return "(none)" if key[1] is None else str(key[1])
 
 
-def _signed(change: int | None) -> str:
-    if change is None:
-        return UNKNOWN
-    return f"{change:+,}" if change else ""
+def _change(change: int | None) -> str:
+    return "" if change == 0 else signed(change)
 
 
 def _change_style(cell: str) -> str:
     return "red" if cell.startswith("+") else "green" if cell.startswith("-") else ""
-
-
-def _state_style(cell: str) -> str:
-    return _STATE_STYLES.get(cell.partition(" +")[0], "")

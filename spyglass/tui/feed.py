@@ -1,4 +1,4 @@
-"""What feeds the view: one thread that takes snapshots, so that the screen never waits for one."""
+"""Feeds the view: one thread that takes snapshots, so that the screen never waits for one."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ __all__ = ["MAX_INTERVAL_NS", "MIN_INTERVAL_NS", "Event", "Failure", "Feed", "Ti
 MIN_INTERVAL_NS = 100_000_000
 MAX_INTERVAL_NS = 3600 * 1_000_000_000
 
-#: The view never takes a larger part of a processor than this for its reading: it waits longer instead.
+#: The largest share of one processor that reading may take; the interval becomes longer instead.
 _MAX_SHARE = 0.35
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A snapshot, and what else is known of that moment.
+    """A snapshot and what belongs to the same moment.
 
-    `cpu_percent`: of one processor, since the tick before; None: not known yet. `previous`: the
-    snapshot before it in a series. `position`: its number in a series, from 0, and of how many.
-    `pause_ns`: the time until the next one; None: there is none by itself.
+    `cpu_percent`: of one processor, since the previous tick; None: not known yet. `took_ns`: the time
+    that reading took. `previous`: the snapshot before it in a series. `position`: its index in a
+    series, and the length of the series. `pause_ns`: the time until the next tick; None: the source
+    does not change.
     """
 
     snapshot: Snapshot
@@ -39,7 +40,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A tick that failed: why, and whether the process is no more."""
+    """A tick that failed: the reason, and whether the process has ended."""
 
     message: str
     ended: bool
@@ -49,9 +50,9 @@ Event = Tick | Failure
 
 
 class TickSource(Protocol):
-    """What ticks are taken of.
+    """A source of ticks.
 
-    `is_live`: it changes by itself. `follows`: when it has ended, there may be another.
+    `is_live`: it changes by itself. `follows`: after the process has ended there may be another.
     """
 
     @property
@@ -60,20 +61,21 @@ class TickSource(Protocol):
     def follows(self) -> bool: ...
 
     def take(self, full: bool) -> Tick:
-        """What there is now, with whole stacks if `full`; raises `SpyglassError`."""
+        """The current tick, with whole stacks if `full`; raises `SpyglassError`."""
 
     def step(self, by: int) -> None:
-        """Go so far in a series."""
+        """Move `by` snapshots in a series."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
 
 
 class Feed:
-    """Takes ticks of `source` in a thread of its own and hands each to `deliver`, in that thread.
+    """Takes ticks of `source` in a thread of its own and passes each to `deliver`, in that thread.
 
-    A tick that fails is a `Failure`, after which the next is tried, unless the process has ended. Where
-    ticks take long they become rarer, so that reading takes no more than a third of a processor.
+    A tick that fails is delivered as a `Failure`, and the next one is tried, unless the process has
+    ended. If reading takes long, the interval grows, so that reading takes at most about a third of a
+    processor.
     """
 
     def __init__(
@@ -84,17 +86,17 @@ class Feed:
         self._interval_ns = interval_ns
         self._changed = threading.Condition()
         self._taking = threading.Lock()
-        self._closed = self._paused = self._asked = self._ended = False
-        self._full = True  # so that what is compared with later has stacks
+        self._closed = self._paused = self._due_now = self._ended = False
+        self._full = True  # the first snapshot is the baseline, which may be compared by stack
         self._thread = threading.Thread(target=self._run, name="spyglass-feed", daemon=True)
 
     def start(self) -> None:
-        """Begin: the first tick is taken at once."""
-        self._asked = True
+        """Start the thread; the first tick is taken at once."""
+        self._due_now = True
         self._thread.start()
 
     def close(self, timeout_seconds: float = 5.0) -> None:
-        """End the thread, which lets go of the source when its last tick is taken."""
+        """End the thread, which closes the source after its current tick."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -103,12 +105,12 @@ class Feed:
 
     @property
     def is_live(self) -> bool:
-        """Whether there are ticks without being asked."""
+        """Whether ticks come by themselves."""
         return self._source.is_live
 
     @property
     def interval_ns(self) -> int:
-        """The time from one tick to the next, if they do not take too long."""
+        """The wanted time from one tick to the next, in ns."""
         return self._interval_ns
 
     @interval_ns.setter
@@ -119,7 +121,7 @@ class Feed:
 
     @property
     def paused(self) -> bool:
-        """Whether no ticks are taken."""
+        """Whether reading is paused."""
         return self._paused
 
     @paused.setter
@@ -130,26 +132,26 @@ class Feed:
 
     @property
     def full(self) -> bool:
-        """Whether whole stacks are read from the next tick on."""
+        """Whether whole stacks are read, from the next tick on."""
         return self._full
 
     @full.setter
     def full(self, full: bool) -> None:
-        """Whole stacks cost more, and are asked for at once where they are not there yet."""
+        """If stacks were not read so far, a tick is due at once."""
         with self._changed:
-            self._asked = self._asked or (full and not self._full and not self._paused)
+            self._due_now = self._due_now or (full and not self._full and not self._paused)
             self._full = full
             self._changed.notify()
 
     def step(self, by: int) -> None:
-        """Go so far in a series, and take that."""
+        """Move `by` snapshots in a series, and take a tick."""
         with self._changed:
             self._source.step(by)
-            self._asked = True
+            self._due_now = True
             self._changed.notify()
 
     def take_full(self) -> Snapshot:
-        """A snapshot with whole stacks, taken now in the caller's thread; raises `SpyglassError`."""
+        """A snapshot with whole stacks, taken now, in the caller's thread; raises `SpyglassError`."""
         with self._taking:
             return self._source.take(True).snapshot
 
@@ -166,22 +168,22 @@ class Feed:
         return max(self._interval_ns, int(took_ns / _MAX_SHARE))
 
     def _wait(self, due_ns: int) -> bool:
-        """Wait until a tick is due, or asked for; no if there will be none any more."""
+        """Wait until a tick is due; False if the feed was closed."""
         interval_ns = self._interval_ns
         with self._changed:
-            while not self._closed and not self._asked:
-                goes_on = self._source.is_live and not self._paused and not self._ended
+            while not self._closed and not self._due_now:
+                continues = self._source.is_live and not self._paused and not self._ended
                 due_ns += self._interval_ns - interval_ns
                 interval_ns = self._interval_ns
                 left_ns = due_ns - time.monotonic_ns()
-                if goes_on and left_ns <= 0:
+                if continues and left_ns <= 0:
                     break
-                self._changed.wait(left_ns / 1e9 if goes_on else None)
-            self._asked = False
+                self._changed.wait(left_ns / 1e9 if continues else None)
+            self._due_now = False
             return not self._closed
 
     def _tick(self) -> int:
-        """Take one and deliver it; how long it took in ns."""
+        """Take a tick and deliver it; returns the time that it took in ns."""
         began_ns = time.monotonic_ns()
         event = self._taken()
         took_ns = time.monotonic_ns() - began_ns
@@ -202,5 +204,5 @@ class Feed:
                 return self._source.take(self._full)
         except SpyglassError as error:
             return Failure(error.message, isinstance(error, ProcessChanged | ProcessNotFound))
-        except Exception as error:  # the picture that is there is worth more than the reason
+        except Exception as error:  # the last picture stays on the screen
             return Failure(f"{type(error).__name__}: {error}", ended=False)

@@ -1,4 +1,4 @@
-"""One goroutine: what it is, where it is, and who made it."""
+"""The page of one goroutine: its state, labels, stack and creator."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import numpy as np
 from rich.text import Text
 
 from spyglass.analysis.shown_frames import shown_frames
-from spyglass.model import NONE, Frame, Goroutine, Snapshot
+from spyglass.model import NONE, QUALITIES, Frame, Goroutine, Snapshot
 from spyglass.render.cropping import function_in, location_in
 from spyglass.tui.cell_values import function_text, labels_text, place
 from spyglass.tui.layout import Style
-from spyglass.words.text import duration
+from spyglass.words.states import DOUBTFUL, state_words
+from spyglass.words.units import duration
 
 if TYPE_CHECKING:
     from spyglass.tui.view_state import Model
@@ -23,7 +24,7 @@ _INDENT = "    "
 
 
 def stack_lines(model: Model, style: Style) -> list[Text]:
-    """The goroutine of the page that is open."""
+    """The lines of the open page."""
     snapshot, goid = model.snapshot, model.level.of
     assert snapshot is not None
     assert isinstance(goid, int)
@@ -47,17 +48,25 @@ def _frames(snapshot: Snapshot, row: int, runtime_frames: bool, style: Style) ->
     stack = int(snapshot.goroutines.stack[row])
     if stack == NONE:
         taken = len(snapshot.stack_frames) > 0
-        words = "no stack is known" if taken else "its stack was not read yet; Space reads it"
-        return [Text(words, "dim")]
+        words = "stack not known" if taken else "the stack was not read yet; Space reads it"
+        return [Text(words, "dim"), *_start(snapshot, row, style)]
     lines = []
     for number in shown_frames(snapshot, stack, runtime_frames=runtime_frames):
         if number == NONE:
-            lines.append(Text(f"... {snapshot.elided[stack][1]:,} frames left out", "dim"))
+            lines.append(Text(f"... {snapshot.elided[stack][1]:,} frames elided", "dim"))
             continue
         frame = snapshot.frames[number]
         lines.append(Text(_name(frame, style), "dim" if frame.hidden else "bold"))
         lines.append(_at(frame, style))
     return lines
+
+
+def _start(snapshot: Snapshot, row: int, style: Style) -> list[Text]:
+    """The start function, which is known even without a stack."""
+    start = snapshot.frame(int(snapshot.goroutines.start[row]))
+    if start is None:
+        return []
+    return [Text(f"started in {_name(start, style, 40)}"), _at(start, style)]
 
 
 def _name(frame: Frame, style: Style, less: int = 0) -> str:
@@ -73,9 +82,9 @@ def _at(frame: Frame, style: Style) -> Text:
 
 
 def _state(g: Goroutine) -> str:
-    parts = [g.wait_reason or g.status]
+    parts = [state_words(g.status, g.wait_reason)]
     parts += [f"{duration(g.waiting_ns)} at least"] if g.waiting_ns is not None else []
     parts += [f"m={g.m}"] if g.m is not None else []
     parts += ["locked to thread"] if g.locked_to_thread else []
-    parts += [g.quality] if g.quality in ("torn", "unreadable") else []
+    parts += [g.quality] if QUALITIES.index(g.quality) in DOUBTFUL else []
     return ", ".join(parts)

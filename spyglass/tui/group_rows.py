@@ -1,4 +1,4 @@
-"""The goroutines of a snapshot in groups that are known again in the next one."""
+"""The goroutines of a snapshot in groups that have the same keys in every snapshot."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 
 from spyglass.analysis.filters import matching
 from spyglass.analysis.group_by import groups_by_key
-from spyglass.analysis.groups import state_words
 from spyglass.analysis.selection import selected
-from spyglass.model import NONE, STATUSES, Frame, Snapshot
+from spyglass.model import NONE, Frame, Snapshot
+from spyglass.words.states import state_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,8 +30,8 @@ _MIN_RISES = 3
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is shown: groups `by` what they have in common (`spyglass.analysis.group_by`), of the
-    goroutines that `query` asks for, and with `system` of the runtime's own."""
+    """What the view shows: groups `by` (`spyglass.analysis.group_by`) of the goroutines that match
+    `query`; `system`: with the runtime's own."""
 
     by: str
     query: Query
@@ -39,15 +39,16 @@ class Question:
 
     @property
     def needs_stacks(self) -> bool:
-        """Whether it takes whole stacks to answer it."""
+        """Whether whole stacks must be read to answer it."""
         return self.by == "stack" or self.query.function is not None
 
 
 @dataclass(frozen=True)
 class GroupRow:
-    """One group: `rows` of `snapshot`, which `key` tells from others in every snapshot.
+    """One group: `rows` (int64) of `snapshot`; `key` identifies it in every snapshot.
 
-    `change` since the tick before and `since` the baseline; None: that had no such groups to compare.
+    `change` of its number since the previous tick, and `since` the baseline; None: not comparable.
+    `growing`: it grew at most of the last ticks and never shrank.
     """
 
     key: Hashable
@@ -59,29 +60,28 @@ class GroupRow:
 
     @property
     def count(self) -> int:
-        """How many goroutines it has."""
+        """The number of its goroutines."""
         return len(self.rows)
 
     @cached_property
     def wait_ns(self) -> int | None:
-        """The longest known wait."""
+        """The longest known wait in ns."""
         longest = int(self.snapshot.goroutines.waiting_ns[self.rows].max(initial=NONE))
         return longest if longest >= 0 else None
 
     @cached_property
     def state(self) -> str:
-        """The state that most of them are in; how many other states there are stands behind it."""
+        """The most frequent state, and ``+N`` if there are N other states."""
         g, reasons = self.snapshot.goroutines, self.snapshot.wait_reasons
         mixed = g.status[self.rows].astype(np.int64) * (len(reasons) + 1)
         row, others = _most(mixed + g.wait_reason[self.rows] - NONE)
         row = self.rows[row]
-        reason = int(g.wait_reason[row])
-        words = state_words(STATUSES[g.status[row]], reasons[reason] if reason != NONE else None)
+        words = state_at(self.snapshot, int(g.status[row]), int(g.wait_reason[row]))
         return f"{words} +{others}" if others else words
 
     @cached_property
     def where(self) -> tuple[Frame | None, bool]:
-        """Where most of them are; whether that is where they began, the place not being known."""
+        """The most frequent location, and whether it is only the start function, `where` being unknown."""
         g = self.snapshot.goroutines
         row = self.rows[_most(g.where[self.rows])[0]]
         where = self.snapshot.frame(int(g.where[row]))
@@ -89,37 +89,37 @@ class GroupRow:
 
     @cached_property
     def creator(self) -> Frame | None:
-        """Where most of them were created."""
+        """The most frequent creator."""
         g = self.snapshot.goroutines
         row = self.rows[_most(g.creator[self.rows])[0]]
         return self.snapshot.frame(int(g.creator[row]))
 
 
 def wanted_rows(snapshot: Snapshot, question: Question) -> NDArray[np.int64]:
-    """The goroutines that are asked for."""
+    """The rows of the goroutines that match `question`."""
     rows = selected(snapshot.goroutines, system=question.system)
     return matching(snapshot, rows, question.query.filter(snapshot))
 
 
 def group_rows(snapshot: Snapshot, question: Question) -> dict[Hashable, NDArray[np.int64]]:
-    """The groups by what tells them from others, the largest first."""
+    """The groups by their keys, the largest first."""
     return groups_by_key(snapshot, wanted_rows(snapshot, question), question.by)
 
 
 class Growth:
-    """Which groups have grown without a pause for a while: a leak in the making."""
+    """Finds the groups that keep growing, which are possible leaks."""
 
     def __init__(self) -> None:
         self._counts: deque[Mapping[Hashable, int]] = deque(maxlen=_WINDOW)
 
     def note(self, counts: Mapping[Hashable, int]) -> None:
-        """The next tick's counts."""
+        """Add the counts of the next tick."""
         self._counts.append(counts)
 
     def is_growing(self, key: Hashable) -> bool:
-        """Whether it never became smaller, and more often larger than not."""
+        """Whether the group never shrank in the window, and grew at half of the ticks or more."""
         if not self._counts or self._counts[-1].get(key, 0) <= self._counts[0].get(key, 0):
-            return False  # as of most, which is told soonest so
+            return False  # a shortcut that holds for most groups
         counts = [each.get(key, 0) for each in self._counts]
         rises = [after - before for before, after in pairwise(counts)]
         grown = sum(rise > 0 for rise in rises)
@@ -127,6 +127,6 @@ class Growth:
 
 
 def _most(values: NDArray[np.int32] | NDArray[np.int64]) -> tuple[int, int]:
-    """Where the most frequent of `values` is first, and how many others there are."""
+    """The index of the first of the most frequent value, and the number of other values."""
     _, firsts, counts = np.unique(values, return_index=True, return_counts=True)
     return int(firsts[counts.argmax()]), len(counts) - 1

@@ -1,4 +1,4 @@
-"""What stands above the table: the program, its processors, memory and goroutines, and how they moved."""
+"""The header of the view: the program, its processors, memory and goroutines, with sparklines."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from spyglass.render.sections import fact
 from spyglass.tui.feed import Tick
 from spyglass.tui.layout import Style
 from spyglass.tui.view_state import Model
-from spyglass.words.text import UNKNOWN, age, count, duration, moment, size
+from spyglass.words.states import state_colour
+from spyglass.words.units import UNKNOWN, age, count, duration, moment, size
 
 __all__ = ["header_lines"]
 
-_STATUS_STYLES = {"running": "green", "runnable": "cyan", "syscall": "magenta"}
-_P_SIGNS = {"idle": (".", "dim"), "running": ("R", "bold green"), "syscall": ("S", "magenta")}
+#: The sign of a P of each status.
+_P_SIGNS = {"idle": ".", "running": "R", "syscall": "S"}
 _MAX_PS = 32
 
 
 def header_lines(
     model: Model, style: Style, *, paused: bool = False, wanted_ns: int = 0
 ) -> list[Text]:
-    """Five lines about the program; `wanted_ns`: the time between ticks that was asked for."""
+    """Five lines about the program; `wanted_ns`: the interval that the user chose."""
     if model.tick is None:
         return [Text("reading ...")]
     tick = model.tick
@@ -79,24 +80,24 @@ def _process(model: Model, tick: Tick, style: Style) -> Iterator[Text]:
     process = tick.snapshot.process
     if tick.pause_ns is not None:
         cpu = UNKNOWN if tick.cpu_percent is None else f"{tick.cpu_percent:.0f}%"
-        yield _moving(model, "cpu", cpu, style)
+        yield _with_bars(model, "cpu", cpu, style)
     rss = size(process.rss_bytes)
     if process.memory_limit_bytes is not None:
         rss += f" of {size(process.memory_limit_bytes)}"
-    yield _moving(model, "rss", rss, style)
-    yield _moving(model, "threads", count(len(tick.snapshot.threads)), style)
-    yield _moving(model, "goroutines", count(tick.snapshot.scheduler.goroutines), style)
+    yield _with_bars(model, "rss", rss, style)
+    yield _with_bars(model, "threads", count(len(tick.snapshot.threads)), style)
+    yield _with_bars(model, "goroutines", count(tick.snapshot.scheduler.goroutines), style)
 
 
 def _memory(model: Model, snapshot: Snapshot, style: Style) -> Iterator[Text]:
     memory = snapshot.memory
-    yield _moving(model, "heap", size(memory.heap_in_use_bytes), style)
+    yield _with_bars(model, "heap", size(memory.heap_in_use_bytes), style)
     yield fact("goal", size(memory.heap_goal_bytes))
     yield fact("gc", count(memory.gc_count))
     if memory.last_gc_at is not None:
         seconds = (snapshot.taken_at - memory.last_gc_at).total_seconds()
         yield fact("last", f"{age(seconds)} ago")
-        yield _moving(model, "pause", duration(memory.last_gc_pause_ns), style)
+        yield _with_bars(model, "pause", duration(memory.last_gc_pause_ns), style)
 
 
 def _processors(snapshot: Snapshot) -> Iterator[Text]:
@@ -105,7 +106,7 @@ def _processors(snapshot: Snapshot) -> Iterator[Text]:
     if len(ps) <= _MAX_PS:
         bar = Text("[")
         for p in ps:
-            bar.append(*_P_SIGNS.get(p.status, ("?", "yellow")))
+            bar.append(_P_SIGNS.get(p.status, "?"), _p_style(p.status))
         yield bar.append("]")
     for status, number in Counter(p.status for p in ps).most_common():
         yield fact(f"{status}", count(number))
@@ -117,22 +118,27 @@ def _processors(snapshot: Snapshot) -> Iterator[Text]:
     yield fact("global", count(scheduler.run_queue), "yellow" if scheduler.run_queue else "")
 
 
+def _p_style(status: str) -> str:
+    if status == "idle":
+        return "dim"
+    return state_colour(status) or "yellow"
+
+
 def _statuses(model: Model, snapshot: Snapshot, style: Style) -> Iterator[Text]:
     statuses = by_status(snapshot, selected(snapshot.goroutines, system=True))
     for status, number in statuses.items():
-        yield _moving(
-            model, status, count(number), style, f"status {status}", _STATUS_STYLES.get(status, "")
-        )
+        colour = state_colour(status)
+        yield _with_bars(model, status, count(number), style, f"status {status}", colour)
     yield fact("system", count(snapshot.scheduler.system_goroutines))
     if snapshot.problems:
         yield Text(f"problems {len(snapshot.problems)}", "yellow")
 
 
-def _moving(
-    model: Model, name: str, value: str, style: Style, figure: str = "", shown_in: str = ""
+def _with_bars(
+    model: Model, name: str, value: str, style: Style, figure: str = "", colour: str = ""
 ) -> Text:
-    """A figure, and how it moved."""
-    text = fact(name, value, shown_in)
+    """A fact and a sparkline of its last values; `figure`: their name in the history, if not `name`."""
+    text = fact(name, value, colour)
     room = 8 if style.width is not None and style.width < 120 else 16
     bars = model.history.line(figure or name, room, ascii_only=style.ascii_only)
     return text.append(f" {bars}", "blue") if bars else text

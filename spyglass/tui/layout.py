@@ -1,17 +1,17 @@
-"""Columns that keep their places from one tick to the next, whatever is in them."""
+"""Columns whose widths depend on the terminal alone, so that they do not move from tick to tick."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.text import Text
 
+from spyglass.render.columns import Column, padded
 from spyglass.render.cropping import cropped
-from spyglass.render.text_table import padded
-from spyglass.words.text import visible
+from spyglass.words.escape import visible
 
-__all__ = ["GAP", "Column", "Style", "line", "shown", "starts", "title_line", "widths"]
+__all__ = ["GAP", "Style", "line", "shown", "starts", "title_line", "widths"]
 
 GAP = 1
 _ELLIPSIS, _ASCII_ELLIPSIS = "…", "~"
@@ -19,45 +19,31 @@ _ELLIPSIS, _ASCII_ELLIPSIS = "…", "~"
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How the terminal wants it: `ascii_only`, and `width` cells wide; None: nobody looks at edges."""
+    """What the output can show: `width` in cells, None in a pipe; `ascii_only`: no other characters."""
 
     width: int | None = None
     ascii_only: bool = False
 
     def text(self, text: str) -> str:
-        """`text`, which may be a target's, safe to show."""
+        """`text`, which may come from the target, safe to show."""
         if text.isascii() and text.isprintable():
             return text
         text = visible(text)
         return text.encode("ascii", "backslashreplace").decode() if self.ascii_only else text
 
     def sign(self, sign: str, ascii_sign: str) -> str:
-        """A sign that the terminal has."""
+        """`sign`, or `ascii_sign` if the output can show only ASCII."""
         return ascii_sign if self.ascii_only else sign
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """`width` cells wide, or with a `weight` what is left; only where `from_width` cells are there."""
-
-    name: str
-    title: str
-    width: int = 0
-    weight: int = 0
-    right: bool = False
-    fit: Callable[[str, int], str] = cropped
-    style: Callable[[str], str] = lambda _: ""
-    from_width: int = 0
-
-
 def shown(columns: Iterable[Column], style: Style) -> list[Column]:
-    """Those for which there is room."""
+    """The columns that a terminal of this width has room for."""
     width = style.width
     return [column for column in columns if width is None or width >= column.from_width]
 
 
 def widths(columns: Sequence[Column], style: Style) -> list[int]:
-    """How wide each is."""
+    """The width of each column in cells."""
     if style.width is None:
         return [column.width for column in columns]
     room = style.width - sum(column.width for column in columns) - GAP * (len(columns) - 1)
@@ -66,18 +52,18 @@ def widths(columns: Sequence[Column], style: Style) -> list[int]:
 
 
 def starts(given: Sequence[int]) -> list[int]:
-    """Where each column begins."""
+    """The cell at which each column begins, for columns of the widths `given`."""
     return [sum(given[:index]) + GAP * index for index in range(len(given))]
 
 
 def line(columns: Sequence[Column], cells: Sequence[str], style: Style) -> Text:
-    """One row, no wider than the terminal; cells are safe to show."""
+    """One row, no wider than the terminal; `cells` are safe to show."""
     text = Text(no_wrap=True, end="")
     for column, cell, width in zip(columns, cells, widths(columns, style), strict=True):
         fitted = cell if style.width is None else column.fit(cell, width)
         if style.ascii_only:
             fitted = fitted.replace(_ELLIPSIS, _ASCII_ELLIPSIS)
-        text.append(padded(fitted, width, right=column.right), column.style(cell))
+        text.append(padded(fitted, width, right=column.right), column.style_of(cell))
         text.append(" " * GAP)
     text.rstrip()
     if style.width is not None:
@@ -86,7 +72,7 @@ def line(columns: Sequence[Column], cells: Sequence[str], style: Style) -> Text:
 
 
 def title_line(columns: Sequence[Column], sort: tuple[str, bool] | None, style: Style) -> Text:
-    """The titles, with a sign at the column that rows are sorted by."""
+    """The titles; `sort` is the name of the column that is marked as sorted, and whether it is descending."""
     text = Text(no_wrap=True, end="")
     for column, width in zip(columns, widths(columns, style), strict=True):
         is_sorted = sort is not None and sort[0] == column.name
@@ -94,10 +80,10 @@ def title_line(columns: Sequence[Column], sort: tuple[str, bool] | None, style: 
         if sort is not None and is_sorted:
             title += style.sign("▼", "v") if sort[1] else style.sign("▲", "^")
         title = title if style.width is None else cropped(title, width)
-        style_of_it = "bold underline" if is_sorted else "bold"
+        style_of_title = "bold underline" if is_sorted else "bold"
         filled = padded(title, width, right=column.right)
         before, _, after = filled.partition(title) if title else (filled, "", "")
-        text.append(before).append(title, style_of_it).append(after)
+        text.append(before).append(title, style_of_title).append(after)
         text.append(" " * GAP)
     text.rstrip()
     if style.width is not None:

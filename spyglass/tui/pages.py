@@ -1,6 +1,6 @@
-"""The pages of the view: groups, the goroutines of one, the stack of one of those, threads, help.
+"""The pages of the view: groups, goroutines of a group, the stack of a goroutine, threads, help.
 
-A page makes its lines when they are asked for: of a hundred thousand goroutines a screen shows forty.
+A page makes a line when it is shown: of 100,000 goroutines a screen shows forty.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.text import Text
 
-from spyglass.model import Thread
+from spyglass.model import NONE, Thread
+from spyglass.render.columns import Column
 from spyglass.tui.cell_values import (
     Cells,
     goroutine_cells,
@@ -23,7 +24,7 @@ from spyglass.tui.cell_values import (
     thread_columns,
 )
 from spyglass.tui.goroutine_page import stack_lines
-from spyglass.tui.layout import Column, Style, line, shown, title_line
+from spyglass.tui.layout import Style, line, shown, title_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,26 +37,26 @@ __all__ = ["HELP", "Page", "page"]
 HELP = """\
 Enter    open: the goroutines of a group, the stack of a goroutine;  Esc  back
 g  G     group by function, stack, creator, state, each label;  G  backwards
-/        filter: a regular expression on any frame of a stack, and any of
-         state:WORDS  label:KEY=VALUE  creator:REGEX  ("quotes" keep spaces)
-<  >     sort by the next column;  i  the other way round; or click on a title
-t        threads and Ps;  r  runtime frames of a stack;  S  system goroutines
-b        base: count changes from now on, not from the start
-p        pause, or go on;  Space  read once now;  + -  interval;  q  quit
-s  e     save a snapshot, or write the HTML report, in this directory
-Left Right   in a series of snapshots the one before, or after
+/        filter: a regular expression for any function of a stack, and any of
+         state:WORDS  label:KEY=VALUE  creator:REGEX  (quote values with spaces)
+<  >     sort by the next column;  i  reverse the order;  or click a title
+t        threads and Ps;  S  runtime goroutines;  r  runtime frames of a stack
+p        pause, resume;  Space  read now;  b  set base;  + -  interval;  q  quit
+s  e     save a snapshot, or write an HTML report, in the current directory
+Left Right   the previous or next snapshot of a series
 
-tick     change since the last tick;  base  since the start, or since b
-▲        in front of a row: it grows without pause, a leak in the making
-state    of most of them;  +2  there are two other states
-wait     the longest known: Go notes it at a garbage collection, so at least
-[R.S]    Ps: R running, . idle, S in a system call
-queues   goroutines that wait to run, for each P;  global  for all of them
+tick     change since the last tick;  base  since the start, or since key b
+▲        growing at most ticks and never shrinking: a possible leak
+state    the most frequent one;  +2  there are two other states
+wait     the longest, a lower bound: Go timestamps waits only at GC
+(start)  the start function of a goroutine whose location is not known
+[R.S]    Ps: R running, . idle, S in a system call;  queues  of each P
+problems missing or doubtful parts; spyglass summary --debug lists them
 """
 
 
 class Page(ABC):
-    """Some lines of which one may be selected. `columns`: those that there is room for."""
+    """Lines, one of which may be selected. `columns`: those that fit the terminal."""
 
     columns: Sequence[Column] = ()
     selectable = True
@@ -66,7 +67,7 @@ class Page(ABC):
 
     @property
     def title(self) -> Text | None:
-        """The line of column titles, if it has columns."""
+        """The line of titles; None for a page without columns."""
         if not self.columns:
             return None
         return title_line(self.columns, self.model.sort.get(self.model.level.kind), self.style)
@@ -76,14 +77,14 @@ class Page(ABC):
 
     @abstractmethod
     def line(self, number: int) -> Text:
-        """What stands in a line."""
+        """Line `number`."""
 
     def key(self, number: int) -> Hashable:
-        """What tells the row from others, in every tick."""
+        """The key of a row, which is the same in every tick."""
         return number
 
     def find(self, key: Hashable) -> int | None:
-        """The number of the row with `key`; None if it is gone."""
+        """The number of the row with `key`; None if there is no such row any more."""
         return next((number for number in range(len(self)) if self.key(number) == key), None)
 
     def _line(self, cells: Cells) -> Text:
@@ -154,18 +155,41 @@ class GoroutinesPage(Page):
     def _sorted(self, rows: NDArray[np.int64], name: str, descending: bool) -> NDArray[np.int64]:
         g = self._snapshot.goroutines
         rows = rows[np.argsort(g.id[rows], kind="stable")]
-        columns: dict[str, NDArray[Any]] = {
-            "wait": g.waiting_ns, "M": g.m, "state": g.status * np.int64(1 << 20) + g.wait_reason,
-            "where": g.where, "creator": g.creator, "labels": g.labels,
-        }  # fmt: skip
-        if name not in columns:
+        numbers: dict[str, NDArray[Any]] = {"wait": g.waiting_ns, "M": g.m}
+        if name in numbers:
+            values = numbers[name][rows].astype(np.int64)
+        elif name in self._alike:
+            values = self._text_ranks(rows, name)
+        else:  # by id
             return rows[::-1] if descending else rows
-        values = columns[name][rows].astype(np.int64)
         return rows[np.argsort(-values if descending else values, kind="stable")]
+
+    @property
+    def _alike(self) -> dict[str, NDArray[Any]]:
+        """For each column of texts a number per goroutine; equal numbers have equal texts."""
+        g = self._snapshot.goroutines
+        return {
+            "state": g.status * np.int64(1 << 20) + g.wait_reason,
+            "where": np.where(g.where == NONE, NONE - 1 - g.start, g.where),
+            "creator": g.creator,
+            "labels": g.labels,
+        }
+
+    def _text_ranks(self, rows: NDArray[np.int64], name: str) -> NDArray[np.int64]:
+        """The rank of each of `rows` by its text in column `name`; a text that many share is made once."""
+        _, firsts, inverse = np.unique(
+            self._alike[name][rows], return_index=True, return_inverse=True
+        )
+        texts = [
+            goroutine_cells(self._snapshot.goroutine(row), self.style)[name]()
+            for row in rows[firsts].tolist()
+        ]
+        ranks = {text: rank for rank, text in enumerate(sorted(set(texts)))}
+        return np.array([ranks[text] for text in texts], np.int64)[inverse]
 
 
 class LinesPage(Page):
-    """Text that is read, not chosen from."""
+    """Text without a selection."""
 
     selectable = False
 
@@ -185,7 +209,7 @@ class LinesPage(Page):
 
 
 class ThreadsPage(Page):
-    """The threads, and the P that each holds; all Ps are above, in the header."""
+    """The threads, each with the P that it holds; the header shows all Ps."""
 
     def __init__(self, model: Model, style: Style) -> None:
         super().__init__(model, style)
@@ -216,7 +240,7 @@ class ThreadsPage(Page):
 
 
 def page(model: Model, style: Style) -> Page:
-    """The page that is on top."""
+    """The page of the current level."""
     kind = model.level.kind
     if kind == "help":
         return LinesPage(model, style, _help(style))

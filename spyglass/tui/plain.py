@@ -1,27 +1,36 @@
-"""The view for those without a terminal: a frame of text for each tick, or a line of JSON."""
+"""The view without a terminal: a frame of text, or a line of JSON, for each tick."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC
 from typing import Any, BinaryIO
 
 from spyglass.analysis.counts import by_status
 from spyglass.analysis.selection import selected
-from spyglass.model import Frame
+from spyglass.export.snapshot_document import plain
+from spyglass.model import Frame, Snapshot
+from spyglass.tui.feed import Tick
 from spyglass.tui.group_rows import GroupRow
 from spyglass.tui.header import header_lines
 from spyglass.tui.layout import Style
 from spyglass.tui.pages import page
 from spyglass.tui.view_state import Model
+from spyglass.version import __version__
 
-__all__ = ["frame_lines", "json_line", "write_json_line"]
+__all__ = ["SCHEMA", "frame_lines", "json_line", "write_json_line"]
+
+#: The name and version of a line of JSON, described in ``export/top.schema.json``. A new number: a
+#: field changed its meaning.
+SCHEMA = "spyglass.top/1"
 
 
 def frame_lines(model: Model, style: Style, limit: int | None, wanted_ns: int) -> Iterator[str]:
-    """The header, and the first `limit` groups; an empty line at the end."""
+    """The header, the first `limit` groups, and an empty line."""
     if model.snapshot is not None:
-        yield f"taken {model.snapshot.taken_at.isoformat(timespec='milliseconds')}"
+        taken_at = model.snapshot.taken_at.astimezone(UTC).isoformat(timespec="milliseconds")
+        yield f"taken {taken_at.replace('+00:00', 'Z')}"
     yield from (line.plain for line in header_lines(model, style, wanted_ns=wanted_ns))
     groups = page(model, style)
     if groups.title is not None:
@@ -30,9 +39,9 @@ def frame_lines(model: Model, style: Style, limit: int | None, wanted_ns: int) -
     yield from (groups.line(number).plain for number in range(shown))
     if shown < len(groups):
         yield f"... and {len(groups) - shown:,} more groups"
-    for words in (model.problem, model.ended):
-        if words:
-            yield f"! {style.text(words)}"
+    for message in (model.problem, model.ended):
+        if message:
+            yield f"! {style.text(message)}"
     yield ""
 
 
@@ -42,14 +51,19 @@ def write_json_line(model: Model, stream: BinaryIO, *, limit: int | None) -> Non
 
 
 def json_line(model: Model, limit: int | None) -> str:
-    """The same as one JSON object, in ASCII: figures, and the largest groups."""
-    if model.snapshot is None or model.problem or model.ended:
-        return json.dumps({"problem": model.problem, "ended": model.ended})
-    snapshot, tick = model.snapshot, model.tick
-    assert tick is not None
+    """A line of JSON in ASCII: figures and the first `limit` groups, or why there are none."""
+    document = {"schema": SCHEMA, "spyglass_version": __version__}
+    if model.snapshot is None or model.tick is None or model.problem or model.ended:
+        return json.dumps(document | {"problem": plain(model.problem), "ended": plain(model.ended)})
+    figures = _figures(model.snapshot, model.tick)
+    groups = [_group(row) for row in model.rows[:limit]]
+    return json.dumps(document | figures | {"group_count": len(model.rows), "groups": groups})
+
+
+def _figures(snapshot: Snapshot, tick: Tick) -> dict[str, Any]:
     memory, rows = snapshot.memory, selected(snapshot.goroutines, system=True)
-    return json.dumps({
-        "taken_at": snapshot.taken_at.isoformat(),
+    return {
+        "taken_at": plain(snapshot.taken_at),
         "took_ns": tick.took_ns,
         "pid": snapshot.process.pid,
         "cpu_percent": None if tick.cpu_percent is None else round(tick.cpu_percent, 1),
@@ -64,22 +78,20 @@ def json_line(model: Model, limit: int | None) -> str:
         "gc_count": memory.gc_count,
         "last_gc_pause_ns": memory.last_gc_pause_ns,
         "problems": len(snapshot.problems),
-        "group_count": len(model.rows),
-        "groups": [_group(row) for row in model.rows[:limit]],
-    })  # fmt: skip
+    }
 
 
 def _group(row: GroupRow) -> dict[str, Any]:
-    where, began = row.where
+    where, is_start = row.where
     return {
         "count": row.count,
         "change": row.change,
         "since_start": row.since,
         "growing": row.growing,
-        "state": row.state,
+        "state": plain(row.state),
         "longest_wait_ns": row.wait_ns,
-        "where": None if began else _place(where),
-        "start": _place(where) if began else None,
+        "where": None if is_start else _place(where),
+        "start": _place(where) if is_start else None,
         "created_by": _place(row.creator),
     }
 
@@ -87,4 +99,4 @@ def _group(row: GroupRow) -> dict[str, Any]:
 def _place(frame: Frame | None) -> dict[str, Any] | None:
     if frame is None:
         return None
-    return {"function": frame.function, "file": frame.file, "line": frame.line}
+    return {"function": plain(frame.function), "file": plain(frame.file), "line": frame.line}

@@ -1,4 +1,4 @@
-"""What a person writes to choose goroutines: ``state:"chan receive" label:tenant=blue net/http``."""
+"""The filter language of the view: ``state:"chan receive" label:tenant=blue net/http``."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _TERM = re.compile(r'(?<!\S)(state|label|creator):("[^"]*"|\S+)')
 
 
 class BadQuery(ValueError):
-    """It cannot be understood; the text says why."""
+    """The text of a query is not valid; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """`text` as it was written, and what it asks for.
+    """A parsed query.
 
-    ``state:WORDS`` (a part of a state will do; several: any of them), ``label:KEY=VALUE`` and
-    ``creator:REGEX``, with quotes around what has spaces; what is left is a regular expression that
-    is found in the name of a function on the stack.
+    Terms are ``state:WORDS`` (part of a state; of several, one must match), ``label:KEY=VALUE`` and
+    ``creator:REGEX``, with quotes around values that contain spaces. The rest of the text is a regular
+    expression that must match in the name of a function on the stack.
     """
 
     text: str = ""
@@ -34,7 +34,7 @@ class Query:
 
     @classmethod
     def parse(cls, text: str) -> Query:
-        """The query in `text`; `BadQuery` if there is none."""
+        """Parse `text`; raises `BadQuery`."""
         terms = [(name, value.strip('"')) for name, value in _TERM.findall(text)]
         rest = _TERM.sub("", text).strip()
         creators = [value for name, value in terms if name == "creator"]
@@ -50,7 +50,7 @@ class Query:
         return bool(self.text)
 
     def filter(self, snapshot: Snapshot) -> Filter:
-        """What it asks for of the goroutines of `snapshot`, which has states of its own."""
+        """The filter for `snapshot`, whose wait reasons it depends on."""
         known = {*STATUSES, *snapshot.wait_reasons}
         states = tuple(
             state

@@ -1,4 +1,4 @@
-"""What is seen, kept in a file."""
+"""Save the shown snapshot in a file, as a snapshot or as a report."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["save_report", "save_snapshot"]
 
 
 def save_snapshot(snapshot: Snapshot, directory: Path) -> Path:
-    """The file of `snapshot` in `directory`; raises `OSError`."""
+    """Save `snapshot` in `directory`; returns the file's path; raises `OSError`."""
     path = directory / default_name(snapshot)
     save(snapshot, path)
     return path
 
 
 def save_report(snapshot: Snapshot, directory: Path) -> Path:
-    """The page of `snapshot` in `directory`; raises `OSError`."""
+    """Write the report of `snapshot` in `directory`; returns the file's path; raises `OSError`."""
     path = directory / default_name(snapshot, ".html")
     with replacing(path) as stream:
         for piece in report(snapshot):

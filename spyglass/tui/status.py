@@ -1,4 +1,4 @@
-"""The two lines below the table: where one is and what went wrong, and the keys."""
+"""The two lines below the table: the current page or a message, and the keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rich.text import Text
 from spyglass.tui.layout import Style
 from spyglass.tui.pages import Page
 from spyglass.tui.view_state import Model
-from spyglass.words.text import count
+from spyglass.words.units import count
 
 __all__ = ["keys_line", "status_line"]
 
@@ -15,24 +15,24 @@ _ALWAYS = (("?", "help"), ("q", "quit"))
 _KEYS = {
     "groups": (
         ("Enter", "open"), ("g", "group"), ("/", "filter"), ("<>", "sort"), ("t", "threads"),
-        ("p", "pause"), ("b", "base"), ("s", "save"), ("e", "report"), ("i", "invert"), ("+-", "interval"),
+        ("p", "pause"), ("b", "base"), ("s", "save"), ("e", "report"), ("i", "reverse"), ("+-", "interval"),
         ("S", "system"),
     ),
     "goroutines": (
         ("Enter", "stack"), ("Esc", "back"), ("<>", "sort"), ("p", "pause"), ("s", "save"), ("e", "report"),
-        ("i", "invert"),
+        ("i", "reverse"),
     ),
     "stack": (("Esc", "back"), ("r", "runtime frames"), ("p", "pause"), ("s", "save"), ("e", "report")),
-    "threads": (("Esc", "back"), ("<>", "sort"), ("i", "invert"), ("p", "pause")),
+    "threads": (("Esc", "back"), ("<>", "sort"), ("i", "reverse"), ("p", "pause")),
     "help": (("Esc", "back"),),
 }  # fmt: skip
 
 
 def status_line(model: Model, page: Page | None, room: int, style: Style) -> Text:
-    """Where one is, and what there is to say: of the last key, or of the last tick."""
-    said = _said(model)
-    if said:
-        text = Text(f"! {style.text(said)}", "bold yellow", no_wrap=True)
+    """The current page and row, or a message about the last key or the last tick."""
+    message = _message(model)
+    if message:
+        text = Text(f"! {style.text(message)}", "bold yellow", no_wrap=True)
         if style.width is not None:
             text.truncate(style.width)
         return text
@@ -51,17 +51,17 @@ def status_line(model: Model, page: Page | None, room: int, style: Style) -> Tex
     return text
 
 
-def _said(model: Model) -> str | None:
-    """What matters more than where one is: what the last key did, or that nothing is read any more."""
+def _message(model: Model) -> str | None:
+    """The effect of the last key, or why nothing is read any more; None: there is no message."""
     if model.message:
         return model.message
     if model.ended:
-        return f"{model.ended}; this is the last that was seen"
+        return f"{model.ended}; showing the last snapshot"
     return model.problem
 
 
 def keys_line(model: Model, style: Style) -> Text:
-    """As many keys as there is room for; how to get help, and out, in any case."""
+    """As many keys as fit, always with those for help and quit."""
     width = style.width or 80
     line, end = Text(no_wrap=True), Text("  ").join(_key(*each) for each in _ALWAYS)
     for key, words in _KEYS[model.level.kind]:

@@ -1,4 +1,4 @@
-"""The widget that shows a page: only the lines that are seen are made."""
+"""The widget that shows a page: only visible lines are made."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _SELECTED = RichStyle(reverse=True, bold=True)
 
 
 class Table(Widget):
-    """A page: its titles stay, its rows scroll, one may be selected.
+    """Shows a page: the titles stay, the rows scroll, and one row may be selected.
 
-    Where it is scrolled to, and what is selected, is noted in the page's `Level`.
+    The scroll position and the selection are kept in the `Level` of the page.
     """
 
     class SortBy(Message):
@@ -33,17 +33,17 @@ class Table(Widget):
             self.name = name
 
     class Opened(Message):
-        """The row that was selected already was clicked."""
+        """The selected row was clicked."""
 
     class Resized(Message):
-        """There is more room, or less."""
+        """The widget changed its size."""
 
     page: Page | None = None
     level: Level = Level("groups")
 
     @property
     def room(self) -> int:
-        """How many rows are seen at a time."""
+        """The number of visible rows."""
         return max(self.size.height - self._title_height, 1)
 
     @property
@@ -51,7 +51,7 @@ class Table(Widget):
         return int(self.page is not None and self.page.title is not None)
 
     def show(self, page: Page, level: Level) -> None:
-        """Show `page`; the row that was selected is, wherever it is now."""
+        """Show `page`; the selection follows its row to wherever that is now."""
         self.page, self.level = page, level
         if page.selectable and len(page):
             found = page.find(level.selected) if level.selected is not None else None
@@ -60,7 +60,7 @@ class Table(Widget):
         self.refresh()
 
     def move(self, by: int) -> None:
-        """Select the row so far away, or scroll a page that has none to select."""
+        """Move the selection `by` rows, or scroll a page without a selection."""
         if self.page is None:
             return
         if self.page.selectable and len(self.page):
@@ -70,7 +70,7 @@ class Table(Widget):
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        """What stands in line `y` of the widget."""
+        """Line `y` of the widget."""
         width = self.size.width
         if self.page is None:
             return Strip.blank(width)
@@ -81,7 +81,7 @@ class Table(Widget):
             return Strip.blank(width)
         selected = self.page.selectable and number == self.level.at
         line = self.page.line(number)
-        # One style for the whole row: colours turned around would be patches.
+        # One style for the whole row: reversed colours of cells would be patches.
         return (
             self._strip(Text(line.plain), width, _SELECTED)
             if selected
@@ -89,11 +89,11 @@ class Table(Widget):
         )
 
     def on_resize(self) -> None:
-        """Another page fits."""
+        """Ask for a new layout."""
         self.post_message(self.Resized())
 
     def on_click(self, event: events.Click) -> None:
-        """Select the row, open it if it was selected, or sort by the column."""
+        """Select the row, or open it if it was selected; on a title, sort by the column."""
         if self.page is None:
             return
         if event.y < self._title_height:
@@ -107,11 +107,11 @@ class Table(Widget):
         self.move(number - self.level.at)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        """Go down."""
+        """Scroll down."""
         self.move(3)
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        """Go up."""
+        """Scroll up."""
         self.move(-3)
 
     def _clicked_title(self, x: int) -> None:

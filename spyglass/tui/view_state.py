@@ -1,4 +1,4 @@
-"""What the view shows, as data: nothing here knows of a terminal, or where snapshots come from."""
+"""The state of the view as data, independent of the terminal and of the source of snapshots."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["GROUPINGS", "Level", "Model"]
 
-#: What goroutines can be grouped by; labels that there are come behind.
+#: What goroutines can be grouped by, besides the labels that they have.
 GROUPINGS = ("function", "stack", "creator", "state")
 
-#: So many goroutines are read with their whole stacks in a hundredth of a second.
+#: Up to this number of goroutines, whole stacks are always read: it takes 10 ms.
 FEW = 2000
 
-#: Columns whose highest values are of interest.
+#: Columns that are sorted in descending order first.
 _NUMBERS = ("mark", "count", "change", "since", "wait", "queue")
 
 Counts = Mapping[Hashable, int]
@@ -35,10 +35,10 @@ Counts = Mapping[Hashable, int]
 
 @dataclass
 class Level:
-    """One of the pages that lie upon each other: of what `kind`, and which group or goroutine it is of.
+    """One of the stacked pages: its `kind`, and the key of the group or goroutine it is `of`.
 
-    `selected`: the key of the row that is selected, `at`: the number it had, `top`: of the first line
-    that is seen.
+    `selected`: the key of the selected row, `at`: its number, `top`: the number of the first visible
+    row.
     """
 
     kind: str
@@ -50,9 +50,10 @@ class Level:
 
 
 class Model:
-    """The last ticks, the question that is asked of them, and which page is open.
+    """The last ticks, the question that the view answers from them, and the open pages.
 
-    `sort` is the name of a column (`spyglass.tui.pages`), for each kind of page.
+    `sort`: for each kind of page the name of a column (`spyglass.tui.pages`), and whether the order is
+    descending.
     """
 
     def __init__(self, by: str = "function", query: Query | None = None) -> None:
@@ -77,26 +78,26 @@ class Model:
 
     @property
     def snapshot(self) -> Snapshot | None:
-        """What is shown."""
+        """The shown snapshot."""
         return None if self.tick is None else self.tick.snapshot
 
     @property
     def level(self) -> Level:
-        """The page that is on top."""
+        """The current page."""
         return self.levels[-1]
 
     @property
     def needs_stacks(self) -> bool:
-        """Whether whole stacks are to be read: it is little work, or what is shown needs them.
+        """Whether to read whole stacks: because they are few, or because the page needs them.
 
-        Where they are read always, they are there when the process has ended.
+        Few stacks are always read, so that they can still be shown after the process has ended.
         """
         if self.snapshot is not None and len(self.snapshot.goroutines) <= FEW:
             return True
         return self.question.needs_stacks or any(level.kind == "stack" for level in self.levels)
 
     def note(self, event: Event) -> None:
-        """What the feed tells next; the last picture stays when that is a failure."""
+        """Take the next event of the feed; after a failure the last snapshot stays."""
         if isinstance(event, Failure):
             self.problem = None if event.ended else event.message
             self.ended = event.message if event.ended else None
@@ -111,32 +112,32 @@ class Model:
         self._answer(advance=True)
 
     def ask(self, question: Question) -> None:
-        """Show something else of the same ticks."""
+        """Answer another question from the same ticks."""
         self.question = question
         self._growth, self._counted = Growth(), []
         del self.levels[1:]
         self._answer(advance=True)
 
     def group_by(self, by: str) -> None:
-        """Put other goroutines together."""
+        """Group goroutines by something else."""
         if by != self.question.by:
             self.levels[0].selected, self.levels[0].top = None, 0
             self.ask(replace(self.question, by=by))
 
     def groupings(self) -> list[str]:
-        """What there is to group by."""
+        """All groupings, with those by label."""
         keys = {
             key for labels in (self.snapshot.label_sets if self.snapshot else ()) for key in labels
         }
         return [*GROUPINGS, *(f"label:{key}" for key in sorted(keys))]
 
     def set_baseline(self) -> None:
-        """Compare with now from now on."""
+        """Make the shown snapshot the baseline of changes."""
         self.baseline = self.snapshot
         self._answer()
 
     def open_selected(self) -> None:
-        """Go from a group to its goroutines, from one of these to its stack."""
+        """Open the selected row: the goroutines of a group, the stack of a goroutine."""
         key, kind = self.level.selected, self.level.kind
         if kind == "groups" and (group := self.group(key)) is not None:
             where = group.where[0]
@@ -150,14 +151,14 @@ class Model:
                 self.levels.append(Level("stack", found[0], f"goroutine {found[0]}"))
 
     def toggle(self, kind: str) -> None:
-        """Open a page of that kind, or close it."""
+        """Open a page of this kind, or close it if it is open."""
         if self.level.kind == kind:
             self.levels.pop()
         else:
             self.levels.append(Level(kind))
 
     def sort_by(self, name: str) -> None:
-        """Sort the page by a column, numbers from the highest; again: the other way round."""
+        """Sort the page by column `name`, numbers in descending order; again: reverse the order."""
         kind = self.level.kind
         if kind not in self.sort:
             return
@@ -167,20 +168,20 @@ class Model:
             self.sort[kind] = (name, name in _NUMBERS)
 
     def invert(self) -> None:
-        """Turn the order of the page around."""
+        """Reverse the order of the page."""
         kind = self.level.kind
         if kind in self.sort:
             name, descending = self.sort[kind]
             self.sort[kind] = (name, not descending)
 
     def group(self, key: Hashable) -> GroupRow | None:
-        """The group that `key` tells from others; None if it has no goroutine any more."""
+        """The group with `key`; None if it has no goroutines any more."""
         return next((row for row in self.rows if row.key == key), None)
 
     def _start_anew_if_other(self, tick: Tick) -> None:
         if self.snapshot is None:
             return
-        if tick.position is not None:  # a series, in which one may go back
+        if tick.position is not None:  # a series, in which the user may go back
             shown = self.tick.position if self.tick and self.tick.position else tick.position
             if tick.position[0] != shown[0] + 1:
                 self.history, self._growth = History(), Growth()
@@ -210,7 +211,7 @@ class Model:
         ]
 
     def _counts(self, snapshot: Snapshot | None) -> Counts | None:
-        """How many goroutines each group had in `snapshot`; None if that cannot be known of it."""
+        """The number of goroutines of each group in `snapshot`; None if it lacks the stacks for that."""
         if snapshot is None:
             return None
         if (
@@ -225,7 +226,7 @@ class Model:
         return self._remember(snapshot, _sizes(group_rows(snapshot, self.question)))
 
     def _remember(self, snapshot: Snapshot, counts: Counts) -> Counts:
-        """Keep the counts of what is compared, so that each snapshot is counted once."""
+        """Keep the counts of the compared snapshots, so that each is counted once."""
         compared = (self.snapshot, self.previous, self.baseline)
         kept = [each for each in self._counted if any(each[0] is one for one in compared)]
         self._counted = [*kept, (snapshot, counts)]

@@ -1,1 +1,1 @@
-"""Words that all views share: units, escaped text, how calls and places are written."""
+"""Text that all views share: escaped strings, units, states, calls, sparklines. Imports no terminal library."""

@@ -1,4 +1,4 @@
-"""What a dump says of itself: how many goroutines it shows, and how far they can be trusted."""
+"""One line about a whole snapshot: the number of goroutines, their qualities, and the cost of reading."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spyglass.model import QUALITIES, Snapshot
-from spyglass.words.text import count, duration, moment, visible
+from spyglass.words.escape import visible
+from spyglass.words.units import count, duration, moment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["account"]
 
 
-def account(snapshot: Snapshot, rows: NDArray[np.int64], matched_of: int, remark: str = "") -> str:
-    """One line about `rows`, which were chosen from so many; `remark` stands behind their number."""
-    number, total = count(len(rows)), count(matched_of)
-    who = f"{total} goroutines" if number == total else f"{number} of {total} goroutines match"
+def account(snapshot: Snapshot, rows: NDArray[np.int64], total: int, remark: str = "") -> str:
+    """The line for goroutines `rows` (int64), chosen from `total`; `remark` follows their number."""
+    shown, of = count(len(rows)), count(total)
+    goroutines = f"{of} goroutines" if shown == of else f"{shown} of {of} goroutines match"
     qualities = np.bincount(snapshot.goroutines.quality[rows], minlength=len(QUALITIES)).tolist()
     trust = ", ".join(f"{count(n)} {word}" for n, word in zip(qualities, QUALITIES, strict=True))
     took = f"read in {snapshot.took_ns / 1e9:.2f} s{_intrusion(snapshot)}"
-    return f"{_saved(snapshot)}{who}{remark}: {trust}; {took}"
+    return f"{_saved(snapshot)}{goroutines}{remark}: {trust}; {took}"
 
 
 def _saved(snapshot: Snapshot) -> str:
@@ -32,11 +33,11 @@ def _saved(snapshot: Snapshot) -> str:
 
 
 def _intrusion(snapshot: Snapshot) -> str:
+    """Whether the program was stopped, for a snapshot of a process."""
     if snapshot.source.kind != "process":
         return ""
     if not snapshot.source.stopped:
         return " without stopping the program"
-    held = snapshot.source.stopped_ns
-    return " while the program was stopped" + (
-        f", for {duration(held)}" if held is not None else ""
-    )
+    paused_ns = snapshot.source.stopped_ns
+    suffix = "" if paused_ns is None else f", for {duration(paused_ns)}"
+    return f" while the program was stopped{suffix}"

@@ -15,7 +15,7 @@ from spyglass.analysis.group_by import groups_by
 from spyglass.analysis.selection import selected
 from spyglass.analysis.shown_frames import shown_frames
 from spyglass.export.snapshot_reader import load
-from spyglass.render.traceback import call_text
+from spyglass.words.calls import call_text
 from tests.browser import Browser
 from tests.finished import running
 from tests.open_report import (

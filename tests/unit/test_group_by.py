@@ -123,7 +123,7 @@ def test_hidden_frames_are_shown_when_asked_for() -> None:
         ("function", ["main.(*Pool[...]).take", "main.spin (start)", "main.work"]),
         ("creator", ["main.main", "main.boot"]),
         ("state", ["chan receive", "running", "select", "sleep"]),
-        ("label:tenant", ["tenant=blue", "tenant=red", "without tenant", "labels that could not be read"]),
+        ("label:tenant", ["tenant=blue", "tenant=red", "(no label tenant)", "unreadable labels"]),
     ],
 )  # fmt: skip
 def test_what_each_has_in_common_is_said(by: str, titles: list[str]) -> None:
@@ -169,7 +169,7 @@ def test_of_what_differs_much_the_most_frequent_is_shown() -> None:
     lines = [line.plain for line in group_lines(snapshot, found, "label:x")]
     assert (
         lines[0]
-        == "63         without x  r0 7  r1 7  r2 7  r3 7  r4 7  others 28  ids 1, 2, 3, 4, 5, …"
+        == "63         (no label x)  r0 7  r1 7  r2 7  r3 7  r4 7  others 28  ids 1, 2, 3, 4, 5, …"
     )
     assert lines[1:-1] == [
         "           at f /src/main.go:1 (9)",

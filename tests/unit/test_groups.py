@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spyglass.analysis.groups import Group, groups, state_words
+from spyglass.analysis.groups import Group, groups
 from spyglass.model import NONE, Frame, Goroutines
 from tests.snapshots import Row, frame, make_snapshot
 
@@ -101,14 +101,6 @@ def test_system_goroutines_when_asked_and_dead_ones_never() -> None:
 def test_no_goroutines_no_groups() -> None:
     assert groups(make_snapshot([])) == []
     assert groups(make_snapshot([Row(1, "dead")])) == []
-
-
-def test_state_words_are_those_of_a_traceback() -> None:
-    assert state_words("waiting", "chan receive") == "chan receive"
-    assert state_words("waiting", None) == "waiting"
-    assert state_words("leaked", "chan send") == "chan send (leaked)"
-    assert state_words("leaked", None) == "leaked"
-    assert state_words("syscall", None) == "syscall"
 
 
 def test_a_million_goroutines() -> None:

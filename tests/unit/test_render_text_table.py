@@ -6,9 +6,10 @@ import pytest
 from rich.cells import cell_len
 from rich.text import Text
 
+from spyglass.render.columns import Column, padded
 from spyglass.render.cropping import function_in
 from spyglass.render.sections import fact, section
-from spyglass.render.text_table import Column, padded, table
+from spyglass.render.text_table import table
 
 
 def plain(lines: Iterable[Text]) -> list[str]:

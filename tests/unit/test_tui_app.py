@@ -91,7 +91,7 @@ def test_header_and_groups_are_shown():
 def test_keys_are_commands_from_the_beginning():
     async def script(pilot: Pilot[None]) -> None:
         await pilot.press("question_mark")
-        await until(pilot, "a garbage collection")
+        await until(pilot, "a lower bound")
         assert not app.query_one(Input).display
 
     app = app_of(snapshot())
@@ -323,7 +323,7 @@ def test_a_filter_that_is_none_says_so_and_changes_nothing():
         await pilot.press("slash", "(", "enter")
         await until(pilot, "is not a regular expression")
         await pilot.press("escape", "question_mark")
-        await until(pilot, "a garbage collection")
+        await until(pilot, "a lower bound")
         assert not app.model.question.query
 
     app = app_of(snapshot())

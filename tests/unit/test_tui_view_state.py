@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
+from importlib.resources import files
 
+import jsonschema
 import pytest
 
 from spyglass.errors import BadDataError, ProcessChanged
@@ -12,7 +15,7 @@ from spyglass.model import Snapshot
 from spyglass.tui.feed import Event, Failure, Feed, Tick
 from spyglass.tui.group_rows import Growth, Question
 from spyglass.tui.header import header_lines
-from spyglass.tui.history import History, sparkline
+from spyglass.tui.history import History
 from spyglass.tui.layout import Style
 from spyglass.tui.plain import frame_lines, json_line
 from spyglass.tui.query import BadQuery, Query
@@ -20,6 +23,10 @@ from spyglass.tui.view_state import Model
 from tests.scripted import ScriptedTicks
 from tests.snapshots import PROCESS, SCHEDULER, Row, frame, make_snapshot
 
+TOP_SCHEMA = jsonschema.Draft202012Validator(
+    json.loads(files("spyglass.export").joinpath("top.schema.json").read_text()),
+    format_checker=jsonschema.FormatChecker(),
+)
 A, B = frame("main.a", line=1), frame("main.b", line=2)
 
 
@@ -128,18 +135,8 @@ class TestQuery:
 
 
 class TestHistory:
-    def test_bars_go_from_the_lowest_to_the_highest(self):
-        assert sparkline([1, 2, 3, 8], 10) == "▁▂▃█"
-        assert sparkline([0, 1], 10, ascii_only=True) == "_#"
-
     def test_what_did_not_move_has_none(self):
-        assert sparkline([5, 5, 5], 10) == ""
         assert History().line("cpu", 10) == ""
-
-    def test_many_values_share_a_bar_that_shows_their_peak(self):
-        values = [0.0] * 100
-        values[37] = 1
-        assert sparkline(values, 10) == "▁▁▁█▁▁▁▁▁▁"
 
     def test_it_keeps_no_more_than_it_shows(self):
         history = History()
@@ -229,7 +226,7 @@ class TestPlain:
         model = Model()
         model.note(Tick(snapshot(3)))
         lines = list(frame_lines(model, Style(None), 1, 1_000_000_000))
-        assert lines[0] == "taken 2026-11-20T06:20:00.123+00:00"
+        assert lines[0] == "taken 2026-11-20T06:20:00.123Z"
         assert any("main.a" in line for line in lines)
         assert not any("main.b" in line for line in lines)
         assert "... and 1 more groups" in lines
@@ -242,8 +239,6 @@ class TestPlain:
         assert r"main.\u4e16\u754c" in text
 
     def test_json_of_a_tick_and_of_a_failure(self):
-        import json
-
         model = Model()
         model.note(Tick(snapshot(3), cpu_percent=1.25))
         line = json.loads(json_line(model, 1))
@@ -256,4 +251,24 @@ class TestPlain:
         (group,) = line["groups"]
         assert (group["count"], group["where"]["function"]) == (3, "main.a")
         model.note(Failure("it is gone", ended=True))
-        assert json.loads(json_line(model, 1)) == {"problem": None, "ended": "it is gone"}
+        ended = json.loads(json_line(model, 1))
+        assert (ended["problem"], ended["ended"]) == (None, "it is gone")
+
+    def test_every_line_of_json_is_as_its_schema_says(self):
+        rows = [
+            Row(1, wait_reason="select", waiting_ns=7, where=A, creator=B),
+            Row(2, "leaked", wait_reason="chan send", where=None, start=B),
+            Row(3, "running", where=frame("main.\udcff", file=None)),
+        ]
+        model = Model("state")
+        lines = [json_line(model, None)]
+        for event in (Tick(make_snapshot(rows), cpu_percent=1.25), Failure("gone", ended=True)):
+            model.note(event)
+            lines.append(json_line(model, None))
+        documents = [json.loads(line) for line in lines]
+        for document in documents:
+            TOP_SCHEMA.validate(document)
+            assert document["schema"] == "spyglass.top/1"
+        assert documents[1]["taken_at"] == "2026-11-20T06:20:00.123456Z"
+        broken = documents[1] | {"groups": [{"count": -1}]}
+        assert not TOP_SCHEMA.is_valid(broken)

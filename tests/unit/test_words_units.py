@@ -4,36 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from spyglass.words.text import age, count, duration, moment, size, visible
-
-
-@pytest.mark.parametrize(
-    ("text", "seen"),
-    [
-        ("main.(*T).Run", "main.(*T).Run"),
-        ("日本語/файл.go", "日本語/файл.go"),
-        ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
-        ("\x9b31m", r"\x9b31m"),
-        ("a\nb\tc\r\x00\x7f", r"a\x0ab\x09c\x0d\x00\x7f"),
-        ("safe\u202eexe.fdp", r"safe\u202eexe.fdp"),
-        ("\u2066x\u2069", r"\u2066x\u2069"),
-        ("zero\u200bwidth\ufeff", r"zero\u200bwidth\ufeff"),
-        ("hangul\u3164filler", r"hangul\u3164filler"),
-        ("emoji\ufe0f", r"emoji\ufe0f"),
-        ("tag\U000e0041", r"tag\U000e0041"),
-        ("line\u2028break", r"line\u2028break"),
-        ("no\u00a0break", r"no\xa0break"),
-        ("byte\udcff", r"byte\xff"),
-        ("alone\ud800", r"alone\ud800"),
-    ],
-)
-def test_visible_leaves_nothing_for_the_terminal_to_obey(text: str, seen: str) -> None:
-    assert visible(text) == seen
-
-
-def test_visible_of_every_code_point_is_printable() -> None:
-    everything = "".join(map(chr, range(0x110000)))
-    assert visible(everything).isprintable()
+from spyglass.words.units import age, count, duration, moment, plural, signed, size
 
 
 @pytest.mark.parametrize(
@@ -96,3 +67,11 @@ def test_moment_is_in_utc() -> None:
     assert moment(noon) == "2026-11-20 05:00:00Z"
     assert moment(datetime(2026, 1, 1, tzinfo=UTC)) == "2026-01-01 00:00:00Z"
     assert moment(None) == "?"
+
+
+def test_a_change_has_a_sign() -> None:
+    assert [signed(n) for n in (1234, -5, 0, None)] == ["+1,234", "-5", "0", "?"]
+
+
+def test_a_noun_is_in_the_plural_unless_there_is_one() -> None:
+    assert [plural(n, "group") for n in (0, 1, 1234)] == ["0 groups", "1 group", "1,234 groups"]

@@ -1,57 +1,32 @@
-"""Words for people: strings from a target made safe, and numbers with units.
-
-Whatever comes from a target (names, paths, command lines, labels) goes through `visible` before a
-terminal gets it.
-"""
+"""Numbers with units: counts, sizes, time spans, points in time. None, an unknown value, is ``?``."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-__all__ = ["UNKNOWN", "age", "count", "duration", "moment", "size", "visible"]
+__all__ = ["UNKNOWN", "age", "count", "duration", "moment", "plural", "signed", "size"]
 
 #: Stands for a value that is not known.
 UNKNOWN = "?"
 
-#: Printable in Unicode's sense, and yet nothing is seen: fillers, joiners, variation selectors
-#: (``DerivedCoreProperties.txt``, Default_Ignorable_Code_Point, less what `str.isprintable` knows).
-_INVISIBLE = frozenset(
-    (
-        *(0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x3164, 0xFFA0),
-        *range(0xFE00, 0xFE10),
-        *range(0xE0100, 0xE01F0),
-    )
-)
-
 _SIZE_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-
-
-def visible(text: str) -> str:
-    r"""`text` with everything that a terminal would obey, reorder or hide written as an escape.
-
-    Control characters, escape sequences, bidirectional overrides, zero-width characters, odd spaces
-    and unassigned code points become ``\x1b`` or ``\u202e``; a byte that was not UTF-8 (a surrogate
-    that `os.fsdecode` made) becomes that byte, ``\xff``.
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(map(_visible_character, text))
-
-
-def _visible_character(character: str) -> str:
-    code = ord(character)
-    if character.isprintable() and code not in _INVISIBLE:
-        return character
-    if 0xDC80 <= code <= 0xDCFF:
-        code -= 0xDC00
-    if code <= 0xFF:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 def count(number: int | None) -> str:
     """1234567 as ``1,234,567``."""
     return UNKNOWN if number is None else f"{number:,}"
+
+
+def plural(number: int, noun: str) -> str:
+    """``1 goroutine``, ``2,000 goroutines``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def signed(change: int | None) -> str:
+    """A change with its sign: ``+1,234``, ``-5``, ``0``."""
+    if change is None:
+        return UNKNOWN
+    return f"{change:+,}" if change else "0"
 
 
 def size(size_bytes: int | None) -> str:
@@ -61,13 +36,13 @@ def size(size_bytes: int | None) -> str:
     if size_bytes < 1024:
         return f"{size_bytes} B"
     value, unit = size_bytes / 1024, 0
-    while value >= 1023.95 and unit < len(_SIZE_UNITS) - 1:  # it would be shown as 1024.0
+    while value >= 1023.95 and unit < len(_SIZE_UNITS) - 1:  # 1023.95 rounds to 1024.0
         value, unit = value / 1024, unit + 1
     return f"{value:.1f} {_SIZE_UNITS[unit]}"
 
 
 def duration(duration_ns: int | None) -> str:
-    """A time span with its one or two largest units: ``350ms``, ``12s``, ``5m``, ``1h 2m``."""
+    """A time span in ns with its one or two largest units: ``350ms``, ``12s``, ``5m``, ``1h 2m``."""
     if duration_ns is None:
         return UNKNOWN
     if duration_ns < 1_000_000_000:
