@@ -336,10 +336,12 @@ class Reader:
     ) -> Walked:
         """Walk the stacks of those whose registers are in memory; the others have no node.
 
-        `stacks`: what was read of them already.
+        `stacks`: what was read of them already. Of a goroutine in a system call ``reentersyscall`` has
+        recorded where it made it; without that record its stack is unreadable.
         """
         status = g_status(rows)
-        in_call = (status == SYSCALL) & (rows["syscallsp"] != 0)
+        called = status == SYSCALL
+        in_call = called & (rows["syscallsp"] != 0)
         parked = _PARKED[status]
         some = np.flatnonzero(parked | in_call)
         cursors = Cursors(
@@ -350,7 +352,9 @@ class Reader:
         )
         cursors.sp[cursors.sp < rows["stack"]["lo"][some]] = 0
         known = stacks.select(some) if stacks is not None else None
-        return self._unwinder.walk(cursors, top_only, stacks=known).spread(some, len(rows))
+        walked = self._unwinder.walk(cursors, top_only, stacks=known).spread(some, len(rows))
+        walked.outcome[called & ~in_call] = UNREADABLE
+        return walked
 
     def _ticks(self, rows: NDArray[Any]) -> NDArray[np.uint64]:
         """For goroutines in system calls, what their M counts them with; 0 for others.

@@ -1,0 +1,300 @@
+"""Goroutines that change while they are read: what is shown is of one moment, or marked as doubtful.
+
+The memory is scripted: before each piece of it is read, the test may change what is there, as a
+goroutine on another processor would.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spyglass.model import QUALITIES
+from spyglass.runtime.context import Runtime
+from spyglass.runtime.discovery.layouts import Layouts, candidates
+from spyglass.runtime.goroutines.decode import RUNNING, SYSCALL, WAITING
+from spyglass.runtime.goroutines.goroutine_reader import Reader
+from spyglass.runtime.scheduler.thread_registers import Threads
+from tests.image import ImageMemory
+from tests.made_program import FUNCTIONS, Program, function
+
+G, STACKS = 0xC000100000, 0xC010000000
+#: How much of the memory is read at once, as far as the script is concerned.
+PIECE_BYTES = 64
+STACK_BYTES, LARGE_STACK_BYTES = 0x400, 0x40000
+PARKED = ["runtime.gopark", "runtime.chanrecv1", "main.worker", "runtime.goexit"]
+#: A version that counts how often a goroutine stops.
+COUNTING = "go1.21"
+
+
+@dataclass(frozen=True)
+class State:
+    """What a goroutine does: its wait reason, and the calls on its stack, innermost first."""
+
+    reason: int = 14
+    calls: Sequence[str] = tuple(PARKED)
+    status: int = WAITING
+
+
+def stack_at(i: int) -> int:
+    return STACKS + i * LARGE_STACK_BYTES
+
+
+class ScriptedMemory(ImageMemory):
+    """Calls `script` with an address before the piece there is read."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.script: Callable[[int], None] = lambda address: None
+
+    def read(self, address: int, size: int) -> bytes:
+        raw = b""
+        for begin in range(0, max(size, 1), PIECE_BYTES):
+            self.script(address + begin)
+            raw += super().read(address + begin, min(PIECE_BYTES, size - begin))
+        return raw
+
+
+class World:
+    """Goroutines in scripted memory, laid out as a Go version does."""
+
+    def __init__(self, version: str = COUNTING, count: int = 1) -> None:
+        functions = [*FUNCTIONS, function("main.other", 96), function("main.third", 96)]
+        self.program = Program("amd64", functions)
+        self.layouts: Layouts = next(candidates(version, "amd64", None, None, None))
+        self.version = version
+        self.memory = ScriptedMemory()
+        self.stops = [0] * count
+        for i in range(count):
+            self.park(i, State())
+
+    def g_address(self, i: int) -> int:
+        return G + i * 0x1000
+
+    def park(self, i: int, state: State, *, stops: int = 1, **fields: int) -> None:
+        """Goroutine `i` stops in `state`, having stopped `stops` times since it last did."""
+        self.stops[i] += stops
+        size = LARGE_STACK_BYTES if "main.large" in state.calls else STACK_BYTES
+        low, high = stack_at(i), stack_at(i) + size
+        raw = self.program.stack_of(state.calls)
+        self.memory.place(low, bytes(size - len(raw)) + raw)
+        row: Any = np.zeros(1, self.layouts["g"])
+        row["stack"]["lo"], row["stack"]["hi"] = low, high
+        row["sched"]["pc"] = self.program.pc(state.calls[0])
+        row["sched"]["sp"] = high - len(raw)
+        row["goid"], row["atomicstatus"], row["waitreason"] = i + 1, state.status, state.reason
+        if "trackingSeq" in row.dtype.names:
+            row["trackingSeq"] = self.stops[i] & 0xFF
+        for name, value in fields.items():
+            row[name] = value
+        self.memory.place(self.g_address(i), row.tobytes() + bytes(8))
+
+    def read(self) -> Seen:
+        runtime = Runtime(
+            self.memory, self.layouts, {}, self.program.code.functions, "amd64", self.version
+        )
+        threads = Threads({}, denied="not allowed")
+        reader = Reader(runtime, self.program.tree, None, threads)
+        pointers = np.array([self.g_address(i) for i in range(len(self.stops))], np.uint64)
+        columns, nodes = reader.read(pointers, top_only=False)
+        names = [self._names(int(node)) for node in nodes]
+        problems = [(each.kind, each.subject, each.detail) for each in runtime.problems]
+        qualities = [QUALITIES[number] for number in columns.quality]
+        return Seen(qualities, columns.wait_reason.tolist(), names, problems)
+
+    def _names(self, node: int) -> list[str]:
+        frames, _ = self.program.tree.frames(node)
+        return [self.program.code.frames[number].function for number in frames]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a reader says of the goroutines of a world."""
+
+    qualities: list[str]
+    reasons: list[int]
+    stacks: list[list[str]]
+    problems: list[tuple[str, str, str]]
+
+
+STATES = [
+    State(reason, ("runtime.gopark", call, caller, "runtime.goexit"))
+    for reason, (call, caller) in enumerate(
+        [
+            ("main.worker", "main.other"),
+            ("main.other", "main.third"),
+            ("main.third", "main.worker"),
+            ("main.other", "main.worker"),
+        ],
+        start=1,
+    )
+]
+#: Of these more is read than a capture holds: the frame of main.large is larger.
+LARGE = [
+    State(reason, ("runtime.gopark", "main.large", call, "runtime.goexit"))
+    for reason, call in enumerate(["main.other", "main.third"], start=1)
+]
+OTHER = State(reason=15, calls=("runtime.gopark", "main.other", "main.worker", "runtime.goexit"))
+
+
+def at_read(number: int, wanted: range, change: Callable[[], None]) -> Callable[[int], None]:
+    """Make `change` before the read number `number` of an address in `wanted`."""
+    left = [number]
+
+    def script(address: int) -> None:
+        if address in wanted:
+            left[0] -= 1
+            if left[0] == 0:
+                change()
+
+    return script
+
+
+def stack_range(i: int = 0) -> range:
+    return range(stack_at(i), stack_at(i) + STACK_BYTES)
+
+
+def test_a_goroutine_that_does_not_move_is_stable() -> None:
+    seen = World().read()
+    assert (seen.qualities, seen.stacks, seen.problems) == (["stable"], [PARKED], [])
+
+
+def test_a_goroutine_that_moves_once_is_read_again() -> None:
+    world = World(count=2)
+    world.memory.script = at_read(1, stack_range(), lambda: world.park(0, OTHER))
+    seen = world.read()
+    assert seen.qualities == ["moved", "stable"]
+    assert seen.stacks == [list(OTHER.calls), PARKED]
+    assert seen.reasons == [15, 14]
+    assert seen.problems == []
+
+
+@pytest.mark.parametrize("stops", [1, 2, 128, 255, 257, 511])
+def test_a_goroutine_that_comes_back_to_the_same_place_has_moved(stops: int) -> None:
+    """Even though its registers, its status and its stack are where they were."""
+    world = World()
+    before = State(calls=("runtime.gopark", "main.third", "main.worker", "runtime.goexit"))
+    world.park(0, before)
+    world.memory.script = at_read(1, stack_range(), lambda: world.park(0, State(), stops=stops))
+    seen = world.read()
+    assert (seen.qualities, seen.stacks) == (["moved"], [PARKED])
+
+
+def test_a_goroutine_that_moves_at_every_read_is_torn() -> None:
+    world = World()
+    states = STATES[:2]
+    world.park(0, states[0])
+
+    def move(address: int) -> None:
+        if address in stack_range():
+            states.reverse()
+            world.park(0, states[0])
+
+    world.memory.script = move
+    seen = world.read()
+    assert seen.qualities == ["torn"]
+    [(kind, subject, detail)] = seen.problems
+    assert (kind, subject) == ("torn", "goroutine 1")
+    assert detail.startswith("moved while it was read")
+
+
+def test_a_goroutine_whose_stack_cannot_be_read_is_unreadable() -> None:
+    world = World()
+    del world.memory.segments[STACKS]
+    seen = world.read()
+    assert (seen.qualities, seen.stacks) == (["unreadable"], [[]])
+    assert seen.problems == [("unreadable", "goroutine 1", "its stack could not be read")]
+
+
+def test_a_goroutine_that_runs_has_no_stack_and_a_problem() -> None:
+    world = World()
+    world.park(0, State(status=RUNNING))
+    seen = world.read()
+    assert seen.stacks == [[]]
+    assert seen.problems == [("unreadable", "running goroutines", "not allowed")]
+
+
+def test_a_goroutine_in_a_system_call_is_where_it_made_it() -> None:
+    world = World()
+    world.park(0, State(status=SYSCALL))
+    high = STACKS + STACK_BYTES
+    sp = high - len(world.program.stack_of(PARKED))
+    world.park(0, State(status=SYSCALL), syscallpc=world.program.pc(PARKED[0]), syscallsp=sp)
+    seen = world.read()
+    assert (seen.qualities, seen.stacks, seen.problems) == (["stable"], [PARKED], [])
+
+
+def test_a_system_call_of_which_nothing_is_recorded_is_a_problem() -> None:
+    world = World()
+    world.park(0, State(status=SYSCALL))
+    seen = world.read()
+    assert (seen.qualities, seen.stacks) == (["unreadable"], [[]])
+    assert seen.problems == [("unreadable", "goroutine 1", "its stack could not be read")]
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("rarely", [40, 200, 1000])
+def test_what_is_called_stable_or_moved_is_of_one_moment(seed: int, rarely: int) -> None:
+    """All stop at the same pc and sp, so that only the count of stops tells one from another; which
+    wait reason goes with which stack shows whether two moments were mixed."""
+    chance = random.Random(seed)
+    world = World(count=8)
+    now = [chance.choice(STATES) for _ in range(8)]
+    was: list[set[State]] = [{state} for state in now]
+    for i, state in enumerate(now):
+        world.park(i, state)
+
+    def move(address: int) -> None:
+        if chance.randrange(rarely) == 0:
+            i = chance.randrange(8)
+            now[i] = chance.choice(STATES)
+            was[i].add(now[i])
+            world.park(i, now[i], stops=chance.randrange(1, 256))
+
+    world.memory.script = move
+    seen = world.read()
+    for i, quality in enumerate(seen.qualities):
+        if quality in ("stable", "moved"):
+            assert (seen.reasons[i], tuple(seen.stacks[i])) in {
+                (state.reason, state.calls) for state in was[i]
+            }
+        if quality == "stable":
+            assert seen.reasons[i] == now[i].reason or len(was[i]) > 1
+    unsure = [each for each in seen.qualities if each in ("torn", "unreadable")]
+    assert len(seen.problems) == len(unsure) or len(unsure) > 3
+
+
+@pytest.mark.parametrize("version", ["go1.13", "go1.15", COUNTING])
+def test_one_move_at_any_moment_is_never_mixed_with_what_was_before(version: str) -> None:
+    """Also without a count of stops: then both readings of a stack must agree."""
+    alike = replace(STATES[1], reason=STATES[0].reason)
+    for before, after in ((STATES[0], STATES[1]), (STATES[0], alike), (LARGE[0], LARGE[1])):
+        for moment in range(1, 20_000, 1 if before in STATES else 7):
+            world = World(version)
+            world.park(0, before)
+            reads = move_at(world, moment, after)
+            seen = world.read()
+            if reads() < moment:
+                break
+            assert seen.qualities[0] in ("stable", "moved"), moment
+            shown = (seen.reasons[0], tuple(seen.stacks[0]))
+            assert shown in {(each.reason, each.calls) for each in (before, after)}, moment
+        assert moment > 10
+
+
+def move_at(world: World, moment: int, state: State) -> Callable[[], int]:
+    """Let goroutine 0 stop in `state` before that read of its memory; how many reads there were."""
+    count = [0]
+
+    def move(address: int) -> None:
+        count[0] += 1
+        if count[0] == moment:
+            world.park(0, state)
+
+    world.memory.script = move
+    return lambda: count[0]
