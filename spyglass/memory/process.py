@@ -144,8 +144,6 @@ class ProcessMemory(Memory):
         if code in (errno.EPERM, errno.ENOSYS):
             self._open_file()
             return self._transfer_file(into, remote)
-        if code == errno.ENOMEM:
-            raise MemoryFault(int(remote["base"][0]), int(remote["len"][0]), "out of memory")
         return 0
 
     def _transfer_file(self, into: NDArray[np.uint8], remote: NDArray[np.void]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import random
@@ -162,6 +163,29 @@ def test_rows_are_structures(memory: Memory, area: tuple[int, bytes]) -> None:
     addresses = np.array([address, address + 64], np.uint64)
     rows = memory.gather(addresses, kind.itemsize).rows(kind)
     assert rows.tobytes() == content[:12] + content[64:76]
+
+
+def test_what_the_kernel_has_no_memory_to_read_is_masked(
+    area: tuple[int, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """process_vm_readv(2): ENOMEM, for its own copies of the ranges."""
+    memory = ProcessMemory(os.getpid())
+    begins = np.arange(4, dtype=np.uint64) * np.uint64(PAGE * 5) + np.uint64(area[0])
+    read = memory._readv
+
+    def short_of_memory(*arguments: int) -> int:
+        if arguments[4] < 2:
+            return int(read(*arguments))
+        ctypes.set_errno(errno.ENOMEM)
+        return -1
+
+    monkeypatch.setattr(memory, "_readv", short_of_memory)
+    found = memory.gather(begins, 8)
+    assert found.ok.tolist() == [False, False, False, True]
+    assert memory.read(area[0], 8) == area[1][:8]
+    monkeypatch.setattr(memory, "_readv", lambda *arguments: short_of_memory(*[9] * 6))
+    with pytest.raises(MemoryFault):
+        memory.read(area[0], 8)
 
 
 def test_a_process_that_has_ended() -> None:

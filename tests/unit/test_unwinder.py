@@ -7,7 +7,11 @@ import struct
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from spyglass.memory.base import Gathered
+from spyglass.memory.ranges import spread
+from spyglass.runtime.stacks import unwinder
 from spyglass.runtime.stacks.unwinder import (
     COMPLETE,
     INCOMPLETE,
@@ -16,8 +20,10 @@ from spyglass.runtime.stacks.unwinder import (
     UNREADABLE,
     Cursors,
     StackBytes,
+    Unwinder,
 )
 from spyglass.threads import Registers
+from tests.image import ImageMemory
 from tests.made_program import FUNCTIONS, LOW, SIZE, Program, function
 
 
@@ -120,6 +126,36 @@ def test_of_many_stacks_those_without_their_middle_are_known(program: Program) -
         behind, omitted = paths.elided.get(number, (0, 0))
         assert counts[number] + omitted == len(names)
         assert behind in (0, KEPT_FRAMES)
+
+
+class CountingMemory(ImageMemory):
+    """Image memory that knows how much was gathered at once at most."""
+
+    largest = 0
+
+    def gather(self, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64] | int) -> Gathered:
+        self.largest = max(self.largest, int(spread(sizes, len(addresses)).sum()))
+        return super().gather(addresses, sizes)
+
+
+def test_of_many_large_stacks_some_are_held_at_a_time(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16,384 windows of 64 KiB would be all that can be read at once, 1 GiB."""
+    assert (1 << 26) == unwinder._MAX_GATHER_BYTES
+    monkeypatch.setattr(unwinder, "_MAX_GATHER_BYTES", 1 << 18)
+    names = ["runtime.gopark", *["main.large", "main.worker"] * 4, "runtime.goexit"]
+    names[2:2] = ["main.recurse"] * 400
+    raw, count = program.stack_of(names), 40
+    memory = CountingMemory({LOW: raw * count})
+    lows = np.arange(count, dtype=np.uint64) * np.uint64(len(raw)) + np.uint64(LOW)
+    pc, lr = (np.full(count, n, np.uint64) for n in (program.pc("runtime.gopark"), 0))
+    cursors = Cursors(pc, lows, lows + np.uint64(len(raw)), lr)
+    walked = Unwinder(memory, program.tree, program.links).walk(cursors, False)
+    assert set(walked.outcome.tolist()) == {COMPLETE}
+    assert len(set(walked.node.tolist())) == 1
+    assert program.names(walked) == names
+    assert 1 << 17 < memory.largest <= (1 << 18) + (1 << 16)
 
 
 @pytest.mark.parametrize("depth", [0, KEPT_FRAMES + 5])

@@ -163,9 +163,9 @@ def capture_range(
     low, high = rows["stack"]["lo"] & ~np.uint64(7), rows["stack"]["hi"] & ~np.uint64(7)
     high = np.maximum(low, high)
     sp = np.where(rows["syscallsp"] != 0, rows["syscallsp"], rows["sched"]["sp"]) & ~np.uint64(7)
-    size = np.uint64(_CAPTURE_BYTES)
+    size, half = np.uint64(_CAPTURE_BYTES), np.uint64(_CAPTURE_BYTES // 2)
     latest = np.where(high - low > size, high - size, low)
-    below = np.where(sp > size // 2, sp - size // 2, 0).astype(np.uint64)
+    below = np.where(sp > half, sp - half, np.uint64(0))
     begin = np.clip(below, low, latest)
     return begin, np.minimum(high, begin + size)
 

@@ -10,28 +10,19 @@ from spyglass.model import UNREAD, Goroutines
 from spyglass.runtime.goroutines.consistency import (
     Batch,
     Capture,
-    Fetched,
     Quality,
     Read,
-    capture_range,
-    part_of,
-    signature,
 )
 from spyglass.runtime.goroutines.decode import (
-    COPYSTACK,
-    LEAKED,
-    PREEMPTED,
-    RUNNABLE,
     RUNNING,
     SYSCALL,
-    WAITING,
     Found,
     alive,
     decode,
-    fields_of,
     g_status,
     plausible,
 )
+from spyglass.runtime.goroutines.fetcher import Fetcher, ReadBatch, saved_cursors
 from spyglass.runtime.goroutines.labels import LabelReader
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.unwinder import (
@@ -47,7 +38,6 @@ from spyglass.runtime.stacks.unwinder import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spyglass.memory.base import Gathered
     from spyglass.runtime.context import Runtime
     from spyglass.runtime.scheduler.thread_registers import Threads
     from spyglass.threads import Registers
@@ -62,9 +52,6 @@ _SMALL_BATCH = 1 << 8
 _ATTEMPTS = 3
 _TRIES = 8
 _REPORTED = 3
-#: Whose registers are in their ``g``.
-_PARKED = np.zeros(256, np.bool_)
-_PARKED[[RUNNABLE, WAITING, PREEMPTED, LEAKED, COPYSTACK]] = True
 
 
 class Reader:
@@ -83,17 +70,16 @@ class Reader:
         self.threads = threads
         self.labels = LabelReader(runtime)
         self._unwinder = Unwinder(runtime.memory, tree, runtime.arch == "arm64")
-        self._dtype = fields_of(runtime.layouts["g"])
-        self._counts_stops = "trackingSeq" in (self._dtype.names or ())
+        self._fetcher = Fetcher(runtime, self.labels)
 
     def read(
         self, pointers: NDArray[np.uint64], top_only: bool
     ) -> tuple[Goroutines, NDArray[np.int64]]:
         """The goroutines at `pointers`, without the dead, and the node of the stack of each."""
-        parts = [
-            self._decoded(self._batch(pointers[begin : begin + _BATCH], top_only))
-            for begin in range(0, max(len(pointers), 1), _BATCH)
-        ]
+        parts = []
+        for begin in range(0, max(len(pointers), 1), _BATCH):
+            fetched = self._fetcher.batch(pointers[begin : begin + _BATCH], top_only)
+            parts.append(self._decoded(self._batch(fetched, top_only)))
         read = Read.all(parts)
         if self.tree.is_full:
             self.runtime.problem("truncated", "stacks", "too many different ones to keep them all")
@@ -102,15 +88,12 @@ class Reader:
             read = self._catch_running(read, running, top_only)
         return read.columns, read.node
 
-    def _batch(self, pointers: NDArray[np.uint64], top_only: bool) -> Batch:
-        first = self._fetch(pointers)
-        lost = int((~first.ok).sum())
-        if lost:
-            self.runtime.problem("unreadable", "goroutines", f"{lost} could not be read")
-        batch = Batch.of(pointers, first).select(first.ok & alive(first.rows))
-        self._settle(batch, top_only)
-        self._report(batch)
-        return batch.select(self._are_goroutines(batch))
+    def _batch(self, read: ReadBatch, top_only: bool) -> Batch:
+        if read.lost:
+            self.runtime.problem("unreadable", "goroutines", f"{read.lost} could not be read")
+        self._settle(read, top_only)
+        self._report(read.batch)
+        return read.batch.select(self._are_goroutines(read.batch))
 
     def _are_goroutines(self, batch: Batch) -> NDArray[np.bool_]:
         """Which of `batch` are alive, and have fields that can be true: of others nothing is shown."""
@@ -128,7 +111,7 @@ class Reader:
 
     def _catch_running(self, read: Read, running: NDArray[np.intp], top_only: bool) -> Read:
         """`read` with the goroutines at `running` read again, with stacks if they can be had."""
-        batch = Batch.of(read.pointers[running], self._fetch(read.pointers[running]))
+        batch = Batch.of(read.pointers[running], self._fetcher.fetch(read.pointers[running]))
         self._catch(batch, top_only)
         self._report(batch)
         lives = self._are_goroutines(batch)
@@ -151,7 +134,7 @@ class Reader:
             if not uncaught.any():
                 return
             at = np.flatnonzero(uncaught)
-            batch.move(at, self._fetch(batch.pointers[at]))
+            batch.move(at, self._fetcher.fetch(batch.pointers[at]))
         at = np.flatnonzero(uncaught)
         self._read_labels(batch, at)
         if self.threads.stopped:
@@ -202,7 +185,7 @@ class Reader:
         walked = self._unwinder.walk(
             cursors, top_only, StackTree.SAMPLED, StackBytes.sampled(samples)
         )
-        now = self._fetch(batch.pointers[rows])
+        now = self._fetcher.fetch(batch.pointers[rows])
         there = now.ok & (now.rows["stack"] == batch.rows["stack"][rows])
         there &= (now.rows["goid"] == batch.rows["goid"][rows]) & (walked.outcome != INCOMPLETE)
         batch.keep(rows[there], walked.select(there))
@@ -223,21 +206,27 @@ class Reader:
             detail = "runs, and was not caught on its own stack: no stack is shown"
             self.runtime.problem("unreadable", f"goroutine {goid}", detail)
 
-    def _settle(self, batch: Batch, top_only: bool) -> None:
-        """Walk the stacks of `batch`, those that moved meanwhile again, a few times at the most.
+    def _settle(self, read: ReadBatch, top_only: bool) -> None:
+        """Walk the stacks of the goroutines of `read`; read those that moved meanwhile again, a few
+        times at the most.
 
         What was read of a goroutine belongs together if it did not run between the read of its ``g``
         before and the one after: then its count of stops is the same. At first all are read before and
-        all after, which takes a while; those that moved in it are then each read in one go.
+        all after, which takes a while; those that moved in it are then each read in one go. Stacks that
+        do not end in what was read of them are read further when they are walked, so the ``g`` of these
+        is read once more.
         """
-        if self._counts_stops:  # otherwise every one is read closely, and its labels then
-            batch.labels[:] = self.labels.read(batch.rows["labels"])
-        batch.keep(slice(None), self._walk(batch.rows, top_only))
-        after = self._fetch(batch.pointers)
+        batch, after = read.batch, read.after
+        walked = self._unwinder.walk(read.cursors, top_only, stacks=read.stacks)
+        walked = _spread(walked, read.walked, batch.rows)
+        batch.keep(slice(None), walked)
         still = after.ok & (after.signatures == batch.signatures).all(axis=1)
         settled = still & batch.makes_sense()
-        if not self._counts_stops:
+        if not self._fetcher.counts_stops:
             settled[:] = False
+        further = np.flatnonzero(settled & walked.beyond)
+        if len(further):
+            settled[further] = self._stood_still(batch, further)
         batch.move(np.arange(len(batch.pointers)), after)
         pending = np.flatnonzero(~settled)
         for _ in range(_ATTEMPTS):
@@ -258,7 +247,7 @@ class Reader:
         that cannot be believed even so. Nothing is decoded between the tries, which takes longer."""
         captures, restless = [], pending
         for _ in range(_TRIES):
-            capture = self._capture(batch.pointers[restless], batch.rows[restless])
+            capture = self._fetcher.capture(batch.pointers[restless], batch.rows[restless])
             steady = capture.steady()
             batch.move(restless, capture.before)
             captures.append((restless[steady], capture.select(steady)))
@@ -300,77 +289,18 @@ class Reader:
 
     def _stood_still(self, batch: Batch, pending: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which of `pending` are still as they were last read."""
-        now = self._fetch(batch.pointers[pending])
+        now = self._fetcher.fetch(batch.pointers[pending])
         same: NDArray[np.bool_] = (now.signatures == batch.signatures[pending]).all(axis=1)
         return now.ok & same
 
-    def _fetch(self, pointers: NDArray[np.uint64]) -> Fetched:
-        return self._decode(self.runtime.memory.gather(pointers, self._dtype.itemsize))
-
-    def _decode(self, gathered: Gathered) -> Fetched:
-        rows = gathered.rows(self._dtype)
-        return Fetched(rows, gathered.ok, signature(rows, self._ticks(rows)))
-
-    def _capture(self, pointers: NDArray[np.uint64], rows: NDArray[Any]) -> Capture:
-        """The ``g``, the stack and the ``g`` again of each, then the stack again if there is no count
-        of stops, in this very order. `rows`: where they were last."""
-        parts = 3 if self._counts_stops else 4
-        low, high = capture_range(rows)
-        addresses = np.empty((len(rows), parts), np.uint64)
-        sizes = np.full((len(rows), parts), self._dtype.itemsize, np.uint64)
-        addresses[:, 0::2] = pointers[:, None]
-        addresses[:, 1::2] = low[:, None]
-        sizes[:, 1::2] = (high - low)[:, None]
-        gathered = self.runtime.memory.gather_in_order(addresses.reshape(-1), sizes.reshape(-1))
-        stacks = tuple(
-            StackBytes.of(part_of(gathered, part, parts), low, high) for part in range(1, parts, 2)
-        )
-        before, after = (self._decode(part_of(gathered, part, parts)) for part in (0, 2))
-        return Capture(before, after, stacks, rows["stack"].copy())
-
-    def _walk(
-        self,
-        rows: NDArray[Any],
-        top_only: bool,
-        stacks: StackBytes | None = None,
-    ) -> Walked:
+    def _walk(self, rows: NDArray[Any], top_only: bool, stacks: StackBytes) -> Walked:
         """Walk the stacks of those whose registers are in memory; the others have no node.
 
-        `stacks`: what was read of them already. Of a goroutine in a system call ``reentersyscall`` has
-        recorded where it made it; without that record its stack is unreadable.
+        `stacks`: what was read of them already.
         """
-        status = g_status(rows)
-        called = status == SYSCALL
-        in_call = called & (rows["syscallsp"] != 0)
-        parked = _PARKED[status]
-        some = np.flatnonzero(parked | in_call)
-        cursors = Cursors(
-            np.where(in_call, rows["syscallpc"], rows["sched"]["pc"])[some].astype(np.uint64),
-            np.where(in_call, rows["syscallsp"], rows["sched"]["sp"])[some].astype(np.uint64),
-            rows["stack"]["hi"][some].astype(np.uint64),
-            np.where(in_call, 0, rows["sched"]["lr"])[some].astype(np.uint64),
-        )
-        cursors.sp[cursors.sp < rows["stack"]["lo"][some]] = 0
-        known = stacks.select(some) if stacks is not None else None
-        walked = self._unwinder.walk(cursors, top_only, stacks=known).spread(some, len(rows))
-        walked.outcome[called & ~in_call] = UNREADABLE
-        return walked
-
-    def _ticks(self, rows: NDArray[Any]) -> NDArray[np.uint64]:
-        """For goroutines in system calls, what their M counts them with; 0 for others.
-
-        The goroutine's own count stands still between one system call and the next (since Go 1.26,
-        ``casgstatus``), that of the M does not (``reentersyscall, exitsyscall``).
-        """
-        ticks = np.zeros(len(rows), np.uint64)
-        some = np.flatnonzero((g_status(rows) == SYSCALL) & (rows["m"] != 0) & (rows["m"] % 8 == 0))
-        if len(some) and self.runtime.layouts.has("m", "syscalltick"):
-            fields: Any = self.runtime.layouts["m"].fields
-            offset = fields["syscalltick"][1]
-            words = self.runtime.memory.gather(rows["m"][some] + np.uint64(offset & ~7), 8)
-            shifted = words.words(1)[:, 0] >> np.uint64(8 * (offset & 7))
-            ticks[some] = np.where(words.ok, shifted & np.uint64(0xFFFFFFFF), 0)
-        return ticks
+        some, cursors = saved_cursors(rows)
+        walked = self._unwinder.walk(cursors, top_only, stacks=stacks.select(some))
+        return _spread(walked, some, rows)
 
     def _report(self, batch: Batch) -> None:
         """Turn the ends of walks into qualities and problems."""
@@ -392,3 +322,15 @@ class Reader:
                 self.runtime.problem(kind, f"goroutine {goid}", detail)
             if len(goids) > _REPORTED:
                 self.runtime.problem(kind, f"{len(goids) - _REPORTED} more goroutines", detail)
+
+
+def _spread(walked: Walked, some: NDArray[np.intp], rows: NDArray[Any]) -> Walked:
+    """`walked`, which is of `some` of `rows`, for all of them.
+
+    Of a goroutine in a system call ``reentersyscall`` has recorded where it made it; without that record
+    its stack is unreadable.
+    """
+    every = walked.spread(some, len(rows))
+    without_record = (g_status(rows) == SYSCALL) & (rows["syscallsp"] == 0)
+    every.outcome[without_record] = UNREADABLE
+    return every

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ __all__ = [
     "Cursors",
     "Unwinder",
     "Walked",
+    "first_windows",
 ]
 
 #: How a walk ended: at a bottom (or where it was to stop); at something that is no stack; so deep that
@@ -50,6 +52,8 @@ _DEEP_WINDOW_BYTES = 1 << 20
 _TOP_WINDOW_BYTES = 1 << 10
 _FIRST_WINDOW_BYTES = 1 << 12
 _MAX_WINDOW_BYTES = 1 << 16
+#: Bytes of stacks that are held at a time: the first windows of 16,384 goroutines.
+_MAX_GATHER_BYTES = 1 << 26
 #: Program counters are kept as offsets from the text in the low half of a tree's key.
 _PC_MASK = 0xFFFFFFFF
 _NOBODY = np.zeros(0, np.intp)
@@ -177,7 +181,7 @@ class Unwinder:
             stacks = stacks.below(cursors.high)
             pending = self._walk_bytes(state, pending, stacks)
             state.beyond[pending] = True
-        window = _TOP_WINDOW_BYTES if top_only else _FIRST_WINDOW_BYTES
+        window = _first_window_bytes(top_only)
         while len(pending):
             pending = self._walk_window(state, pending, window)
             window = min(window * 4, _MAX_WINDOW_BYTES)
@@ -190,16 +194,18 @@ class Unwinder:
         for row in pending[state.depth[pending] >= KEPT_FRAMES].tolist():
             self._walk_deep(state, row)
         pending = pending[state.depth[pending] < KEPT_FRAMES]
-        base = state.cursors.sp[pending]
-        high = state.cursors.high[pending]
-        plausible = (base & np.uint64(7) == 0) & (base < high) & (high - base >= np.uint64(8))
-        state.end(pending[~plausible], INCOMPLETE)
-        pending, base = pending[plausible], base[plausible]
-        sizes = np.minimum(state.cursors.high[pending] - base, np.uint64(window))
-        gathered = self.memory.gather(base, sizes)
-        state.end(pending[~gathered.ok], UNREADABLE)
-        read = StackBytes.of(gathered, base, base + sizes)
-        return self._walk_bytes(state, pending[gathered.ok], read.select(gathered.ok))
+        base, sizes = _windows(state.cursors.sp[pending], state.cursors.high[pending], window)
+        state.end(pending[sizes == 0], INCOMPLETE)
+        some = sizes > 0
+        pending, base, sizes = pending[some], base[some], sizes[some]
+        left = [_NOBODY]
+        for part in _parts(sizes):
+            gathered = self.memory.gather(base[part], sizes[part])
+            at, ok = pending[part], gathered.ok
+            state.end(at[~ok], UNREADABLE)
+            read = StackBytes.of(gathered, base[part], base[part] + sizes[part])
+            left.append(self._walk_bytes(state, at[ok], read.select(ok)))
+        return np.concatenate(left)
 
     def _walk_bytes(
         self, state: _State, pending: NDArray[np.intp], stacks: StackBytes
@@ -358,6 +364,39 @@ class Unwinder:
         for pc, _ in tail:
             node = tree.child(node, pc)
         state.node[row], state.outcome[row] = node, outcome
+
+
+def first_windows(memory: Memory, cursors: Cursors, top_only: bool) -> StackBytes:
+    """The bytes of each stack that a walk of `cursors` needs first, read now; empty rows where there is
+    no stack, or it cannot be read."""
+    base, sizes = _windows(cursors.sp, cursors.high, _first_window_bytes(top_only))
+    some = np.flatnonzero(sizes)
+    gathered = memory.gather(base[some], sizes[some])
+    ends, offsets = base.copy(), np.zeros(len(base), np.int64)
+    ends[some] = np.where(gathered.ok, base[some] + sizes[some], base[some])
+    offsets[some] = gathered.offsets
+    return StackBytes(gathered.buffer.view(np.uint64), offsets, base, ends)
+
+
+def _first_window_bytes(top_only: bool) -> int:
+    return _TOP_WINDOW_BYTES if top_only else _FIRST_WINDOW_BYTES
+
+
+def _windows(
+    sp: NDArray[np.uint64], high: NDArray[np.uint64], window: int
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """The next `window` bytes of each stack, or what there is: from where on, and how many, 0 where
+    `sp` is not on a stack that ends at `high`."""
+    on_stack = (sp & np.uint64(7) == 0) & (sp < high) & (high - sp >= np.uint64(8))
+    sizes = np.where(on_stack, np.minimum(high - sp, np.uint64(window)), np.uint64(0))
+    return sp, sizes
+
+
+def _parts(sizes: NDArray[np.uint64]) -> list[slice]:
+    """Cut rows of so many bytes into parts of `_MAX_GATHER_BYTES` each, at most one row more."""
+    part = (np.cumsum(sizes) - sizes) // np.uint64(_MAX_GATHER_BYTES)
+    cuts = [0, *(np.flatnonzero(part[1:] != part[:-1]) + 1).tolist(), len(sizes)]
+    return [slice(begin, end) for begin, end in pairwise(cuts) if begin < end]
 
 
 class _Words:

@@ -1,0 +1,135 @@
+"""Read ``g`` structures and stacks: what the walks of a batch of goroutines need, in the order that counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from spyglass.runtime.goroutines.consistency import (
+    Batch,
+    Capture,
+    Fetched,
+    capture_range,
+    part_of,
+    signature,
+)
+from spyglass.runtime.goroutines.decode import (
+    COPYSTACK,
+    LEAKED,
+    PREEMPTED,
+    RUNNABLE,
+    SYSCALL,
+    WAITING,
+    alive,
+    fields_of,
+    g_status,
+)
+from spyglass.runtime.stacks.unwinder import Cursors, StackBytes, first_windows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spyglass.memory.base import Gathered
+    from spyglass.runtime.context import Runtime
+    from spyglass.runtime.goroutines.labels import LabelReader
+
+__all__ = ["Fetcher", "ReadBatch", "saved_cursors"]
+
+#: Whose registers are in their ``g``.
+_PARKED = np.zeros(256, np.bool_)
+_PARKED[[RUNNABLE, WAITING, PREEMPTED, LEAKED, COPYSTACK]] = True
+
+
+class ReadBatch(NamedTuple):
+    """A batch of goroutines that was read: their ``g`` and labels (in `batch`), then the first window of
+    each stack of `cursors`, then every ``g`` again (`after`). `walked`: the rows that `cursors` are of.
+    `lost`: how many ``g`` could not be read."""
+
+    batch: Batch
+    lost: int
+    walked: NDArray[np.intp]
+    cursors: Cursors
+    stacks: StackBytes
+    after: Fetched
+
+
+class Fetcher:
+    """Reads goroutines of one process. Nothing is remembered from one call to the next, except by
+    `labels`."""
+
+    def __init__(self, runtime: Runtime, labels: LabelReader) -> None:
+        self._runtime = runtime
+        self._memory = runtime.memory
+        self._labels = labels
+        self._dtype = fields_of(runtime.layouts["g"])
+        self.counts_stops = "trackingSeq" in (self._dtype.names or ())
+
+    def batch(self, pointers: NDArray[np.uint64], top_only: bool) -> ReadBatch:
+        """Read the goroutines at `pointers` that are alive."""
+        first = self.fetch(pointers)
+        batch = Batch.of(pointers, first).select(first.ok & alive(first.rows))
+        if self.counts_stops:  # otherwise every one is read closely, and its labels then
+            batch.labels[:] = self._labels.read(batch.rows["labels"])
+        walked, cursors = saved_cursors(batch.rows)
+        stacks = first_windows(self._memory, cursors, top_only)
+        after = self.fetch(batch.pointers)
+        return ReadBatch(batch, int((~first.ok).sum()), walked, cursors, stacks, after)
+
+    def fetch(self, pointers: NDArray[np.uint64]) -> Fetched:
+        """The ``g`` structures at `pointers`."""
+        return self._decode(self._memory.gather(pointers, self._dtype.itemsize))
+
+    def capture(self, pointers: NDArray[np.uint64], rows: NDArray[Any]) -> Capture:
+        """The ``g``, the stack and the ``g`` again of each, then the stack again if there is no count
+        of stops, in this very order. `rows`: where they were last."""
+        parts = 3 if self.counts_stops else 4
+        low, high = capture_range(rows)
+        addresses = np.empty((len(rows), parts), np.uint64)
+        sizes = np.full((len(rows), parts), self._dtype.itemsize, np.uint64)
+        addresses[:, 0::2] = pointers[:, None]
+        addresses[:, 1::2] = low[:, None]
+        sizes[:, 1::2] = (high - low)[:, None]
+        gathered = self._memory.gather_in_order(addresses.reshape(-1), sizes.reshape(-1))
+        stacks = tuple(
+            StackBytes.of(part_of(gathered, part, parts), low, high) for part in range(1, parts, 2)
+        )
+        before, after = (self._decode(part_of(gathered, part, parts)) for part in (0, 2))
+        return Capture(before, after, stacks, rows["stack"].copy())
+
+    def _decode(self, gathered: Gathered) -> Fetched:
+        rows = gathered.rows(self._dtype)
+        return Fetched(rows, gathered.ok, signature(rows, self._ticks(rows)))
+
+    def _ticks(self, rows: NDArray[Any]) -> NDArray[np.uint64]:
+        """For goroutines in system calls, what their M counts them with; 0 for others.
+
+        The goroutine's own count stands still between one system call and the next (since Go 1.26,
+        ``casgstatus``), that of the M does not (``reentersyscall, exitsyscall``).
+        """
+        ticks = np.zeros(len(rows), np.uint64)
+        some = np.flatnonzero((g_status(rows) == SYSCALL) & (rows["m"] != 0) & (rows["m"] % 8 == 0))
+        if len(some) and self._runtime.layouts.has("m", "syscalltick"):
+            fields: Any = self._runtime.layouts["m"].fields
+            offset = fields["syscalltick"][1]
+            words = self._memory.gather(rows["m"][some] + np.uint64(offset & ~7), 8)
+            shifted = words.words(1)[:, 0] >> np.uint64(8 * (offset & 7))
+            ticks[some] = np.where(words.ok, shifted & np.uint64(0xFFFFFFFF), 0)
+        return ticks
+
+
+def saved_cursors(rows: NDArray[Any]) -> tuple[NDArray[np.intp], Cursors]:
+    """Which of `rows` have their registers in memory, and where they are on their stacks."""
+    status = g_status(rows)
+    in_call = (status == SYSCALL) & (rows["syscallsp"] != 0)
+    some = np.flatnonzero(_PARKED[status] | in_call)
+    rows, in_call = rows[some], in_call[some]
+    sched, stack = rows["sched"], rows["stack"]
+    cursors = Cursors(
+        np.where(in_call, rows["syscallpc"], sched["pc"]).astype(np.uint64),
+        np.where(in_call, rows["syscallsp"], sched["sp"]).astype(np.uint64),
+        stack["hi"].astype(np.uint64),
+        np.where(in_call, 0, sched["lr"]).astype(np.uint64),
+    )
+    cursors.sp[cursors.sp < stack["lo"]] = 0
+    return some, cursors
