@@ -12,7 +12,7 @@ from spyglass.model import (
     Snapshot,
 )
 from spyglass.runtime.context import Runtime
-from spyglass.runtime.discovery import globals
+from spyglass.runtime.discovery.globals import candidate_addresses, go_version
 from spyglass.runtime.discovery.layouts import GoVersion
 from spyglass.runtime.discovery.module import Module, find_module
 from spyglass.runtime.discovery.required_fields import has_generic_methods
@@ -76,9 +76,9 @@ class Inspector:
         self._target = target
         with timer.phase("find runtime"):
             module = find_module(target)
-            version = globals.go_version(target, module)
+            version = go_version(target, module)
         with timer.phase("find variables"):
-            places = globals.candidates(target, module, version)
+            places = candidate_addresses(target, module, version)
         with timer.phase("check layouts"):
             self.runtime = resolve(target, module, version, places)
         self._module = module

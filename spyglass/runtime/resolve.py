@@ -17,7 +17,8 @@ from spyglass.errors import (
     UnsupportedGoVersion,
 )
 from spyglass.runtime.context import Runtime
-from spyglass.runtime.discovery import globals, layouts
+from spyglass.runtime.discovery import layouts
+from spyglass.runtime.discovery.globals import is_wait_reasons
 from spyglass.runtime.discovery.layouts import GoVersion, Layouts
 from spyglass.runtime.goroutines.decode import fields_of, g_pointers, plausible
 from spyglass.runtime.scheduler import sched
@@ -54,7 +55,7 @@ def resolve(
             f"process {target.pid} is of {known}: the oldest version that spyglass reads is {_OLDEST}"
         )
     partly: list[Runtime] = []
-    for runtime in _candidates(target, module, version, places):
+    for runtime in _candidate_runtimes(target, module, version, places):
         if not _goroutines_fit(runtime):
             continue
         misfits = _misfits(runtime)
@@ -70,14 +71,14 @@ def resolve(
     )
 
 
-def _candidates(
+def _candidate_runtimes(
     target: Target, module: Module, version: str, places: Mapping[str, list[int]]
 ) -> Iterator[Runtime]:
     arch, types = target.executable.arch, _types(target, module, version)
     certain = {name: found[0] for name, found in places.items() if len(found) == 1}
     certain |= _wait_reason_place(target, places)
     sources = (target.executable, target.memory, types, target.constant)
-    for layout in layouts.candidates(version, arch, *sources):
+    for layout in layouts.candidate_layouts(version, arch, *sources):
         for allgs in places.get("allgs", []):
             known = certain | {"allgs": allgs}
             yield Runtime(target.memory, layout, known, module.functions, arch, version)
@@ -85,7 +86,7 @@ def _candidates(
 
 def _wait_reason_place(target: Target, places: Mapping[str, list[int]]) -> dict[str, int]:
     found = places.get("waitReasonStrings", [])
-    good = [place for place in found if globals.is_wait_reasons(target, place)]
+    good = [place for place in found if is_wait_reasons(target, place)]
     return {"waitReasonStrings": good[0]} if good else {}
 
 
@@ -93,7 +94,7 @@ def _types(target: Target, module: Module, version: str) -> tuple[int, int] | No
     """Where the type descriptors are: from ``moduledata.types`` to ``etypes``, or to the end of what
     holds them, in a version that has something else in its place."""
     certain = (
-        layouts.fingerprints(version, target.executable.arch) is not None
+        layouts.known_fingerprints(version, target.executable.arch) is not None
     )  # the first is its own
     for known in layouts.moduledata_layouts(version, target.executable.arch):
         try:

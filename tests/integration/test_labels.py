@@ -146,14 +146,14 @@ def longest(labels: Labels) -> int:
 def test_every_source_of_layouts_leads_to_the_same_labels(
     minor: str, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    every = layouts.candidates
+    every = layouts.candidate_layouts
 
     def some(*arguments: object) -> Iterator[layouts.Layouts]:
         yield from (each for each in every(*arguments) if each.source.startswith(source))  # type: ignore[arg-type]
 
     with start("labels", minor) as process:
         said = said_by(process)
-        monkeypatch.setattr(layouts, "candidates", some)
+        monkeypatch.setattr(layouts, "candidate_layouts", some)
         assert seen(look(process), said) == said
 
 

@@ -120,13 +120,13 @@ class OnlyFrom:
     monkeypatch: pytest.MonkeyPatch
 
     def __call__(self, source: str) -> None:
-        every = layouts.candidates
+        every = layouts.candidate_layouts
 
         def some(*arguments: object) -> Iterator[layouts.Layouts]:
             found = (each for each in every(*arguments) if each.source.startswith(source))  # type: ignore[arg-type]
             yield from found
 
-        self.monkeypatch.setattr(layouts, "candidates", some)
+        self.monkeypatch.setattr(layouts, "candidate_layouts", some)
 
 
 @pytest.mark.parametrize(

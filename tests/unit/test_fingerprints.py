@@ -35,7 +35,7 @@ class Program:
 
     def found(self, version: str) -> dict[str, list[int]]:
         """Where the variables are by what the table of a version says of its code."""
-        fingerprints = layouts.fingerprints(version, self.executable.arch)
+        fingerprints = layouts.known_fingerprints(version, self.executable.arch)
         assert fingerprints is not None
         code, arch = self.executable.read, self.executable.arch
         return find_globals(fingerprints, scan(fingerprints, self.functions, code, arch))
@@ -76,7 +76,9 @@ def test_variables_are_where_the_symbols_say(minor: str, arch: str, name: str) -
 def test_neighbouring_versions_serve_each_other(minor: str, arch: str) -> None:
     """A version without a table of its own is read with those next to it."""
     own = int(minor.removeprefix("1."))
-    neighbours = [f"go1.{n}" for n in (own - 1, own + 1) if layouts.fingerprints(f"go1.{n}", arch)]
+    neighbours = [
+        f"go1.{n}" for n in (own - 1, own + 1) if layouts.known_fingerprints(f"go1.{n}", arch)
+    ]
     if not neighbours:
         pytest.skip("there is no table of a version next to it")
     found = [program("truth", minor, arch).found(version) for version in neighbours]
@@ -107,9 +109,9 @@ def test_variables_of_a_program_on_arm64_are_where_the_symbols_say(tmp_path: Pat
     assert_found(Program(tmp_path / "program"), "go1.20")
 
 
-def test_anchors_are_those_of_the_tables(minor: str, arch: str) -> None:
+def test_fingerprints_are_those_of_the_tables(minor: str, arch: str) -> None:
     """What is recorded of the demo server holds for other programs, but for what they leave out."""
-    recorded = layouts.fingerprints(f"go{minor}", arch)
+    recorded = layouts.known_fingerprints(f"go{minor}", arch)
     made = fingerprints_of(program("truth", minor, arch).executable)
     assert recorded is not None
     shared = recorded.keys() & made.keys()
@@ -118,7 +120,7 @@ def test_anchors_are_those_of_the_tables(minor: str, arch: str) -> None:
     assert len(same) > 0.9 * len(shared)
 
 
-def test_anchors_need_symbols() -> None:
+def test_fingerprints_need_symbols() -> None:
     with pytest.raises(MissingInfo, match="no symbols"):
         fingerprints_of(Executable.open(str(build("truth", flavour=Flavour.STRIPPED))))
 

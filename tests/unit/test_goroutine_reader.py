@@ -16,7 +16,7 @@ import pytest
 
 from spyglass.model import QUALITIES
 from spyglass.runtime.context import Runtime
-from spyglass.runtime.discovery.layouts import Layouts, candidates
+from spyglass.runtime.discovery.layouts import Layouts, candidate_layouts
 from spyglass.runtime.goroutines.decode import RUNNING, SYSCALL, WAITING
 from spyglass.runtime.goroutines.goroutine_reader import Reader
 from spyglass.runtime.scheduler.thread_registers import Threads
@@ -66,7 +66,7 @@ class World:
     def __init__(self, version: str = COUNTING, count: int = 1) -> None:
         functions = [*FUNCTIONS, function("main.other", 96), function("main.third", 96)]
         self.program = Program("amd64", functions)
-        self.layouts: Layouts = next(candidates(version, "amd64", None, None, None))
+        self.layouts: Layouts = next(candidate_layouts(version, "amd64", None, None, None))
         self.version = version
         self.memory = ScriptedMemory()
         self.stops = [0] * count

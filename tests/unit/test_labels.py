@@ -11,7 +11,7 @@ import pytest
 
 from spyglass.model import NONE, UNREAD, Problem
 from spyglass.runtime.context import Runtime
-from spyglass.runtime.discovery.layouts import candidates
+from spyglass.runtime.discovery.layouts import candidate_layouts
 from spyglass.runtime.goroutines import labels
 from spyglass.runtime.goroutines.hmap import read_maps
 from spyglass.runtime.goroutines.labels import LabelReader
@@ -39,7 +39,7 @@ class World:
     at: int = 0x10000
 
     def __post_init__(self) -> None:
-        self.layouts = next(candidates(self.version, "amd64", None, None, None))
+        self.layouts = next(candidate_layouts(self.version, "amd64", None, None, None))
         self.runtime = Runtime(self.memory, self.layouts, {}, None, "amd64", self.version)  # type: ignore[arg-type]
         self.reader = LabelReader(self.runtime)
 

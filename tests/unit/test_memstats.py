@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spyglass.runtime.context import Runtime
-from spyglass.runtime.discovery.layouts import Layouts, StructLayout, candidates
+from spyglass.runtime.discovery.layouts import Layouts, StructLayout, candidate_layouts
 from spyglass.runtime.heap.memstats import read_memory
 from tests.image import ImageMemory
 
@@ -26,7 +26,7 @@ class World:
     memory: ImageMemory = field(default_factory=lambda: ImageMemory({}))
 
     def __post_init__(self) -> None:
-        self.layouts = next(candidates(self.version, self.arch, None, None, None))
+        self.layouts = next(candidate_layouts(self.version, self.arch, None, None, None))
         self.stats = np.zeros(1, self.layouts["mstats"])[0]
         self.stats["enablegc"], self.stats["numgc"] = 1, 2
         self.stats["last_gc_unix"], self.stats["pause_total_ns"] = ENDED_NS, 700

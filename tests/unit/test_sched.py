@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from spyglass.runtime.context import Runtime
-from spyglass.runtime.discovery.layouts import candidates
+from spyglass.runtime.discovery.layouts import candidate_layouts
 from spyglass.runtime.scheduler.sched import read_ms, read_processors, read_scheduler, read_threads
 from tests.image import ImageMemory
 
@@ -41,7 +41,7 @@ class World:
     memory: ImageMemory = field(default_factory=lambda: ImageMemory({}))
 
     def __post_init__(self) -> None:
-        self.layouts = next(candidates(self.version, self.arch, None, None, None))
+        self.layouts = next(candidate_layouts(self.version, self.arch, None, None, None))
         self.sched, self.p = self.zeros("schedt", 1), self.zeros("p", 2)
         self.m, self.g = self.zeros("m", 3), self.zeros("g", 3)
         self._fill_sched(self.sched[0])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spyglass.runtime.discovery.module import Module
     from spyglass.targets import Target
 
-__all__ = ["candidates", "go_version", "is_wait_reasons"]
+__all__ = ["candidate_addresses", "go_version", "is_wait_reasons"]
 
 _VERSION = re.compile(r"(devel )?go1\.\d+")
 _MAX_VERSION_BYTES = 256
@@ -44,7 +44,7 @@ def go_version(target: Target, module: Module) -> str:
     return ""
 
 
-def candidates(target: Target, module: Module, version: str) -> dict[str, list[int]]:
+def candidate_addresses(target: Target, module: Module, version: str) -> dict[str, list[int]]:
     """The addresses at which each variable may be, most often one; absent: not found.
 
     With symbols they are facts. Without, they are what the tables' fingerprints lead to, of that Go
@@ -57,7 +57,7 @@ def candidates(target: Target, module: Module, version: str) -> dict[str, list[i
     }
     if "allgs" in found:
         return found
-    tables = list(_nearest_anchors(version, target.executable.arch))
+    tables = list(_nearest_fingerprints(version, target.executable.arch))
     names = sorted({function for fingerprints in tables for function in fingerprints})
     mentions = scan(names, module.functions, target.code, target.executable.arch)
     for fingerprints in tables:
@@ -67,9 +67,9 @@ def candidates(target: Target, module: Module, version: str) -> dict[str, list[i
     return found
 
 
-def _nearest_anchors(version: str, arch: str) -> Iterator[Fingerprints]:
+def _nearest_fingerprints(version: str, arch: str) -> Iterator[Fingerprints]:
     """The fingerprints of `version`, or of the nearest versions below and above it."""
-    exact = layouts.fingerprints(version, arch)
+    exact = layouts.known_fingerprints(version, arch)
     if exact:
         yield exact
         return
@@ -78,7 +78,9 @@ def _nearest_anchors(version: str, arch: str) -> Iterator[Fingerprints]:
         return
     for steps in (range(-1, -8, -1), range(1, 8)):
         for step in steps:
-            fingerprints = layouts.fingerprints(f"go{parsed.major}.{parsed.minor + step}", arch)
+            fingerprints = layouts.known_fingerprints(
+                f"go{parsed.major}.{parsed.minor + step}", arch
+            )
             if fingerprints:
                 yield fingerprints
                 break

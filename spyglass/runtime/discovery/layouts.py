@@ -30,8 +30,8 @@ __all__ = [
     "GoVersion",
     "Layouts",
     "StructLayout",
-    "candidates",
-    "fingerprints",
+    "candidate_layouts",
+    "known_fingerprints",
     "moduledata_layouts",
     "resolve",
 ]
@@ -118,7 +118,7 @@ class Layouts:
         return True
 
 
-def candidates(
+def candidate_layouts(
     go_version: str,
     arch: str,
     executable: Executable | None,
@@ -151,11 +151,11 @@ def candidates(
         yield _with_neighbours(described(), version, arch)
 
 
-def fingerprints(go_version: str, arch: str) -> dict[str, Any] | None:
+def known_fingerprints(go_version: str, arch: str) -> dict[str, Any] | None:
     """Where that version's code mentions the runtime's variables; None if there is no table."""
     version = GoVersion.parse(go_version)
     table = _load_table(version, arch) if version is not None else None
-    return table.get("anchors") if table is not None else None
+    return table.get("fingerprints") if table is not None else None
 
 
 def moduledata_layouts(go_version: str, arch: str) -> Iterator[np.dtype[Any]]:

@@ -1,10 +1,13 @@
-"""Every field of the Go runtime that spyglass relies on, declared once.
+"""Every field of the Go runtime that spyglass reads, declared once.
 
-A field is called what the newest Go calls it; the path of a nested one has dots ("sched.pc"). Names
-behind it are what older versions called the same thing, newest first; of several the first that is there
-in the right shape counts, for a member may keep its name and become a struct. Nobody else knows an older
-name or compares versions: a field that some versions lack is optional, and who uses it asks whether it is
-there. Read in ``src/runtime`` of Go 1.12 to 1.27 (runtime2.go unless another file is named).
+A field has the name that the newest Go gives it; the path of a nested one has dots ("sched.pc"). The
+names behind it are those of older versions, newest first; the first that exists and has the right shape
+is taken, because a member may keep its name and become a struct. No other module knows an older name or
+compares versions: a field that some versions lack is optional, and its reader checks whether it exists.
+
+A struct without one of its required fields is unknown as a whole, so a field is required only if what
+reads it cannot do without, and a field that nothing reads is not declared. Tests prove both. The
+source of the names is ``src/runtime`` of Go 1.12 to 1.27 (runtime2.go unless another file is named).
 """
 
 from __future__ import annotations
@@ -14,12 +17,10 @@ from dataclasses import dataclass
 
 __all__ = ["STRUCTS", "Field", "has_generic_methods", "limit_headroom_percent"]
 
-#: What a field must look like to be used: a number or pointer; a slice as pointer, length, capacity; a
-#: string or interface as two words; an array of 256 words; bytes that the user cuts up himself.
+#: The numpy formats of a field that can be used: a number or pointer; an array of 256 words; bytes that
+#: the reader decodes.
 _SHAPES = {
     "number": re.compile(r"[iu][1248]"),
-    "slice": re.compile(r"\(3,\)u8"),
-    "pair": re.compile(r"\(2,\)u8"),
     "ring": re.compile(r"\(256,\)u8"),
     "bytes": re.compile(r"V[1-9][0-9]{0,6}"),
 }
@@ -27,7 +28,7 @@ _SHAPES = {
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field that is needed: `name`, `older` names, `shape`, and whether some versions lack it."""
+    """A field that is read: `name`, `older` names, `shape`, and whether a struct may lack it."""
 
     name: str
     older: tuple[str, ...] = ()
@@ -54,42 +55,23 @@ def _may(name: str, *older: str, shape: str = "number") -> Field:
 _G = (
     _need("stack.lo"),
     _need("stack.hi"),
-    _need("_panic"),
-    _need("_defer"),
     _need("m"),
     _need("sched.sp"),
     _need("sched.pc"),
     _need("sched.g"),
-    _need("sched.ctxt"),
     _need("sched.lr"),
-    _need("sched.bp"),
     _need("syscallsp"),
     _need("syscallpc"),
-    _may("syscallbp"),  # since 1.23
-    _need("stktopsp"),
-    _need("param"),
     _need("atomicstatus"),
     _need("goid"),
-    _need("schedlink"),
     _need("waitsince"),
     _need("waitreason"),
-    _need("preempt"),
-    _may("asyncSafePoint"),  # since 1.14, asynchronous preemption
-    _may("parkingOnChan"),  # since 1.15
     _need("lockedm"),
-    _need("sig"),
     _may("parentGoid"),  # since 1.21
     _may("trackingSeq"),  # since 1.17, counts how often it stopped running
     _need("gopc"),
-    _may("ancestors"),  # since 1.11
     _need("startpc"),
-    _need("racectx"),
-    _need("waiting"),
     _need("labels"),
-    _need("timer"),
-    _may("sleepWhen"),  # since 1.23, when timers became garbage collected
-    _may("coroarg"),  # since 1.22
-    _may("bubble", "syncGroup"),  # testing/synctest: since 1.24, renamed in 1.25
 )
 
 _M = (
@@ -98,61 +80,36 @@ _M = (
     _need("gsignal"),
     _need("curg"),
     _need("p"),
-    _need("nextp"),
-    _may("oldp"),  # since 1.12
     _need("id"),
-    _need("mallocing"),
-    _need("throwing"),
-    _need("locks"),
-    _need("dying"),
     _need("spinning"),
-    _need("blocked"),
-    _need("incgo"),
-    _may("isextra"),  # since 1.21
-    _may("isExtraInC"),  # since 1.21
-    _need("ncgocall"),
-    _need("ncgo"),
     _need("alllink"),
     _need("lockedg"),
-    _need("lockedExt"),
-    _need("lockedInt"),
-    _need("freelink"),
-    _need("syscalltick"),
-    _need("libcallpc"),
-    _need("libcallsp"),
-    _need("vdsoSP"),
-    _need("vdsoPC"),
+    # In every version, but more goroutines are only marked as moved, or have no stack, without them.
+    _may("syscalltick"),
+    _may("vdsoSP"),
+    _may("vdsoPC"),
 )
 
 _P = (
     _need("id"),
     _need("status"),
-    _need("link"),
     _need("schedtick"),
     _need("syscalltick"),
     _need("m"),
     _need("runqhead"),
     _need("runqtail"),
-    _need("runq", shape="ring"),
     _need("runnext"),
-    _need(
-        "gFree.size", "gFree.n", "gfreecnt"
-    ),  # gList counts its elements since 1.25; a list since 1.12
+    # gList counts its elements since 1.25; a list since 1.12.
+    _need("gFree.size", "gFree.n", "gfreecnt"),
 )
 
 _SCHEDT = (
-    _need("goidgen"),
     _need("nmidle"),
-    _need("nmidlelocked"),
     _need("mnext"),
-    _need("maxmcount"),
-    _need("nmsys"),
     _need("nmfreed"),
     _need("ngsys"),
     _need("npidle"),
     _need("nmspinning"),
-    _need("runq.head", "runqhead"),  # gQueue since 1.12
-    _need("runq.tail", "runqtail"),
     _need("runq.size", "runqsize"),  # gQueue counts its elements since 1.25
     # Dead goroutines: one count of both lists up to 1.24, one each since 1.25.
     _may("gFree.stack.size"),
@@ -201,8 +158,6 @@ _GC_CONTROLLER = (
     _may("sweepDistMinTrigger"),
     _may("triggered"),
     _may("heapMarked"),
-    _may("heapInUse"),
-    _may("heapReleased"),
     _may("heapFree"),
     _may("totalAlloc"),
     _may("totalFree"),
@@ -211,88 +166,9 @@ _GC_CONTROLLER = (
 
 # symtab.go
 _MODULEDATA = (
-    _may("pcHeader"),  # since 1.16, with the four below
-    _may("funcnametab", shape="slice"),
-    _may("cutab", shape="slice"),
-    _need("filetab", shape="slice"),
-    _may("pctab", shape="slice"),
-    _need("pclntable", shape="slice"),
-    _need("ftab", shape="slice"),
-    _need("findfunctab"),
-    _need("minpc"),
-    _need("maxpc"),
-    _need("text"),
-    _need("etext"),
-    _need("noptrdata"),
-    _need("enoptrdata"),
-    _need("data"),
-    _need("edata"),
-    _need("bss"),
-    _need("ebss"),
-    _need("noptrbss"),
-    _need("enoptrbss"),
-    _need("end"),
     _need("types"),
-    _may("typedesclen"),  # since 1.27
     _need("etypes"),
-    _may("rodata"),  # since 1.18
     _may("gofunc"),  # since 1.18
-    _may("epclntab"),  # since 1.26
-    _need("textsectmap", shape="slice"),
-    _may("typelinks", shape="slice"),  # up to 1.26
-    _need("pluginpath", shape="pair"),
-    _need("modulename", shape="pair"),
-    _need("next"),
-)
-
-_SUDOG = (
-    _need("g"),
-    _need("next"),
-    _need("prev"),
-    _need("elem", "elem.vu"),  # maybeTraceablePtr since 1.26; its vu is "source of truth"
-    _need("acquiretime"),
-    _need("releasetime"),
-    _need("ticket"),
-    _need("isSelect"),
-    _may("success"),  # since 1.16
-    _need("parent"),
-    _need("waitlink"),
-    _need("waittail"),
-    _need("c", "c.maybeTraceablePtr.vu"),  # maybeTraceableChan since 1.26
-)
-
-# chan.go
-_HCHAN = (
-    _need("qcount"),
-    _need("dataqsiz"),
-    _need("buf"),
-    _need("elemsize"),
-    _need("closed"),
-    _may("timer"),  # since 1.23
-    _need("elemtype"),
-    _need("sendx"),
-    _need("recvx"),
-    _need("recvq.first"),
-    _need("recvq.last"),
-    _need("sendq.first"),
-    _need("sendq.last"),
-)
-
-_PANIC = (
-    _need("arg", shape="pair"),
-    _need("link"),
-    _may("pc"),  # 1.14 to 1.21, and since 1.27 (of another frame)
-    _may("sp"),  # since 1.14
-    _need("recovered"),
-    _may("goexit"),  # since 1.14
-)
-
-_DEFER = (
-    _may("heap"),  # since 1.13
-    _need("sp"),
-    _need("pc"),
-    _need("fn"),
-    _need("link"),
 )
 
 # map.go, up to 1.23; unless another was asked for at compile time, maps are of another kind since.
@@ -311,10 +187,6 @@ STRUCTS: dict[str, tuple[Field, ...]] = {
     "m": _M,
     "p": _P,
     "schedt": _SCHEDT,
-    "sudog": _SUDOG,
-    "hchan": _HCHAN,
-    "_panic": _PANIC,
-    "_defer": _DEFER,
     "moduledata": _MODULEDATA,
     "mstats": _MSTATS,
     "heapStatsDelta": _HEAP_STATS_DELTA,

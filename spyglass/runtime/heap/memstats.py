@@ -101,7 +101,7 @@ def _read_stats(runtime: Runtime) -> Any:
 
 
 def _read_heap(runtime: Runtime) -> _Heap:
-    if runtime.layouts.has("mstats", "heapStats.gen"):
+    if all(runtime.layouts.has("mstats", path) for path in ("heapStats.stats", "heapStats.gen")):
         heap = _sum_up(_settled_deltas(runtime))
     else:
         heap = _plain_heap(runtime)

@@ -223,7 +223,8 @@ def _free_in_sched(runtime: Runtime, sched: Any) -> int:
     """Free gs in ``sched.gFree``: one count of both lists, or since Go 1.25 one count for each."""
     if runtime.layouts.has("schedt", "gFree.n"):
         return int(sched["gFree"]["n"])
-    if runtime.layouts.has("schedt", "gFree.stack.size"):
+    lists = ("gFree.stack.size", "gFree.noStack.size")
+    if all(runtime.layouts.has("schedt", path) for path in lists):
         return int(sched["gFree"]["stack"]["size"]) + int(sched["gFree"]["noStack"]["size"])
     raise MissingInfo("where this version counts free goroutines is not known")
 

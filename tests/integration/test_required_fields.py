@@ -1,0 +1,161 @@
+"""Every declared field is read, and no struct needs another one."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import spyglass
+from spyglass.binary.dwarf import Dwarf
+from spyglass.binary.executable import Executable
+from spyglass.binary.types import Type
+from spyglass.errors import SpyglassError
+from spyglass.model import Snapshot
+from spyglass.runtime.discovery.layouts import Layouts, StructLayout, resolve
+from spyglass.runtime.discovery.required_fields import STRUCTS, Field
+from tests.support import GoProcess, build, start
+
+FIELDS = [(struct, field) for struct, fields in STRUCTS.items() for field in fields]
+REQUIRED = [(struct, field) for struct, field in FIELDS if not field.optional]
+OPTIONAL = [(struct, field) for struct, field in FIELDS if field.optional]
+NAMES = "{0[0]}.{0[1].name}".format
+
+
+@pytest.fixture(scope="module")
+def process(minor: str) -> Iterator[GoProcess]:
+    """A program with labels, which up to Go 1.23 are maps."""
+    with start("labels", minor) as process:
+        yield process
+
+
+def inspect(process: GoProcess) -> Iterator[Snapshot]:
+    """Snapshots in every mode."""
+    with spyglass.attach(process.pid) as program:
+        yield program.snapshot()
+        yield program.snapshot("top")
+        yield program.snapshot(stop=True, thread_stacks=True)
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Field], None]:
+    """Makes a field of a struct unknown to spyglass."""
+
+    def drop(struct: str, field: Field) -> None:
+        original = Layouts.of.__func__  # type: ignore[attr-defined]
+
+        def of(
+            cls: type[Layouts], source: str, structs: Mapping[str, StructLayout], *rest: Any
+        ) -> Layouts:
+            kept = dict(structs)
+            if struct in kept:
+                fields = {k: v for k, v in kept[struct].fields.items() if k != field.name}
+                kept[struct] = replace(kept[struct], fields=fields)
+            made: Layouts = original(cls, source, kept, *rest)
+            return made
+
+        monkeypatch.setattr(Layouts, "of", classmethod(of))
+
+    return drop
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("wanted", REQUIRED, ids=NAMES)
+def test_a_required_field_is_read(
+    process: GoProcess, wanted: tuple[str, Field], without: Callable[[str, Field], None]
+) -> None:
+    """Without it something fails, be it with an exception of ours or because numpy has no such field."""
+    struct, field = wanted
+    if struct not in known_structs(process):
+        pytest.skip(f"this version has no {struct}")
+    without(struct, field)
+    with pytest.raises((SpyglassError, ValueError, KeyError)):
+        list(inspect(process))
+
+
+@cache
+def known_structs(process: GoProcess) -> set[str]:
+    with spyglass.attach(process.pid) as program:
+        return set(program.runtime.layouts.structs)
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("wanted", OPTIONAL, ids=NAMES)
+def test_without_an_optional_field_goroutines_are_still_read(
+    process: GoProcess, wanted: tuple[str, Field], without: Callable[[str, Field], None]
+) -> None:
+    expected = [{each.id for each in snapshot} for snapshot in inspect(process)]
+    without(*wanted)
+    assert [{each.id for each in snapshot} for snapshot in inspect(process)] == expected
+
+
+@pytest.mark.parametrize("wanted", OPTIONAL, ids=NAMES)
+def test_an_optional_field_is_named_where_the_runtime_is_read(wanted: tuple[str, Field]) -> None:
+    """All the parts of its path in one module, in code."""
+    parts = set(wanted[1].name.split("."))
+    assert any(parts <= words for words in words_of_modules())
+
+
+@cache
+def words_of_modules() -> list[set[str]]:
+    root = Path(spyglass.__file__).parent
+    readers = [*(root / "runtime").rglob("*.py"), root / "inspector.py"]
+    return [
+        set(_words(ast.parse(path.read_text())))
+        for path in readers
+        if path.name != "required_fields.py"
+    ]
+
+
+def _words(tree: ast.Module) -> Iterator[str]:
+    """The parts of string constants that are no docstrings."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value:
+            yield from node.value.split(".")
+
+
+@pytest.mark.parametrize("struct", STRUCTS)
+def test_a_struct_needs_no_field_that_is_not_required(minor: str, struct: str) -> None:
+    """Each member that is not required, or all of them, may be gone in the next version."""
+    with Executable.open(str(build("demo", minor))) as executable:
+        whole = _find(executable, struct)
+        if whole is None:
+            pytest.skip(f"this version has no {struct}")
+        expected = _resolved(struct, whole)
+        required = {name for f in STRUCTS[struct] if not f.optional for name in _first_parts(f)}
+        spare = set(whole.members) - required
+        for gone in ({name} for name in spare):
+            left = _resolved(struct, _without(whole, gone))
+            assert {k: v for k, v in expected.items() if k.split(".")[0] not in gone} == left
+        if required:
+            assert _resolved(struct, _without(whole, spare)).keys() <= expected.keys()
+
+
+def _first_parts(field: Field) -> set[str]:
+    return {name.split(".")[0] for name in field.names}
+
+
+def _find(executable: Executable, struct: str) -> Type | None:
+    try:
+        return Dwarf.of(executable).struct(f"runtime.{struct}")
+    except SpyglassError:
+        return None
+
+
+def _without(whole: Type, gone: set[str]) -> Type:
+    members = {name: member for name, member in whole.members.items() if name not in gone}
+    return replace(whole, members=members)
+
+
+def _resolved(struct: str, made: Type) -> Mapping[str, tuple[int, str]]:
+    def find(name: str) -> Type:
+        if name != f"runtime.{struct}":
+            raise spyglass.errors.MissingInfo(name)
+        return made
+
+    return resolve(find)[struct].fields
