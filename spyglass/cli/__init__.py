@@ -14,23 +14,22 @@ from spyglass.version import __version__
 
 __all__ = ["run"]
 
-#: The commands, each ``spyglass.cli.NAME.NAME``, with what `--help` says of them: their modules
-#: import much more than that needs.
+#: The commands, each ``spyglass.cli.NAME.NAME``, with their help texts: `--help` needs no imports then.
 COMMANDS = {
     "ps": "List the Go processes on this host.",
-    "summary": "Show what a Go process is doing, in one screen.",
+    "summary": "Show what a Go process is doing, on one screen.",
     "top": "Watch what a Go process is doing, live.",
-    "dump": "Print every stack of a Go process.",
-    "snapshot": "Save what a Go process is doing in a file.",
-    "diff": "Show what changed from one snapshot to another.",
+    "dump": "Print the stacks of all goroutines.",
+    "snapshot": "Save the state of a Go process in a file.",
+    "diff": "Show what changed between snapshots.",
     "core": "Save a small core file of a Go process.",
-    "report": "Write one HTML page for an incident's ticket.",
+    "report": "Write a self-contained HTML report.",
     "completion": "Print the completion script for a shell.",
 }
 
 
 class _Commands(click.Group):
-    """A group whose commands are imported one by one, when they are used."""
+    """A group that imports a command when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -51,23 +50,24 @@ class _Commands(click.Group):
     cls=_Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 it worked, 1 it did not and one line says why, 2 wrong usage.",
+    epilog="Exit status: 0 success; 1 failure, and one line on stderr says why; 2 wrong usage; "
+    "3 the limit of diff --fail-on was exceeded.",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @debug_option
 @click.pass_context
 def spyglass(context: click.Context) -> None:
-    """Look into a running Go program without stopping it.
+    """Inspect running Go programs without stopping them.
 
-    No restart, no code change, no endpoint, no debugger: spyglass reads the structures of Go's
-    runtime out of the process's memory. Stripped programs are fine. It needs the permission to read
-    that memory: the same user's, or root's (sudo).
+    spyglass reads the structures of the Go runtime from the memory of the process. The program needs
+    no restart, no change, no debug endpoint and no symbols. Reading memory needs the same user as the
+    process, or root (sudo).
 
     \b
-      sudo spyglass ps                    which Go processes are there?
-      sudo spyglass summary --pid 1234    what is this one doing?
-      sudo spyglass summary --name etcd   by name
-      sudo spyglass dump --pid 1234       every stack of it
+      sudo spyglass ps                    list Go processes
+      sudo spyglass summary --pid 1234    show what a process is doing
+      sudo spyglass summary --name etcd   choose the process by name
+      sudo spyglass dump --pid 1234       print the stacks of all goroutines
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
@@ -77,13 +77,13 @@ def spyglass(context: click.Context) -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line with `arguments`; returns the exit code."""
     settings = Settings()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # no name may be beyond the terminal's encoding
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may not be in the terminal's encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = spyglass.main(arguments, "spyglass", standalone_mode=False, obj=settings)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except SystemExit as ended:  # click's: a shell asked for completions, or a pipe was closed
+    except SystemExit as ended:  # click: shell completion, or a closed pipe
         return ended.code if isinstance(ended.code, int) else 1
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED

@@ -18,16 +18,16 @@ __all__ = [
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-#: Let a command be called with ``redact``.
+#: Adds ``--redact``: calls the command with ``redact``.
 redact_option = click.option(
     "--redact",
     is_flag=True,
-    help="Leave out command line, labels, host name, container, and directories above packages.",
+    help="Remove command line, labels, host name, container and directories above packages.",
 )
 
 
 def format_options(takes: Takes) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let a command be called with ``exporter``, the format chosen by a flag (``--json``), or None.
+    """Add a flag for each text format (``--json``): calls the command with ``exporter``, which may be None.
 
     The flags are those of the text formats of `takes` in `spyglass.formats`.
     """
@@ -51,34 +51,34 @@ def format_options(takes: Takes) -> Callable[[Callable[..., None]], Callable[...
 
 @dataclass
 class Settings:
-    """What was asked for on the command line that is not for one command alone."""
+    """Settings that are common to all commands."""
 
     debug: bool = False
 
 
 def debug_option(command: Command) -> Command:
-    """Let `command` take ``--debug``, which is noted in the `Settings`."""
+    """Add ``--debug``, which is stored in the `Settings`."""
     return click.option(
         "--debug",
         is_flag=True,
         expose_value=False,
-        callback=_note_debug,
-        help="Show tracebacks, all problems, and how long each phase took.",
+        callback=_store_debug,
+        help="Show all problems, the time of each phase, and tracebacks of errors.",
     )(command)
 
 
 def debugging() -> bool:
-    """Whether ``--debug`` was given, before the command's name or after it."""
+    """Whether ``--debug`` was given, before or after the command's name."""
     return click.get_current_context().ensure_object(Settings).debug
 
 
 def show_timings(timings_ns: dict[str, int]) -> None:
-    """Print how long each phase took, on stderr."""
+    """Print the time of each phase (ns) on stderr."""
     width = max(map(len, timings_ns))
     for phase, spent_ns in timings_ns.items():
         click.echo(f"{phase:<{width}} {spent_ns / 1e6:10.3f} ms", err=True)
 
 
-def _note_debug(context: click.Context, _option: click.Parameter, given: bool) -> None:
+def _store_debug(context: click.Context, _option: click.Parameter, given: bool) -> None:
     if given:
         context.ensure_object(Settings).debug = True

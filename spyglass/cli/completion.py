@@ -1,4 +1,4 @@
-"""``spyglass completion``: let a shell complete commands, options and pids."""
+"""``spyglass completion``: completion scripts for shells."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(_SHELLS))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the completion script for SHELL: commands, options, and the pids of Go processes.
+    """Print the completion script for SHELL (bash, zsh or fish).
+
+    It completes commands, options, and the pids of Go processes.
 
     \b
-    bash, in ~/.bashrc:  eval "$(spyglass completion bash)"
-    zsh, in ~/.zshrc:    eval "$(spyglass completion zsh)"
-    fish, once:
+    bash: add to ~/.bashrc:  eval "$(spyglass completion bash)"
+    zsh: add to ~/.zshrc:    eval "$(spyglass completion zsh)"
+    fish: run once:
       spyglass completion fish > ~/.config/fish/completions/spyglass.fish
     """
     root = context.find_root()
     maker = get_completion_class(shell)
-    if maker is None:  # click lost one
+    if maker is None:  # a later click may drop one
         raise click.UsageError(f"no completion for {shell}")
     name = root.info_name or "spyglass"
     click.echo(maker(root.command, {}, name, f"_{name.upper()}_COMPLETE").source())

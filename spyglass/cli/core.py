@@ -1,4 +1,4 @@
-"""``spyglass core``: save of a process what spyglass looks at, as a core file."""
+"""``spyglass core``: save the memory that spyglass reads of a process as a core file."""
 
 from __future__ import annotations
 
@@ -25,30 +25,31 @@ __all__ = ["core"]
 @source_options
 @click.option(
     "-o", "--output", type=click.Path(), metavar="FILE",
-    help="Where to; - is standard output. A name of program, host, pid and time if not given.",
+    help="Output file, - for stdout (default: named by program, host, pid and time).",
 )  # fmt: skip
 @click.option(
     "--stop", is_flag=True,
-    help="Stop the process while it is read: all is of one moment.",
+    help="Pause the process while reading, for a consistent core.",
 )  # fmt: skip
 def core(source: Source, output: str | None, stop: bool) -> None:
-    """Save a core file with no more of a process's memory than spyglass looks at.
+    """Save a core file with only the memory that spyglass reads.
 
-    It takes megabytes where other tools save gigabytes, and the process is not stopped, unless
-    --stop is given. Every command reads it with --core, and so do gdb and Delve, as far as that
-    memory goes; the program's own file is needed with it. Of a core that is there already it makes a
-    small one.
+    The file has megabytes where gcore writes gigabytes. The process is not stopped, unless --stop is
+    given. All commands read the file with --core; gdb and Delve read it too, but miss the rest of the
+    memory. Keep the executable: it is needed to read a core. With --core, a large core is reduced to
+    a small one.
 
-    It has contents of memory, and so perhaps passwords, keys and what users sent: treat it as such.
-    `spyglass snapshot` saves what can be seen without them. Only you may read it.
+    The file contains process memory, possibly secrets; `spyglass snapshot` writes a file without
+    memory contents. Only the file's owner may read it.
 
     \b
       spyglass core -p 1234
-      spyglass core -p 1234 -o small.core; spyglass dump --core small.core
-      spyglass core --core core.1234 -o small.core
+      spyglass core -p 1234 -o small.core
+      spyglass dump --core small.core                 read it
+      spyglass core --core core.1234 -o small.core    reduce a large core
     """
     if output == "-" and sys.stdout.isatty():
-        raise click.UsageError("a core is not for a terminal")
+        raise click.UsageError("refusing to write a core to a terminal; use -o FILE")
     target = _open(source)
     try:
         snapshot = _write_out(target, stop) if output == "-" else _save(target, output, stop)
@@ -66,7 +67,7 @@ def _open(source: Source) -> Target:
         return Target.attach(source.pid)
     if isinstance(source, CoreSource):
         return Target.open_core(source.path, source.exe)
-    raise click.UsageError("a saved snapshot has no memory that a core could be made of")
+    raise click.UsageError("a saved snapshot contains no memory to make a core of")
 
 
 def _save(target: Target, output: str | None, stop: bool) -> Snapshot:
@@ -85,7 +86,7 @@ def _save(target: Target, output: str | None, stop: bool) -> Snapshot:
 
 
 def _write_out(target: Target, stop: bool) -> Snapshot:
-    """Save it to standard output, when all of it is there."""
+    """Write the core to stdout, after it is complete."""
     from spyglass.cores.small_core import save_core
 
     with tempfile.TemporaryFile() as stream:
@@ -102,4 +103,4 @@ def _account(snapshot: Snapshot) -> None:
 
     rows = selected(snapshot.goroutines, system=True)
     click.echo(account(snapshot, rows, len(rows)), err=True)
-    click.echo("It holds memory of the process, and so perhaps its secrets.", err=True)
+    click.echo("warning: the core contains process memory, possibly secrets", err=True)

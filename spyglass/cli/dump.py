@@ -1,4 +1,4 @@
-"""``spyglass dump``: every stack of every goroutine."""
+"""``spyglass dump``: the stacks of all goroutines."""
 
 from __future__ import annotations
 
@@ -22,66 +22,68 @@ if TYPE_CHECKING:
 __all__ = ["dump"]
 
 
-def _common(_context: click.Context, _option: click.Parameter, common: str | None) -> str | None:
-    """What the goroutines of a group have in common."""
-    if common in (None, "stack", "function", "creator", "state"):
-        return common
-    if common.startswith("label:") and common != "label:":
-        return common
+def _grouping(_context: click.Context, _option: click.Parameter, by: str | None) -> str | None:
+    if by in (None, "stack", "function", "creator", "state"):
+        return by
+    if by.startswith("label:") and by != "label:":
+        return by
     raise click.BadParameter(
-        f"{common!r} is not stack, function, creator, state or label:KEY; a FILE comes before it"
+        f"{by!r} is not stack, function, creator, state or label:KEY; give FILE before --group"
     )
 
 
-@click.command("dump", short_help="Print every stack of a Go process.")
+@click.command("dump", short_help="Print the stacks of all goroutines.")
 @source_options
 @click.option(
-    "--group", "common", callback=_common, is_flag=False, flag_value="stack", metavar="[BY]",
-    help="A block for each group, the largest first: of one stack, or of one function, creator, state or label:KEY.",
+    "--group", "by", callback=_grouping, is_flag=False, flag_value="stack", metavar="[BY]",
+    help="Group goroutines, the largest group first. BY: stack (default), function, creator, state or label:KEY.",
 )  # fmt: skip
 @filter_options
 @read_options
-@click.option("--runtime-frames", is_flag=True, help="Show the frames too that Go hides.")
+@click.option(
+    "--runtime-frames", is_flag=True, help="Include runtime frames that Go hides by default."
+)
 @format_options("snapshot")
 def dump(
     source: Source,
-    how: ReadOptions,
-    choice: GoroutineFilter,
-    common: str | None,
+    read: ReadOptions,
+    goroutine_filter: GoroutineFilter,
+    by: str | None,
     runtime_frames: bool,
     exporter: Exporter | None,
 ) -> None:
-    """Print every stack of a Go process, or of a saved snapshot, in the form of Go's own traceback.
+    """Print the stacks of all goroutines in the form of Go's own traceback.
 
-    It is what a panic, SIGQUIT or /debug/pprof/goroutine?debug=2 prints, and what tools that read
-    these take, but for the words of arguments, which can be secrets. The process is not stopped,
-    unless --stop is given. What can be said of the whole, and how far it can be trusted, is on
-    stderr: a goroutine that moved was read again until it stood still; one that never did is marked
-    (torn).
+    The form is that of a panic, of SIGQUIT and of /debug/pprof/goroutine?debug=2, so tools that parse
+    these parse it; arguments are left out, because they can be secrets. FILE is a saved snapshot or
+    report. The process is not stopped, unless --stop is given.
+
+    Totals and consistency go to stderr. "stable": the goroutine did not run while it was read;
+    "moved": it ran and was read again; "torn": it never stood still, its stack is doubtful;
+    "unreadable": it could not be read.
 
     \b
-      spyglass dump -p 1234 --group                    where is everybody?
+      spyglass dump -p 1234 --group             where are goroutines blocked?
       spyglass dump -p 1234 --group state --min-wait 5m
       spyglass dump -p 1234 --function 'net/http' --state 'IO wait'
-      spyglass dump incident.json.gz --group           of a saved snapshot
+      spyglass dump incident.json.gz --group    a saved snapshot
 
-    All that is asked for of a goroutine must hold. Waiting times are lower bounds: Go notes them when
-    a garbage collection comes by.
+    All filters must match. Wait times are lower bounds: Go records them at garbage collections.
     """
-    if exporter and common:
-        raise click.UsageError(f"--{exporter.name} and --group exclude each other")
-    snapshot = source.snapshot("full", stop=how.stop, thread_stacks=how.threads)
+    if exporter and by:
+        raise click.UsageError(f"--{exporter.name} and --group are mutually exclusive")
+    snapshot = source.snapshot("full", stop=read.stop, thread_stacks=read.threads)
     began_ns = perf_counter_ns()
-    rows, total = choice.rows(snapshot, system=exporter is not None)
+    rows, total = goroutine_filter.rows(snapshot, system=exporter is not None)
     if exporter:
-        part = choice.part(snapshot, system=True, limit=choice.limit)
+        part = goroutine_filter.part(snapshot, system=True, limit=goroutine_filter.limit)
         exporter.write(part, sys.stdout.buffer)
         remark = _first(len(part.goroutines), len(rows))
-    elif common:
-        remark = _show_groups(snapshot, rows, common, choice.limit, runtime_frames)
+    elif by:
+        remark = _show_groups(snapshot, rows, by, goroutine_filter.limit, runtime_frames)
     else:
-        remark = _write_text(snapshot, rows, choice.limit, runtime_frames)
-    if how.threads and not exporter:
+        remark = _write_text(snapshot, rows, goroutine_filter.limit, runtime_frames)
+    if read.threads and not exporter:
         from spyglass.render.traceback import thread_traceback
 
         sys.stdout.writelines(thread_traceback(snapshot))
@@ -104,24 +106,25 @@ def _write_text(
 def _show_groups(
     snapshot: Snapshot,
     rows: NDArray[np.int64],
-    common: str,
+    by: str,
     limit: int | None,
     runtime_frames: bool,
 ) -> str:
     from spyglass.analysis.group_by import groups_by
     from spyglass.cli.terminal import Terminal
     from spyglass.render.group_blocks import group_lines
+    from spyglass.words.units import plural
 
     terminal = Terminal()
-    found = groups_by(snapshot, rows, common, runtime_frames=runtime_frames)
+    found = groups_by(snapshot, rows, by, runtime_frames=runtime_frames)
     width = terminal.view().width
     shown = found[:limit]
-    terminal.show(group_lines(snapshot, shown, common, width=width, runtime_frames=runtime_frames))
-    return f" in {len(found):,} group{'s' * (len(found) != 1)}{_first(len(shown), len(found))}"
+    terminal.show(group_lines(snapshot, shown, by, width=width, runtime_frames=runtime_frames))
+    return f" in {plural(len(found), 'group')}{_first(len(shown), len(found))}"
 
 
 def _first(shown: int, number: int) -> str:
-    """What to say where only the first `shown` of `number` are."""
+    """A remark if only the first `shown` of `number` are printed."""
     return "" if shown == number else f", the first {shown:,} shown"
 
 

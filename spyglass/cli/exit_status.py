@@ -1,4 +1,11 @@
-"""What a user is told when nothing came of a command, and the exit code."""
+"""Exit statuses, and the error message of a command that failed.
+
+0    success
+1    failure; one line on stderr says why
+2    wrong usage (click's)
+3    ``diff --fail-on``: its limit was exceeded
+130  interrupted
+"""
 
 from __future__ import annotations
 
@@ -13,59 +20,62 @@ from spyglass.errors import AmbiguousName, SpyglassError
 from spyglass.words.escape import visible
 from spyglass.words.units import age
 
-__all__ = ["INTERRUPTED", "explained"]
-
-#: What a shell says of a program that SIGINT ended.
-INTERRUPTED = 130
+__all__ = ["INTERRUPTED", "LIMIT_EXCEEDED", "explained"]
 
 _FAILED = 1
 
+#: A limit that the user gave was exceeded; the command itself succeeded.
+LIMIT_EXCEEDED = 3
+
+#: As a shell reports a program that SIGINT ended.
+INTERRUPTED = 130
+
 
 def explained(error: Exception, *, debug: bool) -> int:
-    """Say on one line of stderr what is wrong, with `debug` where it happened; the exit code."""
+    """Print one line about `error` on stderr, with `debug` its traceback too; returns the exit status."""
     if isinstance(error, BrokenPipeError):
-        return _reader_left()
+        return _closed_pipe()
     if debug:
-        _say("".join(traceback.format_exception(error)).splitlines())
+        _print_lines("".join(traceback.format_exception(error)).splitlines())
     if isinstance(error, click.ClickException):
-        _tell(error.format_message(), _usage(error))
+        _print_error(error.format_message(), _usage(error))
         return error.exit_code
     if isinstance(error, SpyglassError):
-        _tell(error.message, error.hint)
+        _print_error(error.message, error.hint)
     elif isinstance(error, OSError):
-        _tell(error.strerror or str(error), error.filename)
+        _print_error(error.strerror or str(error), error.filename)
     else:
         what = traceback.format_exception_only(error)[-1].rstrip("\n")
-        _tell(f"internal error: {what}", "please report what --debug shows")
+        _print_error(f"internal error: {what}", "please report what --debug shows")
     if isinstance(error, AmbiguousName):
-        _list(error.pids)
+        _print_processes(error.pids)
     return _FAILED
 
 
 def _usage(error: click.ClickException) -> str | None:
     if not isinstance(error, click.UsageError) or error.ctx is None:
         return None
-    return f"`{error.ctx.command_path} --help` shows how it is used"
+    return f"Try `{error.ctx.command_path} --help`"
 
 
-def _tell(message: str, hint: object) -> None:
+def _print_error(message: str, hint: object) -> None:
     parts = [message, str(hint)] if hint else [message]
-    _say(["spyglass: " + ". ".join(part.rstrip(".") for part in parts)])
+    _print_lines(["spyglass: " + ". ".join(part.rstrip(".") for part in parts)])
 
 
-def _list(pids: tuple[int, ...]) -> None:
+def _print_processes(pids: tuple[int, ...]) -> None:
     from spyglass.processes import go_processes
 
     for p in go_processes(pids).processes:
-        _say([f"  {p.pid:>7}  {p.user}  up {age(p.age_seconds)}  {' '.join(p.cmdline)}"])
+        _print_lines([f"  {p.pid:>7}  {p.user}  up {age(p.age_seconds)}  {' '.join(p.cmdline)}"])
 
 
-def _say(lines: Iterable[str]) -> None:
+def _print_lines(lines: Iterable[str]) -> None:
     for line in lines:
         print(visible(line), file=sys.stderr)
 
 
-def _reader_left() -> int:
-    """Nobody reads our output any more (``| head``): end without a word, at exit too."""
+def _closed_pipe() -> int:
+    """The reader of stdout has ended (``| head``): print nothing more, at exit neither."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return _FAILED

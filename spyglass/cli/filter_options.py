@@ -1,4 +1,4 @@
-"""Options that choose goroutines, the same for every command that shows some."""
+"""Options that filter goroutines, the same for all commands that show goroutines."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ _SPAN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h|d)")
 
 @dataclass(frozen=True)
 class GoroutineFilter:
-    """What was asked for: `wanted` of a goroutine, whether the runtime's own are included (None: not
-    said), and at most how many goroutines, groups or rows."""
+    """The `criteria` of goroutines, whether `system` goroutines are included (None: not given), and the
+    maximum number of goroutines, groups or rows."""
 
-    wanted: Filter
+    criteria: Filter
     system: bool | None
     limit: int | None
 
-    def includes_system(self, otherwise: bool = False) -> bool:
-        """Whether system goroutines are wanted too; one that is named by its id is."""
+    def includes_system(self, default: bool = False) -> bool:
+        """Whether system goroutines are included; `default`: if the user did not say. One chosen by id is."""
         if self.system is None:
-            return otherwise or bool(self.wanted.ids)
+            return default or bool(self.criteria.ids)
         return self.system
 
     def rows(self, snapshot: Snapshot, *, system: bool) -> tuple[NDArray[np.int64], int]:
-        """The goroutines that are wanted, and among how many; `system`: unless told otherwise, the
-        runtime's own too."""
+        """The matching goroutines (int64), and the number that they were chosen from; `system`: include
+        system goroutines by default."""
         from spyglass.analysis.filters import matching
         from spyglass.analysis.selection import selected
 
         rows = selected(snapshot.goroutines, system=self.includes_system(system))
-        return matching(snapshot, rows, self.wanted), len(rows)
+        return matching(snapshot, rows, self.criteria), len(rows)
 
     def part(self, snapshot: Snapshot, *, system: bool, limit: int | None = None) -> Snapshot:
-        """`snapshot` with the first `limit` of those `rows` alone; itself if that is all of it."""
+        """`snapshot` with only the first `limit` of `rows`; the same object if those are all."""
         from spyglass.analysis.subset import subset
 
         rows, matched_of = self.rows(snapshot, system=system)
@@ -70,12 +70,12 @@ def _ids(
 ) -> tuple[int, ...]:
     for goid in ids:
         if not 0 < goid <= _MAX_NUMBER:
-            raise click.BadParameter(f"{goid} is not the id of a goroutine")
+            raise click.BadParameter(f"{goid} is not a goroutine id")
     return ids
 
 
 def span_ns(_context: click.Context, _option: click.Parameter, span: str | None) -> int | None:
-    """A time span in Go's form (``time.ParseDuration``), and in days."""
+    """A time span in ns, from Go's form (``time.ParseDuration``) with days added."""
     if span is None:
         return None
     parts = _SPAN.findall(span)
@@ -100,7 +100,7 @@ def _labels(
 ) -> tuple[tuple[str, str], ...]:
     for label in labels:
         if "=" not in label:
-            raise click.BadParameter(f"{label!r} is not a label and its value, as in tenant=blue")
+            raise click.BadParameter(f"{label!r} is not KEY=VALUE, such as tenant=blue")
     pairs = (label.partition("=") for label in labels)
     return tuple((key, value) for key, _, value in pairs)
 
@@ -108,45 +108,50 @@ def _labels(
 _OPTIONS = (
     click.option(
         "--goroutine", "ids", type=int, callback=_ids, multiple=True, metavar="ID",
-        help="Only this goroutine; may be given more than once.",
+        help="Only the goroutine with this id (repeatable).",
     ),
     click.option(
         "--state", "states", multiple=True, metavar="STATE",
-        help='Only in this state: a status (waiting) or what it waits for ("chan receive"); may be given more than once.',
+        help='Only goroutines with this status or wait reason, such as running or "chan receive" (repeatable).',
     ),
     click.option(
         "--function", callback=_regex, metavar="REGEX",
-        help="Only with a function on the stack in whose name REGEX is found.",
+        help="Only goroutines with a function matching REGEX on the stack.",
     ),
     click.option(
         "--creator", callback=_regex, metavar="REGEX",
-        help="Only created by a function in whose name REGEX is found.",
+        help="Only goroutines created by a function matching REGEX.",
     ),
     click.option(
         "--label", "labels", callback=_labels, multiple=True, metavar="KEY=VALUE",
-        help="Only with this pprof label; given more than once: with all of them.",
+        help="Only goroutines with this pprof label (repeatable; all must match).",
     ),
     click.option(
         "--min-wait", "min_wait_ns", callback=span_ns, metavar="DURATION",
-        help="Only if known to wait for so long: 90s, 5m, 1h30m.",
+        help="Only goroutines waiting at least DURATION: 90s, 5m, 1h30m.",
     ),
 )  # fmt: skip
 
 
 def filter_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Let `command` be told which goroutines to show; it is called with ``choice``, a `GoroutineFilter`."""
+    """Add the filter options: calls `command` with ``goroutine_filter``, a `GoroutineFilter`."""
 
     @click.option(
-        "--system/--no-system", default=None, help="With the runtime's own goroutines, or without."
+        "--system/--no-system", default=None, help="Include or exclude runtime goroutines."
     )
-    @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N of them.")
+    @click.option(
+        "--limit",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Show at most N goroutines (or groups).",
+    )
     @functools.wraps(command)
-    def told(system: bool | None, limit: int | None, **options: Any) -> None:
+    def wrapper(system: bool | None, limit: int | None, **options: Any) -> None:
         from spyglass.analysis.filters import Filter
 
-        wanted = Filter(**{name: options.pop(name) for name in Filter.__slots__})
-        command(choice=GoroutineFilter(wanted, system, limit), **options)
+        criteria = Filter(**{name: options.pop(name) for name in Filter.__slots__})
+        command(goroutine_filter=GoroutineFilter(criteria, system, limit), **options)
 
     for option in reversed(_OPTIONS):
-        told = option(told)
-    return told
+        wrapper = option(wrapper)
+    return wrapper

@@ -21,8 +21,8 @@ __all__ = ["ps"]
 def ps(exporter: Exporter | None) -> None:
     """List the Go processes on this host.
 
-    They are told by their executables; memory is not read. Processes that this user may not look
-    into are listed at the end, each with the reason.
+    Go programs are detected from their executables; no memory is read. Processes that this user may
+    not inspect are listed at the end, with the reason.
     """
     from spyglass.processes import go_processes
 

@@ -1,4 +1,4 @@
-"""``spyglass report``: a snapshot as one HTML page."""
+"""``spyglass report``: a snapshot as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -20,34 +20,38 @@ if TYPE_CHECKING:
 __all__ = ["report"]
 
 
-@click.command("report", short_help="Write one HTML page for an incident's ticket.")
+@click.command("report", short_help="Write a self-contained HTML report.")
 @source_options
 @click.option(
     "-o", "--output", metavar="PATH",
-    help="The file; - is standard output. Named by program, host, pid and time if not given.",
+    help="Output file, - for stdout (default: named by program, host, pid and time).",
 )  # fmt: skip
 @redact_option
 @filter_options
-@click.option("--stop", is_flag=True, help="Stop the process while it is read.")
+@click.option(
+    "--stop", is_flag=True, help="Pause the process while reading, for a consistent report."
+)
 def report(
-    source: Source, output: str | None, redact: bool, choice: GoroutineFilter, stop: bool
+    source: Source, output: str | None, redact: bool, goroutine_filter: GoroutineFilter, stop: bool
 ) -> None:
-    """Write what a Go process is doing, or a saved snapshot, as one self-contained HTML page.
+    """Write a self-contained HTML report of a Go process, or of a saved snapshot.
 
-    Whoever gets it needs a browser, no network and no spyglass: it shows the process, its scheduler,
-    memory and threads, goroutines by state and in groups of one stack, and a flame graph of them all,
-    and it can be searched and filtered. It holds the whole snapshot, which spyglass reads again and
-    the reader can save: with the command line, paths and pprof labels, unless --redact is given.
+    The page needs a browser, but no network and no spyglass. It shows the process, its scheduler,
+    memory and threads, goroutines by state and in groups, and a flame graph, with search and filters.
+    It contains the whole snapshot, including command line, paths and pprof labels (unless --redact
+    is given): the page can save it, and all commands read it from the page.
 
     \b
       spyglass report -p 1234 -o incident.html
       spyglass report incident.json.gz -o incident.html
       spyglass report -p 1234 --label tenant=blue       only these goroutines
-      spyglass summary incident.html                    read it again
+      spyglass summary incident.html                    read the page
     """
     if output == "-" and sys.stdout.isatty():
-        raise click.UsageError("a page is not for a terminal")
-    snapshot = choice.part(source.snapshot("full", stop=stop), system=True, limit=choice.limit)
+        raise click.UsageError("refusing to write a page to a terminal; use -o FILE")
+    snapshot = goroutine_filter.part(
+        source.snapshot("full", stop=stop), system=True, limit=goroutine_filter.limit
+    )
     began_ns = perf_counter_ns()
     if redact:
         from spyglass.analysis.redaction import redacted

@@ -1,4 +1,4 @@
-"""``spyglass snapshot``: save what a process is doing, once or again and again."""
+"""``spyglass snapshot``: save the state of a process, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 __all__ = ["snapshot"]
 
 
-@click.command("snapshot", short_help="Save what a Go process is doing in a file.")
+@click.command("snapshot", short_help="Save the state of a Go process in a file.")
 @source_options
 @click.option(
     "-o", "--output", metavar="PATH",
-    help="The file, .json.gz, .json.zst or .json; - is standard output. With --every, a directory.",
+    help="Output file (.json.gz, .json.zst or .json), - for stdout; with --every, a directory.",
 )  # fmt: skip
 @redact_option
 @click.option("--every", "every_ns", callback=span_ns, metavar="DURATION",
-    help="Save one after another, so far apart: 10s, 5m.",
+    help="Take a snapshot every DURATION: 10s, 5m.",
 )  # fmt: skip
 @click.option("--count", type=click.IntRange(1, 999_999), metavar="N",
-    help="With --every: so many; until interrupted if not given.",
+    help="Number of snapshots with --every (default: until interrupted).",
 )  # fmt: skip
 @read_options
 def snapshot(
@@ -47,14 +47,14 @@ def snapshot(
     redact: bool,
     every_ns: int | None,
     count: int | None,
-    how: ReadOptions,
+    read: ReadOptions,
 ) -> None:
-    """Save what a Go process is doing: every stack, the scheduler, threads and memory figures.
+    """Save all stacks, the scheduler, threads and memory statistics of a Go process in a file.
 
-    The file is for a ticket, and for later: `summary`, `dump`, `diff` and `report` take it instead of
-    a process. It has no contents of memory, no words of arguments to functions, and no environment
-    variables; it does have the command line, paths and pprof labels, unless --redact is given. Only
-    you may read it. Its name, made of program, host, pid and time if none is given, is printed.
+    All commands read the file in place of a process. It contains no memory contents, no arguments of
+    functions and no environment variables, but the command line, paths and pprof labels, unless
+    --redact is given. Only the file's owner may read it. The name of the file is printed; by default
+    it is made of program, host, pid and time.
 
     \b
       spyglass snapshot -p 1234
@@ -63,22 +63,22 @@ def snapshot(
       spyglass snapshot incident.json.gz --redact -o public.json.gz
     """
     if _is_page(output):
-        raise click.UsageError("a page is written by `spyglass report`")
+        raise click.UsageError("use `spyglass report` to write a page")
     if every_ns is None:
         if count is not None:
-            raise click.UsageError("--count goes with --every")
-        taken = source.snapshot("full", stop=how.stop, thread_stacks=how.threads)
+            raise click.UsageError("--count requires --every")
+        taken = source.snapshot("full", stop=read.stop, thread_stacks=read.threads)
         _save_one(taken, output, redact)
         return
     if not isinstance(source, ProcessSource):
-        raise click.UsageError("--every is for a process")
+        raise click.UsageError("--every requires a process")
     if every_ns == 0:
-        raise click.UsageError("--every 0s is too often")
+        raise click.UsageError("--every must be longer than 0s")
     if output == "-":
         raise click.UsageError("with --every, --output is a directory")
     from spyglass.cli.snapshot_series import Series
 
-    Series(every_ns, count, Path(output) if output else None, how, redact).take(source.pid)
+    Series(every_ns, count, Path(output) if output else None, read, redact).take(source.pid)
 
 
 def _is_page(output: str | None) -> bool:
@@ -94,7 +94,9 @@ def _save_one(taken: Snapshot, output: str | None, redact: bool) -> None:
         taken = redacted(taken)
     if output == "-":
         if sys.stdout.isatty():
-            raise click.UsageError("a packed file is not for a terminal; `dump --json` is plain")
+            raise click.UsageError(
+                "refusing to write a compressed file to a terminal; use -o FILE, or `dump --json`"
+            )
         exporter("snapshot", "json.gz").write(taken, sys.stdout.buffer)
         sys.stdout.flush()
     else:

@@ -1,4 +1,4 @@
-"""Snapshots of one process, one after another, saved in a directory."""
+"""A series of snapshots of one process, saved in a directory."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spyglass.words.escape import visible
+from spyglass.words.units import plural
 
 if TYPE_CHECKING:
     from spyglass.cli.source_options import ReadOptions
@@ -22,63 +23,64 @@ if TYPE_CHECKING:
 
 __all__ = ["Series"]
 
-#: ReadOptions often who waits is told for how long yet.
-_TOLD_EVERY_SECONDS = 0.5
+#: The interval at which the progress line is updated.
+_UPDATE_SECONDS = 0.5
 
-Tell = Callable[[int, str], None]
+Report = Callable[[int, str], None]
 
 
 @dataclass
 class Series:
-    """Snapshots `every_ns`, `number` of them or until interrupted, each a file in `directory`.
+    """A snapshot `every_ns`, `number` of them or until interrupted, each in a file in `directory`.
 
-    None of them is left out: one whose time came while the one before was taken is late, and is
-    counted as such.
+    No snapshot is skipped: one that is due while the previous one is being taken is counted as late.
     """
 
     every_ns: int
     number: int | None
     directory: Path | None
-    how: ReadOptions
+    read: ReadOptions
     redact: bool = False
     saved: int = field(default=0, init=False)
     late: int = field(default=0, init=False)
 
     def take(self, pid: int) -> None:
-        """Take them of process `pid`; those that were saved stay, whatever ends it."""
+        """Take the series of process `pid`. Saved snapshots stay when it is interrupted or fails."""
         from spyglass import attach
 
-        how = self.how
         with attach(pid) as process:
             try:
-                with _progress(self.number) as tell:
+                with _progress(self.number) as report:
                     self._take(
-                        partial(process.snapshot, stop=how.stop, thread_stacks=how.threads), tell
+                        partial(
+                            process.snapshot, stop=self.read.stop, thread_stacks=self.read.threads
+                        ),
+                        report,
                     )
-                    tell(self.saved, "")
+                    report(self.saved, "")
             finally:
                 click.echo(self._account(), err=True)
 
     def _account(self) -> str:
         late = f", {self.late:,} late" if self.late else ""
         where = f" in {visible(str(self.directory))}" if self.saved else ""
-        return f"{self.saved:,} snapshot{'' if self.saved == 1 else 's'}{where}{late}"
+        return f"{plural(self.saved, 'snapshot')}{where}{late}"
 
-    def _take(self, snapshot: Callable[[], Snapshot], tell: Tell) -> None:
+    def _take(self, snapshot: Callable[[], Snapshot], report: Report) -> None:
         began_ns = time.monotonic_ns()
         for index in range(self.number) if self.number is not None else counting():
             due_ns = began_ns + index * self.every_ns
             if index and time.monotonic_ns() > due_ns:
                 self.late += 1
-            self._wait(due_ns, tell)
+            self._wait(due_ns, report)
             self._save(snapshot())
 
-    def _wait(self, due_ns: int, tell: Tell) -> None:
+    def _wait(self, due_ns: int, report: Report) -> None:
         while (left_ns := due_ns - time.monotonic_ns()) > 0:
             late = f"  {self.late:,} late" if self.late else ""
-            tell(self.saved, f"next in {left_ns / 1e9:.0f} s{late}")
-            time.sleep(min(left_ns / 1e9, _TOLD_EVERY_SECONDS))
-        tell(self.saved, "reading")
+            report(self.saved, f"next in {left_ns / 1e9:.0f} s{late}")
+            time.sleep(min(left_ns / 1e9, _UPDATE_SECONDS))
+        report(self.saved, "reading")
 
     def _save(self, taken: Snapshot) -> None:
         from spyglass.analysis.redaction import redacted
@@ -94,21 +96,21 @@ class Series:
         path = self.directory / f"{self.saved + 1:0{width}}-{default_name(taken)}"
         save(taken, path)
         self.saved += 1
-        print(visible(str(path)), flush=True)  # which goes above the bar; click's echo would not
+        print(visible(str(path)), flush=True)  # rich moves it above the bar, unlike click.echo
 
 
 @contextmanager
-def _progress(number: int | None) -> Iterator[Tell]:
-    """A bar on stderr if that is a terminal, and what to tell it: how many are done, and what goes on."""
+def _progress(number: int | None) -> Iterator[Report]:
+    """A progress bar on stderr if that is a terminal; yields a function of the number done and a text."""
     if not sys.stderr.isatty():
-        yield lambda done, words: None
+        yield lambda _done, _text: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
     console = Console(stderr=True, highlight=False)
-    # What is printed meanwhile goes above the bar, unless it goes elsewhere.
+    # File names go above the bar if stdout is the same terminal.
     with Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty()) as progress:
         task = progress.add_task("", total=number)
-        yield lambda done, words: progress.update(task, completed=done, description=words)
+        yield lambda done, text: progress.update(task, completed=done, description=text)

@@ -1,7 +1,6 @@
-"""Where snapshots come from: a process that is looked into now, what is left of one in a core file, or a
-file in which a snapshot was saved.
+"""The sources of snapshots: a running process, a core file, or a saved snapshot.
 
-The one place that knows all of them: a command is told a source and asks it for a snapshot.
+Only this module knows the kinds; a command takes a `Source` and calls `Source.snapshot`.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ __all__ = [
 Stacks = Literal["top", "full"]
 Command = Callable[..., None]
 
-#: The kernel gives no process a higher one (proc(5), ``/proc/sys/kernel/pid_max``).
+#: The kernel assigns no higher pid (proc(5), ``/proc/sys/kernel/pid_max``).
 _PID_LIMIT = 1 << 22
 
 _SIZE = re.compile(r"(\d{1,15})\s*([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
@@ -46,25 +45,25 @@ _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
 class Source(Protocol):
-    """What a snapshot can be had of."""
+    """A source of snapshots."""
 
     def snapshot(
         self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
     ) -> Snapshot:
-        """One snapshot, as `spyglass.inspector.Inspector.snapshot` takes it."""
+        """Take a snapshot; the parameters are those of `spyglass.inspector.Inspector.snapshot`."""
         ...
 
 
 @dataclass(frozen=True)
 class ProcessSource:
-    """A process that runs."""
+    """A running process."""
 
     pid: int
 
     def snapshot(
         self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
     ) -> Snapshot:
-        """What it is doing now."""
+        """Its state now."""
         from spyglass import attach
 
         with attach(self.pid) as process:
@@ -73,7 +72,7 @@ class ProcessSource:
 
 @dataclass(frozen=True)
 class CoreSource:
-    """A core file, and the program that it is of, if that is not where it was."""
+    """A core file, and its executable if that has moved."""
 
     path: str
     exe: str | None = None
@@ -81,21 +80,21 @@ class CoreSource:
     def snapshot(
         self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
     ) -> Snapshot:
-        """What the process was doing when it was saved."""
+        """The state of the process when the core was written."""
         if stop:
-            raise click.UsageError("--stop is for a process, and a core stands still")
+            raise click.UsageError("--stop cannot be used with --core")
         from spyglass import open_core
 
         try:
             with open_core(self.path, self.exe) as process:
                 return process.snapshot(stacks, thread_stacks=thread_stacks)
         except FileNotFoundError:
-            raise SpyglassError(f"there is no file {self.path}") from None
+            raise SpyglassError(f"no such file: {self.path}") from None
 
 
 @dataclass(frozen=True)
 class SavedSource:
-    """A file that ``spyglass snapshot`` wrote, or a report; ``-`` is standard input."""
+    """A file that ``spyglass snapshot`` or ``spyglass report`` wrote; ``-`` is standard input."""
 
     path: str
     max_bytes: int | None = None
@@ -103,9 +102,9 @@ class SavedSource:
     def snapshot(
         self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
     ) -> Snapshot:
-        """The snapshot in it, with as much of the stacks as it was saved with."""
+        """The snapshot in the file, with the stacks that were saved."""
         if stop:
-            raise click.UsageError("--stop is for a process, not for a saved snapshot")
+            raise click.UsageError("--stop cannot be used with a saved snapshot")
         from spyglass.export.decompress import MAX_BYTES
         from spyglass.export.snapshot_reader import load
 
@@ -114,85 +113,87 @@ class SavedSource:
             snapshot = load(sys.stdin.buffer if self.path == "-" else self.path, max_bytes=limit)
         except FileNotFoundError:
             hint = f"for a process: --pid {self.path}" if self.path.isdecimal() else None
-            raise SpyglassError(f"there is no file {self.path}", hint) from None
-        return _without_stacks(snapshot) if stacks == "full" else snapshot
+            raise SpyglassError(f"no such file: {self.path}", hint) from None
+        return _noting_missing_stacks(snapshot) if stacks == "full" else snapshot
 
 
-def _without_stacks(snapshot: Snapshot) -> Snapshot:
-    """`snapshot`, which says so if it was saved with the top of each stack only."""
+def _noting_missing_stacks(snapshot: Snapshot) -> Snapshot:
+    """`snapshot`, with a problem if it was saved without whole stacks."""
     if len(snapshot.stack_frames) or not len(snapshot.goroutines):
         return snapshot
     from spyglass.model import Problem
 
-    problem = Problem("unknown", "stacks", "only the top of each was saved")
+    problem = Problem("unknown", "stacks", "saved without whole stacks")
     return replace(snapshot, problems=(*snapshot.problems, problem))
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """ReadOptions a process is to be read: stopped or not, with what its threads run or without."""
+    """How to read a process: `stop` it meanwhile, and read what its `threads` run."""
 
     stop: bool
     threads: bool
 
 
 def read_options(command: Command) -> Command:
-    """Let `command` be told `ReadOptions` to read a process; it is called with ``how``."""
+    """Add --stop and --threads: calls `command` with ``read``, a `ReadOptions`."""
 
     @click.option(
         "--stop", is_flag=True,
-        help="Stop the process while it is read: all is of one moment. It says for how long.",
+        help="Pause the process while reading, for a consistent snapshot; reports the pause.",
     )  # fmt: skip
-    @click.option("--threads", is_flag=True, help="Show too what each thread runs, be it C.")
+    @click.option(
+        "--threads", is_flag=True, help="Also show what each OS thread runs, including C."
+    )
     @functools.wraps(command)
-    def told(stop: bool, threads: bool, **others: Any) -> None:
-        command(how=ReadOptions(stop, threads), **others)
+    def wrapper(stop: bool, threads: bool, **others: Any) -> None:
+        command(read=ReadOptions(stop, threads), **others)
 
-    return told
+    return wrapper
 
 
 def source_options(command: Command) -> Command:
-    """Let `command` be told one `Source`; it is called with ``source``."""
+    """Add the options of a source: calls `command` with ``source``, a `Source`."""
 
     @functools.wraps(command)
-    def told(source: Source | None, **others: Any) -> None:
+    def wrapper(source: Source | None, **others: Any) -> None:
         if source is None:
-            raise click.UsageError("which process? Give --pid, --name, --core, or a saved FILE")
+            raise click.UsageError("no process given; use --pid, --name, --core, or a saved FILE")
         command(source=source, **others)
 
-    return optional_source_options(told)
+    return optional_source_options(wrapper)
 
 
 def optional_source_options(command: Command) -> Command:
-    """Let `command` be told one `Source` or none; it is called with ``source``, which may be None."""
+    """As `source_options`, but ``source`` may be None."""
 
     @click.argument("file", type=click.Path(), required=False, metavar="[FILE]")
     @_options
     @functools.wraps(command)
-    def told(file: str | None, options: SourceOptions, **others: Any) -> None:
+    def wrapper(file: str | None, options: SourceOptions, **others: Any) -> None:
         if file is not None and options.is_given:
-            raise click.UsageError("one process or FILE, not several")
+            raise click.UsageError("give one process or FILE, not several")
         sources = options.sources(() if file is None else (file,))
         command(source=sources[0] if sources else None, **others)
 
-    return told
+    return wrapper
 
 
 def sources_options(command: Command) -> Command:
-    """Let `command` be told several: it is called with ``sources``, files first, as they were given."""
+    """Add the options of several sources: calls `command` with ``sources``, files first."""
 
     @click.argument("files", type=click.Path(), nargs=-1, metavar="FILE...")
     @_options
     @functools.wraps(command)
-    def told(files: tuple[str, ...], options: SourceOptions, **others: Any) -> None:
+    def wrapper(files: tuple[str, ...], options: SourceOptions, **others: Any) -> None:
         command(sources=options.sources(files), **others)
 
-    return told
+    return wrapper
 
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What was said by options of where snapshots come from."""
+    """The values of the options of a source."""
 
     pid: int | None
     name: str | None
@@ -202,15 +203,15 @@ class SourceOptions:
 
     @property
     def is_given(self) -> bool:
-        """Whether a process was given, or what is left of one."""
+        """Whether a process or a core was given."""
         return not (self.pid is None and self.name is None and self.core is None)
 
     def sources(self, files: tuple[str, ...]) -> list[Source]:
-        """All that was given."""
+        """All given sources; `files` are saved snapshots."""
         if (self.pid, self.name, self.core).count(None) < 2:
-            raise click.UsageError("--pid, --name and --core exclude each other")
+            raise click.UsageError("--pid, --name and --core are mutually exclusive")
         if self.exe is not None and self.core is None:
-            raise click.UsageError("--exe goes with --core: which core is of that program?")
+            raise click.UsageError("--exe requires --core")
         sources: list[Source] = [SavedSource(file, self.max_size) for file in files]
         if self.pid is not None:
             sources.append(ProcessSource(self.pid))
@@ -228,7 +229,7 @@ def _named(name: str) -> int:
 
 
 class _Pid(click.types.IntParamType):
-    """A process id; a shell completes it with those of Go processes."""
+    """A process id; completed with the pids of Go processes."""
 
     name = "pid"
 
@@ -260,29 +261,27 @@ def _bytes(_context: click.Context, _option: click.Parameter, size: str | None) 
 
 
 def _options(command: Command) -> Command:
-    @click.option("-p", "--pid", type=_Pid(), metavar="PID", help="The process to look into.")
-    @click.option(
-        "--name", metavar="NAME", help="Instead of --pid: the one Go process that is called NAME."
-    )
+    @click.option("-p", "--pid", type=_Pid(), metavar="PID", help="Process to inspect.")
+    @click.option("--name", metavar="NAME", help="Inspect the Go process called NAME.")
     @click.option(
         "--core",
         type=click.Path(),
         metavar="FILE",
-        help="Instead of --pid: the core file of a process that has ended, or lives on.",
+        help="Read a core file instead of a process.",
     )
     @click.option(
         "--exe",
         type=click.Path(),
         metavar="FILE",
-        help="With --core: the program, if it is not any more where it was.",
+        help="Executable for --core, if it has moved.",
     )
     @click.option(
         "--max-size", callback=_bytes, metavar="SIZE",
-        help="The most that a FILE may be unpacked to; 2GiB if not given.",
+        help="Maximum unpacked size of FILE (default: 2GiB).",
     )  # fmt: skip
     @debug_option
     @functools.wraps(command)
-    def told(
+    def wrapper(
         pid: int | None,
         name: str | None,
         core: str | None,
@@ -292,4 +291,4 @@ def _options(command: Command) -> Command:
     ) -> None:
         command(options=SourceOptions(pid, name, core, exe, max_size), **others)
 
-    return told
+    return wrapper

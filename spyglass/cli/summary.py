@@ -1,4 +1,4 @@
-"""``spyglass summary``: what a process is doing, or was doing when it was saved, in one screen."""
+"""``spyglass summary``: the state of a process, or of a saved snapshot, on one screen."""
 
 from __future__ import annotations
 
@@ -18,37 +18,38 @@ if TYPE_CHECKING:
 __all__ = ["summary"]
 
 
-@click.command("summary", short_help="Show what a Go process is doing, in one screen.")
+@click.command("summary", short_help="Show what a Go process is doing, on one screen.")
 @source_options
 @click.option(
-    "--list", "listed", is_flag=True, help="A line for each goroutine, not for each group."
+    "--list", "listed", is_flag=True, help="Show a line for each goroutine instead of each group."
 )
-@click.option("--all", "everything", is_flag=True, help="All rows, not just as many as fit.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Show all rows, not only as many as fit the terminal."
+)
 @filter_options
 @format_options("snapshot")
 def summary(
     source: Source,
-    choice: GoroutineFilter,
+    goroutine_filter: GoroutineFilter,
     listed: bool,
     everything: bool,
     exporter: Exporter | None,
 ) -> None:
-    """Show what a Go process is doing: its scheduler, threads, memory and goroutines.
+    """Show the scheduler, threads, memory and goroutines of a Go process, or of a saved snapshot.
 
-    FILE, instead of a process, is a snapshot that was saved, or a report.
+    Goroutines with the same state, location and creator are shown as one group, the largest first.
+    Up to 20 goroutines are listed one by one. FILE is a saved snapshot or report. The process is not
+    stopped.
 
-    Goroutines that are in the same state at the same place, and were created by the same statement,
-    are shown as one group, the largest first. With 20 goroutines or fewer each has a line.
-
-    The process is not stopped. Waiting times are lower bounds: Go notes them when a garbage
-    collection comes by. "?" is not known; "(start)" marks the function in which a goroutine began
-    where the one that it is in is not known.
+    All filters must match. Wait times are lower bounds: Go records them at garbage collections. "?"
+    is an unknown value; "(start)" marks the start function of a goroutine whose location is not
+    known.
     """
-    snapshot = source.snapshot("full" if choice.wanted.function else "top")
+    snapshot = source.snapshot("full" if goroutine_filter.criteria.function else "top")
     began_ns = perf_counter_ns()
-    if choice.wanted or exporter:
-        limit = choice.limit if exporter else None
-        snapshot = choice.part(snapshot, system=exporter is not None, limit=limit)
+    if goroutine_filter.criteria or exporter:
+        limit = goroutine_filter.limit if exporter else None
+        snapshot = goroutine_filter.part(snapshot, system=exporter is not None, limit=limit)
     if exporter:
         exporter.write(snapshot, sys.stdout.buffer)
     else:
@@ -58,10 +59,10 @@ def summary(
         terminal = Terminal()
         view = terminal.view(
             listed=listed,
-            system=choice.includes_system(),
+            system=goroutine_filter.includes_system(),
             everything=everything,
             debug=debugging(),
-            limit=choice.limit,
+            limit=goroutine_filter.limit,
         )
         terminal.show(render(snapshot, view))
     if debugging():

@@ -1,4 +1,4 @@
-"""Where output goes: a terminal with edges and colours, or a pipe without."""
+"""Standard output: a terminal with a size and colours, or a pipe without."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Terminal"]
 
-#: What makes rich write colours where there is no terminal.
+#: Variables that make rich write colours to a pipe.
 _FORCING = ("FORCE_COLOR", "TTY_COMPATIBLE")
 
 
 class Terminal:
-    """Standard output, as its user wants it (``NO_COLOR``, ``FORCE_COLOR``, ``COLUMNS``, ``LINES``)."""
+    """Standard output; obeys ``NO_COLOR``, ``FORCE_COLOR``, ``COLUMNS`` and ``LINES``."""
 
     def __init__(self) -> None:
-        self._has_edges = sys.stdout.isatty()
-        self._console = _console() if self._has_edges or any(map(os.getenv, _FORCING)) else None
+        self._is_terminal = sys.stdout.isatty()
+        self._console = _console() if self._is_terminal or any(map(os.getenv, _FORCING)) else None
 
     def view(
         self,
@@ -35,8 +35,8 @@ class Terminal:
         debug: bool = False,
         limit: int | None = None,
     ) -> View:
-        """What is wanted, in the room there is."""
-        size = self._console.size if self._console and self._has_edges else None
+        """The options of a view, with the size of the terminal."""
+        size = self._console.size if self._console and self._is_terminal else None
         return View(
             width=size and size.width,
             height=size and size.height,
@@ -49,7 +49,7 @@ class Terminal:
         )
 
     def show(self, lines: Iterable[Text]) -> None:
-        """Print `lines`, none of which is wrapped."""
+        """Print `lines` without wrapping them."""
         if self._console and self._is_styled:
             for line in lines:
                 self._console.print(line, soft_wrap=True)
@@ -62,6 +62,6 @@ class Terminal:
 
 
 def _console() -> Console:
-    from rich.console import Console  # not for a pipe: it takes long to import
+    from rich.console import Console  # not for a pipe: importing it is slow
 
     return Console(file=sys.stdout, highlight=False)

@@ -1,4 +1,4 @@
-"""``spyglass top``: watch what a process is doing."""
+"""``spyglass top``: a live view of a process."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ __all__ = ["top"]
 
 @dataclass(frozen=True)
 class Frames:
-    """What is printed where there is no terminal: how many frames, of each the first groups, as JSON?"""
+    """Printed frames: their number (None: unlimited), groups in each, and their format (None: text)."""
 
     number: int | None
     limit: int
     exporter: Exporter | None
 
     @property
-    def wanted(self) -> bool:
-        """Whether they were asked for, on a terminal too."""
+    def are_forced(self) -> bool:
+        """Whether frames are printed even on a terminal."""
         return self.exporter is not None or self.number is not None
 
 
 def _frame_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Let `command` be told `Frames`; it is called with ``frames``."""
+    """Add the options of printed frames: calls `command` with ``frames``, a `Frames`."""
 
     @click.option(
-        "--count", type=click.IntRange(min=1), metavar="N", help="Print N frames, and end."
+        "--count", type=click.IntRange(min=1), metavar="N", help="Print N frames and exit."
     )
     @click.option(
         "--limit",
@@ -52,31 +52,34 @@ def _frame_options(command: Callable[..., None]) -> Callable[..., None]:
         default=20,
         show_default=True,
         metavar="N",
-        help="Of each frame the first N groups.",
+        help="Print at most N groups per frame.",
     )
     @format_options("view")
     @functools.wraps(command)
-    def told(count: int | None, limit: int, exporter: Exporter | None, **others: Any) -> None:
+    def wrapper(count: int | None, limit: int, exporter: Exporter | None, **others: Any) -> None:
         command(frames=Frames(count, limit, exporter), **others)
 
-    return told
+    return wrapper
 
 
 @click.command("top", short_help="Watch what a Go process is doing, live.")
 @optional_source_options
 @click.option(
     "--interval", "interval_ns", callback=span_ns, default="1s", show_default=True, metavar="DURATION",
-    help="From one reading to the next; it becomes longer if reading takes long.",
+    help="Time between snapshots; grows if reading is slow.",
 )  # fmt: skip
 @click.option(
     "--follow-name", metavar="NAME",
-    help="When the process ends, go on with the next one that is called NAME.",
+    help="When the process ends, continue with the next one called NAME.",
 )  # fmt: skip
 @click.option(
-    "--group", "by", default="function", metavar="BY",
+    "--group", "by", default="function", show_default=True, metavar="BY",
     help="Group by function, stack, creator, state or label:KEY.",
 )  # fmt: skip
-@click.option("--filter", "text", default="", metavar="QUERY", help="As / in the view takes it.")
+@click.option(
+    "--filter", "text", default="", metavar="QUERY",
+    help="Filter, in the syntax of the / key: REGEX state:WORDS label:KEY=VALUE creator:REGEX.",
+)  # fmt: skip
 @_frame_options
 def top(
     source: Source | None,
@@ -86,18 +89,18 @@ def top(
     text: str,
     frames: Frames,
 ) -> None:
-    """Watch the goroutines of a Go process: where they wait, what grows, down to one's stack.
+    """Watch the goroutines of a Go process: groups, how they change, and single stacks.
 
-    FILE is a saved snapshot, or a directory with a series of them, through which the left and right
-    arrows walk; --core takes a core file. In the view ? shows the keys. The process is not stopped.
+    Press ? for the keys. FILE is a saved snapshot or report, or a directory with a series of
+    snapshots; the left and right arrows step through a series. The process is not stopped.
 
-    Without a terminal, and with --count or --json, it prints a frame for each interval.
+    Without a terminal, and with --count or --json, a frame is printed for each interval.
 
     \b
       spyglass top -p 1234
-      spyglass top -p 1234 --follow-name etcd      go on when it is restarted
-      spyglass top -p 1234 --count 1               one frame
-      spyglass top -p 1234 --json --interval 10s   for a script
+      spyglass top -p 1234 --follow-name etcd      survive restarts
+      spyglass top -p 1234 --count 1               print one frame
+      spyglass top -p 1234 --json --interval 10s   JSON for a script
     """
     from spyglass.cli.top_feed import tick_source
     from spyglass.tui.feed import MIN_INTERVAL_NS
@@ -105,15 +108,15 @@ def top(
 
     if source is None and follow_name is None:
         raise click.UsageError(
-            "which process? Give --pid, --name, --follow-name, --core, or a FILE"
+            "no process given; use --pid, --name, --follow-name, --core, or a FILE"
         )
     if follow_name is not None and source is not None and not isinstance(source, ProcessSource):
-        raise click.UsageError("--follow-name is for a process")
+        raise click.UsageError("--follow-name requires a process")
     if interval_ns < MIN_INTERVAL_NS:
-        raise click.BadParameter("less than 100ms is too often", param_hint="--interval")
+        raise click.BadParameter("must be at least 100ms", param_hint="--interval")
     model = Model(_grouping(by), _query(text))
     ticks = tick_source(source, follow_name)
-    if frames.wanted or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if frames.are_forced or not (sys.stdin.isatty() and sys.stdout.isatty()):
         _print_frames(model, ticks, interval_ns, frames)
         return
     from spyglass.tui.app import TopApp
@@ -145,7 +148,7 @@ def _is_ascii() -> bool:
 
 
 def _print_frames(model: Model, ticks: TickSource, interval_ns: int, frames: Frames) -> None:
-    """Print what the feed delivers, as often as was asked for or until the process has ended."""
+    """Print a frame for each event of the feed, until there are enough or the process has ended."""
     from spyglass.tui.feed import Feed
 
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -160,7 +163,7 @@ def _print_frames(model: Model, ticks: TickSource, interval_ns: int, frames: Fra
             _print(model, interval_ns, frames)
             printed += 1
             if model.ended and not ticks.follows:
-                raise ProcessChanged(model.ended)  # a script learns it by the exit code
+                raise ProcessChanged(model.ended)  # sets the exit status for scripts
     finally:
         feed.close()
 

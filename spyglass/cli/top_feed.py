@@ -1,4 +1,4 @@
-"""What ``spyglass top`` watches: a process, one after another of the same name, or what was saved."""
+"""The sources of ``spyglass top``: a process, successive processes of one name, or saved snapshots."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SUFFIXES = (".json", ".json.gz", ".json.zst", ".html")
 
 
 def tick_source(source: Source | None, follow_name: str | None) -> TickSource:
-    """What to watch, of which something is there now; raises `SpyglassError`."""
+    """The source to watch; raises `SpyglassError` if there is nothing to show."""
     if source is None or isinstance(source, ProcessSource):
         live = LiveTicks(follow_name)
         live.attach(source.pid if source is not None else None)
@@ -34,7 +34,7 @@ def tick_source(source: Source | None, follow_name: str | None) -> TickSource:
 
 
 class LiveTicks:
-    """A process that goes on; when it has ended, the next that is called `name`."""
+    """A running process; after its end, the next process called `name`."""
 
     is_live = True
 
@@ -50,7 +50,7 @@ class LiveTicks:
         return self._name is not None
 
     def attach(self, pid: int | None = None) -> None:
-        """Look into process `pid`, or the one that has the name."""
+        """Attach to process `pid`, or to the one called `name`."""
         from spyglass import attach
         from spyglass.processes import find_by_name
 
@@ -59,7 +59,7 @@ class LiveTicks:
         self._inspector = attach(self._pid)
 
     def take(self, full: bool) -> Tick:
-        """What it is doing now; `ProcessChanged` or `ProcessNotFound` if there is none any more."""
+        """The current state; raises `ProcessChanged` or `ProcessNotFound` if the process has ended."""
         if self._inspector is None:
             self.attach()
         assert self._inspector is not None
@@ -72,16 +72,16 @@ class LiveTicks:
             raise
 
     def step(self, by: int) -> None:
-        """A process goes at its own pace."""
+        """Nothing: a process has no series."""
 
     def close(self) -> None:
-        """Let go of the process."""
+        """Close the inspector."""
         if self._inspector is not None:
             self._inspector.close()
             self._inspector = None
 
     def _cpu_percent(self) -> float | None:
-        """ReadOptions much of one processor it had since the last tick; None the first time."""
+        """CPU use since the last tick, in percent of one processor; None the first time."""
         from spyglass.procfs.host_processes import cpu_ns
 
         before, now = self._cpu, (time.monotonic_ns(), cpu_ns(self._pid))
@@ -93,25 +93,25 @@ class LiveTicks:
 
 @dataclass
 class StillTicks:
-    """One snapshot, which stays as it is."""
+    """A single snapshot."""
 
     snapshot: Snapshot
     is_live: bool = field(default=False, init=False)
     follows: bool = field(default=False, init=False)
 
     def take(self, full: bool) -> Tick:
-        """It, with as much of stacks as it has."""
+        """The snapshot, with the stacks it has."""
         return Tick(self.snapshot)
 
     def step(self, by: int) -> None:
-        """There is no other."""
+        """Nothing: there is no series."""
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing is open."""
 
 
 class SeriesTicks:
-    """Saved snapshots of a directory, in the order in which they were taken."""
+    """The saved snapshots in a directory, in the order in which they were taken."""
 
     is_live = False
     follows = False
@@ -122,7 +122,7 @@ class SeriesTicks:
         self._loaded: dict[int, Snapshot] = {}
 
     def take(self, full: bool) -> Tick:
-        """The one that was come to, and the one before it."""
+        """The current snapshot, and the previous one."""
         at = self._at
         previous = self._load(at - 1) if at else None
         snapshot = self._load(at)
@@ -130,7 +130,7 @@ class SeriesTicks:
         return Tick(snapshot, previous=previous, position=(at, len(self._sources)))
 
     def step(self, by: int) -> None:
-        """Go so far, to the first or last one at most."""
+        """Move `by` snapshots, at most to the first or the last one."""
         self._at = min(max(self._at + by, 0), len(self._sources) - 1)
 
     def close(self) -> None:
@@ -143,8 +143,8 @@ class SeriesTicks:
 
 
 def _files(directory: Path) -> list[Path]:
-    """The snapshots in `directory`: a series is numbered, so their names are in order."""
+    """The snapshots in `directory`, by name: those of a series are numbered."""
     found = sorted(path for path in directory.iterdir() if path.name.endswith(_SUFFIXES))
     if not found:
-        raise SpyglassError(f"there are no snapshots in {directory}")
+        raise SpyglassError(f"no snapshots in {directory}")
     return found

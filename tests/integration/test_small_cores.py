@@ -280,7 +280,7 @@ def test_it_goes_through_a_pipe(minor: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--core", "{here}/none"], "there is no file"),
+        (["--core", "{here}/none"], "no such file"),
         (["--core", "{here}"], "is not a core file"),
         (["--core", "{here}/text"], "is not a core file"),
         (["--core", "{here}/core", "--exe", "{here}/text"], "is not an ELF file"),

@@ -274,10 +274,10 @@ def test_a_series_has_a_progress_bar_on_a_terminal(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["-p", "1", "--count", "3"], "--count goes with --every."),
+        (["-p", "1", "--count", "3"], "--count requires --every."),
         (["-p", "1", "-o", "x.html"], "a page is written by `spyglass report`."),
-        (["x.json", "--every", "1s"], "--every is for a process."),
-        (["-p", "1", "--every", "0s"], "--every 0s is too often."),
+        (["x.json", "--every", "1s"], "--every requires a process."),
+        (["-p", "1", "--every", "0s"], "--every must be longer than 0s."),
         (["-p", "1", "--every", "1s", "-o", "-"], "with --every, --output is a directory."),
         (["-p", "1", "--every", "often"], "Invalid value for '--every': 'often' is not a duration"),
     ],
@@ -336,8 +336,8 @@ def test_the_leak_is_shown_against_the_process_itself(leaking: GoProcess, tmp_pa
     assert piped("snapshot", "-p", pid, "-o", file).returncode == 0
     leaking.ask("leak 25")
     done = piped("diff", file, "-p", pid, "--fail-on", "growth>20")
-    assert done.returncode == 1
-    assert done.stderr == "growth>20: goroutines of one creator, main.quoteShipping, grew by 25\n"
+    assert done.returncode == 3
+    assert done.stderr == "growth>20: creator main.quoteShipping grew by 25 goroutines\n"
     assert "change +25 " in done.stdout
     first = done.stdout[done.stdout.index("\n+25 ") :].splitlines()
     assert first[2].strip() == "main.askCarrier"

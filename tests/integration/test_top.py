@@ -245,11 +245,11 @@ def test_it_is_not_stopped_by_a_busy_machine(demo: GoProcess):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "which process?"),
-        (["-p", "1", "--interval", "1ms"], "too often"),
+        ([], "no process given"),
+        (["-p", "1", "--interval", "1ms"], "must be at least 100ms"),
         (["-p", "1", "--group", "colour"], "is not one of"),
         (["-p", "1", "--filter", "("], "is not a regular expression"),
-        (["x.json", "--follow-name", "y"], "--follow-name is for a process"),
+        (["x.json", "--follow-name", "y"], "--follow-name requires a process"),
     ],
 )
 def test_wrong_usage_is_told(arguments: list[str], words: str):

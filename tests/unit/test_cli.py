@@ -77,16 +77,16 @@ def test_each_command_is_what_the_list_says(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["spy"], "No such command 'spy'. `spyglass --help` shows how it is used"),
-        (["summary"], "which process? Give --pid, --name, --core, or a saved FILE."),
-        (["summary", "-p", "1", "--name", "x"], "--pid, --name and --core exclude each other."),
-        (["summary", "-p", "1", "x.json"], "one process or FILE, not several."),
-        (["summary", "x.json", "--name", "y"], "one process or FILE, not several."),
+        (["spy"], "No such command 'spy'. Try `spyglass --help`"),
+        (["summary"], "no process given; use --pid, --name, --core, or a saved FILE."),
+        (["summary", "-p", "1", "--name", "x"], "--pid, --name and --core are mutually exclusive."),
+        (["summary", "-p", "1", "x.json"], "give one process or FILE, not several."),
+        (["summary", "x.json", "--name", "y"], "give one process or FILE, not several."),
         (
             ["summary", "x.json", "--max-size", "big"],
             "Invalid value for '--max-size': 'big' is not",
         ),
-        (["dump", "x.json", "--stop"], "--stop is for a process, not for a saved snapshot."),
+        (["dump", "x.json", "--stop"], "--stop cannot be used with a saved snapshot."),
         (["dump", "--group", "x.json"], "Invalid value for '--group': 'x.json' is not stack, "),
         (["summary", "-p", "0"], "Invalid value for '-p' / '--pid': '0' is not a process id."),
         (
@@ -106,7 +106,8 @@ def test_wrong_usage_is_one_line_and_code_2(
     assert (code, out) == (2, "")
     assert err.startswith(f"spyglass: {line}")
     assert err.count("\n") == 1
-    assert "--help` shows how it is used\n" in err
+    assert ". Try `spyglass " in err
+    assert err.endswith(" --help`\n")
 
 
 def test_no_answer_is_one_line_and_code_1(
@@ -259,5 +260,5 @@ def test_the_module_runs() -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(
-        "spyglass: which process? Give --pid, --name, --core, or a saved FILE."
+        "spyglass: no process given; use --pid, --name, --core, or a saved FILE."
     )

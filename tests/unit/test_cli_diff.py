@@ -160,8 +160,8 @@ def unlike() -> Difference:
     return difference([make_snapshot([Row(1)]), other])
 
 
-@pytest.mark.parametrize(("most", "code"), [(39, 1), (40, 0), (10**11, 0), (0, 1)])
-def test_scripts_are_told_of_growth(
+@pytest.mark.parametrize(("most", "code"), [(39, 3), (40, 0), (10**11, 0), (0, 3)])
+def test_growth_above_the_limit_has_an_exit_status_of_its_own(
     capsys: pytest.CaptureFixture[str], saved: Save, most: int, code: int
 ) -> None:
     one, two = saved("one.json", 2), saved("two.json", 42, 10)
@@ -169,7 +169,7 @@ def test_scripts_are_told_of_growth(
         found, out, err = said(capsys, "diff", one, two, "--fail-on", f"growth>{most}", *option)
         assert found == code
         assert "main.ask" in out
-        words = f"growth>{most}: goroutines of one creator, main.quote, grew by 40\n"
+        words = f"growth>{most}: creator main.quote grew by 40 goroutines\n"
         assert err == (words if code else "")
 
 
@@ -180,14 +180,14 @@ def test_growth_of_a_stack_alone_is_growth(
     save(make_snapshot([waiting(i, SERVE, MAIN) for i in range(1, 10)]), before)
     save(make_snapshot([waiting(i, ASK, MAIN) for i in range(1, 10)]), after)
     code, _, err = said(capsys, "diff", str(before), str(after), "--fail-on", "growth > 8")
-    assert (code, err) == (1, "growth>8: goroutines of one stack, main.ask, grew by 9\n")
+    assert (code, err) == (3, "growth>8: stack main.ask grew by 9 goroutines\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ([], "compare what? Give two FILEs, or a FILE and --pid."),
-        (["a.json"], "compare what? Give two FILEs, or a FILE and --pid."),
+        ([], "two snapshots are needed: two FILEs, or a FILE and --pid."),
+        (["a.json"], "two snapshots are needed: two FILEs, or a FILE and --pid."),
         (["a", "b", "--fail-on", "growth=3"], "Invalid value for '--fail-on': 'growth=3' is not"),
         (["a", "b", "--fail-on", "growth>x"], "Invalid value for '--fail-on': 'growth>x' is not"),
         (["a", "b", "--fail-on", "growth>-1"], "Invalid value for '--fail-on': 'growth>-1' is not"),
@@ -209,8 +209,8 @@ def test_different_programs_are_compared_only_if_forced(
     code, out, err = said(capsys, "diff", one, two)
     assert (code, out) == (1, "")
     assert err == (
-        "spyglass: these are of different programs: module github.com/prometheus/prometheus is not "
-        "module evil\\x1b]0;owned\\x07. --force compares them nevertheless\n"
+        "spyglass: the snapshots are of different programs: module github.com/prometheus/prometheus is not "
+        "module evil\\x1b]0;owned\\x07. --force compares them anyway\n"
     )
     code, out, err = said(capsys, "diff", one, two, "--force")
     assert code == 0
@@ -233,7 +233,7 @@ def test_names_do_nothing_to_a_terminal(capsys: pytest.CaptureFixture[str], tmp_
         save(make_snapshot(made, process=process, threads=threads, host=ESCAPE), path)
         paths.append(str(path))
     code, out, err = said(capsys, "diff", *paths, "--fail-on", "growth>1")
-    assert code == 1
+    assert code == 3
     assert all(line.isprintable() for line in (out + err).splitlines())
     assert "owned" in out
 

@@ -32,9 +32,9 @@ def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--min-wait", "1h 30m"], "'--min-wait': '1h 30m' is not a duration"),
         (["--function", "("], "'--function': '(' is not a regular expression: missing )"),
         (["--creator", "*"], "'--creator': '*' is not a regular expression: nothing to repeat"),
-        (["--label", "tenant"], "'--label': 'tenant' is not a label and its value"),
-        (["--goroutine", "0"], "'--goroutine': 0 is not the id of a goroutine"),
-        (["--goroutine", "9" * 30], f"'--goroutine': {'9' * 30} is not the id of a goroutine"),
+        (["--label", "tenant"], "'--label': 'tenant' is not KEY=VALUE"),
+        (["--goroutine", "0"], "'--goroutine': 0 is not a goroutine id"),
+        (["--goroutine", "9" * 30], f"'--goroutine': {'9' * 30} is not a goroutine id"),
         (["--goroutine", "x"], "'--goroutine': 'x' is not a valid integer"),
         (["--limit", "0"], "'--limit': 0 is not in the range x>=1"),
     ],
@@ -55,7 +55,9 @@ def test_groups_of_nothing_known_are_wrong_usage(
 
 
 def test_a_document_has_no_groups(capsys: pytest.CaptureFixture[str]) -> None:
-    assert failed(capsys, "dump", "--json", "--group").startswith("--json and --group exclude")
+    assert failed(capsys, "dump", "--json", "--group").startswith(
+        "--json and --group are mutually exclusive"
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,37 +69,37 @@ def test_groups_that_there_are(capsys: pytest.CaptureFixture[str], group: list[s
 
 
 def chosen(*arguments: str) -> GoroutineFilter:
-    choices: list[GoroutineFilter] = []
+    goroutine_filters: list[GoroutineFilter] = []
 
     @click.command()
     @filter_options
-    def command(choice: GoroutineFilter) -> None:
-        choices.append(choice)
+    def command(goroutine_filter: GoroutineFilter) -> None:
+        goroutine_filters.append(goroutine_filter)
 
     command.main(arguments, standalone_mode=False)
-    return choices[0]
+    return goroutine_filters[0]
 
 
 def test_nothing_asked_for() -> None:
-    choice = chosen()
-    assert not choice.wanted
-    assert (choice.system, choice.limit) == (None, None)
-    assert not choice.includes_system()
-    assert choice.includes_system(True)
+    goroutine_filter = chosen()
+    assert not goroutine_filter.criteria
+    assert (goroutine_filter.system, goroutine_filter.limit) == (None, None)
+    assert not goroutine_filter.includes_system()
+    assert goroutine_filter.includes_system(True)
 
 
 def test_everything_asked_for() -> None:
-    choice = chosen(
+    goroutine_filter = chosen(
         *("--goroutine", "7", "--goroutine", "9", "--state", "select", "--state", "IO wait"),
         *("--function", "a.*b", "--creator", "c", "--label", "k=v=w", "--label", "=", "--limit", "3"),
     )  # fmt: skip
-    assert choice.wanted.ids == (7, 9)
-    assert choice.wanted.states == ("select", "IO wait")
-    assert choice.wanted.function == re.compile("a.*b")
-    assert choice.wanted.creator == re.compile("c")
-    assert choice.wanted.labels == (("k", "v=w"), ("", ""))
-    assert choice.limit == 3
-    assert choice.includes_system()
+    assert goroutine_filter.criteria.ids == (7, 9)
+    assert goroutine_filter.criteria.states == ("select", "IO wait")
+    assert goroutine_filter.criteria.function == re.compile("a.*b")
+    assert goroutine_filter.criteria.creator == re.compile("c")
+    assert goroutine_filter.criteria.labels == (("k", "v=w"), ("", ""))
+    assert goroutine_filter.limit == 3
+    assert goroutine_filter.includes_system()
 
 
 @pytest.mark.parametrize(
@@ -125,4 +127,4 @@ def test_the_runtimes_own(option: str, otherwise: bool, included: bool) -> None:
     ],
 )
 def test_durations(span: str, span_ns: int) -> None:
-    assert chosen("--min-wait", span).wanted.min_wait_ns == span_ns
+    assert chosen("--min-wait", span).criteria.min_wait_ns == span_ns
