@@ -1,1 +1,1 @@
-"""A snapshot as one HTML page for an incident's ticket: it needs no network and no spyglass."""
+"""The HTML report of a snapshot: one file that needs no network and no spyglass."""

@@ -1,4 +1,4 @@
-"""Goroutines that a page need not tell apart: cells, which it counts, filters and groups."""
+"""Cells: goroutines that differ only in id and wait, which a page counts, filters and groups as one."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _EXACT_BELOW = 1 << 53
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """`order` are the goroutines by cell, in each the longest wait first; `firsts` begin the cells."""
+    """`order`: goroutines sorted by cell, the longest wait of a cell first; `firsts`: where cells begin."""
 
     order: NDArray[np.int64]
     firsts: NDArray[np.int64]
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """How many goroutines are in each."""
+        """The number of goroutines of each cell."""
         return np.diff(np.append(self.firsts, len(self.order)))
 
     def common(self, column: NDArray[Any]) -> NDArray[Any]:
-        """For each cell the value that all of it have in `column`; `NONE` where they differ."""
+        """For each cell the common value of its goroutines in `column`; `NONE` where they differ."""
         if not len(self.firsts):
             return column[:0]
         values = column[self.order]
@@ -44,7 +44,7 @@ class Cells:
 def cells(
     keys: Mapping[str, NDArray[Any]], ids: NDArray[np.uint64], waits_ns: NDArray[np.int64]
 ) -> Cells:
-    """The cells of goroutines that are alike in all of `keys`, columns of one length."""
+    """The cells of goroutines with equal values in all of `keys`, columns of one length."""
     order = np.lexsort((ids, -waits_ns, *keys.values()))
     differs = np.zeros(len(order), np.bool_)
     differs[:1] = True
@@ -55,12 +55,12 @@ def cells(
 
 
 def exact(ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`ids`, and `NONE` for those that a page would round."""
+    """`ids`, with `NONE` for those that JavaScript would round."""
     return np.where(ids < _EXACT_BELOW, ids, NONE)
 
 
 def id_column(ids: NDArray[np.uint64]) -> list[int] | list[str]:
-    """`ids` as steps from one to the next, which are shorter; as text where a page would round them."""
+    """`ids` as differences, which are shorter; as texts if JavaScript would round one."""
     if len(ids) and int(ids.max()) >= _EXACT_BELOW:
         return [str(each) for each in ids.tolist()]
     steps: list[int] = np.diff(ids.astype(np.int64), prepend=0).tolist()
@@ -68,7 +68,7 @@ def id_column(ids: NDArray[np.uint64]) -> list[int] | list[str]:
 
 
 def wait_runs(waits_ns: NDArray[np.int64]) -> dict[str, list[int]]:
-    """`waits_ns` as runs of equal ones: few differ, for Go notes them when garbage is collected."""
+    """`waits_ns` in run-length encoding: few differ, because Go records them at garbage collections."""
     firsts = np.flatnonzero(np.diff(waits_ns, prepend=-2))
     lengths = np.diff(np.append(firsts, len(waits_ns)))
     values, places = numbered(waits_ns[firsts])

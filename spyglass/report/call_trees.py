@@ -1,4 +1,4 @@
-"""Every goroutine's stack as a node of a tree of calls, which is what a page draws and lists."""
+"""The stacks of goroutines as nodes of call trees, which a page draws and lists."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _NOT_KNOWN = "(stack not known)"
 
 
 class Stacks:
-    """The trees of calls of goroutines `rows`: of the frames that Go shows, and of `all` of them.
+    """The call trees of goroutines `rows`: `shown`, of the frames that Go shows, and `all`.
 
-    `shown_leaves` and `all_leaves` (int64, one for each of `rows`) are where their stacks end.
+    `shown_leaves` and `all_leaves` (int64, one for each of `rows`) are the nodes of the innermost
+    frames.
     """
 
     def __init__(self, snapshot: Snapshot, rows: NDArray[np.int64], places: Places) -> None:
@@ -45,7 +46,7 @@ class Stacks:
         self.shown_leaves[mask], self.all_leaves[mask] = shown, everything
 
     def _of_stacks(self, stack: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The leaves of those that have a stack, by its number."""
+        """The leaves of stacks by their numbers."""
         used = distinct(stack).tolist()
         leaves = np.zeros((2, max(used, default=0) + 1), np.int64)
         for number in used:
@@ -68,7 +69,7 @@ class Stacks:
     def _without(
         self, start: NDArray[np.int32], where: NDArray[np.int32]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The leaves of those without a stack: where they began, and where they are, may be known."""
+        """The leaves of goroutines without a stack, made of their start and their location if known."""
         radix = len(self._snapshot.frames) + 1
         pairs, inverse = numbered((start.astype(np.int64) + 1) * radix + where + 1)
         calls = [self._known(*divmod(pair, radix)) for pair in pairs.tolist()]
@@ -77,7 +78,7 @@ class Stacks:
         return shown[inverse], everything[inverse]
 
     def _known(self, start: int, where: int) -> list[int]:
-        """What is known of a stack that is not; both numbers are one too high."""
+        """The places of an unknown stack: start, a note, location; the arguments are indices plus 1."""
         ends = [self._places.of_frame(start - 1), self._places.of_frame(where - 1)]
         calls = [ends[0], self._places.note(_NOT_KNOWN), ends[1]]
         return [call for call in calls if call != NONE]

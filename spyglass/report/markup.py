@@ -1,4 +1,4 @@
-"""HTML that is made of strings, each of which is escaped unless it is HTML already."""
+"""Builds HTML from strings; a string is escaped unless it is HTML already."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ __all__ = ["Content", "Markup", "element", "joined"]
 
 
 class Markup(str):
-    """Text that is HTML, and is not escaped again. Only this module makes it, and our own templates."""
+    """Text that is HTML and is not escaped again. Only this module and our templates make it."""
 
     __slots__ = ()
 
 
-#: What can stand in an element: text of whatever origin, HTML, or nothing.
+#: The content of an element: any text, HTML, or nothing.
 Content = str | None
 
 
 def joined(*contents: Content) -> Markup:
-    """`contents` one behind the other."""
+    """`contents`, concatenated."""
     return Markup("".join(map(_escaped, contents)))
 
 

@@ -1,4 +1,4 @@
-"""The page: our template, its style and script, the data, and the snapshot, in one file of HTML."""
+"""The report: template, style, script, data and snapshot in one HTML file."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from spyglass.words.units import count, moment
 
 __all__ = ["report", "write_page"]
 
-#: The parts of the page's script, each of which needs those before it.
+#: The parts of the page's script; each depends on those before it.
 SCRIPTS = (
-    "words.js", "data.js", "choice.js", "table.js", "charts.js", "groups.js", "details.js", "flame.js",
+    "words.js", "data.js", "selection.js", "table.js", "charts.js", "groups.js", "details.js", "flame.js",
     "lists.js", "page.js",
 )  # fmt: skip
 
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
-#: What could end a script element, or begin a comment in one, is written so that JSON means the same.
+#: Escapes for characters that could end a script element or begin a comment in it; JSON reads them alike.
 _IN_SCRIPT = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
 
 
 def report(snapshot: Snapshot) -> Iterator[str]:
-    """The page of `snapshot` in pieces, all of which are Unicode: none of its text has surrogates.
+    """The page of `snapshot` in pieces of Unicode text without surrogates.
 
-    It loads nothing and sends nothing, which its Content-Security-Policy holds the browser to: only
-    the style and the script that were written here, known by their hashes, work in it.
+    The page loads nothing and sends nothing. Its Content-Security-Policy makes the browser enforce
+    that: only this style and this script, identified by their hashes, are allowed.
     """
     style, script = _asset("page.css"), "".join(map(_asset, SCRIPTS))
     contents: dict[str, Callable[[], str]] = {
@@ -54,7 +54,7 @@ def report(snapshot: Snapshot) -> Iterator[str]:
         "download": lambda: joined(default_name(snapshot, ".json")),
         "snapshot": lambda: _embedded(snapshot),
     }
-    # Split once: what comes from the program is never looked at for placeholders.
+    # Split once: text of the program is never searched for placeholders.
     for index, piece in enumerate(_PLACEHOLDER.split(_asset("page.html"))):
         yield contents[piece]() if index % 2 else piece
 
@@ -66,7 +66,7 @@ def write_page(snapshot: Snapshot, stream: BinaryIO) -> None:
 
 
 def policy(style: str, script: str) -> str:
-    """The Content-Security-Policy under which `style` and `script` are all that works."""
+    """The Content-Security-Policy that allows nothing but `style` and `script`."""
     return "; ".join(
         (
             "default-src 'none'",
@@ -83,7 +83,7 @@ def policy(style: str, script: str) -> str:
 
 
 def script_json(value: Any) -> str:
-    """`value` as JSON in ASCII that can stand in a script element."""
+    """`value` as ASCII JSON that is safe in a script element."""
     return json.dumps(value, separators=(",", ":")).translate(_IN_SCRIPT)
 
 
@@ -101,7 +101,7 @@ def _title(snapshot: Snapshot) -> str:
 
 
 def _embedded(snapshot: Snapshot) -> str:
-    """The document of `snapshot`, compressed, in base64."""
+    """The JSON document of `snapshot`, compressed, in base64."""
     packed = io.BytesIO()
     write_gzip(snapshot, packed)
     return b64encode(packed.getbuffer()).decode("ascii")

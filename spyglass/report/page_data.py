@@ -1,7 +1,6 @@
-"""What a page works with: a snapshot's goroutines in columns, its other lists in rows.
+"""The data of a page: a snapshot's goroutines in columns, its other lists in rows.
 
-All text can be shown as it is: `spyglass.words.escape.visible` went over it. The script of the page,
-``assets/data.js``, says what it makes of each part.
+All text has gone through `spyglass.words.escape.visible`. ``assets/data.js`` reads the data.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ if TYPE_CHECKING:
 
 __all__ = ["report_data"]
 
-#: So many problems are in the page's list; all of them are in the snapshot that it holds.
+#: The maximum of problems in the page's list; the embedded snapshot has all of them.
 _PROBLEMS_KEPT = 10_000
 
 
 def report_data(snapshot: Snapshot) -> dict[str, Any]:
-    """The data of the page of `snapshot` in values that JSON knows; dead goroutines are left out.
+    """The data of the page of `snapshot` as JSON values; dead goroutines are left out.
 
-    Goroutines that are alike in everything but id and wait are one of ``cells``: its columns hold
-    numbers of ``strings``, ``places``, ``label_sets`` and of the nodes of ``trees``, or `NONE`.
-    ``goroutines`` has their ids and waits, in the order of the cells.
+    Goroutines that differ only in id and wait are one of ``cells``, whose columns are indices into
+    ``strings``, ``places``, ``label_sets`` and the nodes of ``trees``, or `NONE`. ``goroutines`` has
+    their ids and waits, in the order of the cells.
     """
     g = snapshot.goroutines
     rows = selected(g, system=True)
@@ -64,7 +63,7 @@ def report_data(snapshot: Snapshot) -> dict[str, Any]:
 def _keys(
     snapshot: Snapshot, rows: NDArray[np.int64], places: Places, stacks: Stacks
 ) -> dict[str, NDArray[Any]]:
-    """What makes two of `rows` different for a page."""
+    """The columns that distinguish cells."""
     g = snapshot.goroutines
     return {
         "status": g.status[rows],
@@ -81,7 +80,7 @@ def _keys(
 
 
 def _places(places: Places, frames: NDArray[np.int32]) -> NDArray[np.int64]:
-    """The numbers of the places of `frames`, each looked up once."""
+    """The numbers of the places of `frames`; each distinct frame is looked up once."""
     used = np.zeros(int(frames.max(initial=NONE)) + 2, np.bool_)
     used[frames] = True
     numbers = np.full(len(used), NONE, np.int64)  # the last is where NONE, -1, looks itself up

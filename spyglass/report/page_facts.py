@@ -1,4 +1,4 @@
-"""What a page says of the program as a whole: it stands in the HTML, so no script is needed to read it."""
+"""The overview of a report: facts about the program, written as HTML, so it needs no script."""
 
 from __future__ import annotations
 
@@ -19,37 +19,36 @@ Fact = tuple[str, str | None]
 
 
 def program_name(process: Process) -> str:
-    """What people call the program: the name of its file, or of its module."""
+    """The name of the program's file, or else of its module."""
     path = process.exe or process.module or ""
     return visible(PurePosixPath(path).name) or "a Go program"
 
 
 def taken(snapshot: Snapshot) -> str:
-    """One line: of which process, when, and what that cost it."""
+    """One line: the process, the time of the snapshot, and how it was read."""
     parts = [
         f"pid {snapshot.process.pid}",
         snapshot.host and f"on {visible(snapshot.host)}",
         visible(snapshot.process.go_version or "Go ?"),
         moment(snapshot.taken_at),
-        _how(snapshot),
+        _read(snapshot),
         "redacted" if snapshot.redacted else None,
     ]
     return " · ".join(filter(None, parts))
 
 
-def _how(snapshot: Snapshot) -> str:
-    """What a process noticed of being looked at."""
+def _read(snapshot: Snapshot) -> str:
+    """How the snapshot was read, and whether the process was stopped."""
     if snapshot.source.kind != "process":
         return f"from a {visible(snapshot.source.kind)}"
-    stopped = snapshot.source.stopped
-    if not stopped:
+    if not snapshot.source.stopped:
         return f"read in {duration(snapshot.took_ns)}, not stopped"
-    held_ns = snapshot.source.stopped_ns
-    return "stopped" if held_ns is None else f"stopped for {duration(held_ns)}"
+    paused_ns = snapshot.source.stopped_ns
+    return "stopped" if paused_ns is None else f"stopped for {duration(paused_ns)}"
 
 
 def overview(snapshot: Snapshot) -> Markup:
-    """The section's content: the numbers that matter most, then cards of facts."""
+    """The content of the section: tiles with the main numbers, then cards of facts."""
     process, memory = snapshot.process, snapshot.memory
     cards = (
         _card("Program", _program(process)),
@@ -84,8 +83,8 @@ def _tile(name: str, value: str, remark: str) -> Markup:
 
 def _of_all(snapshot: Snapshot) -> str:
     if snapshot.matched_of is not None:
-        return f"chosen from {count(snapshot.matched_of)}"
-    return f"and {count(snapshot.scheduler.system_goroutines)} of Go's own"
+        return f"filtered from {count(snapshot.matched_of)}"
+    return f"and {count(snapshot.scheduler.system_goroutines)} of the runtime"
 
 
 def _limit(limit_bytes: int | None) -> str:
@@ -98,8 +97,8 @@ def _card(title: str, facts: Iterable[Fact], *more: Markup | None) -> Markup:
 
 
 def _fact(name: str, value: str) -> Markup:
-    told = element("span", "not known", class_="muted") if value == UNKNOWN else value
-    return element("div", element("dt", name), element("dd", told))
+    shown = element("span", "not known", class_="muted") if value == UNKNOWN else value
+    return element("div", element("dt", name), element("dd", shown))
 
 
 def _program(process: Process) -> list[Fact]:
@@ -131,13 +130,13 @@ def _scheduler(scheduler: Scheduler) -> list[Fact]:
     return [
         ("GOMAXPROCS", count(scheduler.gomaxprocs)),
         ("Goroutines", count(scheduler.goroutines)),
-        ("Go's own goroutines", count(scheduler.system_goroutines)),
+        ("Runtime goroutines", count(scheduler.system_goroutines)),
         ("Global run queue", count(scheduler.run_queue)),
         ("Idle Ps", count(scheduler.idle_ps)),
         ("Idle Ms", count(scheduler.idle_ms)),
         ("Spinning Ms", count(scheduler.spinning_ms)),
         ("Freed Ms", count(scheduler.freed_ms)),
-        ("Waiting for a collection", {True: "yes", False: "no", None: UNKNOWN}[scheduler.gc_waiting]),
+        ("Stop-the-world pending", {True: "yes", False: "no", None: UNKNOWN}[scheduler.gc_waiting]),
     ]  # fmt: skip
 
 
@@ -145,7 +144,7 @@ def _memory(memory: MemoryStats) -> list[Fact]:
     return [
         ("Heap in use", size(memory.heap_in_use_bytes)),
         ("Heap idle", size(memory.heap_idle_bytes)),
-        ("of it released", size(memory.heap_released_bytes)),
+        ("Released to the OS", size(memory.heap_released_bytes)),
         ("Stacks", size(memory.stacks_in_use_bytes)),
         ("Heap goal", size(memory.heap_goal_bytes)),
         ("GOMEMLIMIT", size(memory.memory_limit_bytes) if memory.memory_limit_bytes else "none"),
@@ -158,7 +157,7 @@ def _collections(memory: MemoryStats, taken_at: datetime) -> list[Fact]:
         ("Cycles", count(memory.gc_count)),
         ("Last", "never" if never else _ago(memory.last_gc_at, taken_at)),
         ("Last pause", "none" if never else duration(memory.last_gc_pause_ns)),
-        ("All pauses", duration(memory.gc_pause_total_ns)),
+        ("Total pause", duration(memory.gc_pause_total_ns)),
         ("GOGC", "off" if memory.gogc_percent == -1 else count(memory.gogc_percent)),
     ]
 
@@ -168,7 +167,7 @@ def _ago(then: datetime | None, now: datetime) -> str:
 
 
 def _heap_bar(memory: MemoryStats) -> Markup | None:
-    """What the heap's memory is for, side by side; the numbers stand below it."""
+    """A bar of the heap's memory by use; the card lists the numbers."""
     used, idle, released = (
         memory.heap_in_use_bytes, memory.heap_idle_bytes, memory.heap_released_bytes,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Places in the code as columns of a page's data: function, file, line, and whose code it is."""
+"""Places in the code as columns of a page's data: function, file, line, and origin."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOTE = ORIGINS.index("note")
 
 
 class Strings:
-    """Texts with their numbers, in the order they came; each can be shown as it is."""
+    """Numbers texts in the order of their appearance; each text is safe to show."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -34,7 +34,7 @@ class Strings:
 
 
 class Places:
-    """Lines of code with their numbers: many frames, each a pc of its own, are on one line."""
+    """Numbers lines of code; many frames, each with its own pc, are on one line."""
 
     def __init__(self, snapshot: Snapshot, strings: Strings) -> None:
         self._snapshot = snapshot
@@ -56,7 +56,7 @@ class Places:
         return self._of_frame[index]
 
     def note(self, text: str) -> int:
-        """A place that is none: `text` tells what is not known there."""
+        """A note in place of a function: `text` says what is not known."""
         key = (text, None, NONE)
         if key not in self._numbers:
             self._numbers[key] = len(self._columns)

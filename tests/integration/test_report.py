@@ -79,7 +79,7 @@ def test_filters_choose_together(opened: Browser) -> None:
     settle(opened)
     assert matching(opened) == 26  # blue ones wait for 2, 4, ... 60 minutes
     assert opened.find("#matching").text == (
-        "26 of 101 goroutines shown: label tenant=blue, waiting for 10m or longer"
+        "26 of 101 goroutines shown: label tenant=blue, waiting at least 10m"
     )
     fill(opened, "goroutine", "159")
     assert matching(opened) == 1
@@ -130,7 +130,7 @@ def test_groups_are_sorted_opened_and_grouped_otherwise(opened: Browser) -> None
     assert options == ["stack", "function", "creator", "state", "label tenant"]
     by.send_keys("label")
     assert group_counts(opened) == [40, 30, 30]
-    assert sorted(opened.texts("#group-table .breakable")[::2]) == ["(without)", "blue", "red"]
+    assert sorted(opened.texts("#group-table .breakable")[::2]) == ["(no label)", "blue", "red"]
 
 
 def test_a_group_opens_to_its_stack_and_its_ids(opened: Browser) -> None:

@@ -1,9 +1,9 @@
-// Bars: how many goroutines are in each state. They are a table, so that they can be read out; each word
-// is a button that chooses the goroutines it counts.
+// Bar charts: the number of goroutines in each state. A chart is a table, for screen readers; the name
+// of a state is a button that filters by it.
 
 const BARS = 12;
 
-/** Draw `counts`, pairs of a number of a text and a count; `column` is where cells have that number. */
+/** Draw `counts`, pairs of the number of a text and a count; `column` of the cells has that number. */
 function drawBars(host, { title, column, counts, total, report, picked, onPick, empty }) {
   const most = Math.max(1, ...counts.map(([, count]) => count));
   const lines = counts.slice(0, BARS).map(([number, count]) => {

@@ -1,12 +1,12 @@
-// The data of this page. Goroutines that are alike in all but id and wait are one cell; whatever cells
-// share (texts, places in the code, sets of labels, stacks) is there once and known by its number.
+// The data of this page. Goroutines that differ only in id and wait are one cell. What cells share (texts,
+// places in the code, sets of labels, stacks) is stored once and referred to by number.
 
 const NONE = -1;
-const UNREAD = -2; // in the column of labels: there are some, and they could not be read
+const UNREAD = -2; // in the column of labels: unreadable
 const ORIGINS = ["own", "dependency", "standard", "runtime", "note"];
 const ORIGIN_WORDS = [
   "this program",
-  "a dependency",
+  "dependencies",
   "standard library",
   "Go runtime",
   "not known",
@@ -24,7 +24,7 @@ class CallTree {
       this.nextSibling[node] = this.firstChild[this.parent[node]];
       this.firstChild[this.parent[node]] = node;
     }
-    this.first = Int32Array.from(this.place); // the place of the outermost call on the way to each node
+    this.first = Int32Array.from(this.place); // the place of the outermost call above each node
     for (let node = 1; node < this.size; node++) {
       if (this.parent[node]) this.first[node] = this.first[this.parent[node]];
     }
@@ -46,7 +46,7 @@ class CallTree {
     return places;
   }
 
-  /** For each node whether `matches` is true of a place on the way to it. */
+  /** For each node whether `matches` is true of its place or of one above it. */
   through(matches) {
     const found = new Uint8Array(this.size);
     for (let node = 1; node < this.size; node++) {
@@ -85,7 +85,7 @@ class Report {
   /** The labels of a cell in words. */
   labelsOf(cell) {
     const set = this.cells.labels[cell];
-    if (set === UNREAD) return ["could not be read"];
+    if (set === UNREAD) return ["unreadable"];
     return set === NONE ? [] : this.labelTexts[set];
   }
 
@@ -103,7 +103,7 @@ class Report {
     return `${this.text(this.places.file[place]) || "?"}:${this.places.line[place] || "?"}`;
   }
 
-  /** For each place whether `text`, in any case, is in its function's name or its file's. */
+  /** For each place whether the name of its function or file contains `text`, ignoring case. */
   placesWith(text) {
     const wanted = text.toLowerCase();
     const found = this.strings.map((string) => string.toLowerCase().includes(wanted));
@@ -114,7 +114,7 @@ class Report {
   }
 }
 
-/** Where each of consecutive parts begins, and where the last one ends. */
+/** The start of each of consecutive parts, and the end of the last one. */
 function startsOf(counts) {
   const starts = new Uint32Array(counts.length + 1);
   counts.forEach((count, index) => {
@@ -123,7 +123,7 @@ function startsOf(counts) {
   return starts;
 }
 
-/** Ids are steps from one to the next; or, where numbers would not hold them exactly, texts. */
+/** Ids are stored as differences; as texts where a number would not be exact. */
 function idsOf(column) {
   if (typeof column[0] === "string") return column;
   const ids = new Float64Array(column.length);
@@ -134,7 +134,7 @@ function idsOf(column) {
   return ids;
 }
 
-/** How long each goroutine is known to wait, in ns; `NONE` where that is not known. */
+/** The known wait of each goroutine in ns, or `NONE`. */
 function waitsOf({ values, value, length }, size) {
   const waits = new Float64Array(size);
   let row = 0;

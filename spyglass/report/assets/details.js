@@ -1,4 +1,4 @@
-// What opens below a group: what its goroutines have in common, their stacks, and their ids.
+// The details that open below a group: common facts, stacks and ids of its goroutines.
 
 const STACKS_SHOWN = 5;
 const VALUES_SHOWN = 5;
@@ -38,7 +38,7 @@ class GroupDetail {
     return ["torn", "unreadable"].includes(this.report.text(this.report.cells.quality[cell]));
   }
 
-  /** How many goroutines are in cells of which `matches` is true, in words; none: no words. */
+  /** The number of goroutines in cells for which `matches` is true, as text; empty for 0. */
   number(matches) {
     const counts = this.group.cells.filter(matches).map((cell) => this.selection.counts[cell]);
     const number = counts.reduce((sum, count) => sum + count, 0);
@@ -53,7 +53,7 @@ class GroupDetail {
     );
   }
 
-  /** The goroutine that made all that were created at `place`, if one did. */
+  /** The goroutine that created all those created at `place`, if it is a single one. */
   creatorId(place) {
     const { cells } = this.report;
     const made = this.group.cells.filter((cell) => cells.creator[cell] === place);
@@ -72,7 +72,7 @@ class GroupDetail {
     );
   }
 
-  /** The first of `values` in words, with how many goroutines have each if not all do. */
+  /** The first of `values` as text, each with its number of goroutines if not all have it. */
   counted(values, words) {
     const parts = values.slice(0, VALUES_SHOWN).map(([value, count]) => {
       const word = words(value).trim();
@@ -107,7 +107,7 @@ class GroupDetail {
   }
 }
 
-/** The ids of a group's goroutines, some at a time, the longest wait first in each cell. */
+/** The ids of a group's goroutines, shown in portions, the longest wait of each cell first. */
 class Ids {
   constructor(report, selection, group) {
     this.report = report;

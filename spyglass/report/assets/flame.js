@@ -1,14 +1,14 @@
-// The flame graph: the tree of calls with the outermost on top, each frame as wide as the goroutines that
-// are in it are many. Only frames that can be seen are elements; the tree they make can be read out.
+// The flame graph: the call tree with the outermost call on top; the width of a frame is the number of
+// goroutines in it. Only visible frames are elements; they form a tree for screen readers.
 
 const LEVELS_SHOWN = 100; // below the frame that is zoomed to
 const ANCESTORS_SHOWN = 8; // above it, besides the root
 const FRAMES_SHOWN = 4000;
 const LEVEL_PX = 24;
 const MIN_FRAME_PX = 3;
-const NAMED_PX = 26; // narrower frames have no room for a letter of their name
+const NAMED_PX = 26; // narrower frames show no name
 
-/** What of the tree can be seen in `width` px, zoomed to a node: frames and gaps, callers first. */
+/** The visible part of the tree in `width` px, zoomed to a node: frames and gaps, callers first. */
 function layOut(tree, totals, zoomed, width) {
   for (let minPx = MIN_FRAME_PX; ; minPx *= 2) {
     const items = layOutFrom(tree, totals, zoomed, minPx / width);
@@ -37,7 +37,7 @@ function layOutFrom(tree, totals, zoomed, minShare) {
   return items;
 }
 
-/** The root and the last few nodes on the way to `node`, which is not among them. */
+/** The root and the nearest ancestors of `node`, outermost first. */
 function ancestorsOf(tree, node) {
   const path = [];
   for (let at = tree.parent[node]; at !== NONE; at = tree.parent[at]) path.push(at);
@@ -45,7 +45,7 @@ function ancestorsOf(tree, node) {
   return path.length <= ANCESTORS_SHOWN + 1 ? path : [path[0], ...path.slice(-ANCESTORS_SHOWN)];
 }
 
-/** The frames that `item` called, the widest first; those that are too narrow are one gap. */
+/** The callees of `item`, the widest first; those that are too narrow become one gap. */
 function below(tree, totals, item, minShare) {
   const children = [...tree.children(item.node)].filter((node) => totals[node]);
   children.sort((a, b) => totals[b] - totals[a]);
@@ -81,14 +81,14 @@ class Flame {
     this.drawLegend();
   }
 
-  /** Draw again when there is more or less room; places are shares of the width, so it need not be at once. */
+  /** Draw again when the width changes much; positions are relative, so small changes need none. */
   watchWidth() {
     new ResizeObserver(() => {
       if (this.tree && Math.abs(this.host.clientWidth - this.width) > this.width / 10) this.draw();
     }).observe(this.host);
   }
 
-  /** Show how `totals`, goroutines below each node, are spread over `tree`. */
+  /** Show `tree`; `totals` has the number of goroutines below each node. */
   show(tree, totals) {
     if (tree !== this.tree) this.zoomed = this.focused = 0;
     this.tree = tree;
@@ -102,7 +102,7 @@ class Flame {
     this.draw();
   }
 
-  /** Mark the frames that are searched for, and say in how many goroutines they are. */
+  /** Mark the matching frames, and show the number of goroutines that have one. */
   highlight() {
     const text = this.search.value.trim();
     this.matches = text ? this.report.placesWith(text) : null;
@@ -149,7 +149,7 @@ class Flame {
 
   treeItem({ node, level, isAncestor, isCut }) {
     const name = this.nameOf(node);
-    const more = isCut ? ", zoom in for what it called" : "";
+    const more = isCut ? "; zoom in for its callees" : "";
     const marks = ["frame", node ? ORIGINS[this.report.originOf(this.tree.place[node])] : "root"];
     if (isAncestor) marks.push("ancestor");
     if (isCut) marks.push("cut");
@@ -170,7 +170,7 @@ class Flame {
     return node ? this.report.functionOf(this.tree.place[node]) : "all goroutines";
   }
 
-  /** Everything about a frame on a line. */
+  /** All about a frame on one line. */
   words(node) {
     const parts = [this.nameOf(node)];
     if (node) parts.push(this.report.locationOf(this.tree.place[node]));
@@ -211,7 +211,7 @@ class Flame {
     act();
   }
 
-  /** What keys do on `node`. */
+  /** The actions of keys on `node`. */
   actions(node) {
     return {
       Enter: () => this.zoomTo(node),
@@ -230,7 +230,7 @@ class Flame {
     focusKey(this.host, String(node));
   }
 
-  /** The item one level below `node`: its first child, or, above what is zoomed to, the next one. */
+  /** The item one level below `node`: its first child, or the next item if `node` is an ancestor. */
   under(node) {
     const index = this.items.findIndex((item) => item.node === node);
     if (this.items[index].isAncestor) return this.items[index + 1];
@@ -254,7 +254,7 @@ class Flame {
     return row[row.findIndex((item) => item.node === node) + step];
   }
 
-  /** Put the focus on the frame of `item`, which is then where Tab comes back to. */
+  /** Focus the frame of `item`, which Tab then returns to. */
   move(item) {
     if (!item) return;
     const at = (node) => this.host.querySelector(`[data-key="${node}"]`);

@@ -1,8 +1,8 @@
-// Groups of goroutines that have something in common: a stack, a function, a creator, a state, a label.
+// Groups of goroutines with the same stack, function, creator, state or label.
 
 const LABEL_KEYS = 50;
 
-/** By what goroutines can be grouped: value -> words, and what two of one group have the same of. */
+/** The groupings: value of the option -> its text, and a function that gives the key of a cell. */
 function groupings(report) {
   const { cells } = report;
   const found = new Map([
@@ -58,7 +58,7 @@ function groupsOf(report, selection, keyOf, tree) {
   return [...groups.values()].sort((a, b) => b.count - a.count);
 }
 
-/** Waits are the longest first, and those that are not known are last. */
+/** A cell has the longest wait first, and unknown waits last. */
 function noteWaits(report, selection, cell, group) {
   const [first, end] = selection.rowsOf(cell);
   group.longestNs = Math.max(group.longestNs, report.waits[first]);
@@ -68,7 +68,7 @@ function noteWaits(report, selection, cell, group) {
     group.shortestNs = Math.min(group.shortestNs, report.waits[last]);
 }
 
-/** How many goroutines of `group` have each value that `valueOf` gives for a cell, most frequent first. */
+/** Pairs of a value of `valueOf(cell)` and its number of goroutines in `group`, most frequent first. */
 function tally(group, selection, valueOf) {
   const counts = new Map();
   for (const cell of group.cells) {
@@ -78,7 +78,7 @@ function tally(group, selection, valueOf) {
   return [...counts].sort((a, b) => b[1] - a[1]);
 }
 
-/** The section of groups: the table, and the choice of what groups have in common. */
+/** The section of groups: the table, and the choice of a grouping. */
 class Groups {
   constructor(report) {
     this.report = report;
@@ -88,7 +88,7 @@ class Groups {
       this.by.append(element("option", { value }, words));
     this.by.addEventListener("change", () => this.regroup());
     this.table = new Table(byId("group-table"), {
-      caption: "Groups of goroutines. A row opens to its stacks and ids.",
+      caption: "Groups of goroutines. Open a row for its stacks and ids.",
       columns: this.columns(this.by.value),
       detail: (group) => new GroupDetail(report, this.selection, this.tree, group).host,
       sortedBy: 0,
@@ -113,7 +113,7 @@ class Groups {
     this.table.show(groups);
   }
 
-  /** What the columns show of `group`, and sort it by. */
+  /** Compute what the columns show of `group`. */
   describe(group) {
     const { cells } = this.report;
     group.states = tally(group, this.selection, (cell) => cells.state[cell]);
@@ -201,10 +201,10 @@ class Groups {
 
   labelWords(value) {
     if (value >= 0) return this.report.text(value) || "(empty)";
-    return value === UNREAD ? "(could not be read)" : "(without)";
+    return value === UNREAD ? "(unreadable)" : "(no label)";
   }
 
-  /** What they do, and, where there is no room for another column, for how long. */
+  /** The states of `group`; on a narrow screen with their waits. */
   stateCell(group) {
     const waits = element("span", { class: "narrow-only muted" }, waitWords(group));
     return element("span", { class: "place state" }, breakable(this.stateWords(group)), waits);
@@ -226,7 +226,7 @@ function waitWords({ longestNs, shortestNs }) {
   return longest === shortest ? longest : `${shortest} to ${longest}`;
 }
 
-/** Text that may be long and have no spaces. */
+/** Text that may break anywhere: it can be long and have no spaces. */
 const breakable = (text) => element("span", { class: "breakable" }, text);
 
 /** A function's name; on a narrow screen without the path of its package. */

@@ -1,4 +1,4 @@
-// What is there besides goroutines: threads, processors, problems.
+// The tables of threads, processors and problems.
 
 const orDash = (value) => (value === null ? "—" : String(value));
 const orLow = (value) => (value === null ? -1 : value);

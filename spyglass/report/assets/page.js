@@ -1,4 +1,4 @@
-// The page as a whole: filters change what charts, flame graph and groups show.
+// The page: connects the filters to charts, flame graph and groups.
 
 const LABELS_OFFERED = 1000;
 
@@ -8,11 +8,11 @@ class Page {
     this.form = byId("filters");
     this.offerStates();
     this.offerLabels();
-    byId("explorer").hidden = false; // what is drawn needs to know how wide it is
+    byId("explorer").hidden = false; // drawing needs the width of the elements
     this.flame = new Flame(report);
     this.groups = new Groups(report);
-    this.form.addEventListener("input", () => this.soon());
-    this.form.addEventListener("reset", () => this.soon());
+    this.form.addEventListener("input", () => this.schedule());
+    this.form.addEventListener("reset", () => this.schedule());
     this.form.addEventListener("submit", (event) => event.preventDefault());
     showLists(report);
     this.show();
@@ -30,7 +30,7 @@ class Page {
         ),
       );
     };
-    this.form.elements.state.append(offered("Status", "status"), offered("Waits for", "reason"));
+    this.form.elements.state.append(offered("Status", "status"), offered("Wait reason", "reason"));
   }
 
   offerLabels() {
@@ -40,40 +40,40 @@ class Page {
     );
     const field = this.form.elements.label;
     field.disabled = !words.size;
-    if (!words.size) field.placeholder = "none has labels";
+    if (!words.size) field.placeholder = "no labels";
   }
 
-  /** Show what is asked for now, once, however many events there are until then. */
-  soon() {
+  /** Update the page at the next frame, once for all events until then. */
+  schedule() {
     cancelAnimationFrame(this.frame);
     this.frame = requestAnimationFrame(() => this.show());
   }
 
   show() {
-    const choice = new Choice(this.form);
-    const selection = new Selection(this.report, choice);
-    const tree = this.report.trees[choice.tree];
-    this.say(selection, choice);
-    this.drawCharts(selection, choice);
-    this.flame.show(tree, selection.totals(tree, choice.tree));
-    this.groups.show(selection, choice.tree);
+    const filters = new Filters(this.form);
+    const selection = new Selection(this.report, filters);
+    const tree = this.report.trees[filters.tree];
+    this.showTotal(selection, filters);
+    this.drawCharts(selection, filters);
+    this.flame.show(tree, selection.totals(tree, filters.tree));
+    this.groups.show(selection, filters.tree);
   }
 
-  say(selection, choice) {
+  showTotal(selection, filters) {
     const all = this.report.cells.count.reduce((sum, count) => sum + count, 0);
     const words = `${countText(selection.total)} of ${goroutinesText(all)}`;
-    byId("matching").textContent = [`${words} shown`, choiceWords(this.report, choice)]
+    byId("matching").textContent = [`${words} shown`, filterText(this.report, filters)]
       .filter(Boolean)
       .join(": ");
     byId("tally").textContent = words;
   }
 
-  drawCharts(selection, choice) {
+  drawCharts(selection, filters) {
     const { report } = this;
     const common = {
       total: selection.total,
       report,
-      picked: choice.state,
+      picked: filters.state,
       onPick: (value) => this.pick(value),
     };
     drawBars(byId("by-status"), {
@@ -85,10 +85,10 @@ class Page {
     });
     drawBars(byId("by-reason"), {
       ...common,
-      title: "By what they wait for",
+      title: "By wait reason",
       column: "reason",
       counts: selection.countBy(report.cells.reason),
-      empty: "None of them waits.",
+      empty: "No goroutine waits.",
     });
   }
 
@@ -98,22 +98,22 @@ class Page {
   }
 }
 
-/** The theme that the system wants, until the reader wants the other one. */
-function letChooseTheme() {
+/** The system's theme, until the button chooses the other one. */
+function initTheme() {
   const button = byId("theme");
   const system = matchMedia("(prefers-color-scheme: dark)");
   const root = document.documentElement;
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
-  const tell = () => button.setAttribute("aria-pressed", String(isDark()));
-  system.addEventListener("change", tell);
+  const update = () => button.setAttribute("aria-pressed", String(isDark()));
+  system.addEventListener("change", update);
   button.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
-    tell();
+    update();
   });
-  tell();
+  update();
 }
 
-/** The embedded snapshot's bytes, as they were compressed. */
+/** The embedded snapshot, compressed. */
 function packedSnapshot() {
   const packed = atob(byId("spyglass-snapshot").textContent.trim());
   return new Blob([Uint8Array.from(packed, (character) => character.charCodeAt(0))]);
@@ -131,10 +131,10 @@ async function downloadSnapshot() {
 
 function start() {
   byId("actions").hidden = false;
-  letChooseTheme();
+  initTheme();
   byId("download").addEventListener("click", () =>
     downloadSnapshot().catch((error) => {
-      byId("notice").textContent = `The snapshot cannot be unpacked here: ${error.message}`;
+      byId("notice").textContent = `The snapshot cannot be unpacked: ${error.message}`;
     }),
   );
   try {

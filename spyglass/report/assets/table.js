@@ -1,11 +1,11 @@
-// A table that sorts by any of its columns, shows some rows at a time, and can open details below a row.
+// A table that sorts by any column, shows a limited number of rows, and can open details below a row.
 
 const PAGE_ROWS = 50;
 
 /**
- * Columns are {title, cell(row) -> text or node, order(row) -> what it is sorted by, numeric, header,
- * wide}: `header` names the row, `wide` has no place on a narrow screen. `detail(row)` makes what opens
- * below a row; rows then have a `key`, by which those that are open stay so.
+ * Columns are {title, cell(row) -> text or node, order(row) -> sort key, numeric, header, wide}: `header`
+ * is the header of the row, `wide` is hidden on a narrow screen. `detail(row)` makes the details of a row;
+ * rows then have a `key`, which keeps open rows open.
  */
 class Table {
   constructor(host, { caption, columns, detail = null, sortedBy = 0, descending = false, empty }) {
@@ -15,7 +15,7 @@ class Table {
     this.limit = PAGE_ROWS;
   }
 
-  /** Show `rows`, as many as fit one page. */
+  /** Show the first page of `rows`. */
   show(rows) {
     this.rows = rows;
     this.limit = PAGE_ROWS;

@@ -1,5 +1,5 @@
-// Words for numbers, and elements for words. Text only ever becomes text nodes and attribute values:
-// nothing in this page makes HTML of a string.
+// Numbers as text, and elements. Text only becomes text nodes and attribute values: nothing in this page
+// makes HTML of a string.
 
 const SECOND_NS = 1e9;
 const numbers = new Intl.NumberFormat("en-US");
@@ -16,7 +16,7 @@ function shareText(part, whole) {
   return `${percent.toFixed(percent < 10 ? 1 : 0)} %`;
 }
 
-/** A time span with its one or two largest units, as the rest of spyglass writes it. */
+/** A time span with its one or two largest units, as in the rest of spyglass. */
 function durationText(ns) {
   if (ns < SECOND_NS) return shortDurationText(ns);
   const seconds = Math.floor(ns / SECOND_NS);
@@ -37,12 +37,12 @@ function shortDurationText(ns) {
   return ns ? `${ns}ns` : "0s";
 }
 
-/** An element with attributes and children; those that are null or undefined are left out. */
+/** An element with attributes and children; null and undefined ones are left out. */
 function element(name, attributes = {}, ...children) {
   return filled(document.createElement(name), attributes, children);
 }
 
-/** As `element`, for pictures. */
+/** As `element`, for SVG. */
 function drawn(name, attributes = {}, ...children) {
   return filled(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
 }
@@ -57,7 +57,7 @@ function filled(made, attributes, children) {
 
 const byId = (id) => document.getElementById(id);
 
-/** Replace what is in `host`, and leave the focus on what has the same `data-key` as what had it. */
+/** Replace the children of `host`; the focus stays on the element with the same `data-key`. */
 function replaceIn(host, ...children) {
   const focused = host.contains(document.activeElement) ? document.activeElement.dataset.key : null;
   host.replaceChildren(...children);

@@ -1,7 +1,7 @@
-// Which goroutines are asked for, and how many of each cell are.
+// The filters of the page, and the goroutines that match them.
 
-/** What the form of filters says. */
-class Choice {
+/** The values of the form of filters. */
+class Filters {
   constructor(form) {
     const fields = form.elements;
     this.text = fields.text.value.trim();
@@ -14,26 +14,26 @@ class Choice {
   }
 }
 
-/** What is asked for in words, for `choice` of the goroutines of `report`. */
-function choiceWords(report, { text, state, label, minWaitNs, goroutine, system }) {
+/** The filters in words. */
+function filterText(report, { text, state, label, minWaitNs, goroutine, system }) {
   return [
     text && `“${text}” on the stack`,
     state && `in state ${report.text(Number(state.split(":")[1]))}`,
     label && `label ${label}`,
-    minWaitNs && `waiting for ${durationText(minWaitNs)} or longer`,
+    minWaitNs && `waiting at least ${durationText(minWaitNs)}`,
     goroutine && `goroutine ${goroutine}`,
-    system && "with Go’s own",
+    system && "with runtime goroutines",
   ]
     .filter(Boolean)
     .join(", ");
 }
 
-/** The goroutines of a choice: of each cell the first `counts`, or of all cells the one in `row`. */
+/** The goroutines that match `filters`: the first `counts` of each cell, or only the one in `row`. */
 class Selection {
-  constructor(report, choice) {
+  constructor(report, filters) {
     this.report = report;
-    this.row = choice.goroutine ? findId(report, choice.goroutine) : null;
-    this.counts = countsOf(report, choice);
+    this.row = filters.goroutine ? findId(report, filters.goroutine) : null;
+    this.counts = countsOf(report, filters);
     if (this.row !== null) this.narrowToRow();
     this.total = this.counts.reduce((sum, count) => sum + count, 0);
   }
@@ -46,13 +46,13 @@ class Selection {
     );
   }
 
-  /** From which row to which the goroutines of `cell` are. */
+  /** The first row of the selected goroutines of `cell`, and the row after the last. */
   rowsOf(cell) {
     const first = this.row === null ? this.report.firsts[cell] : this.row;
     return [first, first + this.counts[cell]];
   }
 
-  /** How many goroutines are below each node of `tree`, whose leaves are in the cells' column `name`. */
+  /** The number of goroutines below each node of `tree`; the cells' column `name` has its leaves. */
   totals(tree, name) {
     const totals = new Float64Array(tree.size);
     const leaves = this.report.cells[name];
@@ -63,7 +63,7 @@ class Selection {
     return totals;
   }
 
-  /** How many goroutines have each of a column's values, the most frequent first. */
+  /** Pairs of a value of `column` and its number of goroutines, the most frequent first. */
   countBy(column) {
     const counts = new Map();
     this.counts.forEach((count, cell) => {
@@ -91,12 +91,12 @@ function cellOf(report, row) {
   return low;
 }
 
-function countsOf(report, choice) {
-  const tests = [...testsOf(report, choice)];
+function countsOf(report, filters) {
+  const tests = [...testsOf(report, filters)];
   const counts = new Float64Array(report.cellCount);
   for (let cell = 0; cell < report.cellCount; cell++) {
     if (tests.every((test) => test(cell)))
-      counts[cell] = waitingFor(report, cell, choice.minWaitNs);
+      counts[cell] = waitingFor(report, cell, filters.minWaitNs);
   }
   return counts;
 }
@@ -120,7 +120,7 @@ function* testsOf(report, { text, state, label, system }) {
   }
 }
 
-/** How many goroutines of `cell` are known to wait for so long: in each, the longest wait is first. */
+/** The number of goroutines of `cell` that wait at least `minWaitNs`; a cell has the longest wait first. */
 function waitingFor(report, cell, minWaitNs) {
   if (!minWaitNs) return report.cells.count[cell];
   const first = report.firsts[cell];
