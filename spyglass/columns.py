@@ -6,14 +6,16 @@ goroutines.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["among", "distinct", "numbered"]
+__all__ = ["among", "combined", "distinct", "numbered"]
+
+_MAX_MIXED = 1 << 62
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -31,6 +33,27 @@ def numbered(values: NDArray[Number]) -> tuple[NDArray[Number], NDArray[np.intp]
     """The distinct values in ascending order, and for each value its index among them."""
     different = distinct(values)
     return different, np.searchsorted(different, values)
+
+
+def combined(*columns: NDArray[Any]) -> NDArray[np.int64]:
+    """A number for each row of `columns` (integers or bools, one length), equal where all of them are.
+
+    Mixed as digits of one number, whose bases are the ranges of the columns. Where that would be
+    2**62 or more (only columns that were made up have such ranges), what is mixed is numbered anew.
+    """
+    mixed, mixed_range = np.zeros(len(columns[0]), np.int64), 1
+    for column in columns:
+        least = int(column.min(initial=0))
+        column_range = int(column.max(initial=0)) - least + 1
+        if mixed_range * column_range >= _MAX_MIXED:
+            different, mixed = numbered(mixed)
+            mixed_range = len(different)
+        if mixed_range * column_range >= _MAX_MIXED:
+            different, column = numbered(column)
+            least, column_range = 0, len(different)
+        mixed = mixed * column_range + (column.astype(np.int64) - least)
+        mixed_range *= column_range
+    return mixed
 
 
 def among(values: NDArray[Number], others: NDArray[Number]) -> NDArray[np.bool_]:

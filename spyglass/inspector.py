@@ -104,8 +104,8 @@ class Inspector:
     ) -> Snapshot:
         """Take a snapshot.
 
-        `stacks`: "full" walks every stack to its end; "top" only to the first function outside the
-        runtime, which is faster and enough for a summary. `stop`: stop the process while it is read,
+        `stacks`: "full" walks every stack to its end; "top" only as far as `Goroutines.where`
+        needs, which is faster and enough for a summary. `stop`: stop the process while it is read,
         so that everything is of one moment; ``snapshot.source.stopped_ns`` says for how long.
         `thread_stacks`: add to each thread what it runs, and its stack. Raises
         `ProcessChanged` if the process ends or becomes another while it is read. A core is the same
@@ -168,6 +168,7 @@ class Inspector:
             module.functions,
             InlineTrees(self._target.constant, _gofunc(self.runtime, module)),
             printed_with_methods if twice else printed,
+            self._target.executable.build_info,
         )
         return StackTree(code, module.text)
 

@@ -8,9 +8,9 @@ shared by index. The JSON form is described in ``export/snapshot.schema.json``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ __all__ = [
     "QUALITIES",
     "STATUSES",
     "UNREAD",
+    "Column",
     "Frame",
     "Goroutine",
     "Goroutines",
@@ -196,6 +197,28 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Column:
+    """What a column of `Goroutines` holds.
+
+    `dtype`: of its array. `default`: the value where nothing is known. `index_of`: the field of
+    `Snapshot` that its values are indices of, if they are; negative ones are of none.
+    """
+
+    dtype: type[np.generic]
+    default: int = 0
+    index_of: str | None = None
+
+
+def _holds(
+    dtype: type[np.generic], default: int = 0, index_of: str | None = None
+) -> dict[str, Column]:
+    return {"column": Column(dtype, default, index_of)}
+
+
+_OF_FRAMES = _holds(np.int32, NONE, "frames")
+
+
+@dataclass(frozen=True, slots=True)
 class Goroutines:
     """The goroutines as columns, all of one length, in the order of the runtime's ``allgs``.
 
@@ -207,7 +230,8 @@ class Goroutines:
     wait_reason    int16   index into `Snapshot.wait_reasons`, `NONE` unless waiting
     waiting_ns     int64   a lower bound, `NONE` when not known
     stack          int32   index into `Snapshot.stacks`, `NONE` when there is none
-    where          int32   frame index: the first one outside the runtime, or `NONE`
+    where          int32   frame index: where the user's code waits, or `NONE`
+    call           int32   frame index: what `where` called, or `NONE`
     start          int32   frame index: where it begins, or `NONE`
     creator        int32   frame index: the ``go`` statement that made it, or `NONE`
     creator_id     int64   goid of its creator, `NONE` when not recorded
@@ -217,25 +241,55 @@ class Goroutines:
     labels         int32   index into `Snapshot.label_sets`, `NONE` or `UNREAD`
     quality        uint8   index into `QUALITIES`
     =============  ======  ==========================================================
+
+    `where` is the innermost frame of the user's code: not the runtime's, not of a wrapper that the
+    compiler made, and not the standard library's (``runtime/stacks/standard_library.py`` tells
+    how that is decided). In a stack without user's code it is the outermost frame of the standard
+    library: an idle connection of a server is at ``net/http.(*conn).serve``. `NONE`: the stack is the
+    runtime's all the way, or is not known.
+
+    `call` is the frame just inside `where`, wrappers left out: ``sync.(*Mutex).Lock``,
+    ``net/http.(*Client).Do``, ``time.Sleep``. `NONE` if `where` is innermost, or if Go's traceback
+    leaves the frame inside it out (``runtime.chanrecv1``): then the state says what it does.
     """
 
-    id: NDArray[np.uint64]
-    status: NDArray[np.uint8]
-    wait_reason: NDArray[np.int16]
-    waiting_ns: NDArray[np.int64]
-    stack: NDArray[np.int32]
-    where: NDArray[np.int32]
-    start: NDArray[np.int32]
-    creator: NDArray[np.int32]
-    creator_id: NDArray[np.int64]
-    m: NDArray[np.int64]
-    locked: NDArray[np.bool_]
-    system: NDArray[np.bool_]
-    labels: NDArray[np.int32]
-    quality: NDArray[np.uint8]
+    id: NDArray[np.uint64] = field(metadata=_holds(np.uint64))
+    status: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
+    wait_reason: NDArray[np.int16] = field(metadata=_holds(np.int16, NONE, "wait_reasons"))
+    waiting_ns: NDArray[np.int64] = field(metadata=_holds(np.int64, NONE))
+    stack: NDArray[np.int32] = field(metadata=_holds(np.int32, NONE, "stacks"))
+    where: NDArray[np.int32] = field(metadata=_OF_FRAMES)
+    call: NDArray[np.int32] = field(metadata=_OF_FRAMES)
+    start: NDArray[np.int32] = field(metadata=_OF_FRAMES)
+    creator: NDArray[np.int32] = field(metadata=_OF_FRAMES)
+    creator_id: NDArray[np.int64] = field(metadata=_holds(np.int64, NONE))
+    m: NDArray[np.int64] = field(metadata=_holds(np.int64, NONE))
+    locked: NDArray[np.bool_] = field(metadata=_holds(np.bool_))
+    system: NDArray[np.bool_] = field(metadata=_holds(np.bool_))
+    labels: NDArray[np.int32] = field(metadata=_holds(np.int32, NONE, "label_sets"))
+    quality: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
 
     def __len__(self) -> int:
         return len(self.id)
+
+    @classmethod
+    def columns(cls) -> dict[str, Column]:
+        """What each column holds, by its name, in their order."""
+        return {each.name: each.metadata["column"] for each in fields(cls)}
+
+    @classmethod
+    def of(cls, count: int, **known: NDArray[Any]) -> Goroutines:
+        """`count` goroutines of which these columns are `known`; the others have their defaults."""
+        unknown = {
+            name: np.full(count, column.default, column.dtype)
+            for name, column in cls.columns().items()
+            if name not in known
+        }
+        return cls(**known, **unknown)
+
+    def select(self, rows: NDArray[Any]) -> Goroutines:
+        """The goroutines `rows` (indices, or a bool for each)."""
+        return Goroutines(**{name: getattr(self, name)[rows] for name in self.columns()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +301,7 @@ class Goroutine:
     wait_reason: str | None
     waiting_ns: int | None
     where: Frame | None
+    call: Frame | None
     start: Frame | None
     created_by: Frame | None
     creator_id: int | None
@@ -265,7 +320,7 @@ class Snapshot:
 
     `stack_offsets` (int64, one more than there are stacks) cuts `stack_frames` (int32 indices into
     `frames`) into stacks, each innermost frame first. Both are empty when only the top of each stack
-    was asked for; `Goroutines.where` is there all the same.
+    was asked for; `Goroutines.where` and `call` are there all the same.
     """
 
     taken_at: datetime
@@ -317,6 +372,7 @@ class Snapshot:
             wait_reason=self.wait_reasons[g.wait_reason[row]] if g.wait_reason[row] >= 0 else None,
             waiting_ns=_known(g.waiting_ns[row]),
             where=self.frame(int(g.where[row])),
+            call=self.frame(int(g.call[row])),
             start=self.frame(int(g.start[row])),
             created_by=self.frame(int(g.creator[row])),
             creator_id=_known(g.creator_id[row]),

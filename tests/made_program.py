@@ -22,9 +22,9 @@ TEXT, LOW = 0x400000, 0xC000000000
 SIZE = 0x100
 
 
-def function(name: str, frame_bytes: int, flags: int = 0) -> FunctionSpec:
+def function(name: str, frame_bytes: int, flags: int = 0, file: str | None = None) -> FunctionSpec:
     """A function that reserves its frame at once."""
-    return FunctionSpec(name, SIZE, pc_table([(SIZE, frame_bytes)]), flags=flags)
+    return FunctionSpec(name, SIZE, pc_table([(SIZE, frame_bytes)]), flags=flags, file=file)
 
 
 FUNCTIONS = [
@@ -81,6 +81,10 @@ class Program:
         self.memory.segments = {low: raw}
         cursors = Cursors(*(np.array([n], np.uint64) for n in (pc, low, low + len(raw), lr)))
         return self.unwinder.walk(cursors, top, root)
+
+    def frame_name(self, number: int) -> str | None:
+        """The function of frame `number`, None for none."""
+        return self.code.frames[number].function if number >= 0 else None
 
     def names(self, walked: Walked) -> list[str]:
         frames, _ = self.tree.frames(int(walked.node[0]))

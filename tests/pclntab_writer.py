@@ -16,7 +16,10 @@ _HEADER_BYTES = 72
 
 @dataclass(frozen=True)
 class FunctionSpec:
-    """A function of `size` bytes, and the raw pc-value tables of its frame sizes and lines."""
+    """A function of `size` bytes, and the raw pc-value tables of its frame sizes and lines.
+
+    `file`: where it is from; None: one of `FILES`.
+    """
 
     name: str
     size: int
@@ -24,6 +27,12 @@ class FunctionSpec:
     lines: bytes = field(default_factory=lambda: pc_table([(1 << 20, 1)]))
     func_id: int = 0
     flags: int = 0
+    file: str | None = None
+
+    @property
+    def path(self) -> str:
+        """The file that it is from."""
+        return self.file or FILES[self.name.startswith("runtime.")]
 
 
 def varint(value: int) -> bytes:
@@ -52,20 +61,26 @@ def write_table(functions: Sequence[FunctionSpec], quantum: int = 1) -> bytes:
     for function in functions:
         name_places.append(len(names))
         names += function.name.encode() + b"\0"
-    files = b"\0" + b"".join(file.encode() + b"\0" for file in FILES)
-    cus = struct.pack("<2I", 1, 1 + len(FILES[0]) + 1)
+    paths = list(dict.fromkeys([*FILES, *(function.path for function in functions)]))
+    files, path_places = b"\0", []
+    for path in paths:
+        path_places.append(len(files))
+        files += path.encode() + b"\0"
+    cus = struct.pack(f"<{len(paths)}I", *path_places)
     pcs, pc_places = b"\0", []
     for function in functions:
         pc_places.append((len(pcs), len(pcs) + len(function.frames)))
         pcs += function.frames + function.lines
-    file_places = (len(pcs), len(pcs) + len(pc_table([(1 << 20, 0)], quantum)))
-    pcs += pc_table([(1 << 20, 0)], quantum) + pc_table([(1 << 20, 1)], quantum)
+    file_places = {}
+    for number, path in enumerate(paths):
+        file_places[path] = len(pcs)
+        pcs += pc_table([(1 << 20, number)], quantum)
     index_bytes = 8 * len(functions) + 4
     records, index, entry = b"", b"", 0
     for function, name, (frames, lines) in zip(functions, name_places, pc_places, strict=True):
         index += struct.pack("<II", entry, index_bytes + len(records))
         records += struct.pack(
-            "<IiiIIIIIIiBBBB", entry, name, 0, 0, frames, file_places[function.name.startswith("runtime.")], lines, 0, 0, 1,
+            "<IiiIIIIIIiBBBB", entry, name, 0, 0, frames, file_places[function.path], lines, 0, 0, 1,
             function.func_id, function.flags, 0, 0,
         )  # fmt: skip
         entry += function.size

@@ -19,11 +19,12 @@ __all__ = ["INLINED", "MAIN", "ROWS", "START", "WORK", "differences", "text_of",
 
 MAIN, WORK = frame("main.main", line=30), frame("main.work", line=15)
 PARK = Frame("runtime.gopark", "/go/src/runtime/proc.go", 402, 0x43210, hidden=True, offset=206)
+TAKE = frame("queue.Take", "/go/src/queue/queue.go", 9)
 START = frame("runtime.main", "/go/src/runtime/proc.go", 147)
 INLINED = Frame("main.step", "/src/main.go", 15, 0x400900, inlined=True)
 
 ROWS = [
-    Row(1, wait_reason="chan receive", where=MAIN, start=START, stack=(PARK, MAIN)),
+    Row(1, wait_reason="chan receive", where=MAIN, call=TAKE, start=START, stack=(PARK, MAIN)),
     Row(
         17, "running", where=INLINED, start=WORK, creator=MAIN, creator_id=1, m=2, locked=True,
         quality="torn", stack=(INLINED, WORK), labels={"tenant": "blue", "request": "\x1b[31m"},

@@ -96,6 +96,7 @@ class Row:
     wait_reason: str | None = None
     waiting_ns: int | None = None
     where: Frame | None = None
+    call: Frame | None = None
     start: Frame | None = None
     creator: Frame | None = None
     creator_id: int | None = None
@@ -166,6 +167,7 @@ def _columns(
         waiting_ns=np.array([_number(r.waiting_ns) for r in rows], np.int64),
         stack=np.array([stacks.number(r.stack) for r in rows], np.int32),
         where=np.array([frames.number(r.where) for r in rows], np.int32),
+        call=np.array([frames.number(r.call) for r in rows], np.int32),
         start=np.array([frames.number(r.start) for r in rows], np.int32),
         creator=np.array([frames.number(r.creator) for r in rows], np.int32),
         creator_id=np.array([_number(r.creator_id) for r in rows], np.int64),

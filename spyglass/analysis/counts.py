@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spyglass.analysis.code_lines import CodeLine, code_line
 from spyglass.model import NONE, STATUSES, Frame, Snapshot
 from spyglass.words.states import state_at
 
@@ -46,11 +47,11 @@ def by_state(snapshot: Snapshot, rows: NDArray[np.int64]) -> dict[str, int]:
 def by_line(snapshot: Snapshot, frames: NDArray[np.int32]) -> dict[Frame, int]:
     """How many of `frames` (indices) are on each line of code, the most frequent first, each line as
     the first frame that is on it; `NONE` is not counted."""
-    lines: dict[tuple[str, str | None, int | None], Frame] = {}
+    lines: dict[CodeLine, Frame] = {}
     merged: Counter[Frame] = Counter()
     for index, number in Counter(frames[frames != NONE].tolist()).items():
         frame = snapshot.frames[index]
-        merged[lines.setdefault((frame.function, frame.file, frame.line), frame)] += number
+        merged[lines.setdefault(code_line(frame), frame)] += number
     return dict(merged.most_common())
 
 

@@ -26,7 +26,7 @@ class Filter:
 
     `ids`: its id is one of them. `states`: its status, or what it waits for, is one of them, in any
     case. `function`: found in the name of a function on its stack; without a stack, of the one that
-    it began in. `creator`: found in the name of the function that created it. `labels`: it has all of
+    it began in, waits in, or called there. `creator`: found in the name of the function that created it. `labels`: it has all of
     them. `min_wait_ns`: it is known to wait for at least so long.
     """
 
@@ -90,7 +90,8 @@ def _through(snapshot: Snapshot, named: list[bool]) -> NDArray[np.bool_]:
     g = snapshot.goroutines
     before = np.concatenate([[0], np.cumsum(_at(named, snapshot.stack_frames))])
     stacks = np.diff(before[snapshot.stack_offsets]) > 0
-    return np.where(g.stack >= 0, _at(stacks, g.stack), _at(named, g.start) | _at(named, g.where))
+    places = _at(named, g.start) | _at(named, g.where) | _at(named, g.call)
+    return np.where(g.stack >= 0, _at(stacks, g.stack), places)
 
 
 def _has(labels: Mapping[str, str], wanted: Iterable[tuple[str, str]]) -> bool:

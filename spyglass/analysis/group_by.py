@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spyglass.analysis.code_lines import code_line
+from spyglass.analysis.grouped import grouped
 from spyglass.analysis.shown_frames import shown_frames
+from spyglass.columns import combined
 from spyglass.model import NONE, UNREAD, Snapshot
 from spyglass.words.states import state_at
 
@@ -26,7 +29,7 @@ def groups_by(
     """`rows` in groups, the largest first; groups of one size in the order of their first goroutine.
 
     `by`: "stack" (its lines that Go's traceback would show, with `runtime_frames` all of them),
-    "function" (that of `where`), "creator" (the ``go`` statement), "state", or "label:KEY". Where a
+    "function" (those of `where` and of `call`), "creator" (the ``go`` statement), "state", or "label:KEY". Where a
     stack is not known, the goroutine's start function stands for it.
     """
     return list(groups_by_key(snapshot, rows, by, runtime_frames=runtime_frames).values())
@@ -37,10 +40,8 @@ def groups_by_key(
 ) -> dict[Hashable, NDArray[np.int64]]:
     """The groups of `groups_by` in the same order, by a key that is equal in every snapshot."""
     numbers, keys = _numbers(*_Common(snapshot, rows, runtime_frames).by(by))
-    order = np.argsort(numbers, kind="stable")
-    found = np.split(rows[order], np.flatnonzero(np.diff(numbers[order])) + 1)
-    pairs = ((key, each) for key, each in zip(keys, found, strict=False) if len(each))
-    return dict(sorted(pairs, key=lambda pair: (-len(pair[1]), pair[1][0])))
+    found = grouped(np.arange(len(rows)), numbers)
+    return {keys[numbers[some[0]]]: rows[some] for some in found}
 
 
 def _numbers(
@@ -48,10 +49,7 @@ def _numbers(
 ) -> tuple[NDArray[np.int64], list[Hashable]]:
     """A number for each row of `columns`, indices, the same where `common` of their values is; and what
     that is for each number."""
-    mixed = np.zeros(len(columns[0]), np.int64)
-    for column in columns:  # none is below UNREAD
-        mixed = mixed * (int(column.max(initial=0)) - UNREAD + 1) + column - UNREAD
-    _, firsts, inverse = np.unique(mixed, return_index=True, return_inverse=True)
+    _, firsts, inverse = np.unique(combined(*columns), return_index=True, return_inverse=True)
     distinct = zip(*(column[firsts].tolist() for column in columns), strict=True)
     known: dict[Hashable, int] = {}
     numbers = [known.setdefault(common(*each), len(known)) for each in distinct]
@@ -75,7 +73,7 @@ class _Common:
         if by == "stack":
             return self._stack, g.stack[rows], self._start_if_none(g.stack)
         if by == "function":
-            return self._function, g.where[rows], self._start_if_none(g.where)
+            return self._function, g.where[rows], g.call[rows], self._start_if_none(g.where)
         if by == "creator":
             return self._line, g.creator[rows]
         return self._state, g.status[rows], g.wait_reason[rows]
@@ -90,14 +88,15 @@ class _Common:
         shown = shown_frames(self._snapshot, stack, runtime_frames=self._runtime_frames)
         return tuple(map(self._line, shown))
 
-    def _function(self, where: int, start: int) -> Hashable:
+    def _function(self, where: int, call: int, start: int) -> Hashable:
         frame = self._snapshot.frame(start if where == NONE else where)
-        return where == NONE, frame and frame.function
+        called = self._snapshot.frame(call)
+        return where == NONE, frame and frame.function, called and called.function
 
     def _line(self, index: int) -> Hashable:
         if index not in self._lines:
             frame = self._snapshot.frame(index)
-            self._lines[index] = frame and (frame.function, frame.file, frame.line)
+            self._lines[index] = frame and code_line(frame)
         return self._lines[index]
 
     def _state(self, status: int, reason: int) -> Hashable:

@@ -1,4 +1,4 @@
-"""Goroutines that do the same: in the same state, at the same place, made by the same statement."""
+"""Goroutines that do the same: in one state, at one line and in one call, created by one statement."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spyglass.analysis.code_lines import CodeLines, function_numbers
+from spyglass.analysis.grouped import grouped
 from spyglass.analysis.selection import selected
+from spyglass.columns import combined
 from spyglass.model import NONE, STATUSES, Frame, Snapshot
 from spyglass.words.states import DOUBTFUL, state_words
 
@@ -19,10 +22,11 @@ __all__ = ["Group", "groups"]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Goroutines with one state, place and creator.
+    """Goroutines with one state, one line of code that they wait at, one function that this line
+    called, and one creator.
 
-    `where` is None when no stack frame outside the runtime is known; `start` then is where they
-    began, and None otherwise. `longest_wait_ns` is None when none is known. `doubtful` of them were
+    `where` and `call`: as in `Goroutines`, None if not known. `start`: where they began if `where` is
+    None, otherwise None. `longest_wait_ns` is None when none is known. `doubtful` of them were
     torn or unreadable. `rows` (int64) index `Snapshot.goroutines`.
     """
 
@@ -31,6 +35,7 @@ class Group:
     wait_reason: str | None
     longest_wait_ns: int | None
     where: Frame | None
+    call: Frame | None
     start: Frame | None
     creator: Frame | None
     doubtful: int
@@ -44,28 +49,14 @@ class Group:
 
 def groups(snapshot: Snapshot, *, system: bool = False) -> list[Group]:
     """The groups, largest first; those of one size in the order of their first goroutine."""
-    rows = selected(snapshot.goroutines, system=system)
-    if not len(rows):
-        return []
-    keys = _keys(snapshot, rows)
-    order = np.argsort(keys, kind="stable")
-    rows = rows[order]
-    firsts = np.flatnonzero(np.diff(keys[order], prepend=-1))
-    counts = np.diff(np.append(firsts, len(rows)))
-    waits = np.maximum.reduceat(snapshot.goroutines.waiting_ns[rows], firsts)
-    doubtful = np.add.reduceat(
-        np.isin(snapshot.goroutines.quality[rows], DOUBTFUL), firsts, dtype=np.int64
-    )
-    ranked = np.lexsort((rows[firsts], -counts))
+    g = snapshot.goroutines
+    rows = selected(g, system=system)
+    found = grouped(rows, _keys(snapshot, rows))
+    waits = found.reduced(np.maximum, g.waiting_ns)
+    doubts = found.reduced(np.add, np.isin(g.quality, DOUBTFUL))
     return [
-        _group(snapshot, rows[first : first + count], wait, number)
-        for first, count, wait, number in zip(
-            firsts[ranked].tolist(),
-            counts[ranked].tolist(),
-            waits[ranked].tolist(),
-            doubtful[ranked].tolist(),
-            strict=True,
-        )
+        _group(snapshot, some, wait, doubt)
+        for some, wait, doubt in zip(found, waits.tolist(), doubts.tolist(), strict=True)
     ]
 
 
@@ -78,6 +69,7 @@ def _group(snapshot: Snapshot, rows: NDArray[np.int64], wait_ns: int, doubtful: 
         wait_reason=snapshot.wait_reasons[reason] if reason != NONE else None,
         longest_wait_ns=wait_ns if wait_ns >= 0 else None,
         where=snapshot.frame(where),
+        call=snapshot.frame(int(g.call[row])),
         start=snapshot.frame(int(g.start[row])) if where == NONE else None,
         creator=snapshot.frame(int(g.creator[row])),
         doubtful=doubtful,
@@ -86,34 +78,18 @@ def _group(snapshot: Snapshot, rows: NDArray[np.int64], wait_ns: int, doubtful: 
 
 
 def _keys(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A number per row, equal where state, place and creator are.
+    """A number per row, equal where state, line, called function and creator are.
 
-    Mixed from small numbers: 11 statuses, the few dozen wait reasons of the runtime, and no more
-    places than there are goroutines; ten million of them stay below 2**63.
+    Not the line in the called function: that depends on what the compiler inlined there.
     """
-    g = snapshot.goroutines
-    reasons = g.wait_reason[rows].astype(np.int64) - NONE
+    g, lines = snapshot.goroutines, CodeLines()
     where = g.where[rows]
-    unknown = where == NONE
-    places, place_count = _places(snapshot.frames, np.where(unknown, g.start[rows], where))
-    creators, creator_count = _places(snapshot.frames, g.creator[rows])
-    keys: NDArray[np.int64] = g.status[rows] * np.int64(len(snapshot.wait_reasons) + 1) + reasons
-    for numbers, number_count in ((unknown, 2), (places, place_count), (creators, creator_count)):
-        keys = keys * number_count + numbers
-    return keys
-
-
-def _places(frames: tuple[Frame, ...], indices: NDArray[np.int32]) -> tuple[NDArray[np.int64], int]:
-    """Frame `indices` as numbers of lines of code, and how many there are; `NONE` is number 0.
-
-    One line has many frames: each call, and each pc that a stack returns to, is one of its own.
-    """
-    used = np.zeros(len(frames) + 1, np.bool_)
-    used[indices] = True
-    used[NONE] = False
-    numbers = np.zeros(len(frames) + 1, np.int64)  # the last is where NONE, -1, looks itself up
-    lines: dict[tuple[str, str | None, int | None], int] = {}
-    for index in np.flatnonzero(used).tolist():
-        frame = frames[index]
-        numbers[index] = lines.setdefault((frame.function, frame.file, frame.line), len(lines) + 1)
-    return numbers[indices], len(lines) + 1
+    known = where != NONE
+    return combined(
+        g.status[rows],
+        g.wait_reason[rows],
+        known,
+        lines.of(snapshot.frames, np.where(known, where, g.start[rows])),
+        function_numbers(snapshot.frames, g.call[rows]),
+        lines.of(snapshot.frames, g.creator[rows]),
+    )

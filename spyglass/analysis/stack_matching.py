@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spyglass.model import NONE, Frame, Snapshot
+from spyglass.analysis.code_lines import CodeLines
+from spyglass.model import NONE, Snapshot
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +28,7 @@ class StackMatcher:
     """
 
     def __init__(self, snapshots: Sequence[Snapshot]) -> None:
-        self._lines: dict[tuple[str, str | None, int | None], int] = {}
+        self._lines = CodeLines()
         self._stacks: dict[Hashable, int] = {}
         self._has_stacks = all(
             len(each.stack_frames) or not len(each.goroutines) for each in snapshots
@@ -61,12 +62,8 @@ class StackMatcher:
 
     def _numbers(self, snapshot: Snapshot) -> NDArray[np.int64]:
         """The number of the line of each frame, and behind them `NONE`, which -1 looks up."""
-        numbers = [self._line(frame) for frame in snapshot.frames]
-        return np.array([*numbers, NONE], np.int64)
-
-    def _line(self, frame: Frame) -> int:
-        line = frame.function, frame.file, frame.line
-        return self._lines.setdefault(line, len(self._lines))
+        frames = snapshot.frames
+        return np.append(self._lines.of(frames, np.arange(len(frames))), NONE)
 
     def _by_lines(self, snapshot: Snapshot, lines: NDArray[np.int64]) -> NDArray[np.int64]:
         """The number of each stack of `snapshot`."""

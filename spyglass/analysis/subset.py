@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,30 +14,27 @@ if TYPE_CHECKING:
 
 __all__ = ["subset"]
 
-#: The columns of goroutines that are indices of frames.
-_PLACES = ("where", "start", "creator")
-
 
 def subset(snapshot: Snapshot, rows: NDArray[np.int64], matched_of: int) -> Snapshot:
     """`snapshot` with no goroutines but `rows`, and with the stacks and frames that those have.
 
     `matched_of`: the number of goroutines that they were chosen from. All else is that of the whole program.
     """
-    columns = {
-        field.name: getattr(snapshot.goroutines, field.name)[rows] for field in fields(Goroutines)
-    }
-    stacks, numbers = _used(len(snapshot.stack_offsets) - 1, columns["stack"])
-    columns["stack"] = numbers[columns["stack"]]
+    chosen = snapshot.goroutines.select(rows)
+    stacks, numbers = _used(len(snapshot.stack_offsets) - 1, chosen.stack)
     offsets, stack_frames = _cut_out(snapshot, stacks)
     of_threads = np.array([i for each in snapshot.threads for i in each.stack or ()], np.int32)
-    frames, places = _used(
-        len(snapshot.frames), stack_frames, of_threads, *(columns[name] for name in _PLACES)
-    )
-    columns |= {name: places[columns[name]] for name in _PLACES}
+    of_frames = {
+        name: getattr(chosen, name)
+        for name, column in Goroutines.columns().items()
+        if column.index_of == "frames"
+    }
+    frames, places = _used(len(snapshot.frames), stack_frames, of_threads, *of_frames.values())
+    renumbered = {name: places[column] for name, column in of_frames.items()}
     return replace(
         snapshot,
         threads=tuple(_renumbered(each, places) for each in snapshot.threads),
-        goroutines=Goroutines(**columns),
+        goroutines=replace(chosen, stack=numbers[chosen.stack], **renumbered),
         frames=tuple(snapshot.frames[frame] for frame in frames.tolist()),
         stack_offsets=offsets,
         stack_frames=places[stack_frames],

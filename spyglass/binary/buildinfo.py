@@ -27,13 +27,18 @@ _MARK_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class BuildInfo:
-    """The Go version, main module and settings of a build; None or empty where not recorded."""
+    """The Go version, main module and settings of a build; None or empty where not recorded.
+
+    `path`: the import path of the main package. `modules`: the paths of the main module and of all
+    others that the program has code of.
+    """
 
     go_version: str | None = None
     path: str | None = None
     module: str | None = None
     module_version: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    modules: tuple[str, ...] = ()
 
 
 def find_build_info(executable: Executable) -> BuildInfo:
@@ -53,16 +58,19 @@ def parse_modinfo(go_version: str | None, modinfo: bytes) -> BuildInfo:
     text = modinfo.decode("utf-8", "backslashreplace") if len(modinfo) <= _MAX_TEXT_BYTES else ""
     path = module = module_version = None
     settings: dict[str, str] = {}
+    modules: list[str] = []
     for line in text.splitlines():
         kind, *rest = line.split("\t")
         if kind == "path" and rest:
             path = rest[0]
         elif kind == "mod" and len(rest) >= 2:
             module, module_version = rest[0], rest[1] or None
+        if kind in ("mod", "dep") and rest:
+            modules.append(rest[0])
         elif kind == "build" and rest:
             key, _, value = rest[0].partition("=")
             settings[key] = value
-    return BuildInfo(go_version or None, path, module, module_version, settings)
+    return BuildInfo(go_version or None, path, module, module_version, settings, tuple(modules))
 
 
 def _find_header(executable: Executable) -> int | None:

@@ -110,6 +110,7 @@ def _stack(found: Difference, growth: Growth) -> Document:
     shown = [] if stack == NONE else shown_frames(snapshot, stack)
     return _growth(found, growth) | {
         "where": _place(snapshot, int(g.where[growth.row])),
+        "call": _place(snapshot, int(g.call[growth.row])),
         "start": _place(snapshot, int(g.start[growth.row])),
         "stack": [_place(snapshot, frame) for frame in shown if frame != NONE] or None,
     }

@@ -88,6 +88,7 @@ class Rows:
             waiting_ns=_numbers(g.waiting_ns for g in records),
             stack=_indices((g.stack for g in records), stack_count),
             where=frames.column("where", (g.where for g in records)),
+            call=frames.column("call", (g.call for g in records)),
             start=frames.column("start", (g.start for g in records)),
             creator=frames.column("created_by", (g.created_by for g in records)),
             creator_id=_numbers(

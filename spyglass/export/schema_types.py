@@ -144,6 +144,7 @@ class Goroutine(Struct, frozen=True, gc=False):
     labels: dict[str, str] | None
     quality: Literal["stable", "moved", "torn", "unreadable"]
     where: FramedPlace | None = None
+    call: FramedPlace | None = None
 
 
 class Elided(Struct, frozen=True):

@@ -27,8 +27,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 #: What is each goroutine's own in its document; the rest many have in common.
 OWN = ("id", "waiting_ns", "stack", "m")
 _SHARED = (
-    "status", "wait_reason", "where", "start", "creator", "creator_id", "locked", "system", "labels",
-    "quality",
+    "status", "wait_reason", "where", "call", "start", "creator", "creator_id", "locked", "system",
+    "labels", "quality",
 )  # fmt: skip
 
 #: Goroutines, and stacks, made into documents at a time, so that a million of them need no gigabytes.
@@ -110,11 +110,14 @@ def _numbers(column: NDArray[Any], none: Any) -> list[Any]:
 
 def _shared(snapshot: Snapshot, indices: tuple[int, ...]) -> Document:
     """The part of a goroutine's document that others may have too, from its columns `_SHARED`."""
-    status, reason, where, start, creator, creator_id, locked, system, labels, quality = indices
+    status, reason, where, call, start, creator, creator_id, locked, system, labels, quality = (
+        indices
+    )
     return {
         "status": STATUSES[status],
         "wait_reason": plain(snapshot.wait_reasons[reason]) if reason >= 0 else None,
         "where": _place(snapshot, where),
+        "call": _place(snapshot, call),
         "start": _place(snapshot, start),
         "created_by": _creator(snapshot, creator, creator_id),
         "locked_to_thread": bool(locked),

@@ -117,9 +117,9 @@ class SnapshotBuilder:
                 distinct_stacks = StackColumns.of(self._tree, nodes)
             else:
                 distinct_stacks = StackColumns.none(len(goroutines))
-            labels, label_sets = reader.labels.finish(goroutines.labels)
+            goroutines, side_fields = reader.side_readers.finish(goroutines)
             m = _m_ids(goroutines.m, scheduler.ms)
-            goroutines = replace(goroutines, m=m, stack=distinct_stacks.column, labels=labels)
+            goroutines = replace(goroutines, m=m, stack=distinct_stacks.column)
             reasons, goroutines = _wait_reasons(self._runtime, goroutines)
         facts = process.facts()
         snapshot = Snapshot(
@@ -129,8 +129,8 @@ class SnapshotBuilder:
             threads=tuple(threads), memory=memory, goroutines=goroutines, wait_reasons=reasons,
             frames=tuple(self._tree.code.frames), stack_offsets=distinct_stacks.offsets,
             stack_frames=distinct_stacks.frames, elided=distinct_stacks.elided,
-            label_sets=label_sets, host=facts.host, problems=(*self._runtime.problems, *facts.problems),
-            timings_ns=timer.phases,
+            host=facts.host, problems=(*self._runtime.problems, *facts.problems),
+            timings_ns=timer.phases, **side_fields,
         )  # fmt: skip
         return SnapshotResult(snapshot, now_ns, found)
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,9 +164,9 @@ def delay_seconds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     seconds: float = request.param
     read = LabelReader.read
 
-    def late(self: LabelReader, pointers: NDArray[np.uint64]) -> NDArray[np.int32]:
+    def late(self: LabelReader, rows: NDArray[Any]) -> NDArray[np.int32]:
         time.sleep(seconds)
-        return read(self, pointers)
+        return read(self, rows)
 
     monkeypatch.setattr(LabelReader, "read", late)
     return seconds

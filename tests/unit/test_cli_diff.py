@@ -151,7 +151,7 @@ def test_the_schema_knows_all_of_it() -> None:
         assert made["snapshots"][0].keys() == SCHEMA["$defs"]["snapshot"]["properties"].keys()
         growth = SCHEMA["$defs"]["growth"]["properties"].keys()
         assert made["by_creator"][0].keys() - {"created_by"} == growth
-        assert made["by_stack"][0].keys() - {"where", "start", "stack"} == growth
+        assert made["by_stack"][0].keys() - {"where", "call", "start", "stack"} == growth
 
 
 def unlike() -> Difference:

@@ -132,3 +132,15 @@ def test_threads_keep_their_stacks() -> None:
     assert found is not None
     assert [part.frames[i] for i in found] == [SPIN, SNAPSHOT.frames[0], SPIN]
     assert part.threads[1:] == SNAPSHOT.threads[1:]
+
+
+def test_without_stacks_functions_are_those_of_where_of_call_and_of_start() -> None:
+    snapshot = make_snapshot([Row(1, where=MAIN, call=TAKE, start=SPIN), Row(2, where=SERVE)])
+    for name, expected in (("main.main", [1]), ("take", [1]), ("spin", [1]), ("Serve", [2])):
+        assert ids(snapshot, function=re.compile(name)) == expected
+
+
+def test_a_subset_keeps_what_its_goroutines_called() -> None:
+    snapshot = make_snapshot([Row(1, where=MAIN, call=PARK), Row(2, where=SERVE, call=TAKE)])
+    (kept,) = subset(snapshot, np.array([1]), 2)
+    assert (kept.where, kept.call) == (SERVE, TAKE)

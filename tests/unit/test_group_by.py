@@ -75,6 +75,13 @@ def test_where_a_goroutine_is_and_where_one_began_are_two_things() -> None:
     assert ids(snapshot, "function") == [[1], [2]]
 
 
+def test_functions_that_called_different_ones_are_two_groups() -> None:
+    lock, wait = frame("sync.(*Mutex).Lock", line=9), frame("sync.(*WaitGroup).Wait", line=9)
+    rows = [Row(1, where=SPIN, call=lock), Row(2, where=SPIN, call=wait), Row(3, where=SPIN)]
+    rows.append(Row(4, where=replace(SPIN, line=99), call=replace(lock, line=10)))
+    assert ids(make_snapshot(rows), "function") == [[1, 4], [2], [3]]
+
+
 def test_unknown_stacks_are_told_apart_by_where_they_began() -> None:
     rows = [Row(1, "running", start=SPIN), Row(2, "running", start=WORK), Row(3, start=SPIN)]
     assert ids(make_snapshot(rows), "stack") == [[1, 3], [2]]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -98,6 +100,19 @@ def test_system_goroutines_when_asked_and_dead_ones_never() -> None:
     assert [g.rows.tolist() for g in groups(snapshot, system=True)] == [[1], [2]]
 
 
+def test_a_group_has_one_called_function_on_whichever_line_of_it() -> None:
+    lock, unlock = (frame(f"sync.(*Mutex).{name}", "mutex.go", 9) for name in ("Lock", "Unlock"))
+    rows = [Row(1, where=SEND, call=lock), Row(2, where=SEND, call=unlock), Row(3, where=SEND)]
+    rows += [Row(4, where=SEND, call=replace(lock, line=10)), Row(5, start=SEND)]
+    found = groups(make_snapshot(rows))
+    assert [(g.call, g.rows.tolist()) for g in found] == [
+        (lock, [0, 3]),
+        (unlock, [1]),
+        (None, [2]),
+        (None, [4]),
+    ]
+
+
 def test_no_goroutines_no_groups() -> None:
     assert groups(make_snapshot([])) == []
     assert groups(make_snapshot([Row(1, "dead")])) == []
@@ -115,6 +130,7 @@ def test_a_million_goroutines() -> None:
         waiting_ns=numbers,
         stack=np.full(n, NONE, np.int32),
         where=(numbers % 100).astype(np.int32),
+        call=np.full(n, NONE, np.int32),
         start=np.full(n, NONE, np.int32),
         creator=np.full(n, NONE, np.int32),
         creator_id=np.full(n, NONE, np.int64),

@@ -94,8 +94,8 @@ class World:
 
     def read(self, *pointers: int) -> list[Mapping[str, str] | int]:
         """The sets at `pointers`, or what stands for none."""
-        column, sets = self.reader.finish(self.reader.read(np.array(pointers, np.uint64)))
-        return [sets[number] if number >= 0 else number for number in column.tolist()]
+        column, more = self.reader.finish(self.reader.sets_at(np.array(pointers, np.uint64)))
+        return [more["label_sets"][number] if number >= 0 else number for number in column.tolist()]
 
     @property
     def problems(self) -> list[Problem]:
@@ -143,16 +143,16 @@ def test_equal_sets_have_one_number_wherever_they_are(world: World) -> None:
     first = world.labels([("a", "1"), ("b", "2")])
     again = world.labels([("b", "2"), ("a", "1")])
     other = world.labels([("a", "2"), ("b", "1")])
-    column, sets = world.reader.finish(world.reader.read(np.array([other, first, again], "<u8")))
+    column, more = world.reader.finish(world.reader.sets_at(np.array([other, first, again], "<u8")))
     assert column[0] != column[1] == column[2]
-    assert len(sets) == 2
+    assert len(more["label_sets"]) == 2
 
 
 def test_sets_that_nobody_has_any_more_are_left_out(world: World) -> None:
     gone, kept = world.labels([("gone", "1")]), world.labels([("kept", "1")])
-    world.reader.read(np.array([gone, kept], "<u8"))
-    column, sets = world.reader.finish(world.reader.read(np.array([0, kept], "<u8")))
-    assert (column.tolist(), sets) == ([NONE, 0], ({"kept": "1"},))
+    world.reader.sets_at(np.array([gone, kept], "<u8"))
+    column, more = world.reader.finish(world.reader.sets_at(np.array([0, kept], "<u8")))
+    assert (column.tolist(), more["label_sets"]) == ([NONE, 0], ({"kept": "1"},))
 
 
 def test_a_set_without_labels_is_none(lists: World, maps: World) -> None:

@@ -23,10 +23,11 @@ VALIDATOR = Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FOR
 MAIN = frame("main.main", line=30)
 DEEP = frame("main.deep", line=15)
 PARK = replace(frame("runtime.gopark", "/go/src/runtime/proc.go", 402), hidden=True)
+TAKE = frame("queue.Take", "/go/src/queue/queue.go", 9)
 START = frame("runtime.main", "/go/src/runtime/proc.go", 147)
 
 ROWS = [
-    Row(1, wait_reason="chan receive", where=MAIN, start=START, stack=(PARK, MAIN)),
+    Row(1, wait_reason="chan receive", where=MAIN, call=TAKE, start=START, stack=(PARK, MAIN)),
     Row(
         17,
         "running",
@@ -50,8 +51,9 @@ START_PLACE = {
     "function": "runtime.main",
     "file": "/go/src/runtime/proc.go",
     "line": 147,
-    "frame": 2,
+    "frame": 3,
 }
+TAKE_PLACE = {"function": "queue.Take", "file": "/go/src/queue/queue.go", "line": 9, "frame": 2}
 DEEP_PLACE = {"function": "main.deep", "file": "/src/main.go", "line": 15, "frame": 1}
 
 
@@ -103,6 +105,7 @@ def test_goroutines() -> None:
             "waiting_ns": None,
             "stack": 0,
             "where": MAIN_PLACE,
+            "call": TAKE_PLACE,
             "start": START_PLACE,
             "created_by": None,
             "m": None,
@@ -118,6 +121,7 @@ def test_goroutines() -> None:
             "waiting_ns": None,
             "stack": 1,
             "where": DEEP_PLACE,
+            "call": None,
             "start": DEEP_PLACE,
             "created_by": MAIN_PLACE | {"goroutine": 1},
             "m": 2,
@@ -133,6 +137,7 @@ def test_goroutines() -> None:
             "waiting_ns": 7,
             "stack": 0,
             "where": None,
+            "call": None,
             "start": DEEP_PLACE,
             "created_by": MAIN_PLACE | {"goroutine": None},
             "m": None,
@@ -148,6 +153,7 @@ def test_goroutines() -> None:
             "waiting_ns": None,
             "stack": None,
             "where": None,
+            "call": None,
             "start": None,
             "created_by": None,
             "m": None,

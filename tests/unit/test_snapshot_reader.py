@@ -38,6 +38,7 @@ def test_a_difference_would_be_found() -> None:
     for change, where in (
         ({"waiting_ns": 8}, "waiting_ns"),
         ({"start": None}, "start"),
+        ({"call": None}, "call"),
         ({"labels": {}}, "labels"),
         ({"wait_reason": "sleep"}, "wait_reason"),
     ):
@@ -61,7 +62,7 @@ def test_columns_are_of_their_types() -> None:
 def test_places_without_the_number_of_their_frame_are_found_by_their_line() -> None:
     made = document(with_everything())
     for goroutine in made["goroutines"]:
-        for place in filter(None, map(goroutine.get, ("where", "start", "created_by"))):
+        for place in filter(None, map(goroutine.get, ("where", "call", "start", "created_by"))):
             del place["frame"]
     made["goroutines"][0]["start"] |= {"line": 148}
     found = read(made)
@@ -79,13 +80,13 @@ def test_a_document_as_the_contract_shows_it_is_read() -> None:
     for name in ("cgo", "memory_limit_bytes", "library"):
         del made["process"][name]
     del made["source"]["stopped_ns"], made["frames"][0]["offset"]
-    del made["goroutines"][0]["where"], made["processors"][0]["tid"]
+    del made["goroutines"][0]["where"], made["goroutines"][0]["call"], made["processors"][0]["tid"]
     made["later"] = {"much": [1, {"more": None}]}
     made["goroutines"][0]["later"] = [[]]
     VALIDATOR.validate(made)
     found = read(made)
     assert (found.host, found.redacted, found.matched_of) == (None, False, None)
-    assert found.goroutine(0).where is None
+    assert (found.goroutine(0).where, found.goroutine(0).call) == (None, None)
 
 
 # Whatever is changed: refused if and only if the schema or sense refuses it, and where.
@@ -99,7 +100,7 @@ def makes_sense(made: dict[str, Any]) -> bool:
     indices = [i < len(frames) for stack in [*stacks, *of_threads] for i in stack]
     for g in made["goroutines"]:
         indices.append((g["stack"] or 0) < max(len(stacks), g["stack"] is None))
-        for place in filter(None, (g.get("where"), g["start"], g["created_by"])):
+        for place in filter(None, (g.get("where"), g.get("call"), g["start"], g["created_by"])):
             i = place.get("frame")
             line = place["function"], place["file"], place["line"]
             indices.append(i is None or (i < len(lines) and lines[i] == line))

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from spyglass.memory.base import Gathered
-from spyglass.model import NONE, QUALITIES, Goroutines
+from spyglass.model import QUALITIES, Goroutines
 from spyglass.runtime.goroutines.decode import alive, g_status, plausible
 from spyglass.runtime.stacks.unwinder import COMPLETE, INCOMPLETE, StackBytes, Walked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 __all__ = [
@@ -51,7 +53,7 @@ class Read:
         """The goroutines of all `parts`, in their order."""
         columns = {
             name: np.concatenate([getattr(part.columns, name) for part in parts])
-            for name in Goroutines.__slots__
+            for name in Goroutines.columns()
         }
         return cls(
             Goroutines(**columns),
@@ -61,16 +63,14 @@ class Read:
 
     def replace(self, at: NDArray[np.intp], by: Read) -> None:
         """The goroutines `at` are as in `by`."""
-        for name in Goroutines.__slots__:
+        for name in Goroutines.columns():
             getattr(self.columns, name)[at] = getattr(by.columns, name)
         self.node[at] = by.node
 
     def without(self, at: NDArray[np.intp]) -> Read:
         """All but the goroutines `at`."""
-        columns = {
-            name: np.delete(getattr(self.columns, name), at) for name in Goroutines.__slots__
-        }
-        return Read(Goroutines(**columns), np.delete(self.node, at), np.delete(self.pointers, at))
+        kept = np.delete(np.arange(len(self.node)), at)
+        return Read(self.columns.select(kept), self.node[kept], self.pointers[kept])
 
 
 class Fetched(NamedTuple):
@@ -112,36 +112,51 @@ class Capture:
 
 @dataclass(slots=True)
 class Batch:
-    """Some goroutines while they are read: the newest of each, and what its stack was found to be."""
+    """Some goroutines while they are read: the newest of each, and what its stack was found to be.
+
+    `columns`: of `Goroutines`, by their names, what is read beside the ``g`` itself (`where`, `call`,
+    `quality`, and what the side readers read).
+    """
 
     pointers: NDArray[np.uint64]
     rows: NDArray[Any]
     signatures: NDArray[np.uint64]
     node: NDArray[np.int64]
     outcome: NDArray[np.uint8]
-    where: NDArray[np.int32]
-    labels: NDArray[np.int32]
-    quality: NDArray[np.uint8]
+    columns: dict[str, NDArray[Any]]
 
     @classmethod
-    def of(cls, pointers: NDArray[np.uint64], fetched: Fetched) -> Batch:
-        """Before any stack was walked."""
-        count = len(pointers)
-        return cls(
-            pointers, fetched.rows, fetched.signatures, np.zeros(count, np.int64),
-            np.full(count, COMPLETE, np.uint8), np.full(count, NONE, np.int32),
-            np.full(count, NONE, np.int32), np.full(count, Quality.STABLE, np.uint8),
-        )  # fmt: skip
+    def of(
+        cls, pointers: NDArray[np.uint64], fetched: Fetched, side_columns: Sequence[str]
+    ) -> Batch:
+        """Before any stack was walked, or any of `side_columns` read."""
+        count, known = len(pointers), Goroutines.columns()
+        columns = {
+            name: np.full(count, known[name].default, known[name].dtype)
+            for name in ("where", "call", "quality", *side_columns)
+        }
+        node, outcome = np.zeros(count, np.int64), np.full(count, COMPLETE, np.uint8)
+        return cls(pointers, fetched.rows, fetched.signatures, node, outcome, columns)
+
+    @property
+    def quality(self) -> NDArray[np.uint8]:
+        """How far each can be trusted."""
+        return self.columns["quality"]
 
     def select(self, which: NDArray[np.bool_]) -> Batch:
         """The goroutines `which`, as a batch of their own."""
         if which.all():
             return self
-        return Batch(*(getattr(self, name)[which] for name in self.__slots__))
+        columns = {name: column[which] for name, column in self.columns.items()}
+        return Batch(
+            self.pointers[which], self.rows[which], self.signatures[which], self.node[which],
+            self.outcome[which], columns,
+        )  # fmt: skip
 
     def keep(self, at: NDArray[np.intp] | slice, walked: Walked) -> None:
         """Take over the stacks of the goroutines `at`."""
-        self.node[at], self.outcome[at], self.where[at] = walked.node, walked.outcome, walked.where
+        self.node[at], self.outcome[at] = walked.node, walked.outcome
+        self.columns["where"][at], self.columns["call"][at] = walked.where, walked.call
 
     def move(self, at: NDArray[np.intp], fetched: Fetched) -> None:
         """The goroutines `at` are now as `fetched`; those that could not be read stay as they were."""
@@ -175,8 +190,10 @@ def part_of(gathered: Gathered, part: int, parts: int) -> Gathered:
     return type(gathered)(gathered.buffer, gathered.offsets[part::parts], gathered.ok[part::parts])
 
 
-def signature(rows: NDArray[Any], ticks: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """What changes when a goroutine runs, as a row of words for each.
+def signature(
+    rows: NDArray[Any], ticks: NDArray[np.uint64], more: Sequence[str] = ()
+) -> NDArray[np.uint64]:
+    """What changes when a goroutine runs, as a row of words for each; `more`: other fields that do.
 
     ``g.trackingSeq`` (``casgstatus``, since Go 1.17) counts how often it stopped running, in 8 bits:
     256 stops, or a multiple, between two reads that end at the same pc and sp go unnoticed. The reads
@@ -187,8 +204,9 @@ def signature(rows: NDArray[Any], ticks: NDArray[np.uint64]) -> NDArray[np.uint6
     sched, stack = rows["sched"], rows["stack"]
     parts = [
         rows["goid"], g_status(rows), sched["pc"], sched["sp"], stack["lo"], stack["hi"],
-        rows["syscallsp"], rows["syscallpc"], rows["labels"], ticks,
+        rows["syscallsp"], rows["syscallpc"], ticks,
     ]  # fmt: skip
-    counts = "trackingSeq" in (rows.dtype.names or ())
-    parts.append(rows["trackingSeq" if counts else "waitreason"])
+    known = rows.dtype.names or ()
+    counts = "trackingSeq" if "trackingSeq" in known else "waitreason"
+    parts += [rows[name] for name in (counts, *more) if name in known]
     return np.stack([part.astype(np.uint64) for part in parts], axis=1)

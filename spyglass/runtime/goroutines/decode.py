@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from spyglass.errors import BadDataError
 from spyglass.model import NONE, STATUSES, Goroutines
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from spyglass.runtime.context import Runtime
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_GOROUTINES",
-    "Found",
     "alive",
     "decode",
     "fields_of",
@@ -47,16 +48,8 @@ _EXIST[[0, 1, 2, 3, 4, 6, 8, 9, 10]] = True
 
 _FIELDS = (
     "stack", "m", "sched", "syscallsp", "syscallpc", "atomicstatus", "goid", "waitsince", "waitreason",
-    "lockedm", "parentGoid", "trackingSeq", "gopc", "startpc", "labels",
+    "lockedm", "parentGoid", "trackingSeq", "gopc", "startpc",
 )  # fmt: skip
-
-
-class Found(NamedTuple):
-    """What was found of goroutines beside their ``g``: columns of `Goroutines` by these names."""
-
-    where: NDArray[np.int32]
-    labels: NDArray[np.int32]
-    quality: NDArray[np.uint8]
 
 
 def g_pointers(runtime: Runtime) -> NDArray[np.uint64]:
@@ -87,10 +80,11 @@ def last_known_ns(runtime: Runtime, pointers: NDArray[np.uint64]) -> int | None:
     return int(known.max()) or None if len(known) else None
 
 
-def fields_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """`dtype` without what is not used, cut off behind the last field that is."""
+def fields_of(dtype: np.dtype[Any], more: Sequence[str] = ()) -> np.dtype[Any]:
+    """`dtype` without what is not used, cut off behind the last field that is; `more`: other fields
+    that are."""
     assert dtype.fields is not None
-    names = [name for name in _FIELDS if name in dtype.fields]
+    names = [name for name in dict.fromkeys([*_FIELDS, *more]) if name in dtype.fields]
     formats = [dtype.fields[name][0] for name in names]
     offsets = [int(dtype.fields[name][1]) for name in names]
     end = max(o + f.itemsize for o, f in zip(offsets, formats, strict=True))
@@ -137,10 +131,15 @@ def _waits(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return waits
 
 
-def decode(code: Symbolizer, rows: NDArray[Any], found: Found, now_ns: int | None) -> Goroutines:
+def decode(
+    code: Symbolizer,
+    rows: NDArray[Any],
+    found: Mapping[str, NDArray[Any]],
+    now_ns: int | None,
+) -> Goroutines:
     """The columns of `rows`; the addresses of their Ms are in column `m`, stacks are not set.
 
-    `now_ns`: the clock that ``waitsince`` was read from, None if it is not known.
+    `found`: other columns, by their names; `where` is one of them. `now_ns`: the clock that ``waitsince`` was read from, None if it is not known.
     """
     status = g_status(rows)
     start, creator = _places(rows["startpc"], code), _places(rows["gopc"], code)
@@ -148,21 +147,19 @@ def decode(code: Symbolizer, rows: NDArray[Any], found: Found, now_ns: int | Non
     has_parent = "parentGoid" in (rows.dtype.names or ())
     parent = rows["parentGoid"].astype(np.int64) if has_parent else np.zeros(len(rows), np.int64)
     reason = rows["waitreason"].astype(np.int16)
-    return Goroutines(
+    return Goroutines.of(
+        len(rows),
         id=rows["goid"].astype(np.uint64),
         status=status,
         wait_reason=np.where(_waits(status), reason, NONE).astype(np.int16),
         waiting_ns=_waiting_ns(rows, status, now_ns),
-        stack=np.full(len(rows), NONE, np.int32),
-        where=found.where,
         start=start,
         creator=creator,
         creator_id=np.where((creator >= 0) & (parent > 0), parent, NONE),
         m=rows["m"].astype(np.int64),
         locked=rows["lockedm"] != 0,
-        system=_system(code, start, found.where),
-        labels=found.labels,
-        quality=found.quality,
+        system=_system(code, start, found["where"]),
+        **found,
     )
 
 

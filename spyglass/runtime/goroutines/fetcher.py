@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from spyglass.memory.base import Gathered
     from spyglass.runtime.context import Runtime
-    from spyglass.runtime.goroutines.labels import LabelReader
+    from spyglass.runtime.goroutines.side_readers import SideReaders
 
 __all__ = ["Fetcher", "ReadBatch", "saved_cursors"]
 
@@ -42,7 +42,7 @@ _PARKED[[RUNNABLE, WAITING, PREEMPTED, LEAKED, COPYSTACK]] = True
 
 
 class ReadBatch(NamedTuple):
-    """A batch of goroutines that was read: their ``g`` and labels (in `batch`), then the first window of
+    """A batch of goroutines that was read: their ``g`` and what side readers read (in `batch`), then the first window of
     each stack of `cursors`, then every ``g`` again (`after`). `walked`: the rows that `cursors` are of.
     `lost`: how many ``g`` could not be read."""
 
@@ -56,21 +56,22 @@ class ReadBatch(NamedTuple):
 
 class Fetcher:
     """Reads goroutines of one process. Nothing is remembered from one call to the next, except by
-    `labels`."""
+    `side_readers`."""
 
-    def __init__(self, runtime: Runtime, labels: LabelReader) -> None:
+    def __init__(self, runtime: Runtime, side_readers: SideReaders) -> None:
         self._runtime = runtime
         self._memory = runtime.memory
-        self._labels = labels
-        self._dtype = fields_of(runtime.layouts["g"])
+        self._side_readers = side_readers
+        self._dtype = fields_of(runtime.layouts["g"], side_readers.g_fields)
         self.counts_stops = "trackingSeq" in (self._dtype.names or ())
 
     def batch(self, pointers: NDArray[np.uint64], top_only: bool) -> ReadBatch:
         """Read the goroutines at `pointers` that are alive."""
         first = self.fetch(pointers)
-        batch = Batch.of(pointers, first).select(first.ok & alive(first.rows))
+        batch = Batch.of(pointers, first, self._side_readers.columns)
+        batch = batch.select(first.ok & alive(first.rows))
         if self.counts_stops:  # otherwise every one is read closely, and its labels then
-            batch.labels[:] = self._labels.read(batch.rows["labels"])
+            self._side_readers.read(batch, slice(None))
         walked, cursors = saved_cursors(batch.rows)
         stacks = first_windows(self._memory, cursors, top_only)
         after = self.fetch(batch.pointers)
@@ -99,7 +100,9 @@ class Fetcher:
 
     def _decode(self, gathered: Gathered) -> Fetched:
         rows = gathered.rows(self._dtype)
-        return Fetched(rows, gathered.ok, signature(rows, self._ticks(rows)))
+        return Fetched(
+            rows, gathered.ok, signature(rows, self._ticks(rows), self._side_readers.g_fields)
+        )
 
     def _ticks(self, rows: NDArray[Any]) -> NDArray[np.uint64]:
         """For goroutines in system calls, what their M counts them with; 0 for others.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spyglass.model import UNREAD, Goroutines
+from spyglass.model import Goroutines
 from spyglass.runtime.goroutines.consistency import (
     Batch,
     Capture,
@@ -16,14 +16,13 @@ from spyglass.runtime.goroutines.consistency import (
 from spyglass.runtime.goroutines.decode import (
     RUNNING,
     SYSCALL,
-    Found,
     alive,
     decode,
     g_status,
     plausible,
 )
 from spyglass.runtime.goroutines.fetcher import Fetcher, ReadBatch, saved_cursors
-from spyglass.runtime.goroutines.labels import LabelReader
+from spyglass.runtime.goroutines.side_readers import SideReaders
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.unwinder import (
     INCOMPLETE,
@@ -68,9 +67,9 @@ class Reader:
         self.tree = tree
         self.now_ns = now_ns
         self.threads = threads
-        self.labels = LabelReader(runtime)
+        self.side_readers = SideReaders(runtime)
         self._unwinder = Unwinder(runtime.memory, tree, runtime.arch == "arm64")
-        self._fetcher = Fetcher(runtime, self.labels)
+        self._fetcher = Fetcher(runtime, self.side_readers)
 
     def read(
         self, pointers: NDArray[np.uint64], top_only: bool
@@ -105,13 +104,13 @@ class Reader:
         return believed
 
     def _decoded(self, batch: Batch) -> Read:
-        found = Found(batch.where, batch.labels, batch.quality)
-        columns = decode(self.tree.code, batch.rows, found, self.now_ns)
+        columns = decode(self.tree.code, batch.rows, batch.columns, self.now_ns)
         return Read(columns, batch.node, batch.pointers)
 
     def _catch_running(self, read: Read, running: NDArray[np.intp], top_only: bool) -> Read:
         """`read` with the goroutines at `running` read again, with stacks if they can be had."""
-        batch = Batch.of(read.pointers[running], self._fetcher.fetch(read.pointers[running]))
+        pointers = read.pointers[running]
+        batch = Batch.of(pointers, self._fetcher.fetch(pointers), self.side_readers.columns)
         self._catch(batch, top_only)
         self._report(batch)
         lives = self._are_goroutines(batch)
@@ -124,7 +123,7 @@ class Reader:
         uncaught = np.ones(len(batch.pointers), np.bool_)
         for _ in range(_ATTEMPTS):
             at = np.flatnonzero(uncaught)
-            batch.labels[at] = self.labels.read(batch.rows["labels"][at])
+            self.side_readers.read(batch, at)
             runs = g_status(batch.rows[at]) == RUNNING
             uncaught[self._sample(batch, at[runs], top_only)] = False
             parked = at[~runs]
@@ -136,7 +135,7 @@ class Reader:
             at = np.flatnonzero(uncaught)
             batch.move(at, self._fetcher.fetch(batch.pointers[at]))
         at = np.flatnonzero(uncaught)
-        self._read_labels(batch, at)
+        self._read_aside(batch, at)
         if self.threads.stopped:
             at = at[~self._walk_saved(batch, at, top_only)]
         self._report_uncaught(batch, at)
@@ -189,8 +188,7 @@ class Reader:
         there = now.ok & (now.rows["stack"] == batch.rows["stack"][rows])
         there &= (now.rows["goid"] == batch.rows["goid"][rows]) & (walked.outcome != INCOMPLETE)
         batch.keep(rows[there], walked.select(there))
-        relabelled: NDArray[np.bool_] = now.rows["labels"] != batch.rows["labels"][rows]
-        batch.labels[rows[there & relabelled]] = UNREAD
+        self.side_readers.forget_changed(batch, rows[there], now.rows[there])
         ran_on: NDArray[np.bool_] = (now.signatures == batch.signatures[rows]).all(axis=1)
         batch.quality[rows[there & ~ran_on]] = Quality.MOVED
         if not self.threads.stopped:
@@ -237,7 +235,7 @@ class Reader:
                 for begin in range(0, len(pending), _SMALL_BATCH)
             ]
             pending = np.concatenate(pieces)
-        self._read_labels(batch, pending)
+        self._read_aside(batch, pending)
         batch.quality[pending] = Quality.TORN
 
     def _settle_closely(
@@ -265,7 +263,7 @@ class Reader:
         Without a count of stops they must be the same in both of the captured stacks.
         """
         rows = capture.before.rows
-        self._read_labels(batch, at)
+        self._read_aside(batch, at)
         first, *more = (self._walk(rows, top_only, stacks) for stacks in capture.stacks)
         batch.keep(at, first)
         good = batch.makes_sense(at)
@@ -275,17 +273,14 @@ class Reader:
             good &= ~first.beyond | self._stood_still(batch, at)
         return at[~good]
 
-    def _read_labels(self, batch: Batch, at: NDArray[np.intp]) -> None:
-        """Read the labels of `at`: those are certain whose goroutines stood still meanwhile. That they
-        have the same pointer is not enough: labels given up are collected, and their place given to
-        others, whose first owner may have got it back by then."""
-        had = batch.rows["labels"][at]
-        labels = self.labels.read(had)
-        certain: NDArray[np.bool_] = had == 0
-        some = np.flatnonzero(had)
+    def _read_aside(self, batch: Batch, at: NDArray[np.intp]) -> None:
+        """Read what the side readers read of `at`: those are certain whose goroutines stood still
+        meanwhile. That they have the same pointers is not enough: labels given up are collected, and
+        their place given to others, whose first owner may have got it back by then."""
+        self.side_readers.read(batch, at)
+        some = at[self.side_readers.have_something(batch.rows[at])]
         if len(some):
-            certain[some] = self._stood_still(batch, at[some])
-        batch.labels[at] = np.where(certain, labels, UNREAD)
+            self.side_readers.forget(batch, some[~self._stood_still(batch, some)])
 
     def _stood_still(self, batch: Batch, pending: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which of `pending` are still as they were last read."""

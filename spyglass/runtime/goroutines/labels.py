@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,7 +47,14 @@ _HEADER_BYTES, _LABEL_BYTES, _LABEL_WORDS = 24, 32, 4
 
 
 class LabelReader:
-    """Reads the labels of goroutines of one process; equal sets get one number, whoever has them."""
+    """Reads the labels of goroutines of one process; equal sets get one number, whoever has them.
+
+    A `spyglass.runtime.goroutines.side_readers.SideReader`.
+    """
+
+    column = "labels"
+    g_fields = ("labels",)
+    unread = UNREAD
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -57,12 +64,17 @@ class LabelReader:
         # and by whether there is more of it.
         self._sets: dict[tuple[bytes, bool], int] = {}
 
-    def read(self, pointers: NDArray[np.uint64]) -> NDArray[np.int32]:
-        """For each ``g.labels`` the number of its set; `NONE` without labels, `UNREAD` if in vain.
+    def read(self, rows: NDArray[Any]) -> NDArray[np.int32]:
+        """For each ``g`` of `rows` the number of its set of labels; `NONE` without labels, `UNREAD` if
+        they cannot be read.
 
-        Whoever calls this looks afterwards whether the goroutine still has the pointer: a set that
-        nobody has any more may be something else by now.
+        The caller checks afterwards whether the goroutine moved: a set that no goroutine has any more
+        may have been overwritten.
         """
+        return self.sets_at(rows["labels"])
+
+    def sets_at(self, pointers: NDArray[np.uint64]) -> NDArray[np.int32]:
+        """The number of the set that each ``g.labels`` of `pointers` points at."""
         column = np.full(len(pointers), NONE, np.int32)
         some = np.flatnonzero(pointers)
         if len(some):
@@ -72,10 +84,8 @@ class LabelReader:
             column[some] = np.concatenate(batches)[inverse]
         return column
 
-    def finish(
-        self, column: NDArray[np.int32]
-    ) -> tuple[NDArray[np.int32], tuple[Mapping[str, str], ...]]:
-        """`column`, which holds what `read` gave for all goroutines, and the sets in it.
+    def finish(self, column: NDArray[np.int32]) -> tuple[NDArray[np.int32], Mapping[str, Any]]:
+        """`column`, which holds what `read` gave for all goroutines, and `Snapshot.label_sets`.
 
         They are numbered anew, without those that nobody has any more. Notes what is missing.
         """
@@ -85,7 +95,7 @@ class LabelReader:
         self._report(unread, sum(count for (_, cut), count in known if cut))
         numbers = np.concatenate([[UNREAD, NONE], np.cumsum(counts > 0) - 1]).astype(np.int32)
         sets = [labels for (labels, _), count in known if count]
-        return numbers[column - UNREAD], tuple(self._spelled_out(sets))
+        return numbers[column - UNREAD], {"label_sets": tuple(self._spelled_out(sets))}
 
     def _report(self, unread: int, cut: int) -> None:
         if unread:

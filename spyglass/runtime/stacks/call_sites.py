@@ -7,30 +7,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spyglass.columns import numbered
-from spyglass.runtime.stacks.symbolizer import Entry
+from spyglass.runtime.stacks.symbolizer import FURTHER_IN, Entry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spyglass.runtime.stacks.symbolizer import Symbolizer
 
-__all__ = ["ENDS", "INJECTED_CALL", "KNOWN", "LEAVES", "NO_SITE", "CallSites"]
+__all__ = ["ENDS", "INJECTED_CALL", "IN_USERS_CODE", "KNOWN", "NO_SITE", "CallSites"]
 
-#: What a call site is: where the stack ends; where it leaves the runtime; code whose frame size is known,
+#: What a call site is: where the stack ends; one with a frame of the user's code; code whose frame size is known,
 #: or is not needed because the stack ends there; what a signal handler made what it interrupted call.
-ENDS, LEAVES, KNOWN, INJECTED_CALL = 1, 2, 4, 8
+ENDS, IN_USERS_CODE, KNOWN, INJECTED_CALL = 1, 2, 4, 8
 #: The number of a site that is none: it has no calls.
 NO_SITE = 0
 _WORD_BYTES = 8
 _ENTRY_BITS = np.uint64(Entry.BITS)
-#: `words`: the frame size, 0 if not known. `entry`: how the function was entered. `outside`: the frame
-#: number of the innermost call that is not the runtime's, or -1. Its calls are so many from `first` on.
+#: `words`: the frame size, 0 if not known. `entry`: how the function was entered. `where`, `call`,
+#: `outermost`: as in `Where`, of its calls. These are so many from `first` on.
 _SITE = np.dtype(
     [
         ("words", "<i8"),
         ("first", "<i8"),
         ("calls", "<i4"),
-        ("outside", "<i4"),
+        ("where", "<i4"),
+        ("call", "<i4"),
+        ("outermost", "<i4"),
         ("flags", "u1"),
         ("entry", "u1"),
     ]
@@ -49,7 +51,8 @@ class CallSites:
         self._calls: list[int] = []
         self._count = 1
         self.rows = np.zeros(_FEW_SITES, _SITE)
-        self.rows[NO_SITE]["outside"] = -1
+        self.rows[NO_SITE]["where"] = -1
+        self.rows[NO_SITE]["outermost"] = FURTHER_IN
 
     def numbers(self, offsets: NDArray[np.uint64], entries: NDArray[np.uint8]) -> NDArray[np.intp]:
         """The numbers of the sites so far from the text, where what was entered so was called.
@@ -73,17 +76,18 @@ class CallSites:
 
     def _add(self, key: int) -> int:
         pc, called = self._text + (key >> Entry.BITS), key & ((1 << Entry.BITS) - 1)
-        size, end, leaves, entry = self._code.step(pc, called)
+        size, end, calls, entry = self._code.step(pc, called)
         known = end or size >= 0
-        calls = self._code.calls(pc, called) if known else ()
-        flags = end * ENDS + leaves * LEAVES + known * KNOWN
+        calls = calls if known else ()
+        where = self._code.where(calls)
+        flags = end * ENDS + where.is_users * IN_USERS_CODE + known * KNOWN
         flags += bool(entry & Entry.INJECTED_CALL) * INJECTED_CALL
-        outside = self._code.first_outside(pc, called) if leaves else -1
         number = self._numbers[key] = self._count
         if number == len(self.rows):
             self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
         words = max(size, 0) // _WORD_BYTES
-        self.rows[number] = (words, len(self._calls), len(calls), outside, flags, entry)
+        found = where.frame, where.call, where.outermost
+        self.rows[number] = (words, len(self._calls), len(calls), *found, flags, entry)
         self._calls += calls
         self._count += 1
         return number

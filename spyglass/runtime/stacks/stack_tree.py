@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from spyglass.columns import among, numbered
-from spyglass.runtime.stacks.call_sites import NO_SITE, CallSites
+from spyglass.runtime.stacks.call_sites import IN_USERS_CODE, NO_SITE, CallSites
 from spyglass.runtime.stacks.key_index import KeyIndex
-from spyglass.runtime.stacks.symbolizer import Entry
+from spyglass.runtime.stacks.symbolizer import FURTHER_IN, Entry, Where
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,17 @@ _PC_MASK = np.uint64(0xFFFFFFFF)
 _FEW_NODES = 1 << 12
 #: A program has thousands of distinct stacks; memory that lies may have any number.
 MAX_NODES = 1 << 22
-_COLUMNS = ("sizes", "flags", "wheres", "_entries", "_parents", "_site_of", "_depths")
+_COLUMNS = (
+    "sizes",
+    "flags",
+    "wheres",
+    "calls",
+    "_outermost",
+    "_entries",
+    "_parents",
+    "_site_of",
+    "_depths",
+)
 
 
 class StackPaths(NamedTuple):
@@ -53,10 +63,13 @@ class StackTree:
         self._sites = CallSites(code, text)
         self._index = KeyIndex(_FEW_NODES)
         #: Of each node, with room for more: its frame size in words (0 if not known), what it is
-        #: (`ENDS` and the like), and the first frame outside the runtime on the way to it, or -1.
+        #: (`ENDS` and the like; `IN_USERS_CODE` if any on the way to it is), and where stacks wait that
+        #: go through it (`Goroutines.where` and `call`).
         self.sizes = np.zeros(_FEW_NODES, np.int64)
         self.flags = np.zeros(_FEW_NODES, np.uint8)
         self.wheres = np.full(_FEW_NODES, -1, np.int32)
+        self.calls = np.full(_FEW_NODES, -1, np.int32)
+        self._outermost = np.full(_FEW_NODES, -1, np.int32)  # `Where.outermost`
         # How its function was entered, the node above it, its call site, and how many frames there are
         # on the way to it.
         self._entries = np.full(_FEW_NODES, Entry.CALL, np.uint8)
@@ -65,7 +78,7 @@ class StackTree:
         self._site_of = np.zeros(_FEW_NODES, np.int32)
         self._depths = np.zeros(_FEW_NODES, np.int32)
         self._single: dict[int, int] = {}
-        self._gaps: dict[tuple[int, int, int], int] = {}
+        self._gaps: dict[tuple[int, int, int, Where], int] = {}
         self._gap_sizes: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -100,13 +113,24 @@ class StackTree:
                 self._single[key] = node
         return node
 
-    def gap(self, parent: int, frames: int, entry: int) -> int:
-        """A node under `parent` that stands for `frames` calls left out, the last entered by `entry`."""
-        node = self._gaps.get((parent, frames, entry))
+    def where(self, node: int) -> Where:
+        """Where stacks wait that have come to `node`."""
+        is_users = bool(self.flags[node] & IN_USERS_CODE)
+        return Where(
+            int(self.wheres[node]), int(self.calls[node]), int(self._outermost[node]), is_users
+        )
+
+    def gap(self, parent: int, frames: int, entry: int, where: Where) -> int:
+        """A node under `parent` that stands for `frames` calls left out, the last entered by `entry`;
+        `where`: where stacks wait that have come to it."""
+        key = parent, frames, entry, where
+        node = self._gaps.get(key)
         if node is None:
             node = self._append(np.array([parent]), np.array([NO_SITE]))
             self._entries[node] = entry
-            self._gaps[parent, frames, entry] = node
+            self.wheres[node], self.calls[node], self._outermost[node], is_users = where
+            self.flags[node] |= is_users * IN_USERS_CODE
+            self._gaps[key] = node
             self._gap_sizes[node] = frames
         return node
 
@@ -170,9 +194,21 @@ class StackTree:
         self._count = end
         rows, new = self._sites.rows[sites], slice(first, end)
         self.sizes[new], self.flags[new] = rows["words"], rows["flags"]
-        above = self.wheres[parents]
-        self.wheres[new] = np.where(above >= 0, above, rows["outside"])
+        self._find_where(new, parents, rows)
         self._entries[new], self._parents[new] = rows["entry"], parents
         self._site_of[new] = sites
         self._depths[new] = self._depths[parents] + rows["calls"]
         return first
+
+    def _find_where(self, new: slice, parents: NDArray[np.int64], rows: NDArray[Any]) -> None:
+        """Find where stacks wait that have come to the nodes `new`, whose sites are `rows`: as
+        `Where.with_callers`."""
+        is_users = self.flags[parents] & IN_USERS_CODE
+        inner = self._outermost[parents]
+        changes = (is_users == 0) & (rows["where"] >= 0)
+        called = np.where(rows["call"] == FURTHER_IN, inner, rows["call"])
+        self.wheres[new] = np.where(changes, rows["where"], self.wheres[parents])
+        self.calls[new] = np.where(changes, called, self.calls[parents])
+        outermost = rows["outermost"]
+        self._outermost[new] = np.where(outermost == FURTHER_IN, inner, outermost)
+        self.flags[new] |= is_users

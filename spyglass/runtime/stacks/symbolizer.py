@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from spyglass.binary.buildinfo import BuildInfo
 from spyglass.binary.inline_trees import InlineTrees
 from spyglass.binary.pclntab import (
     SP_WRITE,
@@ -15,11 +16,9 @@ from spyglass.binary.pclntab import (
 from spyglass.errors import BadDataError, SpyglassError
 from spyglass.model import Frame
 from spyglass.runtime.stacks.function_names import Printer, hidden, printed
+from spyglass.runtime.stacks.standard_library import StandardLibrary
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["Entry", "Step", "Symbolizer"]
+__all__ = ["FURTHER_IN", "Entry", "Step", "Symbolizer", "Where"]
 
 #: Functions below which there is nothing, in versions whose tables do not say so
 #: (``runtime/traceback.go: topofstack`` up to Go 1.16).
@@ -52,6 +51,8 @@ _ENTRIES = {
     "runtime.asyncPreempt": Entry.INJECTED_CALL,
     "runtime.debugCallV2": Entry.INJECTED_CALL,
 }
+#: How the names of the runtime's functions begin.
+_RUNTIMES = ("runtime.", "internal/runtime/", "runtime/internal/")
 #: Those of the faked calls whose caller was named as any caller up to Go 1.20 (``gentraceback:
 #: waspanic``; since then ``unwinder.next: isInjectedCall``).
 _INJECTED = ("runtime.asyncPreempt", "runtime.debugCallV2")
@@ -62,18 +63,49 @@ class Step(NamedTuple):
 
     `frame_size`: bytes from sp to the return address, whole words, or a negative number if it is not
     known.
-    `end`: the stack ends here, or Go's traceback does. `outside`: one of the calls at this pc is not
-    the runtime's. `entry`: how this function was entered.
+    `end`: the stack ends here, or Go's traceback does. `calls`: the frame numbers of the calls at this
+    pc, innermost first. `entry`: how this function was entered.
     """
 
     frame_size: int
     end: bool
-    outside: bool
+    calls: tuple[int, ...]
     entry: int
 
 
 _WORD_BYTES = 8
-_UNKNOWN = Step(-1, False, False, Entry.CALL)
+_UNKNOWN = Step(-1, False, (), Entry.CALL)
+
+
+#: In a `Where`: the frame that was called is further in than those that were looked at.
+FURTHER_IN = -2
+
+
+class Where(NamedTuple):
+    """Where a stack waits (`Goroutines.where` and `call`), as far as some frames in a row tell.
+
+    `frame`: the number of the innermost frame that is the user's; if none is, of the outermost of the
+    standard library's. `call`: that of what it called. `outermost`: that of the last frame, wrappers
+    left out. -1 if there is none, or if Go's traceback leaves it out. `is_users`: `frame` is the
+    user's, and no frame further out changes it.
+    """
+
+    frame: int = -1
+    call: int = -1
+    outermost: int = -1
+    is_users: bool = False
+
+    def with_callers(self, callers: Where) -> Where:
+        """The same of these frames and of their `callers`."""
+        outermost = callers.outermost if callers.outermost != FURTHER_IN else self.outermost
+        if self.is_users or callers.frame < 0:
+            return self._replace(outermost=outermost)
+        call = callers.call if callers.call != FURTHER_IN else self.outermost
+        return Where(callers.frame, call, outermost, callers.is_users)
+
+
+#: Whose code a function is: the runtime's; the compiler made it; the standard library's; the user's.
+_RUNTIME, _GENERATED, _STANDARD, _USERS = range(4)
 
 
 class Symbolizer:
@@ -84,7 +116,11 @@ class Symbolizer:
     """
 
     def __init__(
-        self, functions: FunctionTable, trees: InlineTrees, print_name: Printer = printed
+        self,
+        functions: FunctionTable,
+        trees: InlineTrees,
+        print_name: Printer = printed,
+        build_info: BuildInfo | None = None,
     ) -> None:
         self.functions = functions
         self.frames: list[Frame] = []
@@ -93,8 +129,11 @@ class Symbolizer:
         self._steps: dict[int, Step] = {}
         self._calls: dict[int, tuple[int, ...]] = {}
         self._numbers: dict[Frame, int] = {}
-        self._outside: dict[int, bool] = {}
-        self._runtime_files = _runtime_files(self._file_of)
+        self._origins: dict[int, int] = {}
+        self._runtime_folder = self._folder_of("runtime.gopark", "runtime.mallocgc")
+        folders = self._runtime_folder, self._folder_of("runtime.goexit")
+        build = build_info or BuildInfo()
+        self._standard = StandardLibrary.of(folders, build.modules, build.path)
         self._entries = dict(_ENTRIES)
         if functions.named("runtime.(*unwinder).next") is not None:
             self._entries.update(dict.fromkeys(_INJECTED, Entry.TRAP | Entry.INJECTED_CALL))
@@ -121,11 +160,10 @@ class Symbolizer:
             calls = self.calls(pc, called)
         except SpyglassError:
             return _UNKNOWN
-        outside = any(self._outside[call] for call in calls)
         entry = self._entries.get(function.name, Entry.CALL)
         if size is None or size % _WORD_BYTES:
             size = -1
-        return Step(size, _ends(function), outside, entry)
+        return Step(size, _ends(function), calls, entry)
 
     def calls(self, pc: int, called: int = Entry.CALL) -> tuple[int, ...]:
         """The frame numbers of the calls at `pc`, innermost first; empty if it is in no function.
@@ -154,9 +192,19 @@ class Symbolizer:
             called = self._entries.get(call.function, Entry.CALL)
         return tuple(numbers)
 
-    def first_outside(self, pc: int, called: int) -> int:
-        """The frame number of the innermost call at `pc` that is not the runtime's, or -1."""
-        return next((call for call in self.calls(pc, called) if self._outside[call]), -1)
+    def where(self, calls: tuple[int, ...]) -> Where:
+        """Where a stack waits with `calls` in a row, innermost first; `FURTHER_IN` stands for the
+        frame that the innermost of them called."""
+        found, outermost = Where(outermost=FURTHER_IN), FURTHER_IN
+        for number in calls:
+            origin = self._origins[number]
+            if origin == _GENERATED:
+                continue
+            if origin != _RUNTIME and not found.is_users:
+                found = Where(number, outermost, is_users=origin == _USERS)
+            # What a channel operation calls is no function that anybody knows.
+            outermost = -1 if self.frames[number].hidden else number
+        return found._replace(outermost=outermost)
 
     def place(self, pc: int) -> int:
         """The frame number of function, file and line at `pc`, as Go names creators: the function
@@ -187,8 +235,8 @@ class Symbolizer:
             name, file if file != "?" else None, line or None, pc, inlined, is_hidden, offset
         )
         number = self._numbered(frame)
-        if number not in self._outside:
-            self._outside[number] = not self._is_runtime(location)
+        if number not in self._origins:
+            self._origins[number] = self._origin(location)
         return number
 
     def _numbered(self, frame: Frame) -> int:
@@ -198,34 +246,28 @@ class Symbolizer:
             self.frames.append(frame)
         return number
 
-    def _is_runtime(self, location: CallSite) -> bool:
-        """Whether this is the runtime's own code, be it under another package's name
-        (``time.Sleep``, ``sync.runtime_Semacquire``), or a wrapper that the compiler made."""
-        directory = location.file.rpartition("/")[0]
-        return (
-            location.function.startswith("runtime.")
-            or location.wrapper
-            or directory == self._runtime_files
-            or location.function.startswith(("internal/runtime/", "runtime/internal/"))
-        )
+    def _origin(self, location: CallSite) -> int:
+        """Whose code this is. The runtime's may be under another package's name (``time.Sleep``,
+        ``sync.runtime_Semacquire``)."""
+        name, file = location.function, location.file
+        if location.wrapper or file == "<autogenerated>":
+            return _GENERATED
+        folder = file.rpartition("/")[0]
+        if name.startswith(_RUNTIMES) or folder == self._runtime_folder != "":
+            return _RUNTIME
+        return _STANDARD if self._standard.has(name, file) else _USERS
 
-    def _file_of(self, name: str) -> str:
-        function = self.functions.named(name)
-        if function is None:
-            return ""
-        return self.functions.locations(function, function.entry, self._trees)[-1].file
-
-
-def _runtime_files(file_of: Callable[[str], str]) -> str:
-    """The directory of the runtime's sources as this program records it."""
-    for name in ("runtime.gopark", "runtime.mallocgc"):
-        try:
-            directory = file_of(name).rpartition("/")[0]
-        except BadDataError:
-            continue
-        if directory:
-            return directory
-    return "\0"
+    def _folder_of(self, *names: str) -> str:
+        """The folder of the file that the first of the functions `names` is in; empty if not known."""
+        for name in names:
+            try:
+                function = self.functions.named(name)
+                if function is not None:
+                    sites = self.functions.locations(function, function.entry, self._trees)
+                    return sites[-1].file.rpartition("/")[0]
+            except BadDataError:
+                continue
+        return ""
 
 
 def _ends(function: Function) -> bool:

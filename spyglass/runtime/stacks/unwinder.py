@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spyglass.errors import MemoryFault
-from spyglass.runtime.stacks.call_sites import ENDS, INJECTED_CALL, KNOWN, LEAVES
+from spyglass.runtime.stacks.call_sites import ENDS, IN_USERS_CODE, INJECTED_CALL, KNOWN
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.symbolizer import Entry
 
@@ -130,26 +130,30 @@ class StackBytes:
 @dataclass(frozen=True, slots=True)
 class Walked:
     """The end of each walk: `node` of the tree (int64, `StackTree.SAMPLED` or less: nothing walked), `outcome` (uint8),
-    `where` (int32: frame number of the first call outside the runtime, or -1), `beyond` (bool: more of
-    the stack was needed than had been read beforehand)."""
+    `where`, `call` (int32: those columns of `Goroutines`), `beyond` (bool: more of the stack was needed
+    than had been read beforehand)."""
 
     node: NDArray[np.int64]
     outcome: NDArray[np.uint8]
     where: NDArray[np.int32]
+    call: NDArray[np.int32]
     beyond: NDArray[np.bool_]
 
     def select(self, which: NDArray[np.bool_]) -> Walked:
         """The walks `which`."""
-        return Walked(self.node[which], self.outcome[which], self.where[which], self.beyond[which])
+        return Walked(
+            self.node[which], self.outcome[which], self.where[which], self.call[which],
+            self.beyond[which],
+        )  # fmt: skip
 
     def spread(self, at: NDArray[np.intp], count: int) -> Walked:
         """The same as rows `at` of `count`; the others were not walked."""
-        node, where = np.zeros(count, np.int64), np.full(count, -1, np.int32)
+        node, beyond = np.zeros(count, np.int64), np.zeros(count, np.bool_)
         outcome = np.full(count, COMPLETE, np.uint8)
-        beyond = np.zeros(count, np.bool_)
-        node[at], outcome[at], where[at] = self.node, self.outcome, self.where
-        beyond[at] = self.beyond
-        return Walked(node, outcome, where, beyond)
+        where, call = np.full(count, -1, np.int32), np.full(count, -1, np.int32)
+        node[at], outcome[at], beyond[at] = self.node, self.outcome, self.beyond
+        where[at], call[at] = self.where, self.call
+        return Walked(node, outcome, where, call, beyond)
 
 
 class Unwinder:
@@ -170,7 +174,7 @@ class Unwinder:
         root: int = StackTree.CALLED,
         stacks: StackBytes | None = None,
     ) -> Walked:
-        """Walk every stack to its bottom, or with `top_only` to the first call outside the runtime.
+        """Walk every stack to its bottom, or with `top_only` to the first frame of the user's code.
 
         `root`: the node above the innermost frames. `stacks`: their bytes, as far as they were read
         already, a row for each cursor.
@@ -185,7 +189,8 @@ class Unwinder:
         while len(pending):
             pending = self._walk_window(state, pending, window)
             window = min(window * 4, _MAX_WINDOW_BYTES)
-        return Walked(state.node, state.outcome, self.tree.wheres[state.node], state.beyond)
+        wheres, calls = self.tree.wheres[state.node], self.tree.calls[state.node]
+        return Walked(state.node, state.outcome, wheres, calls, state.beyond)
 
     def _walk_window(
         self, state: _State, pending: NDArray[np.intp], window: int
@@ -333,7 +338,7 @@ class Unwinder:
             int(each[row]) for each in (state.cursors.pc, state.cursors.sp, state.cursors.lr)
         )
         tail: deque[tuple[int, int]] = deque(maxlen=KEPT_FRAMES)
-        omitted, outcome = 0, TRUNCATED
+        omitted, outcome, where = 0, TRUNCATED, tree.where(node)
         while self._deep_frames < _MAX_DEEP_FRAMES:
             self._deep_frames += 1
             step = code.step(pc, entry)
@@ -342,7 +347,8 @@ class Unwinder:
                 outcome = INCOMPLETE
                 break
             if len(tail) == KEPT_FRAMES:
-                omitted += len(code.calls(*tail[0]))
+                calls = code.calls(*tail[0])
+                omitted, where = omitted + len(calls), where.with_callers(code.where(calls))
             tail.append((pc, entry))
             if step.end:
                 outcome = TRUNCATED if omitted else COMPLETE
@@ -360,7 +366,7 @@ class Unwinder:
                 link, sp = words.at(sp) or 0, sp + _FAKED_FRAME_BYTES
                 pc = pc if code.functions.at(pc) is not None else link
         if omitted:
-            node = tree.gap(node, omitted, tail[0][1])
+            node = tree.gap(node, omitted, tail[0][1], where)
         for pc, _ in tail:
             node = tree.child(node, pc)
         state.node[row], state.outcome[row] = node, outcome
@@ -441,7 +447,7 @@ class _State:
         count = len(cursors.pc)
         node, depth = np.full(count, root, np.int64), np.zeros(count, np.int32)
         outcome, beyond = np.full(count, COMPLETE, np.uint8), np.zeros(count, np.bool_)
-        stop_mask = KNOWN | ENDS | (LEAVES if top_only else 0)
+        stop_mask = KNOWN | ENDS | (IN_USERS_CODE if top_only else 0)
         return cls(cursors, node, depth, outcome, beyond, stop_mask)
 
     def end(self, at: NDArray[np.intp], outcome: int) -> None:

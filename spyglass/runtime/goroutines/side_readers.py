@@ -1,0 +1,107 @@
+"""What is read of goroutines beside their ``g`` and their stacks: the one place to register a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from spyglass.runtime.goroutines.labels import LabelReader
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spyglass.model import Goroutines
+    from spyglass.runtime.context import Runtime
+    from spyglass.runtime.goroutines.consistency import Batch
+
+__all__ = ["SIDE_READERS", "SideReader", "SideReaders"]
+
+
+class SideReader(Protocol):
+    """Reads one column of `Goroutines` for all goroutines of a snapshot, in batches.
+
+    `column`: its name. `g_fields`: the fields of ``g`` that lead to what is read; where all of them
+    are zero there is nothing to read, and where one changes the goroutine has moved. `unread`: the
+    value of a goroutine that moved whenever it was read.
+    """
+
+    @property
+    def column(self) -> str: ...
+
+    @property
+    def g_fields(self) -> tuple[str, ...]: ...
+
+    @property
+    def unread(self) -> int: ...
+
+    def read(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """The value for each of `rows`, ``g`` structures that were just read (`fields_of`).
+
+        It is certain only if the goroutine did not move until it was read: the caller checks that.
+        """
+
+    def finish(self, column: NDArray[Any]) -> tuple[NDArray[Any], Mapping[str, Any]]:
+        """The values as the snapshot has them, given the `column` of all its goroutines as `read`
+        gave them; and fields of `Snapshot` that belong to them. Notes problems."""
+
+
+#: Makes the side readers of a snapshot, in the order they read.
+SIDE_READERS: list[Callable[[Runtime], SideReader]] = [LabelReader]
+
+
+class SideReaders:
+    """The side readers for one snapshot of a process."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._all = [make(runtime) for make in SIDE_READERS]
+        self.columns = [reader.column for reader in self._all]
+        self.g_fields = [name for reader in self._all for name in reader.g_fields]
+
+    def read(self, batch: Batch, at: NDArray[np.intp] | slice) -> None:
+        """Read what belongs to the goroutines `at` of `batch`. It is certain of those that have not
+        moved since their ``g`` was read."""
+        for reader in self._all:
+            batch.columns[reader.column][at] = reader.read(batch.rows[at])
+
+    def have_something(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which of `rows` have anything for one of the readers to read."""
+        return _any_of([rows[name] != 0 for name in _known(self.g_fields, rows)], len(rows))
+
+    def forget(self, batch: Batch, at: NDArray[np.intp]) -> None:
+        """Take what was read of the goroutines `at` for unread, where there is anything to read."""
+        for reader in self._all:
+            names = _known(reader.g_fields, batch.rows)
+            some = _any_of([batch.rows[name][at] != 0 for name in names], len(at))
+            batch.columns[reader.column][at[some]] = reader.unread
+
+    def forget_changed(self, batch: Batch, at: NDArray[np.intp], rows: NDArray[Any]) -> None:
+        """Take what was read of those of `at` for unread that it has changed for: `rows` are as their
+        ``g`` are now."""
+        for reader in self._all:
+            names = _known(reader.g_fields, rows)
+            changed = _any_of([batch.rows[name][at] != rows[name] for name in names], len(at))
+            batch.columns[reader.column][at[changed]] = reader.unread
+
+    def finish(self, goroutines: Goroutines) -> tuple[Goroutines, dict[str, Any]]:
+        """`goroutines` with the columns as the snapshot has them, and its fields that belong to these."""
+        columns: dict[str, NDArray[Any]] = {}
+        snapshot_fields: dict[str, Any] = {}
+        for reader in self._all:
+            columns[reader.column], more = reader.finish(getattr(goroutines, reader.column))
+            snapshot_fields |= more
+        return replace(goroutines, **columns), snapshot_fields
+
+
+def _known(names: Sequence[str], rows: NDArray[Any]) -> list[str]:
+    """Those fields `names` that ``g`` has in this version of Go."""
+    return [name for name in names if name in (rows.dtype.names or ())]
+
+
+def _any_of(columns: Sequence[NDArray[np.bool_]], count: int) -> NDArray[np.bool_]:
+    found = np.zeros(count, np.bool_)
+    for column in columns:
+        found |= column
+    return found
