@@ -1,6 +1,7 @@
 """An ELF executable: what the file itself says, whatever process runs it.
 
-Nothing that makes an object of each header or symbol is used: a Go program has a hundred thousand.
+Our own reading of headers, notes and symbols, not that of pyelftools: every snapshot needs them, and
+importing pyelftools alone takes 18 ms, 6 % of the processor time of ``spyglass summary``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = ["Executable", "Section", "Segment"]
 
 #: Sections larger than this are not believed; the largest seen in the wild is two fifths of it.
 MAX_SECTION_BYTES = 1 << 29
-MAXSYMBOL_HITS = 64
+_MAX_SYMBOL_HITS = 64
 _MIN_BYTES = 64
 _MAX_SEGMENTS = 1 << 8
 _MAX_SECTIONS = 1 << 12
@@ -103,7 +104,7 @@ class Executable:
             raise
 
     def close(self) -> None:
-        """Let go of the file. What was read of it stays."""
+        """Close the file. What was read of it stays."""
         self.image.close()
 
     def __enter__(self) -> Executable:
@@ -147,23 +148,25 @@ class Executable:
                 compressed = bool(flags & _SHF_COMPRESSED)
                 yield Section(elf.name_in(names, name), address, offset, size, compressed)
 
-    def section_data(self, name: str) -> memoryview:
+    def section_data(self, name: str, most: int = MAX_SECTION_BYTES) -> bytes:
         """The contents of section `name`, decompressed; empty if there is none.
+
+        Raises `BadDataError` for more than `most` bytes, compressed or not.
 
         For ``.debug_*`` the old ``.zdebug_*`` (zlib behind "ZLIB" and a big-endian size) serves too.
         """
         section = self.sections.get(name)
         if section is not None:
-            raw = self._contents(section)
-            return memoryview(_inflate(raw, 24, _elf_size(raw)) if section.compressed else raw)
+            raw = self._contents(section, most)
+            return _inflate(raw, 24, _elf_size(raw), most) if section.compressed else raw
         old = self.sections.get(name.replace(".debug_", ".zdebug_"))
         if old is None or not name.startswith(".debug_"):
-            return memoryview(b"")
-        raw = self._contents(old)
-        return memoryview(_inflate(raw, 12, int.from_bytes(raw[4:12], "big")))
+            return b""
+        raw = self._contents(old, most)
+        return _inflate(raw, 12, int.from_bytes(raw[4:12], "big"), most)
 
-    def _contents(self, section: Section) -> bytes:
-        if section.size > MAX_SECTION_BYTES:
+    def _contents(self, section: Section, most: int = MAX_SECTION_BYTES) -> bytes:
+        if section.size > most:
             raise BadDataError(f"{self.path} has a section of {section.size} bytes")
         return self.image.read(section.offset, section.size)
 
@@ -203,7 +206,7 @@ class Executable:
         A search for the bytes of the name, then for the entry that has it: a millisecond.
         """
         symbols, names = self._symbols
-        found = [*_find_all(names, name.encode() + b"\0", MAXSYMBOL_HITS)]
+        found = [*_find_all(names, name.encode() + b"\0", _MAX_SYMBOL_HITS)]
         if not found:
             return None
         hits = symbols[np.isin(symbols["name"], found)]
@@ -250,8 +253,8 @@ def _elf_size(raw: bytes) -> int:
     return int.from_bytes(raw[8:16], "little")
 
 
-def _inflate(raw: bytes, skip: int, size: int) -> bytes:
-    if size > MAX_SECTION_BYTES:
+def _inflate(raw: bytes, skip: int, size: int, most: int) -> bytes:
+    if size > most:
         raise BadDataError(f"a compressed section of {size} bytes is too large to be true")
     if size == 0:  # to zlib that means without limit
         return b""

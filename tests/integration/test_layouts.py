@@ -1,15 +1,15 @@
-"""Tables, debug information and type descriptors say the same, and an independent parser agrees."""
+"""Tables, debug information and type descriptors say the same, and Go's own reader agrees."""
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from elftools.dwarf.compileunit import CompileUnit
-from elftools.dwarf.die import DIE
-from elftools.elf.elffile import ELFFile
 
 from fixtures.layouts import make_table
 from spyglass.binary.dwarf import Dwarf
@@ -28,6 +28,9 @@ from spyglass.runtime.discovery.required_fields import STRUCTS, Field
 from spyglass.targets import Target
 from tests.finished import finished_program, running
 from tests.support import ALL_MINORS, Flavour, GoProcess, build, start
+
+#: A description that structs.go prints.
+_Type = dict[str, Any]
 
 #: Finished programs of versions that have no toolchain, with debug information.
 WITH_DWARF = [
@@ -57,97 +60,56 @@ def _compare_table(path: Path, version: str) -> None:
     with Executable.open(str(path)) as executable:
         table = next(candidate_layouts(version, executable.arch, None, None, None))
         ours = Layouts.of("DWARF", resolve(Dwarf.of(executable).struct))
-    theirs = Layouts.of("pyelftools", dict(_according_to_pyelftools(path)))
+    theirs = Layouts.of("debug/dwarf", dict(_according_to_go(path)))
     assert set(table.structs) == set(theirs.structs)
     for name in theirs.structs:
         assert table[name] == theirs[name], f"the table's {name}"
         assert ours[name] == theirs[name], f"our reading of {name}"
 
 
-def _according_to_pyelftools(path: Path) -> Iterator[tuple[str, StructLayout]]:
-    with path.open("rb") as file:
-        structs = dict(_runtime_structs(ELFFile(file)))
-        for name, wanted in STRUCTS.items():
-            die = structs.get(f"runtime.{name}")
-            if die is not None:
-                fields = {each.name: place for each in wanted if (place := _place(die, each))}
-                if fields:
-                    yield name, StructLayout(die.attributes["DW_AT_byte_size"].value, fields)
+def _according_to_go(path: Path) -> Iterator[tuple[str, StructLayout]]:
+    """As debug/dwarf of the Go standard library reads it."""
+    command = [str(build("structs")), str(path), *STRUCTS]
+    said = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
+    for name, wanted in STRUCTS.items():
+        if name in said:
+            places = {each.name: _place(said[name], each) for each in wanted}
+            fields = {field: place for field, place in places.items() if place}
+            if fields:
+                yield name, StructLayout(said[name]["size"], fields)
 
 
-def _runtime_structs(elf: ELFFile) -> Iterator[tuple[str, DIE]]:
-    for unit in elf.get_dwarf_info(relocate_dwarf_sections=False).iter_CUs():
-        if _name(unit.get_top_DIE()) == "runtime":
-            yield from _structs(unit)
-
-
-def _structs(unit: CompileUnit) -> Iterator[tuple[str, DIE]]:
-    for die in unit.get_top_DIE().iter_children():
-        if die.tag == "DW_TAG_structure_type":
-            yield _name(die), die
-
-
-def _name(die: DIE) -> str:
-    return (
-        str(die.attributes["DW_AT_name"].value.decode()) if "DW_AT_name" in die.attributes else ""
-    )
-
-
-def _place(struct: DIE, wanted: Field) -> tuple[int, str] | None:
+def _place(struct: _Type, wanted: Field) -> tuple[int, str] | None:
     for path in wanted.names:
-        offset, die = 0, struct
+        offset, found = 0, struct
         for name in path.split("."):
-            found = [each for each in die.iter_children() if _name(each) == name]
-            if not found:
+            members = [each for each in found.get("members", ()) if each["name"] == name]
+            if not members:
                 break
-            offset, die = offset + _offset(found[0]), _type(found[0])
+            offset, found = offset + members[0]["offset"], members[0]["type"]
         else:
-            at, code = _format(die)
+            at, code = _format(found)
             if wanted.fits(code):
                 return offset + at, code
     return None
 
 
-def _offset(member: DIE) -> int:
-    value = member.attributes["DW_AT_data_member_location"].value
-    if isinstance(value, list):  # DW_OP_plus_uconst and a number
-        return sum((byte & 0x7F) << (7 * i) for i, byte in enumerate(value[1:]))
-    return int(value)
-
-
-def _type(die: DIE) -> DIE:
-    target = die.get_DIE_from_attribute("DW_AT_type")
-    return _type(target) if target.tag == "DW_TAG_typedef" else target
-
-
-def _size(die: DIE) -> int:
-    if die.tag in ("DW_TAG_pointer_type", "DW_TAG_subroutine_type"):
-        return 8
-    return int(die.attributes["DW_AT_byte_size"].value)
-
-
-def _format(die: DIE) -> tuple[int, str]:
-    """Offset of what counts in a type, and its format as needs.py wants it."""
-    if die.tag in ("DW_TAG_pointer_type", "DW_TAG_subroutine_type"):
-        return 0, "u8"
-    if die.tag == "DW_TAG_base_type":
-        letters = {2: "u", 4: "f", 5: "i", 7: "u"}
-        return 0, letters[die.attributes["DW_AT_encoding"].value] + str(_size(die))
-    if die.tag == "DW_TAG_array_type":
-        code = _format(_type(die))[1]
-        count = _size(die) // _size(_type(die))
-        return 0, f"V{_size(die)}" if code.startswith("V") else f"({count},){code}"
-    return _format_of_struct(die)
-
-
-def _format_of_struct(die: DIE) -> tuple[int, str]:
-    members = [each for each in die.iter_children() if _name(each) != "_" and _size(_type(each))]
-    if len(members) == 1:
-        at, code = _format(_type(members[0]))
-        return _offset(members[0]) + at, code
-    if all(_size(_type(each)) == 8 for each in members):
-        return 0, f"({len(members)},)u8"
-    return 0, f"V{_size(die)}"
+def _format(described: _Type) -> tuple[int, str]:
+    """Offset of what counts in a type, and its format as required_fields.py wants it."""
+    size, members = described["size"], described.get("members", [])
+    if "scalar" in described:
+        return 0, described["scalar"]
+    if "element" in described:
+        code = _format(described["element"])[1]
+        count = size // described["element"]["size"]
+        return 0, f"V{size}" if code.startswith("V") else f"({count},){code}"
+    filled = [each for each in members if each["name"] != "_" and each["type"]["size"]]
+    if len(filled) == 1:
+        at, code = _format(filled[0]["type"])
+        return filled[0]["offset"] + at, code
+    if filled and all(each["type"]["size"] == 8 for each in filled):
+        return 0, f"({len(filled)},)u8"
+    return 0, f"V{size}"
 
 
 @pytest.mark.live

@@ -1,14 +1,36 @@
 from __future__ import annotations
 
 import random
+import resource
+import struct
+import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
+from elftools.common.exceptions import DWARFError, ELFParseError
+from elftools.dwarf.die import DIE
 
 from spyglass.binary.dwarf import Dwarf
 from spyglass.binary.types import Type, locate
 from spyglass.errors import BadDataError, MissingInfo
-from tests.dwarf_writer import BASE, MEMBER, NAME, SIZE, STRING, STRP, STRUCT, UDATA, DwarfWriter
+from tests.dwarf_writer import (
+    AT,
+    BASE,
+    BLOCK4,
+    MEMBER,
+    NAME,
+    REF4,
+    REF_ADDR,
+    SIBLING,
+    SIZE,
+    STRING,
+    STRP,
+    STRUCT,
+    TYPE,
+    UDATA,
+    DwarfWriter,
+)
 
 
 def write_runtime(writer: DwarfWriter, block: bool = False) -> None:
@@ -141,6 +163,100 @@ def test_a_struct_without_an_end_is_refused() -> None:
     writer.end_unit()
     with pytest.raises(BadDataError, match="too many"):
         read(writer).struct("runtime.g")
+
+
+def test_a_sibling_that_leads_in_a_circle_is_not_followed() -> None:
+    writer = DwarfWriter()
+    writer.begin_unit()
+    writer.base("int64", 5, 8)
+    writer.struct("runtime.g", 16)
+    del writer.info[-1]
+    for name, at in (("goid", 0), ("m", 8)):
+        writer.types["itself"] = len(writer.info)
+        forms = [(NAME, STRING), (AT, UDATA), (TYPE, REF_ADDR), (SIBLING, REF4)]
+        values: list[bytes | str] = [name.encode() + b"\0", bytes([at]), "int64", "itself"]
+        writer.entry(MEMBER, forms, values, children=True)
+        writer.end_children()
+    writer.end_children()
+    writer.end_unit()
+    g = read(writer).struct("runtime.g")
+    assert [locate(g, name) for name in g.members] == [(0, "i8"), (8, "i8")]
+
+
+UNIT = struct.pack("<IHBBI", 8, 5, 1, 8, 0)
+
+
+def endless_units(writer: DwarfWriter) -> tuple[bytes, bytes]:
+    return UNIT * 2_000_000 + bytes(writer.info), bytes(writer.abbreviations)
+
+
+def endless_abbreviation(writer: DwarfWriter) -> tuple[bytes, bytes]:
+    return bytes(writer.info), b"\x01\x13\x00" + b"\x03\x0b" * 10_000_000
+
+
+def endless_abbreviations(writer: DwarfWriter) -> tuple[bytes, bytes]:
+    return bytes(writer.info), b"\x01\x13\x00\x00\x00" * 10_000_000
+
+
+def endless_block(writer: DwarfWriter) -> tuple[bytes, bytes]:
+    own = DwarfWriter()
+    own.begin_unit()
+    content = (50_000_000).to_bytes(4, "little") + bytes(50_000_000)
+    forms = [(NAME, STRING), (AT, BLOCK4), (SIZE, UDATA)]
+    own.entry(STRUCT, forms, [b"runtime.g\0", content, b"\x08"])
+    own.end_unit()
+    return bytes(own.info), bytes(own.abbreviations)
+
+
+def endless_string(writer: DwarfWriter) -> tuple[bytes, bytes]:
+    own = DwarfWriter()
+    own.begin_unit()
+    forms = [(NAME, STRING), (AT, STRING), (SIZE, UDATA)]
+    own.entry(STRUCT, forms, [b"runtime.g\0", b"x" * 50_000_000 + b"\0", b"\x08"])
+    own.end_unit()
+    return bytes(own.info), bytes(own.abbreviations)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [endless_units, endless_abbreviation, endless_abbreviations, endless_block, endless_string],
+)
+def test_what_is_made_to_take_for_ever_ends_soon(
+    attack: Callable[[DwarfWriter], tuple[bytes, bytes]],
+) -> None:
+    """1 s of processor time here at most; unbounded, each takes a minute and more than 1 GB."""
+    writer = DwarfWriter()
+    write_runtime(writer)
+    sections = attack(writer)
+    began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(BadDataError):
+        Dwarf(*sections).struct("runtime.g")
+    assert time.process_time() - began < 10
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown * 1024 < sum(map(len, sections)) + (200 << 20)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AttributeError, AssertionError, KeyError, RecursionError, MemoryError, NotImplementedError,
+        struct.error, UnicodeDecodeError("utf-8", b"", 0, 1, ""), ELFParseError, DWARFError,
+    ],
+)  # fmt: skip
+def test_whatever_the_library_raises_is_bad_data(
+    error: Exception | type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    writer = DwarfWriter()
+    write_runtime(writer)
+    g = read(writer).struct("runtime.g")
+    monkeypatch.setattr(DIE, "_parse_DIE", fail)
+    with pytest.raises(BadDataError, match="damaged"):
+        read(writer).struct("runtime.g")
+    with pytest.raises(BadDataError, match="damaged"):
+        locate(g, "goid")
 
 
 def _visit(found: Type, depth: int = 0) -> None:

@@ -160,6 +160,16 @@ def test_compressed_sections_are_read() -> None:
     assert bytes(program.section_data(".debug_line")) == b"lines" * 9
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_section_larger_than_asked_for_is_refused(compressed: bool) -> None:
+    content = deflated(bytes(5000), 5000) if compressed else bytes(5000)
+    flags = COMPRESSED if compressed else 0
+    program = executable(Part(".debug_abbrev", content, section_flags=flags))
+    assert program.section_data(".debug_abbrev", 5000) == bytes(5000)
+    with pytest.raises(BadDataError, match="5000 bytes"):
+        program.section_data(".debug_abbrev", 4999)
+
+
 @pytest.mark.parametrize("size", [0, 1, 1000])
 def test_a_bomb_is_unpacked_as_far_as_it_says(size: int) -> None:
     bomb = Part(".debug_info", deflated(bytes(1 << 24), size), section_flags=COMPRESSED)
