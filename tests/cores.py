@@ -19,8 +19,8 @@ import pytest
 from numpy.typing import NDArray
 
 from fixtures import fetch as _fetch
-from spyglass.binary.corefile import PROGRAM_HEADER
 from spyglass.binary.corenotes import Note, pack_notes
+from spyglass.binary.elf import PROGRAM_HEADER
 from spyglass.cores.writer import pwrite, write_headers
 from tests.support import Flavour, GoProcess, Truth, build, had, missing
 

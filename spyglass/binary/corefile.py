@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import os
-import stat
-import struct
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spyglass.binary import corenotes
+from spyglass.binary import corenotes, elf
 from spyglass.binary.corenotes import MappedFile, Note, ProcessInfo, ThreadStatus
 from spyglass.binary.elf import PROGRAM_HEADER
-from spyglass.errors import BadDataError, TargetError, UnsupportedProgram
+from spyglass.binary.image import FileImage
+from spyglass.errors import BadDataError, TargetError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PROGRAM_HEADER", "CoreFile"]
+__all__ = ["CoreFile"]
 
-#: Elf64_Ehdr behind the 16 bytes of e_ident (elf(5)).
-_ELF_HEADER = struct.Struct("<HHIQQQIHHHHHH")
-_IDENT_BYTES = 16
-_ET_CORE = 4
-#: e_machine -> our name for it, and how many words of registers a thread has.
-_MACHINES = {62: ("amd64", 27), 183: ("arm64", 34)}
-_PT_LOAD, _PT_NOTE = 1, 4
-#: e_phnum when there are more headers than fit; their number is then ``sh_info`` of the first section.
-_PN_XNUM = 0xFFFF
+#: How many words of registers the status of a thread has.
+_REGISTER_WORDS = {"amd64": 27, "arm64": 34}
 _SH_INFO_AT = 44
 _MAX_SEGMENTS = 1 << 20
 #: The notes of 10,000 threads with all that vector units have are 30 MB.
@@ -52,18 +44,18 @@ class CoreFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        self.image = FileImage(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
         try:
-            self._status = os.fstat(self.descriptor)
-            self.arch, self._register_words = self._check_header()
+            self._header = self._check_header()
+            self.arch = self._header.arch
             self._headers = self._read_headers()
         except BaseException:
-            os.close(self.descriptor)
+            self.image.close()
             raise
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self.descriptor)
+        self.image.close()
 
     def __enter__(self) -> CoreFile:
         return self
@@ -74,12 +66,12 @@ class CoreFile:
     @property
     def written_at(self) -> float:
         """When the file was last written to, in seconds since 1970."""
-        return self._status.st_mtime
+        return self.image.modified_at
 
     @cached_property
     def segments(self) -> NDArray[Any]:
         """The headers (`PROGRAM_HEADER`) of memory that is in the file, `file_size` bytes of each."""
-        loads = self._headers[self._headers["type"] == _PT_LOAD].copy()
+        loads = self._headers[self._headers["type"] == elf.PT_LOAD].copy()
         loads["file_size"] = self._there(loads)
         present: NDArray[Any] = loads[loads["file_size"] > 0]
         return present
@@ -88,7 +80,7 @@ class CoreFile:
     def missing(self) -> NDArray[Any]:
         """The memory that the headers speak of and the file does not have, because it was cut short:
         headers whose `address` and `file_size` tell where it was."""
-        loads = self._headers[self._headers["type"] == _PT_LOAD].copy()
+        loads = self._headers[self._headers["type"] == elf.PT_LOAD].copy()
         there = self._there(loads)
         loads["address"] += there
         loads["file_size"] -= there
@@ -100,7 +92,7 @@ class CoreFile:
         """The threads; the one whose signal ended the process is the first."""
         contents = [note.content for note in self._notes if note.key == corenotes.THREAD]
         return tuple(
-            corenotes.parse_thread(content, self._register_words)
+            corenotes.parse_thread(content, _REGISTER_WORDS[self.arch])
             for content in contents[:_MAX_THREADS]
         )
 
@@ -134,50 +126,41 @@ class CoreFile:
     def _notes(self) -> list[Note]:
         found: list[Note] = []
         room = _MAX_NOTES_BYTES
-        headers = self._headers[self._headers["type"] == _PT_NOTE]
+        headers = self._headers[self._headers["type"] == elf.PT_NOTE]
         for header, size in zip(headers, self._there(headers).tolist(), strict=True):
-            raw = self._read(int(header["offset"]), min(size, room))
+            raw = self.image.read_up_to(int(header["offset"]), min(size, room))
             room -= len(raw)
             found += corenotes.parse_notes(raw)
         return found
 
     def _there(self, headers: NDArray[Any]) -> NDArray[np.uint64]:
         """How much of each segment is in the file."""
-        size = np.uint64(self._status.st_size)
+        size = np.uint64(len(self.image))
         room = size - np.minimum(headers["offset"], size)
         there: NDArray[np.uint64] = np.minimum(headers["file_size"], room)
         return there
 
-    def _check_header(self) -> tuple[str, int]:
-        """The processor, and how many words of registers it has."""
-        if not stat.S_ISREG(self._status.st_mode):
+    def _check_header(self) -> elf.Header:
+        if not self.image.is_regular:
             raise TargetError(f"{self.path} is not a core file")
-        head = self._read(0, _IDENT_BYTES + _ELF_HEADER.size)
-        if len(head) < _IDENT_BYTES + _ELF_HEADER.size or not head.startswith(b"\x7fELF"):
-            raise TargetError(f"{self.path} is not a core file", _how_to_unpack(head))
-        if head[4] != 2 or head[5] != 1:
-            raise UnsupportedProgram(
-                f"{self.path} is of a 32-bit or big-endian program; spyglass reads amd64 and arm64"
-            )
-        self._header = _ELF_HEADER.unpack_from(head, _IDENT_BYTES)
-        kind, machine = self._header[:2]
-        if kind != _ET_CORE:
+        head = self.image.read_up_to(0, elf.HEADER_BYTES)
+        try:
+            header = elf.parse_header(head, self.path)
+        except BadDataError:
+            raise TargetError(f"{self.path} is not a core file", _how_to_unpack(head)) from None
+        if header.kind != elf.ET_CORE:
             raise TargetError(f"{self.path} is a program or library, not a core file")
-        if machine not in _MACHINES:
-            raise UnsupportedProgram(
-                f"{self.path} is of processor {machine}; spyglass reads amd64 and arm64"
-            )
-        return _MACHINES[machine]
+        return header
 
     def _read_headers(self) -> NDArray[Any]:
-        offset, count = self._header[4], self._header[9]
-        if self._header[8] != PROGRAM_HEADER.itemsize:
+        offset, entry_size, count = self._header.segments
+        if entry_size != PROGRAM_HEADER.itemsize:
             raise BadDataError(f"{self.path} has program headers of another size")
-        if count == _PN_XNUM:
+        if count == elf.PN_XNUM:
             count = self._many_headers(offset)
         if count > _MAX_SEGMENTS:
-            raise BadDataError(f"{self.path} has {count} segments, too many to be true")
-        raw = self._read(offset, count * PROGRAM_HEADER.itemsize)
+            raise BadDataError(f"{self.path} has an implausible number of segments, {count}")
+        raw = self.image.read_up_to(offset, count * PROGRAM_HEADER.itemsize)
         headers = np.frombuffer(raw, PROGRAM_HEADER, len(raw) // PROGRAM_HEADER.itemsize)
         if not len(headers):
             raise BadDataError(f"{self.path} has no segments")
@@ -189,23 +172,15 @@ class CoreFile:
         The section that holds it is at the end of the file, which may be cut off. The notes, first
         of all segments, follow right behind the headers.
         """
-        raw = self._read(self._header[5] + _SH_INFO_AT, 4)
+        raw = self.image.read_up_to(self._header.sections[0] + _SH_INFO_AT, 4)
         if len(raw) == 4:
             return int.from_bytes(raw, "little")
-        first = np.frombuffer(self._read(offset, PROGRAM_HEADER.itemsize), PROGRAM_HEADER)
+        first = np.frombuffer(
+            self.image.read_up_to(offset, PROGRAM_HEADER.itemsize), PROGRAM_HEADER
+        )
         if not len(first) or first[0]["offset"] < offset:
             return 0
         return (int(first[0]["offset"]) - offset) // PROGRAM_HEADER.itemsize
-
-    def _read(self, offset: int, size: int) -> bytes:
-        """`size` bytes at `offset`, or as many as there are."""
-        if offset >= self._status.st_size:
-            return b""
-        parts = []
-        while size > 0 and (part := os.pread(self.descriptor, min(size, 1 << 24), offset)):
-            parts.append(part)
-            offset, size = offset + len(part), size - len(part)
-        return b"".join(parts)
 
 
 def _how_to_unpack(head: bytes) -> str | None:

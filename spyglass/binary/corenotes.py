@@ -25,6 +25,7 @@ __all__ = [
     "Note",
     "ProcessInfo",
     "ThreadStatus",
+    "find_build_id",
     "pack_auxv",
     "pack_files",
     "pack_notes",
@@ -40,6 +41,8 @@ __all__ = [
 #: Owner and type of each: NT_PRSTATUS, NT_PRPSINFO, NT_AUXV, NT_FILE, and one of our own.
 THREAD, PROCESS, AUXV, FILES = (("CORE", number) for number in (1, 3, 6, 0x46494C45))
 OWN = ("spyglass", 1)
+_GO_BUILD_ID, _GNU_BUILD_ID = ("Go", 4), ("GNU", 3)
+_MAX_ID_BYTES = 1 << 10
 
 _HEADER = struct.Struct("<III")
 #: The signal that the thread got (``pr_cursig``), its id, and its registers behind all the rest.
@@ -109,6 +112,14 @@ def parse_notes(raw: bytes) -> Iterator[Note]:
         owner = raw[name : name + name_size].rstrip(b"\0")
         yield Note(owner.decode("ascii", "backslashreplace"), kind, raw[content : content + size])
         at = content + _padded(size)
+
+
+def find_build_id(notes: Iterable[Note]) -> str | None:
+    """Go's build id among the `notes` of a program, else the GNU one in hexadecimal, else None."""
+    ids = {note.key: note.content for note in notes if len(note.content) <= _MAX_ID_BYTES}
+    if _GO_BUILD_ID in ids:
+        return ids[_GO_BUILD_ID].decode("ascii", "backslashreplace")
+    return ids[_GNU_BUILD_ID].hex() if _GNU_BUILD_ID in ids else None
 
 
 def pack_notes(notes: Iterable[Note]) -> bytes:

@@ -1,4 +1,8 @@
-"""The headers of an ELF file (elf(5)): read without believing any number in them."""
+"""The headers of an ELF file (elf(5)), read and written; no number in them is trusted.
+
+Our own layouts, not those of pyelftools: see `spyglass.binary.executable`. A core has up to a million
+segments, which are rows of an array here.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +14,24 @@ import numpy as np
 from spyglass.errors import BadDataError, UnsupportedProgram
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-    from spyglass.binary.image import Image
-
 __all__ = [
+    "ET_CORE",
+    "ET_DYN",
+    "HEADER_BYTES",
+    "PN_XNUM",
     "PROGRAM_HEADER",
+    "PT_LOAD",
+    "PT_NOTE",
     "SECTION_HEADER",
     "SYMBOL",
     "Header",
     "name_in",
-    "read_header",
+    "pack_header",
+    "parse_header",
     "read_table",
 ]
 
@@ -48,12 +59,21 @@ SYMBOL = np.dtype(
     ]
 )
 
-#: Elf64_Ehdr behind e_ident: e_type, e_machine, e_version, e_entry, e_phoff, e_shoff, e_flags, e_ehsize,
+#: Elf64_Ehdr: e_ident, e_type, e_machine, e_version, e_entry, e_phoff, e_shoff, e_flags, e_ehsize,
 #: e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx.
-_HEADER = struct.Struct("<HHIQQQIHHHHHH")
-_IDENT_BYTES = 16
+_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
+_MAGIC = b"\x7fELF"
+#: 64-bit, little-endian, version 1.
+_IDENT = _MAGIC + b"\x02\x01\x01" + bytes(9)
 _MACHINES = {62: "amd64", 183: "arm64"}
+_NUMBERS = {arch: number for number, arch in _MACHINES.items()}
 _MAX_NAME_BYTES = 256
+
+HEADER_BYTES = _HEADER.size
+ET_DYN, ET_CORE = 3, 4
+PT_LOAD, PT_NOTE = 1, 4
+#: e_phnum when there are more headers than fit; their number is then ``sh_info`` of the first section.
+PN_XNUM = 0xFFFF
 
 
 class Header(NamedTuple):
@@ -67,21 +87,20 @@ class Header(NamedTuple):
     names_index: int
 
 
-def read_header(image: Image, path: str) -> Header:
-    """The header of the file `image`, called `path`.
+def parse_header(head: bytes, path: str) -> Header:
+    """The header at the beginning of the file at `path`, whose first `HEADER_BYTES` are `head`.
 
     Raises `BadDataError` if it is not an ELF file, `UnsupportedProgram` if it is one for another kind
     of machine.
     """
-    head = image.read(0, min(_IDENT_BYTES + _HEADER.size, len(image)))
-    if head[:4] != b"\x7fELF" or len(head) < _IDENT_BYTES + _HEADER.size:
+    if not head.startswith(_MAGIC) or len(head) < HEADER_BYTES:
         raise BadDataError(f"{path} is not an ELF file")
     if head[4] != 2:
         raise UnsupportedProgram(f"{path} is a 32-bit program; spyglass reads 64-bit ones")
     if head[5] != 1:
         raise UnsupportedProgram(f"{path} is big-endian; spyglass reads amd64 and arm64")
-    kind, machine, _, entry, phoff, shoff, _, _, phsize, phnum, shsize, shnum, names = (
-        _HEADER.unpack_from(head, _IDENT_BYTES)
+    _, kind, machine, _, entry, phoff, shoff, _, _, phsize, phnum, shsize, shnum, names = (
+        _HEADER.unpack_from(head)
     )
     if machine not in _MACHINES:
         raise UnsupportedProgram(
@@ -92,16 +111,28 @@ def read_header(image: Image, path: str) -> Header:
     )
 
 
+def pack_header(header: Header) -> bytes:
+    """The `HEADER_BYTES` at the beginning of a file."""
+    return _HEADER.pack(
+        _IDENT, header.kind, _NUMBERS[header.arch], 1, header.entry, header.segments[0],
+        header.sections[0], 0, HEADER_BYTES, *header.segments[1:], *header.sections[1:],
+        header.names_index,
+    )  # fmt: skip
+
+
 def read_table(
-    image: Image, place: tuple[int, int, int], kind: np.dtype[Any], most: int
+    read: Callable[[int, int], bytes], place: tuple[int, int, int], kind: np.dtype[Any], most: int
 ) -> NDArray[Any]:
-    """The headers at `place` as rows of `kind`; `BadDataError` for more than `most`, or outside."""
+    """The headers at `place` as rows of `kind`; `read` is given an offset in the file and a size.
+
+    `BadDataError` for more than `most`, or what `read` raises.
+    """
     offset, entry_size, count = place
     if count == 0:
         return np.zeros(0, kind)
     if entry_size != kind.itemsize or count > most:
-        raise BadDataError(f"{count} headers of {entry_size} bytes cannot be true")
-    return np.frombuffer(image.read(offset, count * entry_size), kind)
+        raise BadDataError(f"implausible table of {count} headers of {entry_size} bytes")
+    return np.frombuffer(read(offset, count * entry_size), kind)
 
 
 def name_in(names: bytes, begin: int) -> str:

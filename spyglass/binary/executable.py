@@ -17,7 +17,7 @@ import numpy as np
 
 from spyglass.binary import elf
 from spyglass.binary.buildinfo import BuildInfo, find_build_info
-from spyglass.binary.corenotes import parse_notes
+from spyglass.binary.corenotes import Note, find_build_id, parse_notes
 from spyglass.binary.image import BytesImage, FileImage, Image
 from spyglass.errors import BadDataError
 
@@ -30,17 +30,14 @@ __all__ = ["Executable", "Section", "Segment"]
 MAX_SECTION_BYTES = 1 << 29
 _MAX_SYMBOL_HITS = 64
 _MIN_BYTES = 64
-_MAX_SEGMENTS = 1 << 8
+MAX_SEGMENTS = 1 << 8
 _MAX_SECTIONS = 1 << 12
 _MAX_SECTION_NAMES_BYTES = 1 << 20
-_MAX_NOTES_BYTES = 1 << 16
-_MAX_ID_BYTES = 1 << 10
+#: The notes of a program; those of a core are more.
+MAX_NOTES_BYTES = 1 << 16
 
-_ET_DYN = 3
-_PT_LOAD, _PT_NOTE = 1, 4
 _SHT_NULL, _SHT_NOBITS = 0, 8
 _SHF_COMPRESSED = 0x800
-_GO_BUILD_ID, _GNU_BUILD_ID = ("Go", 4), ("GNU", 3)
 #: Sections that only Go's linker writes.
 _GO_SECTIONS = (
     ".gopclntab", ".data.rel.ro.gopclntab", ".go.buildinfo", ".note.go.buildid", ".go.module",
@@ -80,13 +77,13 @@ class Executable:
     def __init__(self, image: Image | bytes, path: str) -> None:
         self.image = BytesImage(image) if isinstance(image, bytes) else image
         self.path = path
-        self._header = elf.read_header(self.image, path)
+        self.header = elf.parse_header(self.image.read_up_to(0, elf.HEADER_BYTES), path)
         self._program_headers = elf.read_table(
-            self.image, self._header.segments, elf.PROGRAM_HEADER, _MAX_SEGMENTS
+            self.image.read, self.header.segments, elf.PROGRAM_HEADER, MAX_SEGMENTS
         ).tolist()
-        self.arch = self._header.arch
-        self.pie = self._header.kind == _ET_DYN
-        self.entry = self._header.entry
+        self.arch = self.header.arch
+        self.pie = self.header.kind == elf.ET_DYN
+        self.entry = self.header.entry
 
     @classmethod
     def open(cls, path: str) -> Executable:
@@ -120,7 +117,7 @@ class Executable:
 
     def _load_segments(self) -> Iterator[Segment]:
         for kind, flags, offset, address, _, file_size, memory_size, _ in self._program_headers:
-            if kind == _PT_LOAD and offset + file_size <= len(self.image):
+            if kind == elf.PT_LOAD and offset + file_size <= len(self.image):
                 writable, executable = bool(flags & 2), bool(flags & 1)
                 yield Segment(address, offset, file_size, memory_size, writable, executable)
 
@@ -129,7 +126,7 @@ class Executable:
         """The sections by name; empty when there are no headers or they make no sense."""
         try:
             headers = elf.read_table(
-                self.image, self._header.sections, elf.SECTION_HEADER, _MAX_SECTIONS
+                self.image.read, self.header.sections, elf.SECTION_HEADER, _MAX_SECTIONS
             )
             return {section.name: section for section in self._load_sections(headers)}
         except BadDataError:
@@ -138,9 +135,9 @@ class Executable:
     def _load_sections(self, headers: NDArray[Any]) -> Iterator[Section]:
         if not len(headers):
             return
-        if self._header.names_index >= len(headers):
+        if self.header.names_index >= len(headers):
             raise BadDataError(f"the sections of {self.path} have no names")
-        place = headers[self._header.names_index]
+        place = headers[self.header.names_index]
         names_bytes = min(int(place["size"]), _MAX_SECTION_NAMES_BYTES)
         names = self.image.read(int(place["offset"]), names_bytes)
         for name, kind, flags, address, offset, size, *_ in headers.tolist():
@@ -222,19 +219,14 @@ class Executable:
     def build_id(self) -> str | None:
         """Go's build id, else the GNU one in hexadecimal."""
         try:
-            notes = dict(self._notes())
+            return find_build_id(self._notes())
         except BadDataError:
             return None
-        if _GO_BUILD_ID in notes:
-            return notes[_GO_BUILD_ID].decode("ascii", "backslashreplace")
-        return notes[_GNU_BUILD_ID].hex() if _GNU_BUILD_ID in notes else None
 
-    def _notes(self) -> Iterator[tuple[tuple[str, int], bytes]]:
+    def _notes(self) -> Iterator[Note]:
         for kind, _, offset, _, _, size, *_ in self._program_headers:
-            if kind == _PT_NOTE and size <= _MAX_NOTES_BYTES:
-                for note in parse_notes(self.image.read(offset, size)):
-                    if len(note.content) <= _MAX_ID_BYTES:
-                        yield note.key, note.content
+            if kind == elf.PT_NOTE and size <= MAX_NOTES_BYTES:
+                yield from parse_notes(self.image.read(offset, size))
 
     @cached_property
     def is_go(self) -> bool:

@@ -36,6 +36,10 @@ class Image(ABC):
             raise BadDataError("the file was cut off while it was read")
         return found
 
+    def read_up_to(self, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset` on, or as many as there are; `BadDataError` if the disk fails."""
+        return self._read(offset, size) if offset < len(self) and size > 0 else b""
+
     @abstractmethod
     def _read(self, offset: int, size: int) -> bytes:
         """As many of these bytes as there are now."""
@@ -51,16 +55,18 @@ class Image(ABC):
         return -1
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
 
 
 class FileImage(Image):
-    """The file behind `descriptor`, which is closed with this, or when nothing refers to it any more."""
+    """The file behind `descriptor`, which is closed with this, or when nothing refers to this any more."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
         status = os.fstat(descriptor)
         self._size = status.st_size
+        #: When it was last written to, in seconds since 1970.
+        self.modified_at = status.st_mtime
         #: Whether this is a file, not a directory, a pipe or a device.
         self.is_regular = stat.S_ISREG(status.st_mode)
 
@@ -68,17 +74,17 @@ class FileImage(Image):
         return self._size
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Fill `buffer` with the bytes from `offset` on; how many there were."""
+        """Fill `buffer` with the bytes from `offset` on; how many could be read."""
         if self._descriptor is None:
             raise BadDataError("the file was closed")
         done = 0
         while done < len(buffer):
             try:
                 got = os.preadv(self._descriptor, [buffer[done:]], offset + done)
-            except OSError as error:
-                raise BadDataError(f"the file cannot be read: {error.strerror}") from None
+            except OSError:  # a bad disk, or a file server that does not answer any more
+                return done
             if got == 0:
-                break
+                return done
             done += got
         return done
 
@@ -91,7 +97,7 @@ class FileImage(Image):
             raise BadDataError(f"the file cannot be read: {error.strerror}") from None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -101,7 +107,7 @@ class FileImage(Image):
 
 
 class BytesImage(Image):
-    """Bytes that are there already."""
+    """Bytes in memory."""
 
     def __init__(self, data: bytes | bytearray) -> None:
         self._data = memoryview(data)

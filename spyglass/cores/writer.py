@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spyglass.binary.corefile import PROGRAM_HEADER
+from spyglass.binary import elf
 from spyglass.binary.corenotes import Note, pack_notes
+from spyglass.binary.elf import PROGRAM_HEADER, SECTION_HEADER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["pwrite", "write_headers"]
 
-_MACHINES = {"amd64": 62, "arm64": 183}
-_IDENT = b"\x7fELF\x02\x01\x01" + bytes(9)
-_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
-_SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
-_ET_CORE, _PT_LOAD, _PT_NOTE, _PN_XNUM = 4, 1, 4, 0xFFFF
 _READ_WRITE = 6
 
 
@@ -42,23 +37,24 @@ def write_headers(
     packed = pack_notes(notes)
     first, counts = _runs(addresses, offsets, page_bytes)
     segments = len(first) + 1
-    many = segments >= _PN_XNUM
-    room = segments * PROGRAM_HEADER.itemsize + len(packed) + many * _SECTION_HEADER.size
-    begin = _HEADER.size
+    many = segments >= elf.PN_XNUM
+    room = segments * PROGRAM_HEADER.itemsize + len(packed) + many * SECTION_HEADER.itemsize
+    begin = elf.HEADER_BYTES
     if begin + room > int(offsets.min(initial=begin + room)):
         begin = int(offsets.max()) + page_bytes
     notes_at = begin + segments * PROGRAM_HEADER.itemsize
     headers = np.zeros(segments, PROGRAM_HEADER)
-    headers[0] = (_PT_NOTE, 0, notes_at, 0, 0, len(packed), 0, 4)
+    headers[0] = (elf.PT_NOTE, 0, notes_at, 0, 0, len(packed), 0, 4)
     loads = headers[1:]
-    loads["type"], loads["flags"], loads["align"] = _PT_LOAD, _READ_WRITE, page_bytes
+    loads["type"], loads["flags"], loads["align"] = elf.PT_LOAD, _READ_WRITE, page_bytes
     loads["address"] = addresses[first]
     loads["offset"] = offsets[first]
     loads["file_size"] = loads["memory_size"] = counts * page_bytes
-    section = _SECTION_HEADER.pack(0, 0, 0, 0, 0, 0, 0, segments, 0, 0) if many else b""
+    section = np.zeros(int(many), SECTION_HEADER)
+    section["info"] = segments
     section_at = notes_at + len(packed) if many else 0
     pwrite(descriptor, _elf_header(arch, segments, begin, section_at), 0)
-    pwrite(descriptor, headers.tobytes() + packed + section, begin)
+    pwrite(descriptor, headers.tobytes() + packed + section.tobytes(), begin)
 
 
 def pwrite(descriptor: int, content: bytes | memoryview, offset: int) -> None:
@@ -79,9 +75,16 @@ def _runs(
 
 
 def _elf_header(arch: str, segments: int, headers_at: int, section_at: int) -> bytes:
-    """The header of a file whose program headers are at `headers_at`; where `segments` are too many for it, the section at `section_at` says how many."""
-    return _HEADER.pack(
-        _IDENT, _ET_CORE, _MACHINES[arch], 1, 0, headers_at, section_at, 0, _HEADER.size,
-        PROGRAM_HEADER.itemsize, min(segments, _PN_XNUM), _SECTION_HEADER.size,
-        1 if section_at else 0, 0,
-    )  # fmt: skip
+    """The header of a file whose program headers are at `headers_at`.
+
+    Where `segments` are too many for it, the section at `section_at` says how many.
+    """
+    header = elf.Header(
+        kind=elf.ET_CORE,
+        arch=arch,
+        entry=0,
+        segments=(headers_at, PROGRAM_HEADER.itemsize, min(segments, elf.PN_XNUM)),
+        sections=(section_at, SECTION_HEADER.itemsize, 1 if section_at else 0),
+        names_index=0,
+    )
+    return elf.pack_header(header)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -16,7 +15,7 @@ from spyglass.memory.ranges import merge, spread
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FileBytes", "Layer", "MissingBytes", "SegmentedMemory", "Source"]
+__all__ = ["Layer", "MissingBytes", "SegmentedMemory", "Source"]
 
 #: Ranges closer than this are read as one: in a file that costs less than another system call.
 _GAP_BYTES = 1 << 12
@@ -28,29 +27,6 @@ class Source(Protocol):
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """Fill `buffer` with the bytes from `offset` on; how many there were."""
         ...
-
-
-class FileBytes:
-    """The bytes of an open file, read when they are asked for.
-
-    Not a mapping: where a mapped file is cut short meanwhile, the kernel ends who looks (SIGBUS).
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Fill `buffer` with the bytes from `offset` on; how many there were."""
-        done = 0
-        while done < len(buffer):
-            try:
-                got = os.preadv(self._descriptor, [buffer[done:]], offset + done)
-            except OSError:  # a bad disk, or a file server that has gone
-                return done
-            if got == 0:
-                return done
-            done += got
-        return done
 
 
 class MissingBytes:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from spyglass.binary.corenotes import parse_notes
-from spyglass.binary.executable import Executable
+from spyglass.binary import elf
+from spyglass.binary.corenotes import find_build_id, parse_notes
+from spyglass.binary.executable import MAX_NOTES_BYTES, MAX_SEGMENTS, Executable
 from spyglass.errors import (
     BadDataError,
     MemoryFault,
     NotGoProgram,
     TargetError,
+    UnsupportedProgram,
     WrongExecutable,
 )
 from spyglass.model import Problem
@@ -29,13 +31,6 @@ __all__ = ["build_id_in", "find_program", "header_address"]
 _AT_PHDR, _AT_PHNUM = 3, 5
 _PAGE_BYTES = 1 << 12
 _MAX_LIBRARIES = 4096
-#: Elf64_Ehdr: of it e_phoff and e_phnum; Elf64_Phdr; elf(5).
-_HEADER_BYTES = 64
-_HEADER = struct.Struct("<4s28xQ14xHH")
-_PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
-_PT_LOAD, _PT_NOTE = 1, 4
-_MAX_HEADERS = 1 << 8
-_MAX_NOTES_BYTES = 1 << 16
 _HINT = "give the program that was running with --exe FILE"
 
 
@@ -143,7 +138,7 @@ def _check(saved: CoreProcess, program: Program) -> bool:
     executable, path = program.executable, program.executable.path
     if executable.arch != saved.core.arch:
         raise _wrong(path, f"it is for {executable.arch}, and the core is of {saved.core.arch}")
-    at = saved.core.auxv.get(_AT_PHDR, 0) - _HEADER_BYTES
+    at = saved.core.auxv.get(_AT_PHDR, 0) - elf.HEADER_BYTES
     theirs = build_id_in(saved.memory, header_address(program) if program.library else at)
     if theirs and executable.build_id not in (None, theirs):
         raise _wrong(path, f"its build id is {executable.build_id}, and the core's {theirs}")
@@ -166,22 +161,24 @@ def build_id_in(memory: Memory, at: int) -> str | None:
 
     Go's, else the GNU one in hexadecimal, as `Executable.build_id`.
     """
+
+    def read(offset: int, size: int) -> bytes:
+        return memory.read(at + offset, size)
+
     try:
-        magic, offset, size, count = _HEADER.unpack(memory.read(at, _HEADER.size))
-        if magic != b"\x7fELF" or size != _PROGRAM_HEADER.size or count > _MAX_HEADERS:
-            return None
-        headers = list(_PROGRAM_HEADER.iter_unpack(memory.read(at + offset, count * size)))
-        first = next(address - start for kind, _, start, address, *_ in headers if kind == _PT_LOAD)
-        ids = {}
-        for kind, _, _, address, _, size, *_ in headers:
-            if kind == _PT_NOTE and size <= _MAX_NOTES_BYTES:
-                notes = parse_notes(memory.read(address - first + at, size))
-                ids.update({(note.owner, note.kind): note.content for note in notes})
-    except (BadDataError, MemoryFault, StopIteration):
+        header = elf.parse_header(read(0, elf.HEADER_BYTES), "the program")
+        table = elf.read_table(read, header.segments, elf.PROGRAM_HEADER, MAX_SEGMENTS).tolist()
+        first = next(
+            address - start for kind, _, start, address, *_ in table if kind == elf.PT_LOAD
+        )
+        notes = [
+            read(address - first, size)
+            for kind, _, _, address, _, size, *_ in table
+            if kind == elf.PT_NOTE and size <= MAX_NOTES_BYTES
+        ]
+    except (BadDataError, UnsupportedProgram, MemoryFault, StopIteration):
         return None
-    if ("Go", 4) in ids:
-        return ids["Go", 4].decode("ascii", "backslashreplace")
-    return ids["GNU", 3].hex() if ("GNU", 3) in ids else None
+    return find_build_id(chain.from_iterable(map(parse_notes, notes)))
 
 
 def _same_contents(saved: CoreProcess, program: Program) -> bool:
@@ -203,7 +200,7 @@ def _same_contents(saved: CoreProcess, program: Program) -> bool:
 
 def _headers(executable: Executable) -> tuple[int, int]:
     """Where the program headers of a file end, and how many there are."""
-    _, offset, size, count = _HEADER.unpack(executable.image.read(0, _HEADER.size))
+    offset, size, count = executable.header.segments
     return offset + count * size, count
 
 

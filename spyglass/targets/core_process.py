@@ -14,7 +14,7 @@ import numpy as np
 from spyglass.binary.corefile import CoreFile
 from spyglass.binary.corenotes import MappedFile
 from spyglass.errors import BadDataError, MemoryFault
-from spyglass.memory.segmented import FileBytes, Layer, MissingBytes, SegmentedMemory
+from spyglass.memory.segmented import Layer, MissingBytes, SegmentedMemory
 from spyglass.model import Problem
 from spyglass.targets.core_metadata import CoreMetadata
 from spyglass.targets.initial_stack import arguments, executed_path
@@ -80,7 +80,7 @@ class CoreProcess(TargetProcess):
     def _layers(self) -> list[Layer]:
         """What is in the file, and what should be and was cut off, which nothing else knows better."""
         sources = (
-            (self.core.segments, FileBytes(self.core.descriptor)),
+            (self.core.segments, self.core.image),
             (self.core.missing, MissingBytes()),
         )
         return [

@@ -18,7 +18,7 @@ from spyglass.binary.corefile import CoreFile
 from spyglass.binary.corenotes import Note
 from spyglass.errors import BadDataError
 from spyglass.export import write_json
-from spyglass.memory.segmented import FileBytes, Layer, SegmentedMemory
+from spyglass.memory.segmented import Layer, SegmentedMemory
 from spyglass.model import Snapshot
 from spyglass.render.summary_view import render
 from spyglass.render.view_options import View
@@ -114,7 +114,7 @@ def test_pages_in_other_places(saved: SavedCore, tmp_path: Path, seed: int) -> N
     with CoreFile(str(saved.core)) as file:
         notes = list(file._notes)
         columns = (file.segments[name] for name in ("address", "file_size", "offset"))
-        memory = SegmentedMemory([Layer(FileBytes(file.descriptor), *columns)])
+        memory = SegmentedMemory([Layer(file.image, *columns)])
         addresses = np.concatenate(
             [np.arange(row["address"], row["address"] + row["file_size"], _PAGE, dtype=np.uint64)
              for row in file.segments]

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spyglass.binary.image import BytesImage
+from spyglass.binary.image import BytesImage, FileImage
 from spyglass.errors import BadDataError, MemoryFault
-from spyglass.memory.segmented import FileBytes, Layer, SegmentedMemory
+from spyglass.memory.segmented import Layer, SegmentedMemory
 
 BASE = 0x400000
 SIZE = 4096
@@ -113,12 +113,12 @@ def test_absurd_sizes_are_refused() -> None:
 
 
 def test_a_file_is_read_where_it_is_asked_for(descriptor: int) -> None:
-    pieces = Layer(FileBytes(descriptor), *np.array([[BASE], [256], [128]], np.uint64))
+    pieces = Layer(FileImage(os.dup(descriptor)), *np.array([[BASE], [256], [128]], np.uint64))
     assert SegmentedMemory([pieces]).read(BASE + 127, 3) == bytes([255, 0, 1])
 
 
 def test_a_file_that_was_cut_short_is_a_fault(descriptor: int) -> None:
-    pieces = Layer(FileBytes(descriptor), *np.array([[BASE], [4096], [0]], np.uint64))
+    pieces = Layer(FileImage(os.dup(descriptor)), *np.array([[BASE], [4096], [0]], np.uint64))
     memory = SegmentedMemory([pieces])
     assert memory.read(BASE + 4095, 1) == b"\xff"
     os.ftruncate(descriptor, 2000)
