@@ -42,7 +42,7 @@ class BuildInfo:
 
 
 def find_build_info(executable: Executable) -> BuildInfo:
-    """Read the build info of `executable`; all None if there is none that makes sense."""
+    """Read the build info of `executable`; all None if there is none, or it is malformed."""
     try:
         offset = _find_header(executable)
         if offset is None:
@@ -115,7 +115,7 @@ def _version(raw: bytes) -> str | None:
     """A Go version, which may have a vendor's words behind it, but on one line."""
     version = raw.decode("utf-8", "backslashreplace")
     if len(raw) > _MAX_VERSION_BYTES or not version.isprintable():
-        raise BadDataError("a Go version that cannot be true")
+        raise BadDataError("implausible Go version")
     return version or None
 
 
@@ -129,7 +129,7 @@ def _inline(executable: Executable, offset: int) -> tuple[bytes, int]:
         if byte < 0x80 or shift > 35:
             break
     if length > _MAX_TEXT_BYTES:
-        raise BadDataError("build info too long to be true")
+        raise BadDataError("implausible length of build info")
     return executable.image.read(offset, length), offset + length
 
 
@@ -138,7 +138,7 @@ def _pointed(executable: Executable, header: int) -> bytes:
     raw = executable.read(header, 16)
     pointer, length = int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:], "little")
     if length > _MAX_TEXT_BYTES:
-        raise BadDataError("build info too long to be true")
+        raise BadDataError("implausible length of build info")
     return executable.read(pointer, length) if pointer and length else b""
 
 

@@ -1,4 +1,7 @@
-"""A core file (core(5)): where it has memory, and what its notes say. Nothing of it is believed."""
+"""A core file (core(5)): where it has memory, and what its notes say; no number in it is trusted.
+
+Our own reading, not that of pyelftools, which makes an object of each of up to a million segments.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class CoreFile:
     """An open core file. Close it, or use it in a with statement.
 
     Raises `TargetError` for another file, `UnsupportedProgram` for a core of another kind of
-    machine, `BadDataError` for one whose headers make no sense, or OSError.
+    machine, `BadDataError` for one whose headers are malformed, or OSError.
     """
 
     def __init__(self, path: str) -> None:

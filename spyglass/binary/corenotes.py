@@ -102,7 +102,7 @@ class MappedFile:
 
 
 def parse_notes(raw: bytes) -> Iterator[Note]:
-    """The notes in a PT_NOTE segment, up to where they make no sense or are cut off."""
+    """The notes in a PT_NOTE segment, up to where they are malformed or cut off."""
     at = 0
     while at + _HEADER.size <= len(raw):
         name_size, size, kind = _HEADER.unpack_from(raw, at)
@@ -133,7 +133,7 @@ def pack_notes(notes: Iterable[Note]) -> bytes:
 
 
 def parse_thread(content: bytes, register_words: int) -> ThreadStatus:
-    """A thread's status, for a processor with so many words of registers."""
+    """A thread's status, for a processor with `register_words` registers of 8 bytes."""
     try:
         words = struct.unpack_from(f"<{register_words}Q", content, _REGISTERS_AT)
         (signal,) = struct.unpack_from("<H", content, _SIGNAL_AT)
@@ -189,7 +189,7 @@ def parse_files(content: bytes) -> tuple[MappedFile, ...]:
         count, page_bytes = _FILES_HEADER.unpack_from(content)
         names_at = _FILES_HEADER.size + count * _FILE.size
         if count > _MAX_FILES or names_at > len(content) or not 0 < page_bytes <= 1 << 20:
-            raise BadDataError(f"{count} mapped files in the core cannot be true")
+            raise BadDataError(f"implausible count of mapped files in the core, {count}")
     except struct.error:
         raise BadDataError("the list of mapped files in the core is too short") from None
     names = content[names_at:].split(b"\0", count)[:count]

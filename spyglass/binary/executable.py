@@ -58,7 +58,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section header (elf(5)); `address` is 0 for those that are not loaded."""
+    """A section header (elf(5)); `address` is 0 for one that is not loaded."""
 
     name: str
     address: int
@@ -112,7 +112,7 @@ class Executable:
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
-        """The loaded segments, by address; those that lie outside the file are left out."""
+        """The loaded segments, by address, without any that lie outside the file."""
         return tuple(sorted(self._load_segments(), key=lambda s: s.address))
 
     def _load_segments(self) -> Iterator[Segment]:
@@ -123,7 +123,7 @@ class Executable:
 
     @cached_property
     def sections(self) -> dict[str, Section]:
-        """The sections by name; empty when there are no headers or they make no sense."""
+        """The sections by name; empty when there are no headers or they are malformed."""
         try:
             headers = elf.read_table(
                 self.image.read, self.header.sections, elf.SECTION_HEADER, _MAX_SECTIONS
@@ -182,7 +182,7 @@ class Executable:
 
     @cached_property
     def _symbols(self) -> tuple[NDArray[Any], bytes]:
-        """The symbol table, and the names in it; both empty if there is none that makes sense."""
+        """The symbol table, and the names in it; both empty if there is none, or it is malformed."""
         table, names = self.sections.get(".symtab"), self.sections.get(".strtab")
         if table is None or names is None:
             return np.zeros(0, elf.SYMBOL), b""
@@ -247,7 +247,7 @@ def _elf_size(raw: bytes) -> int:
 
 def _inflate(raw: bytes, skip: int, size: int, most: int) -> bytes:
     if size > most:
-        raise BadDataError(f"a compressed section of {size} bytes is too large to be true")
+        raise BadDataError(f"implausible size of a compressed section, {size} bytes")
     if size == 0:  # to zlib that means without limit
         return b""
     try:

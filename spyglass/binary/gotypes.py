@@ -80,7 +80,7 @@ class GoTypes:
         `MissingInfo` if the runtime's descriptors are not there.
         """
         if types % 8 or not 0 < etypes - types <= _MAX_BYTES:
-            raise BadDataError(f"type descriptors from {types:#x} to {etypes:#x} cannot be true")
+            raise BadDataError(f"implausible range of type descriptors, {types:#x} to {etypes:#x}")
         self._memory = memory
         self._base = types
         self._data = (constant or memory.read)(types, etypes - types)
@@ -152,7 +152,7 @@ class GoTypes:
     def _read_type(self, offset: int) -> Type:
         header = self._header(offset)
         if header.size > MAX_TYPE_BYTES:
-            raise BadDataError(f"a type of {header.size} bytes is too large to be true")
+            raise BadDataError(f"implausible size of a type, {header.size} bytes")
         if header.kind in _SCALARS:
             return Type(header.size, _SCALARS[header.kind])
         if header.kind == _STRUCT_KIND:
@@ -182,7 +182,7 @@ class GoTypes:
         """The fields of the struct at `offset`: addresses of name and type, and encoded offset."""
         _, first, count, _ = self._pointers(_STRUCT, offset + _HEADER.size)
         if count > _MAX_FIELDS:
-            raise BadDataError(f"a struct of {count} fields cannot be true")
+            raise BadDataError(f"implausible count of fields of a struct, {count}")
         raw = self._changeable(first - self._base, count * _FIELD.size)
         return list(_FIELD.iter_unpack(raw))
 
@@ -197,7 +197,7 @@ class GoTypes:
         else:
             begin, length = self._varint(offset + 1)
         if length > _MAX_NAME_BYTES:
-            raise BadDataError(f"a name of {length} bytes cannot be true")
+            raise BadDataError(f"implausible length of a name, {length} bytes")
         return self._bytes(begin, length).decode("utf-8", "backslashreplace")
 
     def _varint(self, offset: int) -> tuple[int, int]:

@@ -92,4 +92,4 @@ def _unwrap(inner: Type) -> tuple[int, Type]:
         if only is None or next(filled, None) is not None:
             return offset, inner
         offset, inner = offset + only.offset, only.type()
-    raise BadDataError("a type is nested too deep to be true")
+    raise BadDataError("implausible nesting of a type")

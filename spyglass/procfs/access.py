@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from spyglass.errors import PermissionDenied, ProcessNotFound, TargetError
-from spyglass.procfs.access_rules import Denial, judge, read_attempt
+from spyglass.procfs.access_rules import Denial, explain, read_attempt
 from spyglass.procfs.files import read_stat
 
 __all__ = ["explain_denied", "refusals", "why_denied"]
@@ -33,7 +33,7 @@ def refusals(pid: int) -> Iterator[None]:
 
 
 def explain_denied(pid: int, memory: bool = True) -> PermissionDenied:
-    """The exception that says which rule refused a look into `pid`, and what to do.
+    """The exception that says which rule refused access to `pid`, and what to do.
 
     `memory`: its memory was read, rather than only its files in /proc. Raises `ProcessNotFound` if
     there is no such process any more.
@@ -45,9 +45,9 @@ def explain_denied(pid: int, memory: bool = True) -> PermissionDenied:
 
 
 def why_denied(pid: int, memory: bool = True) -> Denial:
-    """The rule that refused a look into `pid` (see `explain_denied`)."""
+    """The rule that refused access to `pid` (see `explain_denied`)."""
     try:
-        return judge(read_attempt(pid, memory))
+        return explain(read_attempt(pid, memory))
     except (FileNotFoundError, ProcessLookupError):
         if _is_hidden(pid):
             return _HIDDEN

@@ -1,8 +1,8 @@
-"""Which of the kernel's rules refused one process a look into another.
+"""Which of the kernel's rules refused one process access to another.
 
 The order of the rules is the kernel's: ptrace(2), "Ptrace access mode checking", then Yama
-(``Documentation/admin-guide/LSM/Yama.rst``). All that is needed to tell which one refused can be
-read by everyone.
+(``Documentation/admin-guide/LSM/Yama.rst``). What decides which one refused can be read by everyone.
+Our own reading, not that of psutil, which says neither capabilities nor user namespaces, and no reason.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from spyglass.procfs.files import read, read_stat, read_status, text
 from spyglass.procfs.users import user_name
 
-__all__ = ["Attempt", "Credentials", "Denial", "judge", "read_attempt"]
+__all__ = ["Attempt", "Credentials", "Denial", "explain", "read_attempt"]
 
 _CAP_SYS_PTRACE = 1 << 19
 _MAX_UID_MAP_BYTES = 1 << 16
@@ -42,11 +42,11 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A look of `caller` at `target` that the kernel refused.
+    """An access of `caller` to `target` that the kernel refused.
 
     `descendant`: the caller started the target, directly or not. `yama` is its ptrace_scope, 0
-    without Yama. `memory`: it was the memory, not just the files of /proc, for which Yama does not
-    care.
+    without Yama. `memory`: the memory was refused, not just the files of /proc, to which Yama does not
+    apply.
     """
 
     caller: Credentials
@@ -65,8 +65,8 @@ class Denial:
     hint: str
 
 
-def judge(attempt: Attempt) -> Denial:
-    """Which rule refused `attempt`, in the order in which the kernel asks."""
+def explain(attempt: Attempt) -> Denial:
+    """Which rule refused `attempt`; the rules are in the order in which the kernel applies them."""
     caller, target = attempt.caller, attempt.target
     if not caller.effective & _CAP_SYS_PTRACE:
         reason = _unprivileged_reason(attempt)
@@ -135,7 +135,7 @@ def _privilege_hint(caller: Credentials) -> str:
 
 
 def read_attempt(pid: int, memory: bool) -> Attempt:
-    """What the rules look at when this process looks into `pid`; or OSError."""
+    """What the rules apply to when this process reads process `pid`; or OSError."""
     target = _credentials(pid)
     return Attempt(
         caller=_credentials("self"),
@@ -163,7 +163,7 @@ def _credentials(pid: int | str) -> Credentials:
 def _uid_map(pid: int | str) -> bytes:
     try:
         return read(f"/proc/{pid}/uid_map", _MAX_UID_MAP_BYTES)
-    except FileNotFoundError:  # a kernel without user namespaces, or an end that others notice
+    except FileNotFoundError:  # a kernel without user namespaces, or it has ended
         return b""
 
 

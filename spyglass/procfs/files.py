@@ -1,4 +1,7 @@
-"""Files of /proc, read whole and never beyond a size that was agreed on; what they say of a process."""
+"""Files of /proc, read up to a limit of their size; what they say of a process.
+
+Our own reading, not that of psutil, which sets no limit.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,6 @@ class Stat:
     kernel_thread: bool
     threads: int
     start_ticks: int
-    #: What its threads, also those that ended, had of processors.
-    cpu_ticks: int
 
     @property
     def ended(self) -> bool:
@@ -62,7 +63,7 @@ def read_head(path: str, limit_bytes: int, dir_fd: int | None = None) -> bytes:
 
 
 def text(raw: bytes) -> str:
-    r"""Bytes that should be UTF-8 as text; those that are not become ``\xff``."""
+    r"""Bytes that should be UTF-8 as text; other bytes become ``\xff``."""
     return raw.decode("utf-8", "backslashreplace")
 
 
@@ -79,10 +80,9 @@ def read_stat(pid: int) -> Stat:
             kernel_thread=bool(int(values[6]) & _KERNEL_THREAD),
             threads=int(values[17]),
             start_ticks=int(values[19]),
-            cpu_ticks=int(values[11]) + int(values[12]),
         )
     except (ValueError, IndexError):
-        raise BadDataError(f"/proc/{pid}/stat makes no sense") from None
+        raise BadDataError(f"/proc/{pid}/stat is malformed") from None
 
 
 def split_stat(raw: bytes) -> tuple[str, bytes]:

@@ -1,4 +1,7 @@
-"""Which program in which process: what a pid alone does not say, and whether it still holds."""
+"""Which program in which process: what a pid alone does not say, and whether it still holds.
+
+Our own, not that of psutil, which knows a process by its start time alone and does not notice an exec.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ class Identity:
         return ProcessChanged(f"process {self.pid} {how}", _AGAIN_HINT)
 
     def close(self) -> None:
-        """Let go of the process."""
+        """Close the file that is held open."""
         os.close(self._maps)
 
     def __enter__(self) -> Identity:

@@ -64,11 +64,11 @@ def parse_maps(raw: bytes) -> list[Mapping]:
     """Decode the contents of a maps file."""
     lines = raw.split(b"\n")  # not splitlines: a path may hold a carriage return
     if len(lines) > MAX_MAPPINGS:
-        raise BadDataError(f"{len(lines)} mappings are too many to be true")
+        raise BadDataError(f"implausible count of mappings, {len(lines)}")
     try:
         return [_parse_line(line) for line in lines if line]
     except (ValueError, IndexError):
-        raise BadDataError("a line of /proc/PID/maps makes no sense") from None
+        raise BadDataError("a line of /proc/PID/maps is malformed") from None
 
 
 def _parse_line(line: bytes) -> Mapping:

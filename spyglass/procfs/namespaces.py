@@ -1,4 +1,4 @@
-"""What differs in the namespaces of a process: the ids of its threads, and the time."""
+"""What differs in the namespaces of a process: the ids of its threads, and the clock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NS_PER_SECOND = 10**9
 
 
 def outer_tids(pid: int) -> dict[int, int] | None:
-    """Our ids of the threads of process `pid` by those that it sees itself; None if they are the same.
+    """Our thread ids of process `pid` by its own; None if they are the same.
 
     They differ in a pid namespace of its own: NSpid in /proc/PID/status names the thread in each
     namespace, from ours to the innermost. Threads that end meanwhile are left out.
@@ -72,4 +72,4 @@ def parse_offsets(offsets: str) -> int:
         if name in ("monotonic", "1") and len(numbers) == 2:
             seconds, ns = map(int, numbers)
             return seconds * _NS_PER_SECOND + ns
-    raise BadDataError("the offsets of a time namespace make no sense")
+    raise BadDataError("the offsets of a time namespace are malformed")

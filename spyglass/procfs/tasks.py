@@ -1,4 +1,7 @@
-"""The threads of a process, as the kernel sees them."""
+"""The threads of a process, as the kernel sees them.
+
+Our own reading, not that of psutil, which says neither their names nor their states.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ class ThreadState:
 
 
 def threads(pid: int) -> tuple[ThreadState, ...]:
-    """The threads of process `pid` by id, without those that end meanwhile.
+    """The threads of process `pid` by id, without any that end meanwhile.
 
     About 10 us each; there are no more than the kernel's pid_max.
     """

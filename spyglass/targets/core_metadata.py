@@ -103,7 +103,9 @@ class CoreMetadata:
         try:
             return cls._of(json.loads(raw))
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-            raise BadDataError("what spyglass noted in this core makes no sense") from None
+            raise BadDataError(
+                "the metadata that spyglass saved in this core is malformed"
+            ) from None
 
     @classmethod
     def _of(cls, said: dict[str, Any]) -> CoreMetadata:

@@ -1,4 +1,4 @@
-"""Where a thread waits in the kernel: the kernel tells that itself, and stops nothing for it."""
+"""Where a thread waits in the kernel: the kernel says it without a stop of the thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def blocked_registers(pid: int, tid: int) -> Registers | None:
     """Where thread `tid` of process `pid` left user space, if it is blocked in the kernel.
 
     Only `pc` (behind the instruction that made the system call) and `sp` are known, the rest is 0.
-    None for a thread that runs, could run, or has ended, and where the kernel does not tell
+    None for a thread that runs, could run, or has ended, and where the kernel does not say
     (/proc/PID/task/TID/syscall, proc_pid_syscall(5)). Raises `PermissionDenied`.
     """
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from spyglass import procfs
 from spyglass.procfs.files import read, read_status, text
 
-__all__ = ["Caller", "judge", "read_caller", "why_refused"]
+__all__ = ["Caller", "explain", "read_caller", "why_refused"]
 
 _CAP_SYS_ADMIN, _CAP_PERFMON = 1 << 21, 1 << 38
 _SECCOMP_FILTER = "2"
@@ -31,14 +31,14 @@ def why_refused(tid: int, error: OSError) -> str:
     Raises `ProcessNotFound` if the thread has ended.
     """
     caller = read_caller()
-    reason = judge(error.errno or 0, caller)
+    reason = explain(error.errno or 0, caller)
     if reason is None and error.errno == errno.EACCES:
         denial = procfs.why_denied(tid, memory=False)
         reason = f"{denial.reason}; {denial.hint}"
     return "threads cannot be sampled: " + (reason or f"perf_event_open: {error.strerror}")
 
 
-def judge(code: int, caller: Caller) -> str | None:
+def explain(code: int, caller: Caller) -> str | None:
     """The rule behind error `code`, None if it is not one of perf_event_open's own.
 
     perf_event_open(2); the kernel itself answers EACCES, seccomp filters EPERM or ENOSYS, and a

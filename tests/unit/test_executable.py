@@ -179,8 +179,8 @@ def test_a_bomb_is_unpacked_as_far_as_it_says(size: int) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (deflated(b"words", MAX_SECTION_BYTES + 1), "too large to be true"),
-        (deflated(b"words", (1 << 64) - 1), "too large to be true"),
+        (deflated(b"words", MAX_SECTION_BYTES + 1), "implausible size"),
+        (deflated(b"words", (1 << 64) - 1), "implausible size"),
         (deflated(b"words", 5, kind=2), "something else than zlib"),
         (struct.pack("<IIQQ", 1, 0, 5, 1) + b"words", "damaged"),
         (b"", "something else than zlib"),

@@ -9,7 +9,7 @@ import pytest
 
 from spyglass.threads.architecture import AMD64, ARM64, Architecture, Registers
 from spyglass.threads.perf import MAX_STACK_BYTES, RING_BYTES, parse_records
-from spyglass.threads.permission import Caller, judge
+from spyglass.threads.permission import Caller, explain
 from spyglass.threads.sample import _stack_bytes
 
 TID = 77
@@ -170,7 +170,7 @@ _NAMES_IN_USER = {"bp": "rbp", "sp": "rsp", "pc": "rip", "g": "r14"}
     ],
 )
 def test_a_refusal_names_the_rule(code: int, caller: Caller, words: str) -> None:
-    assert words in (judge(code, caller) or "")
+    assert words in (explain(code, caller) or "")
 
 
 @pytest.mark.parametrize(
@@ -182,4 +182,4 @@ def test_a_refusal_names_the_rule(code: int, caller: Caller, words: str) -> None
     ],
 )
 def test_what_is_not_a_rule_of_sampling_is_not_called_one(code: int, caller: Caller) -> None:
-    assert judge(code, caller) is None
+    assert explain(code, caller) is None
