@@ -287,6 +287,17 @@ def test_one_move_at_any_moment_is_never_mixed_with_what_was_before(version: str
         assert moment > 10
 
 
+@pytest.mark.parametrize("reads", [1, 2, 3])
+def test_a_stack_that_is_larger_than_what_is_read_at_first_is_of_one_moment(reads: int) -> None:
+    """It moves when the ``g`` was read twice, and what lies behind the large frame was not."""
+    world = World()
+    world.park(0, LARGE[0])
+    behind = range(stack_at(0) + LARGE_STACK_BYTES - 0x200, stack_at(0) + LARGE_STACK_BYTES)
+    world.memory.script = at_read(reads, behind, lambda: world.park(0, LARGE[1]))
+    seen = world.read()
+    assert (seen.reasons[0], tuple(seen.stacks[0])) in {(s.reason, s.calls) for s in LARGE}
+
+
 def move_at(world: World, moment: int, state: State) -> Callable[[], int]:
     """Let goroutine 0 stop in `state` before that read of its memory; how many reads there were."""
     count = [0]

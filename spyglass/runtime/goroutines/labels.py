@@ -152,35 +152,50 @@ class LabelReader:
         """The numbers of texts, each `wanted` as a pointer and a length in one; `UNREAD` if in vain."""
         sizes = wanted & ((np.uint64(1) << _LENGTH_BITS) - np.uint64(1))
         found = self._memory.gather(wanted >> _LENGTH_BITS, sizes)
-        raw, begins = found.buffer.tobytes(), found.offsets
         ok = found.ok | (sizes == 0)
-        ends = begins + np.where(ok, sizes, 0).astype(np.int64)
+        ends = found.offsets + np.where(ok, sizes, 0).astype(np.int64)
         texts = self._texts
         numbers = [
-            texts.setdefault(raw[begin:end].decode("utf-8", "backslashreplace"), len(texts))
-            for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
+            texts.setdefault(text, len(texts))
+            for text in _decoded(found.buffer.tobytes(), found.offsets.tolist(), ends.tolist())
         ]
         return np.where(ok, np.array(numbers, np.int64), UNREAD)
 
     def _set_numbers(self, pairs: Pairs, labels: NDArray[np.int64]) -> NDArray[np.int32]:
         """The number of each set of `pairs`, whose labels are `labels`."""
         raw = labels[np.lexsort((labels, pairs.owner))].tobytes()
-        ends = np.cumsum(np.bincount(pairs.owner, minlength=len(pairs.ok))) * labels.itemsize
-        numbers, begin = [], 0
-        for end, ok, cut in zip(ends.tolist(), pairs.ok.tolist(), pairs.cut.tolist(), strict=True):
-            numbers.append(self._set_number(raw[begin:end], cut) if ok else UNREAD)
-            begin = end
-        return np.array(numbers, np.int32)
+        counts = np.bincount(pairs.owner, minlength=len(pairs.ok))
+        some = np.flatnonzero(pairs.ok & (counts > 0))
+        ends = np.cumsum(counts) * labels.itemsize
+        begins = ends - counts * labels.itemsize
+        columns = (begins[some].tolist(), ends[some].tolist(), pairs.cut[some].tolist())
+        numbers = np.where(pairs.ok, NONE, UNREAD).astype(np.int32)
+        sets = self._sets
+        if len(sets) + len(some) <= _MAX_SETS:
+            found = [
+                sets.setdefault((raw[begin:end], cut), len(sets))
+                for begin, end, cut in zip(*columns, strict=True)
+            ]
+        else:
+            found = [
+                self._number(raw[begin:end], cut) for begin, end, cut in zip(*columns, strict=True)
+            ]
+        numbers[some] = found
+        return numbers
 
-    def _set_number(self, labels: bytes, cut: bool) -> int:
-        if not labels:
-            return NONE
-        number = self._sets.get((labels, cut))
-        if number is None:
-            if len(self._sets) >= _MAX_SETS:
-                return UNREAD
-            number = self._sets[labels, cut] = len(self._sets)
-        return number
+    def _number(self, labels: bytes, cut: bool) -> int:
+        """The number of a set when there is no room for many more."""
+        if len(self._sets) >= _MAX_SETS:
+            return self._sets.get((labels, cut), UNREAD)
+        return self._sets.setdefault((labels, cut), len(self._sets))
+
+
+def _decoded(raw: bytes, begins: list[int], ends: list[int]) -> Iterator[str]:
+    """The texts that `raw` holds from `begins` to `ends`."""
+    characters = raw.decode("latin-1")  # at once, for the many that are ASCII
+    for begin, end in zip(begins, ends, strict=True):
+        text = characters[begin:end]
+        yield text if text.isascii() else raw[begin:end].decode("utf-8", "backslashreplace")
 
 
 def _halves(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
