@@ -40,6 +40,14 @@ class Gathered:
         raw = table.view(np.uint8)[:, : dtype.itemsize]
         return np.ascontiguousarray(raw).view(dtype).reshape(-1)
 
+    def lanes(self, numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """The 8-byte words `numbers` of each range, as an array of shape (ranges, words); undefined for
+        ranges that were not read."""
+        words = self.buffer.view(np.uint64)
+        if not len(words):
+            return np.zeros((len(self.offsets), len(numbers)), np.uint64)
+        return words.take((self.offsets >> 3)[:, None] + numbers, mode="clip")
+
     def words(self, count: int) -> NDArray[np.uint64]:
         """The first `count` 8-byte words of each range, as an array of shape (ranges, count)."""
         words = self.buffer.view(np.uint64)

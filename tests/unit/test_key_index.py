@@ -47,4 +47,4 @@ def test_a_key_that_is_asked_for_twice_is_found_twice() -> None:
 def test_a_table_of_many_keys_is_not_larger_than_it_must_be() -> None:
     index = KeyIndex(1 << 19)
     assert len(index._places) == 1 << 20
-    assert len(KeyIndex(1 << 10)._places) == 1 << 13
+    assert len(KeyIndex(1 << 10)._places) == 1 << 16

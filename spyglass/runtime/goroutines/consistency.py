@@ -10,7 +10,7 @@ import numpy as np
 
 from spyglass.memory.base import Gathered
 from spyglass.model import QUALITIES, Goroutines
-from spyglass.runtime.goroutines.decode import alive, g_status, plausible
+from spyglass.runtime.goroutines.decode import SCAN, SYSCALL, alive, plausible
 from spyglass.runtime.stacks.unwinder import COMPLETE, INCOMPLETE, StackBytes, Walked
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ __all__ = [
     "Fetched",
     "Quality",
     "Read",
+    "Signature",
     "capture_range",
     "part_of",
-    "signature",
 ]
 
 
@@ -190,23 +190,61 @@ def part_of(gathered: Gathered, part: int, parts: int) -> Gathered:
     return type(gathered)(gathered.buffer, gathered.offsets[part::parts], gathered.ok[part::parts])
 
 
-def signature(
-    rows: NDArray[Any], ticks: NDArray[np.uint64], more: Sequence[str] = ()
-) -> NDArray[np.uint64]:
-    """What changes when a goroutine runs, as a row of words for each; `more`: other fields that do.
+class Signature:
+    """What changes when a goroutine runs, as a row of words for each: words of its ``g``, without the
+    bits that say nothing, and last a word for what its M counts.
 
     ``g.trackingSeq`` (``casgstatus``, since Go 1.17) counts how often it stopped running, in 8 bits:
     256 stops, or a multiple, between two reads that end at the same pc and sp go unnoticed. The reads
-    of a large batch are some 20 ms apart, so this needs 12,000 stops a second and happens to one such
+    of a large batch are some 10 ms apart, so this needs 25,000 stops a second and happens to one such
     goroutine in 256; the reads of a small batch are microseconds apart. The runtime has no other
     count of a goroutine's stops. Without it what the goroutine waits for must be the same.
+
+    `g`: the fields of a ``g``, as `spyglass.runtime.goroutines.decode.fields_of` gives them; `more`: the
+    names of others that change.
     """
-    sched, stack = rows["sched"], rows["stack"]
-    parts = [
-        rows["goid"], g_status(rows), sched["pc"], sched["sp"], stack["lo"], stack["hi"],
-        rows["syscallsp"], rows["syscallpc"], ticks,
-    ]  # fmt: skip
-    known = rows.dtype.names or ()
-    counts = "trackingSeq" if "trackingSeq" in known else "waitreason"
-    parts += [rows[name] for name in (counts, *more) if name in known]
-    return np.stack([part.astype(np.uint64) for part in parts], axis=1)
+
+    def __init__(self, g: np.dtype[Any], more: Sequence[str] = ()) -> None:
+        known = g.names or ()
+        counts = "trackingSeq" if "trackingSeq" in known else "waitreason"
+        bits = 0  # of the whole g, those that tell
+        for path in (*_SIGNATURE, (counts,), *((name,) for name in more if name in known)):
+            offset, size = _place(g, *path)
+            bits |= (1 << 8 * size) - 1 << 8 * offset
+        offset, _ = _place(g, "atomicstatus")
+        bits &= ~(SCAN << 8 * offset)
+        lanes = [lane for lane in range(g.itemsize // 8) if _lane(bits, lane)]
+        self._status = lanes.index(offset // 8), np.uint64(offset % 8 * 8)
+        self._lanes = np.array([*lanes, _place(g, "m")[0] // 8])
+        self._masks = np.array([*(_lane(bits, lane) for lane in lanes), 0], np.uint64)
+
+    def of(self, gathered: Gathered) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """The signatures of the ``g`` structures `gathered`, their last word 0, and the addresses of the
+        Ms of those that are in system calls, 0 for the others."""
+        words = gathered.lanes(self._lanes)
+        signatures = words & self._masks
+        column, shift = self._status
+        status = signatures[:, column] >> shift & np.uint64(0xFFFFFFFF)
+        return signatures, np.where(status == SYSCALL, words[:, -1], np.uint64(0))
+
+
+#: The fields of a ``g`` that change when it runs.
+_SIGNATURE = (
+    ("goid",), ("atomicstatus",), ("sched", "pc"), ("sched", "sp"), ("stack", "lo"), ("stack", "hi"),
+    ("syscallsp",), ("syscallpc",),
+)  # fmt: skip
+
+
+def _lane(bits: int, number: int) -> int:
+    """The 8-byte word `number` of `bits`."""
+    return bits >> 64 * number & 0xFFFFFFFFFFFFFFFF
+
+
+def _place(kind: np.dtype[Any], *path: str) -> tuple[int, int]:
+    """Where a field begins, and how large it is, in bytes."""
+    offset = 0
+    for name in path:
+        assert kind.fields is not None
+        kind, begin = kind.fields[name][:2]
+        offset += begin
+    return offset, kind.itemsize

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_GOROUTINES",
+    "SCAN",
     "alive",
     "decode",
     "fields_of",
@@ -31,7 +32,7 @@ __all__ = [
 
 MAX_GOROUTINES = 1 << 24
 #: A garbage collector that looks at a goroutine adds this to its status (``_Gscan``).
-_SCAN = np.uint32(0x1000)
+SCAN = 0x1000
 COPYSTACK, DEAD, LEAKED, PREEMPTED, RUNNABLE, RUNNING, SYSCALL, WAITING = (
     STATUSES.index(word)
     for word in (
@@ -110,7 +111,7 @@ def plausible(pointers: NDArray[np.uint64], rows: NDArray[Any]) -> NDArray[np.bo
 
 def g_status(rows: NDArray[Any]) -> NDArray[np.uint8]:
     """The status of each, as an index into `STATUSES`; 255 for one that does not exist."""
-    raw = rows["atomicstatus"].astype(np.uint32) & ~_SCAN
+    raw = rows["atomicstatus"].astype(np.uint32) & np.uint32(~SCAN & 0xFFFFFFFF)
     return np.where(raw == _DEAD_EXTRA, DEAD, np.minimum(raw, 255)).astype(np.uint8)
 
 

@@ -10,9 +10,9 @@ from spyglass.runtime.goroutines.consistency import (
     Batch,
     Capture,
     Fetched,
+    Signature,
     capture_range,
     part_of,
-    signature,
 )
 from spyglass.runtime.goroutines.decode import (
     COPYSTACK,
@@ -34,11 +34,18 @@ if TYPE_CHECKING:
     from spyglass.runtime.context import Runtime
     from spyglass.runtime.goroutines.side_readers import SideReaders
 
-__all__ = ["Fetcher", "ReadBatch", "saved_cursors"]
+__all__ = ["Again", "Fetcher", "ReadBatch", "saved_cursors"]
 
 #: Whose registers are in their ``g``.
 _PARKED = np.zeros(256, np.bool_)
 _PARKED[[RUNNABLE, WAITING, PREEMPTED, LEAKED, COPYSTACK]] = True
+
+
+class Again(NamedTuple):
+    """Goroutines that were read again: whether each ``g`` could be, and its signature."""
+
+    ok: NDArray[np.bool_]
+    signatures: NDArray[np.uint64]
 
 
 class ReadBatch(NamedTuple):
@@ -51,7 +58,7 @@ class ReadBatch(NamedTuple):
     walked: NDArray[np.intp]
     cursors: Cursors
     stacks: StackBytes
-    after: Fetched
+    after: Again
 
 
 class Fetcher:
@@ -63,6 +70,7 @@ class Fetcher:
         self._memory = runtime.memory
         self._side_readers = side_readers
         self._dtype = fields_of(runtime.layouts["g"], side_readers.g_fields)
+        self._signature = Signature(self._dtype, side_readers.g_fields)
         self.counts_stops = "trackingSeq" in (self._dtype.names or ())
 
     def batch(self, pointers: NDArray[np.uint64], top_only: bool) -> ReadBatch:
@@ -74,12 +82,17 @@ class Fetcher:
             self._side_readers.read(batch, slice(None))
         walked, cursors = saved_cursors(batch.rows)
         stacks = first_windows(self._memory, cursors, top_only)
-        after = self.fetch(batch.pointers)
+        after = self.again(batch.pointers)
         return ReadBatch(batch, int((~first.ok).sum()), walked, cursors, stacks, after)
 
     def fetch(self, pointers: NDArray[np.uint64]) -> Fetched:
         """The ``g`` structures at `pointers`."""
         return self._decode(self._memory.gather(pointers, self._dtype.itemsize))
+
+    def again(self, pointers: NDArray[np.uint64]) -> Again:
+        """What tells whether the goroutines at `pointers` have moved."""
+        gathered = self._memory.gather(pointers, self._dtype.itemsize)
+        return Again(gathered.ok, self._signatures(gathered))
 
     def capture(self, pointers: NDArray[np.uint64], rows: NDArray[Any]) -> Capture:
         """The ``g``, the stack and the ``g`` again of each, then the stack again if there is no count
@@ -99,26 +112,23 @@ class Fetcher:
         return Capture(before, after, stacks, rows["stack"].copy())
 
     def _decode(self, gathered: Gathered) -> Fetched:
-        rows = gathered.rows(self._dtype)
-        return Fetched(
-            rows, gathered.ok, signature(rows, self._ticks(rows), self._side_readers.g_fields)
-        )
+        return Fetched(gathered.rows(self._dtype), gathered.ok, self._signatures(gathered))
 
-    def _ticks(self, rows: NDArray[Any]) -> NDArray[np.uint64]:
-        """For goroutines in system calls, what their M counts them with; 0 for others.
+    def _signatures(self, gathered: Gathered) -> NDArray[np.uint64]:
+        """The signatures of ``g`` structures, with what their M counts system calls with in the last word.
 
         The goroutine's own count stands still between one system call and the next (since Go 1.26,
         ``casgstatus``), that of the M does not (``reentersyscall, exitsyscall``).
         """
-        ticks = np.zeros(len(rows), np.uint64)
-        some = np.flatnonzero((g_status(rows) == SYSCALL) & (rows["m"] != 0) & (rows["m"] % 8 == 0))
+        signatures, ms = self._signature.of(gathered)
+        some = np.flatnonzero((ms != 0) & (ms % np.uint64(8) == 0))
         if len(some) and self._runtime.layouts.has("m", "syscalltick"):
             fields: Any = self._runtime.layouts["m"].fields
             offset = fields["syscalltick"][1]
-            words = self._memory.gather(rows["m"][some] + np.uint64(offset & ~7), 8)
-            shifted = words.words(1)[:, 0] >> np.uint64(8 * (offset & 7))
-            ticks[some] = np.where(words.ok, shifted & np.uint64(0xFFFFFFFF), 0)
-        return ticks
+            words = self._memory.gather(ms[some] + np.uint64(offset & ~7), 8)
+            ticks = words.words(1)[:, 0] >> np.uint64(8 * (offset & 7)) & np.uint64(0xFFFFFFFF)
+            signatures[some, -1] = np.where(words.ok, ticks, np.uint64(0))
+        return signatures
 
 
 def saved_cursors(rows: NDArray[Any]) -> tuple[NDArray[np.intp], Cursors]:
@@ -126,13 +136,12 @@ def saved_cursors(rows: NDArray[Any]) -> tuple[NDArray[np.intp], Cursors]:
     status = g_status(rows)
     in_call = (status == SYSCALL) & (rows["syscallsp"] != 0)
     some = np.flatnonzero(_PARKED[status] | in_call)
-    rows, in_call = rows[some], in_call[some]
     sched, stack = rows["sched"], rows["stack"]
     cursors = Cursors(
-        np.where(in_call, rows["syscallpc"], sched["pc"]).astype(np.uint64),
-        np.where(in_call, rows["syscallsp"], sched["sp"]).astype(np.uint64),
-        stack["hi"].astype(np.uint64),
-        np.where(in_call, 0, sched["lr"]).astype(np.uint64),
+        np.where(in_call, rows["syscallpc"], sched["pc"])[some].astype(np.uint64, copy=False),
+        np.where(in_call, rows["syscallsp"], sched["sp"])[some].astype(np.uint64, copy=False),
+        stack["hi"][some].astype(np.uint64, copy=False),
+        np.where(in_call, np.uint64(0), sched["lr"])[some].astype(np.uint64, copy=False),
     )
-    cursors.sp[cursors.sp < stack["lo"]] = 0
+    cursors.sp[cursors.sp < stack["lo"][some]] = 0
     return some, cursors

@@ -225,8 +225,9 @@ class Reader:
         further = np.flatnonzero(settled & walked.beyond)
         if len(further):
             settled[further] = self._stood_still(batch, further)
-        batch.move(np.arange(len(batch.pointers)), after)
-        pending = np.flatnonzero(~settled)
+        batch.quality[after.ok & ~still] = Quality.MOVED
+        moved, pending = np.flatnonzero(~still), np.flatnonzero(~settled)
+        batch.move(moved, self._fetcher.fetch(batch.pointers[moved]))
         for _ in range(_ATTEMPTS):
             if not len(pending):
                 return
@@ -284,7 +285,7 @@ class Reader:
 
     def _stood_still(self, batch: Batch, pending: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which of `pending` are still as they were last read."""
-        now = self._fetcher.fetch(batch.pointers[pending])
+        now = self._fetcher.again(batch.pointers[pending])
         same: NDArray[np.bool_] = (now.signatures == batch.signatures[pending]).all(axis=1)
         return now.ok & same
 

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 __all__ = ["KeyIndex"]
 
 _NO_KEY = np.uint64(0xFFFFFFFFFFFFFFFF)
-#: Places for each key, up to 2**20 places; a larger table has half of its places in use at most.
-_PLACES_PER_KEY = 8
+#: Places for each key, up to 2**20 places, so that few keys meet; a larger table has half of its places in
+#: use at most.
+_PLACES_PER_KEY = 64
 _LARGE_BITS = 20
 #: How many places a key can have. That none of them is free has a probability of 2**-63.
 _PROBES = 64
