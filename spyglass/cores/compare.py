@@ -41,7 +41,7 @@ def _meanings(snapshot: Snapshot, numbers: dict[Hashable, int]) -> Iterator[NDAr
     g = snapshot.goroutines
     yield from (g.status, g.creator_id, g.m, g.locked)
     frames = _numbered(snapshot.frames, numbers)
-    yield from (frames[column] for column in (g.where, g.start, g.creator))
+    yield from (frames[column] for column in (g.where, g.call, g.start, g.creator))
     yield _numbered(snapshot.wait_reasons, numbers)[g.wait_reason]
     labels = _numbered((tuple(sorted(each.items())) for each in snapshot.label_sets), numbers)
     yield np.where(g.labels < 0, g.labels, labels[g.labels])

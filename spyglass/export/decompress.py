@@ -6,17 +6,20 @@ import base64
 import binascii
 import re
 import zlib
-from io import BytesIO
-from typing import BinaryIO
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import BinaryIO, cast
 
 from spyglass.errors import BadDataError, SpyglassError
 
-__all__ = ["MAX_BYTES", "unpacked"]
+__all__ = ["MAX_BYTES", "too_large", "unpacked"]
 
 #: A document may be so long, unless its reader allows more: that of four million goroutines.
 MAX_BYTES = 2 << 30
 
 _PIECE_BYTES = 1 << 20
+#: What a file begins with is in so many bytes.
+_START_BYTES = 256
 _GZIP, _ZSTD, _ELF = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x7fELF"
 #: A gzip header in front, in zlib's words (``inflateInit2``).
 _GZIP_WBITS = 31
@@ -30,57 +33,67 @@ _EMBEDDED = re.compile(
 _PACKED = re.compile(rb'\sdata-encoding="gzip-base64"')
 
 
-def unpacked(stream: BinaryIO, max_bytes: int = MAX_BYTES) -> bytes:
-    """The JSON text in `stream`, which may be packed by gzip or zstd, or in an HTML report.
+def unpacked(stream: BinaryIO, max_bytes: int = MAX_BYTES) -> Iterator[bytes]:
+    """The JSON text in `stream` in pieces, which may be packed by gzip or zstd, or in an HTML report.
 
     What it is shows in its first bytes, whatever its name. Raises `BadDataError` if it is none of
     these, is broken, or has more than `max_bytes` bytes, packed or unpacked.
     """
-    raw = _limited(stream, max_bytes)
-    if raw.startswith(_GZIP):
-        raw = _gunzipped(raw, max_bytes)
-    elif raw.startswith(_ZSTD):
-        raw = _unzstd(raw, max_bytes)
-    start = raw[:256].lstrip()
-    if start.startswith(b"<"):
-        return _embedded(raw, max_bytes)
-    if start.startswith(b"{"):
-        return raw
-    hint = "it is an ELF file: a core is given by --core" if raw.startswith(_ELF) else None
+    pieces, start = _peeked(_limited(iter(lambda: stream.read(_PIECE_BYTES), b""), max_bytes))
+    if start.startswith((_GZIP, _ZSTD)):
+        unpack = _gunzipped if start.startswith(_GZIP) else _unzstd
+        pieces, start = _peeked(_limited(unpack(pieces), max_bytes))
+    if start.lstrip().startswith(b"<"):
+        return _limited(_embedded(b"".join(pieces)), max_bytes)
+    if start.lstrip().startswith(b"{"):
+        return pieces
+    for _ in pieces:  # what is too large is that, whatever it is
+        pass
+    hint = "it is an ELF file: a core is given by --core" if start.startswith(_ELF) else None
     raise BadDataError("it is not a snapshot that spyglass saved", hint)
 
 
-def _limited(stream: BinaryIO, max_bytes: int) -> bytes:
-    """All that `stream` has, which must not be more than `max_bytes`."""
-    pieces, size = [], 0
-    while piece := stream.read(_PIECE_BYTES):
-        pieces.append(piece)
+def _peeked(pieces: Iterator[bytes]) -> tuple[Iterator[bytes], bytes]:
+    """`pieces`, and what they begin with."""
+    first = next(pieces, b"")
+    while len(first) < _START_BYTES and (piece := next(pieces, b"")):
+        first += piece
+    return chain([first], pieces), first[:_START_BYTES]
+
+
+def _limited(pieces: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
+    """`pieces`, which must not have more than `max_bytes` bytes."""
+    size = 0
+    for piece in pieces:
         size += len(piece)
         if size > max_bytes:
-            raise _too_large(max_bytes)
-    return b"".join(pieces)
+            raise too_large(max_bytes)
+        yield piece
 
 
-def _too_large(max_bytes: int) -> BadDataError:
+def too_large(max_bytes: int) -> BadDataError:
+    """The error for a file that has, or needs, more than `max_bytes` bytes."""
     return BadDataError(
         f"it is larger than {max_bytes:,} bytes", "--max-size allows more, if you trust it"
     )
 
 
-def _gunzipped(raw: bytes, max_bytes: int) -> bytes:
+def _gunzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
     unpacker = zlib.decompressobj(_GZIP_WBITS)
     try:
-        text = unpacker.decompress(raw, max_bytes + 1)
+        for piece in chain(pieces, [b""]):
+            text = unpacker.decompress(piece, _PIECE_BYTES)
+            while text:
+                yield text
+                text = unpacker.decompress(unpacker.unconsumed_tail, _PIECE_BYTES)
+            if unpacker.eof:
+                return
     except zlib.error as error:
         raise BadDataError(f"gzip cannot unpack it: {error}") from None
-    if len(text) > max_bytes:
-        raise _too_large(max_bytes)
-    if not unpacker.eof:
-        raise BadDataError("it is cut off: gzip's end is missing")
-    return text
+    raise BadDataError("it is cut off: gzip's end is missing")
 
 
-def _unzstd(raw: bytes, max_bytes: int) -> bytes:
+def _unzstd(pieces: Iterable[bytes]) -> Iterator[bytes]:
     try:
         import zstandard
     except ImportError:
@@ -90,20 +103,37 @@ def _unzstd(raw: bytes, max_bytes: int) -> bytes:
         ) from None
     unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
     try:
-        return _limited(unpacker.stream_reader(BytesIO(raw)), max_bytes)
+        with unpacker.stream_reader(cast("BinaryIO", _Joined(pieces))) as reader:
+            while text := reader.read(_PIECE_BYTES):
+                yield text
     except zstandard.ZstdError as error:
         raise BadDataError(f"zstd cannot unpack it: {error}") from None
 
 
-def _embedded(page: bytes, max_bytes: int) -> bytes:
+class _Joined:
+    """Pieces of bytes as a stream, for zstandard; each read gives one piece at the most."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._left = b""
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes, none at the end."""
+        self._left = self._left or next(self._pieces, b"")
+        size = len(self._left) if size < 0 else size
+        found, self._left = self._left[:size], self._left[size:]
+        return found
+
+
+def _embedded(page: bytes) -> Iterator[bytes]:
     found = _EMBEDDED.search(page)
     if found is None:
         raise BadDataError("there is no snapshot in this page")
     attributes, text = found.groups()
     if not _PACKED.search(attributes):
-        return text
+        return iter([text])
     try:
         raw = base64.b64decode(text)
     except binascii.Error as error:
         raise BadDataError(f"the snapshot in this page is broken: {error}") from None
-    return _gunzipped(raw, max_bytes)
+    return _gunzipped([raw])

@@ -8,22 +8,25 @@ named here are skipped.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Raw, Struct, field
 
 from spyglass.errors import BadDataError
 
-__all__ = ["Document", "decoded", "misfit"]
+__all__ = ["CREATOR", "PLACE", "Document", "checked", "decoded", "misfit"]
 
 #: How msgspec says where something is: ``$.goroutines[17].labels[...]``.
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
+_OFFSET = re.compile(r" \(byte \d+\)")
 #: A complaint quotes what it is about, which may be long.
 _MAX_COMPLAINT = 200
 
 #: What a column of numbers can hold.
 _MOST = (1 << 63) - 1
+
+Value = TypeVar("Value")
 
 Count = Annotated[int, Meta(ge=0, le=_MOST)]
 KnownCount = Count | None
@@ -128,6 +131,8 @@ class Frame(Place, frozen=True, gc=False, kw_only=True):
 
 
 class Goroutine(Struct, frozen=True, gc=False):
+    """A goroutine. Its places stay text (`PLACE`, `CREATOR`): a million have some thousands of them."""
+
     id: Count
     status: Literal[
         "idle", "runnable", "running", "syscall", "waiting", "moribund", "dead", "enqueue",
@@ -136,15 +141,19 @@ class Goroutine(Struct, frozen=True, gc=False):
     wait_reason: str | None
     waiting_ns: KnownCount
     stack: KnownCount
-    start: FramedPlace | None
-    created_by: Creator | None
+    start: Raw
+    created_by: Raw
     m: KnownCount
     locked_to_thread: bool
     system: bool
     labels: dict[str, str] | None
     quality: Literal["stable", "moved", "torn", "unreadable"]
-    where: FramedPlace | None = None
-    call: FramedPlace | None = None
+    where: Raw = Raw(b"null")
+    call: Raw = Raw(b"null")
+
+
+PLACE: msgspec.json.Decoder[FramedPlace | None] = msgspec.json.Decoder(FramedPlace | None)
+CREATOR: msgspec.json.Decoder[Creator | None] = msgspec.json.Decoder(Creator | None)
 
 
 class Elided(Struct, frozen=True):
@@ -183,18 +192,37 @@ class Document(Struct, frozen=True):
     elided: list[Elided] = field(default_factory=list)
 
 
+_DOCUMENT = msgspec.json.Decoder(Document)
+
+
 def decoded(text: bytes) -> Document:
     """The document that is the JSON `text`; `BadDataError` with a JSON pointer if it does not fit."""
+    return checked(_DOCUMENT, text)
+
+
+def checked(
+    decoder: msgspec.json.Decoder[Value], text: bytes, prefix: str = "", begin: int = 0
+) -> Value:
+    """What `decoder` makes of `text`. `BadDataError` with a JSON pointer if it does not fit.
+
+    `prefix` points to where the text is in its document; if it is of an array's elements, `begin` is the
+    number of the first.
+    """
     try:
-        return msgspec.json.decode(text, type=Document)
+        return decoder.decode(text)
     except msgspec.ValidationError as error:
         what, _, where = str(error).rpartition(" - at `$")
-        pointer = "".join(f"/{name or index}" for name, index in _STEP.findall(where))
+        steps: list[str | int] = [name or int(index) for name, index in _STEP.findall(where)]
+        if steps and isinstance(steps[0], int):
+            steps[0] += begin
+        pointer = prefix + "".join(f"/{step}" for step in steps)
         raise misfit(pointer, what or str(error)) from None
     except RecursionError:
         raise BadDataError("it is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadDataError(f"it is not JSON: {error}"[:_MAX_COMPLAINT]) from None
+        # Where it is not JSON is not known: this is only a part of the text.
+        what = _OFFSET.sub("", str(error))
+        raise BadDataError(f"it is not JSON: {what}"[:_MAX_COMPLAINT]) from None
 
 
 def misfit(pointer: str, what: str) -> BadDataError:

@@ -1,17 +1,19 @@
-"""A snapshot read back from the document that it was saved as: the reverse of `export.writer`.
+"""A snapshot read back from the document that it was saved as: the reverse of `snapshot_writer`.
 
-Such a file comes with a ticket, from anyone. Its size is bounded while it is unpacked, its shape is
-checked while it is parsed (`spyglass.export.schema_types`), and indices are checked before they are used.
+Such a file comes with a ticket, from anyone. Its size is bounded while it is unpacked, its text is
+decoded in pieces (`spyglass.export.json_stream`), its shape is checked while it is decoded
+(`spyglass.export.schema_types`), indices are checked before they are used, and what is made of it is
+bounded as well.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -19,7 +21,8 @@ from msgspec.structs import asdict
 from spyglass.errors import BadDataError
 from spyglass.export import schema_types
 from spyglass.export.decompress import MAX_BYTES, unpacked
-from spyglass.export.document_rows import Frames, Rows, elided, flat
+from spyglass.export.document_rows import FrameRows, GoroutineRows, Memory, StackRows, elided
+from spyglass.export.json_stream import Elements, read_object
 from spyglass.model import (
     MemoryStats,
     Problem,
@@ -35,6 +38,8 @@ __all__ = ["load", "snapshot_of"]
 
 Part = TypeVar("Part")
 
+#: What a document may need in memory even if less text is allowed.
+_MIN_MEMORY_BYTES = 1 << 26
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z", re.ASCII)
 
 
@@ -43,7 +48,7 @@ def load(file: str | os.PathLike[str] | BinaryIO, *, max_bytes: int = MAX_BYTES)
 
     `file` is a path or a stream of bytes. Raises `OSError` if it cannot be read, and `BadDataError`,
     which says where, if it is no such file, does not fit the schema, or has more than `max_bytes`
-    bytes, packed or unpacked. ``snapshot.file`` is its name.
+    bytes, packed, unpacked or in memory. ``snapshot.file`` is its name.
     """
     if isinstance(file, str | os.PathLike):
         with open(file, "rb") as stream:
@@ -53,7 +58,7 @@ def load(file: str | os.PathLike[str] | BinaryIO, *, max_bytes: int = MAX_BYTES)
 
 def _load(stream: BinaryIO, name: str, max_bytes: int) -> Snapshot:
     try:
-        return snapshot_of(unpacked(stream, max_bytes), name)
+        return _snapshot(unpacked(stream, max_bytes), name, max_bytes)
     except BadDataError as error:
         raise BadDataError(f"{name}: {error.message}", error.hint) from None
 
@@ -63,10 +68,25 @@ def snapshot_of(text: bytes, file: str | None = None) -> Snapshot:
 
     `file` is the name of where `text` is from.
     """
-    document = schema_types.decoded(text)
-    frames = Frames(document.frames)
-    offsets, stack_frames = flat(document.stacks, len(frames.all))
-    rows = Rows(document.goroutines, frames, len(document.stacks))
+    return _snapshot([text], file, MAX_BYTES)
+
+
+def _snapshot(pieces: Iterable[bytes], file: str | None, max_bytes: int) -> Snapshot:
+    """The snapshot that the JSON text in `pieces` describes, which may need `max_bytes` of memory."""
+    memory = Memory(max(max_bytes, _MIN_MEMORY_BYTES))
+    goroutines, stacks, frames = GoroutineRows(memory), StackRows(memory), FrameRows(memory)
+    rest = read_object(pieces, {"goroutines": goroutines, "stacks": stacks, "frames": frames})
+    document = schema_types.decoded(rest)
+    left: tuple[tuple[Elements, Sequence[Any]], ...] = (
+        (goroutines, document.goroutines), (stacks, document.stacks), (frames, document.frames),
+    )  # fmt: skip
+    for elements, values in left:
+        if values:
+            elements.begin()
+            elements.add(values)
+    offsets, stack_frames = stacks.finish(frames.count)
+    threads = _threads(document.threads, frames.count)
+    columns = goroutines.finish(frames, stacks.count)
     return Snapshot(
         taken_at=_moment(document.taken_at, "/taken_at"),
         took_ns=document.took_ns,
@@ -74,15 +94,15 @@ def snapshot_of(text: bytes, file: str | None = None) -> Snapshot:
         process=_process(document.process),
         scheduler=_part(Scheduler, document.scheduler),
         processors=tuple(_part(Processor, each) for each in document.processors),
-        threads=_threads(document.threads, len(document.frames)),
+        threads=threads,
         memory=_memory(document.memory),
-        goroutines=rows.columns,
-        wait_reasons=rows.wait_reasons,
+        goroutines=columns,
+        wait_reasons=goroutines.wait_reasons,
         frames=tuple(frames.all),
         stack_offsets=offsets,
         stack_frames=stack_frames,
         elided=elided(document.elided, offsets),
-        label_sets=rows.label_sets,
+        label_sets=goroutines.label_sets,
         matched_of=document.chosen_from,
         problems=tuple(_part(Problem, each) for each in document.problems),
         host=document.host,
