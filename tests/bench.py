@@ -41,7 +41,7 @@ SIZES = (1_000, 10_000, 100_000, 1_000_000)
 #: Seconds at most, by command and number of goroutines.
 GOALS = {
     "summary": {1_000: 0.25, 100_000: 0.8, 1_000_000: 6.0},
-    "attach + snapshot, all stacks": {1_000: 0.04, 100_000: 0.35, 1_000_000: 3.5},
+    "attach + snapshot, all stacks": {1_000: 0.04, 100_000: 0.35, 1_000_000: 1.3},
     "dump --json": {1_000: 0.3, 100_000: 1.5, 1_000_000: 15.0},
     "snapshot": {100_000: 1.5},
     "summary of a saved file": {100_000: 2.0},
@@ -52,6 +52,14 @@ GOALS = {
     "refresh of top by stack": {100_000: 0.5},
     "summary of a whole core": {CORE_SIZE: 1.0},
     "summary of a whole core, uncached": {CORE_SIZE: 1.0},
+}
+#: Goroutines of which no two have the same stack, or the same labels.
+DIFFERENT = 100_000
+DIFFERENT_GOALS = {
+    "different stacks: attach + snapshot": 1.0,
+    "different stacks: dump --json": 1.5,
+    "different stacks: report": 2.5,
+    "different labels: dump --json": 1.0,
 }
 LARGE_GOAL = 0.3
 #: Of one processor, by number of goroutines.
@@ -78,6 +86,7 @@ def main() -> int:
     for size in arguments.sizes:
         with start("park", "1.27", Flavour.EXE, "-n", str(size)) as process:
             _bench_size(table, process, size, arguments.repeat)
+    _bench_different(table, arguments.repeat)
     _bench_whole_core(table, arguments.repeat)
     _bench_large(table, arguments.repeat)
     console.print(table)
@@ -121,7 +130,7 @@ def _bench_report(table: Table, process: GoProcess, size: int, page: Path, floor
 
 
 def _bench_top(table: Table, process: GoProcess, size: int) -> None:
-    """ReadOptions much of a processor the live view takes, at its default interval of a second, and how long a
+    """How much of a processor the live view takes, at its default interval of a second, and how long a
     refresh takes."""
     target = ["-p", str(process.pid)]
     for by in ("function", "stack"):
@@ -179,12 +188,34 @@ def _row(
     peak: float | None = None,
     beats: str = "",
 ) -> None:
-    goal = GOALS.get(name, {}).get(size)
+    goal = GOALS.get(name, {}).get(size) or DIFFERENT_GOALS.get(name)
     table.add_row(
         f"{size:,}", name, f"{seconds:.3f}", f"{goal:.2f}" if goal else "",
         f"{floor:.3f}" if floor else "", f"{seconds / floor:.1f}" if floor else "",
         f"{peak:.0f}" if peak is not None else "", beats,
     )  # fmt: skip
+
+
+def _bench_different(table: Table, repeat: int) -> None:
+    """What is needed for each stack, and for each set of labels, when none is shared."""
+    for what, program, option in (("stacks", "paths", "-n"), ("labels", "labels", "-sets")):
+        with start(program, "1.27", Flavour.EXE, option, str(DIFFERENT)) as process:
+            _bench_different_kind(table, process, f"different {what}", repeat)
+
+
+def _bench_different_kind(table: Table, process: GoProcess, kind: str, repeat: int) -> None:
+    pid = process.pid
+    floor = in_child(lambda: _Floors.of(pid, repeat)).whole
+    seconds = in_child(lambda: min(_snapshot_seconds(pid) for _ in range(repeat)))
+    _row(table, DIFFERENT, f"{kind}: attach + snapshot", seconds, floor)
+    with tempfile.TemporaryDirectory() as folder:
+        page = str(Path(folder) / "report.html")
+        for name, command in (
+            ("dump --json", ["dump", "--json"]),
+            ("report", ["report", "-o", page]),
+        ):
+            seconds, peak = _best_command([*command, "--pid", str(pid)], min(repeat, 3))
+            _row(table, DIFFERENT, f"{kind}: {name}", seconds, floor, peak=peak)
 
 
 def _bench_large(table: Table, repeat: int) -> None:
