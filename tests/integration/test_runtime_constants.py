@@ -1,0 +1,236 @@
+"""Numbers of the Go runtime that the code repeats are those of every toolchain's own sources."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import spyglass
+from spyglass.binary import gotypes, pclntab
+from spyglass.binary.dwarf import Dwarf
+from spyglass.binary.executable import Executable
+from spyglass.binary.types import locate
+from spyglass.errors import MissingInfo
+from spyglass.model import STATUSES
+from spyglass.runtime.discovery import module
+from spyglass.runtime.discovery.required_fields import limit_headroom_percent
+from spyglass.runtime.goroutines import decode, hmap
+from spyglass.runtime.heap import memstats
+from spyglass.runtime.scheduler import sched
+from tests.go_source import constants
+from tests.support import build, toolchain
+
+#: The constants of our modules whose comments cite the runtime: by what they are compared, or why not.
+CITED = {
+    "STATUSES": "test_statuses_of_goroutines",
+    "_PARKED": "test_statuses_of_goroutines",
+    "_NOT_SYSTEM": "names of functions: goroutines are compared with Go's own tracebacks",
+    "_STACKS": "names of fields: the tables of layouts have them",
+    "_SCAN": "test_statuses_of_goroutines",
+    "_DEAD_EXTRA": "test_statuses_of_goroutines",
+    "_P_STATUSES": "test_statuses_of_processors",
+    "_INLINE": "test_funcdata_and_pcdata",
+    "TOP_FRAME": "test_flags_of_functions",
+    "_MIN_TOP_HASH": "test_maps",
+    "_SAME_SIZE_GROW": "test_maps",
+    "_BUCKET": "test_maps",
+    "_PAGE_BYTES": "test_the_pacer",
+    "_GOAL_FIELDS": "names of fields: the tables of layouts have them",
+    "_NO_LIMIT": "a value of package math",
+    "_MINPC_OLD": "test_the_beginning_of_moduledata",
+    "_HEADER": "type descriptors are compared with debug information",
+    "_STRUCT": "type descriptors are compared with debug information",
+    "_ARRAY_TAIL": "type descriptors are compared with debug information",
+    "_MAX_REASON_BYTES": "a limit of ours",
+    "_MAX_PS": "a limit of ours",
+    "_MAX_DEEP_FRAMES": "a limit of ours",
+    "_OLDEST": "no toolchain is that old; the debug information of esbuild 0.0.2 is of Go 1.12",
+    "_BOTTOMS": "names of functions: stacks are compared with Go's own tracebacks",
+    "_INJECTED": "names of functions: stacks are compared with Go's own tracebacks",
+    "_HANDLERS": "names of functions: stacks are compared with Go's own tracebacks",
+    "_BEYOND_G0_BYTES": "a limit of ours",
+    "_GLOBALS": "names of variables: addresses are compared with symbols",
+    "_EXIST": "test_statuses_of_goroutines",
+}
+
+
+@cache
+def goroot(minor: str) -> Path:
+    return toolchain(minor).parent.parent
+
+
+@cache
+def constants_of(minor: str) -> dict[str, int]:
+    """Those of the packages that the runtime's numbers are in."""
+    return constants(goroot(minor), "internal/abi", "internal/runtime/maps", "runtime")
+
+
+def number_of(minor: str) -> int:
+    return int(minor.partition(".")[2])
+
+
+def test_statuses_of_goroutines(minor: str) -> None:
+    found = constants_of(minor)
+    ours = {f"_G{word}": number for number, word in enumerate(STATUSES)}
+    names = {"_Gmoribund": "_Gmoribund_unused", "_Genqueue": "_Genqueue_unused"}
+    theirs = {name: found[names.get(name, name)] for name in ours if names.get(name, name) in found}
+    assert theirs == {name: ours[name] for name in theirs}
+    assert len(theirs) >= 9
+    assert found["_Gscan"] == decode._SCAN
+    exist = {value for name, value in found.items() if re.fullmatch(r"_G[a-z]+", name)}
+    exist -= {found["_Gscan"], decode._DEAD_EXTRA}
+    exist = {number for number in exist if number < found["_Gscan"]}
+    assert exist <= set(np.flatnonzero(decode._EXIST).tolist())
+    assert found.get("_Gdeadextra", decode._DEAD_EXTRA) == decode._DEAD_EXTRA
+
+
+def test_statuses_of_processors(minor: str) -> None:
+    found = constants_of(minor)
+    for number, word in enumerate(sched._P_STATUSES):
+        assert found.get(f"_P{word}", found.get(f"_P{word}_unused")) == number
+    source = (goroot(minor) / "src/runtime/runtime2.go").read_text()
+    assert f"runq     [{sched._RUN_QUEUE_LENGTH}]guintptr" in source
+
+
+def format_of(minor: str) -> pclntab._Format:
+    """The format of the function table of that version's programs."""
+    found = constants_of(minor)
+    magic = found.get("CurrentPCLnTabMagic") or found.get("Go120PCLnTabMagic")
+    if magic is None:
+        source = (goroot(minor) / "src/runtime/symtab.go").read_text()
+        match = re.search(r"(?:hdr\.magic|pcln32\[0\]) != (0xf{6}\w+)", source)
+        assert match is not None
+        magic = int(match[1], 16)
+    return pclntab._FORMATS[magic]
+
+
+def test_funcdata_and_pcdata(minor: str) -> None:
+    found = constants_of(minor)
+    indices = format_of(minor).inline_indices[0]
+    assert found["FUNCDATA_InlTree"] == indices.funcdata
+    assert found["PCDATA_InlTreeIndex"] == indices.pcdata
+
+
+def test_flags_of_functions(minor: str) -> None:
+    spelled = {name.lower().replace("_", ""): n for name, n in constants_of(minor).items()}
+    if number_of(minor) < 17:
+        assert not [name for name in spelled if name.startswith("funcflag")]
+    else:
+        assert spelled["funcflagtopframe"] == pclntab.TOP_FRAME
+        assert spelled["funcflagspwrite"] == pclntab.SP_WRITE
+
+
+def test_the_function_id_of_wrappers_is_the_last(minor: str) -> None:
+    found = constants_of(minor)
+    ids = {name: value for name, value in found.items() if re.match(r"(?i)funcid_?\w", name)}
+    wrapper = ids.get("FuncIDWrapper", ids.get("funcID_wrapper"))
+    assert len(ids) > 10
+    assert wrapper == max(ids.values())
+
+
+def offsets(minor: str, struct: str, *fields: str) -> list[int]:
+    with Executable.open(str(build("demo", minor))) as executable:
+        found = Dwarf.of(executable).struct(f"runtime.{struct}")
+    places = [locate(found, field) for field in fields]
+    return [-1 if place is None else place[0] for place in places]
+
+
+def test_records_of_functions(minor: str) -> None:
+    """``_func``, ``inlinedCall`` and ``pcHeader``, as the debug information of a program has them."""
+    ours = format_of(minor)
+    name = "nameOff" if number_of(minor) >= 20 else "nameoff"
+    read = offsets(minor, "_func", name, "args", "pcsp", "npcdata", "funcID", "nfuncdata")
+    start = ours.name
+    assert read == [start, start + 4, start + 12, start + 24, ours.func_id, ours.nfuncdata]
+    if ours.cu is not None:
+        assert offsets(minor, "_func", "cuOffset") == [ours.cu]
+    if ours.subtables is not None:
+        assert offsets(minor, "pcHeader", "funcnameOffset") == [ours.subtables]
+    call = ours.inlined_call
+    name = "nameOff" if number_of(minor) >= 20 else "func_"
+    parent = "parentPc"
+    assert offsets(minor, "inlinedCall", "funcID", name, parent) == [*call[1:]]
+
+
+def test_the_beginning_of_moduledata(minor: str) -> None:
+    at = module._MINPC_OLD if number_of(minor) < 16 else module._MINPC
+    words = [8 * at, 8 * at + 8, 8 * at + 16]
+    assert offsets(minor, "moduledata", "minpc", "maxpc", "text") == words
+
+
+def test_maps(minor: str) -> None:
+    """Up to Go 1.23; later versions have them behind a build tag."""
+    if number_of(minor) > 23:
+        return
+    found = constants_of(minor)
+    assert found["minTopHash"] == hmap._MIN_TOP_HASH
+    assert found["sameSizeGrow"] == hmap._SAME_SIZE_GROW
+    cells = found.get("bucketCnt") or found.get("MapBucketCount") or 1 << found["bucketCntBits"]
+    assert hmap._BUCKET["tophash"].shape == (cells,)
+
+
+def test_the_pacer(minor: str) -> None:
+    found = constants_of(minor)
+    source = "".join(path.read_text() for path in (goroot(minor) / "src/runtime").glob("m[gs]*.go"))
+    assert 1 << found.get("PageShift", found.get("_PageShift", 13)) == memstats._PAGE_BYTES
+    assert re.search(rf"\[{memstats._PAUSES}\]uint64 // circular buffer of recent gc", source)
+    if number_of(minor) >= 16:
+        assert re.search(rf"stats +\[{memstats._GENERATIONS}\]heapStatsDelta", source)
+    if number_of(minor) >= 19:
+        assert found["minRunway"] == memstats._MIN_RUNWAY
+        old, new = "memoryLimitHeapGoalHeadroom", "memoryLimitMinHeapGoalHeadroom"
+        assert found.get(new, found.get(old)) == memstats._MIN_HEADROOM
+        percent = found.get("memoryLimitHeapGoalHeadroomPercent", 0)
+        assert limit_headroom_percent((1, number_of(minor))) == percent
+
+
+def test_kinds_of_types(minor: str) -> None:
+    found = constants_of(minor)
+    prefix = "" if "Array" in found else "kind"
+    wanted = {
+        "Array": gotypes._ARRAY, "Interface": gotypes._INTERFACE, "Slice": gotypes._SLICE,
+        "String": gotypes._STRING, "Struct": gotypes._STRUCT_KIND,
+    }  # fmt: skip
+    assert {name: found[f"{prefix}{name}"] for name in wanted} == wanted
+    numbers = {
+        "Bool": "u1", "Int32": "i4", "Uint64": "u8", "Float64": "f8", "Pointer": "u8", "Func": "u8",
+    }  # fmt: skip
+    for name, code in numbers.items():
+        kind = found.get(f"{prefix}{name}", found.get(f"{prefix}Ptr" if name == "Pointer" else ""))
+        assert kind is not None
+        assert gotypes._SCALARS[kind] == code
+
+
+def test_the_count_of_stops_has_eight_bits(minor: str) -> None:
+    """What the docstring of `signature` says of the limit of "stable"."""
+    with Executable.open(str(build("demo", minor))) as executable:
+        try:
+            g = Dwarf.of(executable).struct("runtime.g")
+        except MissingInfo:  # pragma: no cover
+            pytest.fail("no debug information")
+    place = locate(g, "trackingSeq")
+    assert place is None if number_of(minor) < 17 else place is not None and place[1] == "u1"
+
+
+def test_every_constant_that_cites_the_runtime_is_compared() -> None:
+    """A constant whose comment names a Go file, or something in double backquotes, is in `CITED`."""
+    root = Path(spyglass.__file__).parent
+    files = [*root.glob("runtime/**/*.py"), *root.glob("binary/[gip]*.py"), root / "model.py"]
+    cited = {name for path in files for name in _cited(path.read_text())}
+    assert len(cited) > 10
+    assert cited - CITED.keys() == set()
+    tests = {name for name in CITED.values() if name.startswith("test_")}
+    assert tests <= globals().keys()
+
+
+def _cited(text: str) -> set[str]:
+    pattern = r"((?:^#:.*\n)+)^(\w+)(?:, \w+)*(?:: [^=]+)? = "
+    return {
+        name
+        for comment, name in re.findall(pattern, text, re.MULTILINE)
+        if re.search(r"\.go\b|``", comment)
+    }
