@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
-GO ?= 1.27
+# The newest Go version of fixtures/versions.toml, which are in ascending order.
+GO ?= $(shell sed -n '/^\[\[toolchain/,/^$$/s/^version = "\([0-9]*\.[0-9]*\).*/\1/p' fixtures/versions.toml | tail -n 1)
 VENV := .venv
 BIN := $(VENV)/bin
 

@@ -33,7 +33,7 @@ from tests.children import in_child
 from tests.command import SPYGLASS
 from tests.cores import gcore
 from tests.finished import running
-from tests.support import Flavour, GoProcess, start
+from tests.support import NEWEST, Flavour, GoProcess, start
 from tests.terminal import on_screen
 
 CORE_SIZE = 10_000
@@ -84,7 +84,7 @@ def main() -> int:
     console.print(f"best of {arguments.repeat}; floor: reading the same bytes and nothing else\n")
     table = Table("goroutines", "what", "seconds", "goal", "floor", "ratio", "peak MB", "heartbeat")
     for size in arguments.sizes:
-        with start("park", "1.27", Flavour.EXE, "-n", str(size)) as process:
+        with start("park", NEWEST, Flavour.EXE, "-n", str(size)) as process:
             _bench_size(table, process, size, arguments.repeat)
     _bench_different(table, arguments.repeat)
     _bench_whole_core(table, arguments.repeat)
@@ -233,7 +233,7 @@ def _bench_whole_core(table: Table, repeat: int) -> None:
         return
     name = "summary of a whole core"
     with tempfile.TemporaryDirectory() as folder:
-        with start("park", "1.27", Flavour.EXE, "-n", str(CORE_SIZE), "-heap", "1000") as process:
+        with start("park", NEWEST, Flavour.EXE, "-n", str(CORE_SIZE), "-heap", "1000") as process:
             path = gcore(process.pid, Path(folder))
         command = ["summary", "--core", str(path)]
         with open(path, "rb") as stream:

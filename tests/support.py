@@ -34,6 +34,7 @@ from tests.traceback_text import TextGoroutine, goroutines_of_text
 __all__ = [
     "ALL_MINORS",
     "MATRIX",
+    "NEWEST",
     "Flavour",
     "GoProcess",
     "Truth",
@@ -42,6 +43,7 @@ __all__ = [
     "go_child",
     "had",
     "in_namespaces",
+    "minor_after",
     "missing",
     "start",
     "toolchain",
@@ -50,9 +52,12 @@ __all__ = [
 #: Every minor version that there is a toolchain for, oldest first.
 ALL_MINORS: list[str] = [each.minor for each in _fetch.toolchains()]
 
+#: The newest of them.
+NEWEST: str = ALL_MINORS[-1]
+
 
 def _chosen_minors() -> list[str]:
-    chosen = os.environ.get("SPYGLASS_GO", "") or ALL_MINORS[-1]
+    chosen = os.environ.get("SPYGLASS_GO", "") or NEWEST
     if chosen == "all":
         return ALL_MINORS
     minors = [minor.strip() for minor in chosen.split(",")]
@@ -66,6 +71,12 @@ MATRIX: list[str] = _chosen_minors()
 
 READY_TIMEOUT_SECONDS = 60.0
 END_TIMEOUT_SECONDS = 5.0
+
+
+def minor_after(minor: str, steps: int = 1) -> str:
+    """The minor version `steps` after `minor`: "1.28" after "1.27"."""
+    major, _, number = minor.partition(".")
+    return f"{major}.{int(number) + steps}"
 
 
 def missing(reason: str) -> NoReturn:

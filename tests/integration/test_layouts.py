@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +12,14 @@ from typing import Any
 
 import pytest
 
-from fixtures.layouts import make_table
+import spyglass
+from fixtures import fetch
+from fixtures.layouts import TABLES, has_debug_information, make_table
 from spyglass.binary.dwarf import Dwarf
 from spyglass.binary.executable import Executable
 from spyglass.binary.gotypes import GoTypes
 from spyglass.errors import MissingInfo
+from spyglass.runtime.discovery import layouts
 from spyglass.runtime.discovery.layouts import (
     GoVersion,
     Layouts,
@@ -26,20 +30,15 @@ from spyglass.runtime.discovery.layouts import (
 from spyglass.runtime.discovery.module import find_module
 from spyglass.runtime.discovery.required_fields import STRUCTS, Field
 from spyglass.targets import Target
+from tests.agreement import disagreements
 from tests.finished import finished_program, running
-from tests.support import ALL_MINORS, Flavour, GoProcess, build, start
+from tests.support import ALL_MINORS, NEWEST, Flavour, GoProcess, build, start
 
 #: A description that structs.go prints.
 _Type = dict[str, Any]
 
 #: Finished programs of versions that have no toolchain, with debug information.
-WITH_DWARF = [
-    "esbuild-0.0.2",
-    "esbuild-0.1.0",
-    "esbuild-0.1.26",
-    "buildifier-4.2.5",
-    "buildifier-7.1.2",
-]
+WITH_DWARF = [program.name for program in fetch.programs() if has_debug_information(program)]
 #: What the runtime allocates, so that every program has its type descriptor.
 DESCRIBED = ("g", "m", "p")
 
@@ -95,7 +94,7 @@ def _place(struct: _Type, wanted: Field) -> tuple[int, str] | None:
 
 
 def _format(described: _Type) -> tuple[int, str]:
-    """Offset of what counts in a type, and its format as required_fields.py wants it."""
+    """Offset of what counts in a type, and its format as required_fields.py declares it."""
     size, members = described["size"], described.get("members", [])
     if "scalar" in described:
         return 0, described["scalar"]
@@ -178,6 +177,26 @@ def test_a_version_that_nobody_has_is_read_from_itself_and_its_neighbours(
     assert known.source == f"type descriptors, {below} and {above}"
     assert {*DESCRIBED, "schedt"} <= set(known.structs)
     assert "mstats" not in known
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("flavour", [Flavour.EXE, Flavour.STRIPPED], ids=lambda each: each.value)
+def test_a_version_whose_tables_are_not_made_yet(
+    flavour: Flavour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest version as it was before its tables: from debug information nothing is missing; from
+    type descriptors and the code that the version before would have, goroutines are whole, and
+    problems say what is not known."""
+    shutil.copytree(TABLES, tmp_path / "tables", ignore=shutil.ignore_patterns(f"go{NEWEST}-*"))
+    monkeypatch.setattr(layouts, "files", lambda package: tmp_path)
+    with start("truth", NEWEST, flavour) as process:
+        with spyglass.attach(process.pid) as program:
+            source, snapshot = program.runtime.layouts.source, program.snapshot()
+        truth = process.truth()
+    assert disagreements(snapshot, truth.goroutines, moving=[1]) == []
+    assert source == ("DWARF" if flavour is Flavour.EXE else "type descriptors")
+    subjects = {problem.subject for problem in snapshot.problems}
+    assert subjects == (set() if flavour is Flavour.EXE else {"scheduler", "memory"})
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from spyglass.threads import Registers, blocked_registers
 from spyglass.threads.native_symbols import Symbols
 from tests.children import NOBODY, become, forked, in_child, needs_root, sleeping, wait_until
 from tests.running import IN_SYSTEM_CALL, goroutines_by_tid, spinning
-from tests.support import Flavour, GoProcess, build, start
+from tests.support import NEWEST, Flavour, GoProcess, build, start
 
 pytestmark = pytest.mark.live
 
@@ -164,7 +164,7 @@ def test_the_kernels_own_library_has_names() -> None:
     ],
 )
 def test_goroutines_in_c_code_are_where_c_is(flavour: Flavour, module: str) -> None:
-    with start("cgo", "1.27", flavour) as process, symbols_of(process.pid) as symbols:
+    with start("cgo", NEWEST, flavour) as process, symbols_of(process.pid) as symbols:
         threads = procfs.threads(process.pid)
         blocked = [blocked_registers(process.pid, thread.tid) for thread in threads]
         places = [symbols.describe(registers.pc) for registers in blocked if registers]
@@ -204,8 +204,8 @@ def test_names_never_come_from_a_file_that_took_the_place(ordinary: bool, place:
 
     with tempfile.TemporaryDirectory() as folder:  # pytest's own is for this user alone
         program, other = Path(folder, "program"), Path(folder, "other")
-        shutil.copy(build("truth", "1.27"), program)
-        shutil.copy(build("demo", "1.27"), other)
+        shutil.copy(build("truth", NEWEST), program)
+        shutil.copy(build("demo", NEWEST), other)
         main = Executable.open(str(program)).symbol("main.main") or 0
         for path in (Path(folder), program):
             path.chmod(0o755)

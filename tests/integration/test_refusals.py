@@ -38,7 +38,16 @@ from tests.children import (
     sleeping,
 )
 from tests.command import piped
-from tests.support import ALL_MINORS, Flavour, GoProcess, Truth, build, missing, start
+from tests.support import (
+    NEWEST,
+    Flavour,
+    GoProcess,
+    Truth,
+    build,
+    minor_after,
+    missing,
+    start,
+)
 
 pytestmark = pytest.mark.live
 
@@ -168,10 +177,10 @@ NO_DESCRIPTOR = {b"\x0a*runtime.g": b"\x0a*runtime.q"}
 
 
 def test_a_version_that_nothing_describes(minor: str, tmp_path: Path) -> None:
-    with running_changed(called("go1.28.", minor) | NO_DESCRIPTOR, tmp_path, minor) as process:
-        says = (
-            rf"the runtime of process {process.pid} \(go1\.28\.0+\) is not one that spyglass knows"
-        )
+    with running_changed(
+        called(f"go{minor_after(NEWEST)}.", minor) | NO_DESCRIPTOR, tmp_path, minor
+    ) as process:
+        says = rf"the runtime of process {process.pid} \(go{minor_after(NEWEST)}\.0+\) is not one that spyglass knows"
         refused(process.pid, UnsupportedGoVersion, says, "please report it")
 
 
@@ -182,16 +191,15 @@ def test_a_version_far_from_all_that_are_known(minor: str, tmp_path: Path) -> No
 
 
 def test_a_new_version_is_read_by_its_own_descriptions(tmp_path: Path) -> None:
-    newest = ALL_MINORS[-1]
-    with running_changed(called("go1.28.", newest), tmp_path, newest) as process:
+    next_version = called(f"go{minor_after(NEWEST)}.", NEWEST)
+    with running_changed(next_version, tmp_path, NEWEST) as process:
         truth, snapshot = process.truth(), look(process.pid)
     assert disagreements(snapshot, truth.goroutines, moving=[1]) == []
     assert_not_wrong(snapshot, truth)
 
 
 def test_a_version_whose_inlined_calls_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
-    newest = ALL_MINORS[-1]
-    with running_changed(called("go1.11.", newest), tmp_path, newest, Flavour.EXE) as process:
+    with running_changed(called("go1.11.", NEWEST), tmp_path, NEWEST, Flavour.EXE) as process:
         refused(process.pid, UnsupportedGoVersion, r"go1\.11: the oldest .* is go1\.12", None)
 
 

@@ -32,7 +32,7 @@ from tests.open_report import (
     show,
 )
 from tests.snapshots import Row, frame, make_snapshot
-from tests.support import Flavour, start
+from tests.support import NEWEST, Flavour, start
 
 
 def test_it_counts_as_the_snapshot_does(opened: Browser) -> None:
@@ -204,7 +204,7 @@ def test_the_report_of_a_real_program(window: Browser, tmp_path: Path, name: str
 @pytest.mark.live
 def test_a_hundred_thousand_goroutines_fit_a_ticket(window: Browser, tmp_path: Path) -> None:
     page = tmp_path / "incident.html"
-    with start("park", "1.27", Flavour.EXE, "-n", "100000") as process:
+    with start("park", NEWEST, Flavour.EXE, "-n", "100000") as process:
         assert cli.run(["report", "--pid", str(process.pid), "-o", str(page)]) == 0
     assert page.stat().st_size < 3_000_000
     window.open(page)

@@ -25,7 +25,7 @@ from spyglass.model import Snapshot
 from tests.agreement import disagreements
 from tests.command import ESCAPES, SPYGLASS, on_terminal, piped
 from tests.saved import differences
-from tests.support import Flavour, GoProcess, start
+from tests.support import NEWEST, Flavour, GoProcess, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go]
 
@@ -120,7 +120,7 @@ def test_redacted_it_says_nothing_of_where_it_ran(tmp_path: Path) -> None:
 
 
 def test_a_name_is_made_where_none_is_given(tmp_path: Path) -> None:
-    with start("park", "1.27", Flavour.EXE, "-n", "10") as process:
+    with start("park", NEWEST, Flavour.EXE, "-n", "10") as process:
         for output in ([], ["-o", str(tmp_path / "in")]):
             (tmp_path / "in").mkdir(exist_ok=True)
             done = subprocess.run(
@@ -136,7 +136,7 @@ def test_a_name_is_made_where_none_is_given(tmp_path: Path) -> None:
 
 
 def test_standard_output(tmp_path: Path) -> None:
-    with start("park", "1.27", Flavour.EXE, "-n", "10") as process:
+    with start("park", NEWEST, Flavour.EXE, "-n", "10") as process:
         command = [*SPYGLASS, "snapshot", "-p", str(process.pid), "-o", "-"]
         done = subprocess.run(command, capture_output=True, check=True, timeout=60)
     (tmp_path / "x").write_bytes(done.stdout)
@@ -154,7 +154,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
-    with start("park", "1.27", Flavour.EXE, "-n", "2000") as process:
+    with start("park", NEWEST, Flavour.EXE, "-n", "2000") as process:
         done = subprocess.run(
             [*SPYGLASS, "snapshot", "-p", str(process.pid), "-o", str(tmp_path / "x.json.gz")],
             preexec_fn=limit, capture_output=True, text=True, check=False, timeout=60,
@@ -168,7 +168,7 @@ def test_a_process_that_dies_leaves_nothing(tmp_path: Path) -> None:
     """Killed at different moments while it is read: all or nothing, and one line that says so."""
     output, failed = tmp_path / "x.json.gz", 0
     for delay in (0.05, 0.2, 0.3, 0.4, 0.5):
-        with start("park", "1.27", Flavour.EXE, "-n", "50000") as process:
+        with start("park", NEWEST, Flavour.EXE, "-n", "50000") as process:
             command = [*SPYGLASS, "snapshot", "-p", str(process.pid), "-o", str(output)]
             with subprocess.Popen(
                 command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
@@ -188,7 +188,7 @@ def test_a_process_that_dies_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_leaves_nothing_but_what_was_saved(tmp_path: Path) -> None:
-    with start("park", "1.27", Flavour.EXE, "-n", "100") as process:
+    with start("park", NEWEST, Flavour.EXE, "-n", "100") as process:
         command = [
             *SPYGLASS, "snapshot", "-p", str(process.pid), "--every", "100ms", "-o", str(tmp_path / "s"),
         ]  # fmt: skip
@@ -213,7 +213,7 @@ def test_an_interrupt_leaves_nothing_but_what_was_saved(tmp_path: Path) -> None:
 
 def test_a_series(tmp_path: Path) -> None:
     folder = tmp_path / "series"
-    with start("park", "1.27", Flavour.EXE, "-n", "100") as process:
+    with start("park", NEWEST, Flavour.EXE, "-n", "100") as process:
         arguments = ["snapshot", "-p", str(process.pid), "-o", str(folder)]
         done = piped(*arguments, "--every", "400ms", "--count", "3")
         late = piped(*arguments, "--every", "1us", "--count", "3", "--redact")
@@ -231,7 +231,7 @@ def test_a_series(tmp_path: Path) -> None:
 
 
 def test_a_series_of_a_process_that_ends(tmp_path: Path) -> None:
-    with start("park", "1.27", Flavour.EXE, "-n", "100") as process:
+    with start("park", NEWEST, Flavour.EXE, "-n", "100") as process:
         command = [
             *SPYGLASS,
             "snapshot",
@@ -260,7 +260,7 @@ def test_a_series_of_a_process_that_ends(tmp_path: Path) -> None:
 
 
 def test_a_series_has_a_progress_bar_on_a_terminal(tmp_path: Path) -> None:
-    with start("park", "1.27", Flavour.EXE, "-n", "10") as process:
+    with start("park", NEWEST, Flavour.EXE, "-n", "10") as process:
         shown = on_terminal(
             "snapshot", "-p", str(process.pid), "--every", "50ms", "--count", "4",
             "-o", str(tmp_path / "s"), width=200, height=24,

@@ -20,7 +20,7 @@ from spyglass.threads.perf import sampling_period_ns
 from spyglass.threads.sample import DEFAULT_WAIT_NS
 from tests.children import NOBODY, become, forked, in_child, needs_root, sleeping
 from tests.running import Goroutine, goroutines_by_tid, running, spinning
-from tests.support import Flavour, GoProcess, start
+from tests.support import NEWEST, Flavour, GoProcess, start
 
 pytestmark = pytest.mark.live
 
@@ -342,7 +342,7 @@ def test_a_heartbeat_does_not_notice_that_its_thread_is_sampled() -> None:
     def reject(registers: Registers) -> bool:
         return False
 
-    with start("park", "1.27", Flavour.EXE, "-n", "1000") as process:
+    with start("park", NEWEST, Flavour.EXE, "-n", "1000") as process:
         tids = [thread.tid for thread in procfs.threads(process.pid)]
         alone, sampled = [], []
         for _ in range(50):

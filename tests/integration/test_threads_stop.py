@@ -17,7 +17,7 @@ from spyglass.errors import PermissionDenied, ProcessChanged, ProcessNotFound, T
 from spyglass.threads import ptrace, stopped
 from tests.children import become, forked, in_child, needs_root, sleeping, wait_until
 from tests.running import goroutines_by_tid, spinning
-from tests.support import Flavour, GoProcess, start
+from tests.support import NEWEST, Flavour, GoProcess, start
 
 pytestmark = pytest.mark.live
 
@@ -150,7 +150,7 @@ def descriptors() -> list[str]:
 
 def test_every_thread_of_a_go_program_stands_still_and_goes_on() -> None:
     arguments = ("-n", "1", "-spin", str(SPINNING))
-    with start("truth", "1.27", Flavour.EXE, *arguments, env={"GOMAXPROCS": "4"}) as process:
+    with start("truth", NEWEST, Flavour.EXE, *arguments, env={"GOMAXPROCS": "4"}) as process:
         for _ in range(20):
             with stopped(process.pid) as stop:
                 assert states(process.pid) == HELD
@@ -175,7 +175,7 @@ def test_the_registers_are_those_of_the_moment() -> None:
 
     arguments = ("-n", "1", "-spin", str(SPINNING))
     with (
-        start("truth", "1.27", Flavour.EXE, *arguments, env={"GOMAXPROCS": "4"}) as process,
+        start("truth", NEWEST, Flavour.EXE, *arguments, env={"GOMAXPROCS": "4"}) as process,
         spyglass.attach(process.pid) as inspector,
     ):
         wait_until(all_spin)  # now and then one has been preempted
@@ -347,7 +347,7 @@ def test_signals_that_arrive_while_it_is_stopped_reach_it() -> None:
 
 
 def test_what_job_control_stopped_stays_stopped() -> None:
-    with start("park", "1.27", Flavour.EXE, "-n", "10") as process:
+    with start("park", NEWEST, Flavour.EXE, "-n", "10") as process:
         os.kill(process.pid, signal.SIGSTOP)
         wait_until(lambda: states(process.pid) == BY_JOB_CONTROL)
         with stopped(process.pid) as stop:

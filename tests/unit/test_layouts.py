@@ -20,21 +20,13 @@ from spyglass.runtime.discovery.layouts import (
     resolve,
 )
 from spyglass.runtime.discovery.required_fields import STRUCTS, Field, limit_headroom_percent
-from tests.support import ALL_MINORS
+from tests.support import ALL_MINORS, NEWEST, minor_after
 
 TABLES = sorted(
     (f"go{match[1]}", match[2])
     for path in TABLE_FOLDER.iterdir()
     if (match := re.fullmatch(r"go(\d+\.\d+)-(\w+)\.json", path.name))
 )
-NEWEST = ALL_MINORS[-1]
-
-
-def minor_after(minor: str, steps: int = 1) -> str:
-    major, _, number = minor.partition(".")
-    return f"{major}.{int(number) + steps}"
-
-
 NOT_RECORDED = [
     "go1.11",
     "go1.16",

@@ -11,6 +11,7 @@ from spyglass.runtime.context import Runtime
 from spyglass.runtime.discovery.layouts import Layouts, StructLayout, candidate_layouts
 from spyglass.runtime.heap.memstats import read_memory
 from tests.image import ImageMemory
+from tests.support import NEWEST
 
 VARIABLES = {"memstats": 0x1000, "gcController": 0x20000, "gcpercent": 0x30000}
 PAGE, MIB, NO_LIMIT = 8192, 1 << 20, (1 << 63) - 1
@@ -21,7 +22,7 @@ ENDED_NS = 1_795_159_539_986_000_000
 class World:
     """The statistics of a program that has collected garbage twice, as some Go version keeps them."""
 
-    version: str = "go1.27"
+    version: str = f"go{NEWEST}"
     arch: str = "amd64"
     memory: ImageMemory = field(default_factory=lambda: ImageMemory({}))
 
@@ -88,7 +89,7 @@ def details(runtime: Runtime) -> str:
         ("go1.19", "arm64"),
         ("go1.20", "amd64"),
         ("go1.24", "arm64"),
-        ("go1.27", "arm64"),
+        (f"go{NEWEST}", "arm64"),
     ],
 )
 def test_the_account_means_the_same_in_every_version(version: str, arch: str) -> None:
@@ -137,30 +138,30 @@ def test_a_gogc_that_cannot_be_is_a_problem() -> None:
 @pytest.mark.parametrize(
     ("version", "settings", "goal"),
     [
-        ("go1.27", {"gcPercentHeapGoal": (1 << 64) - 1}, None),
+        (f"go{NEWEST}", {"gcPercentHeapGoal": (1 << 64) - 1}, None),
         ("go1.17", {"heapGoal": (1 << 64) - 1}, None),
-        ("go1.27", {"sweepDistMinTrigger": 6 * MIB}, 6 * MIB),
-        ("go1.27", {"triggered": 7 * MIB}, 7 * MIB + (64 << 10)),
+        (f"go{NEWEST}", {"sweepDistMinTrigger": 6 * MIB}, 6 * MIB),
+        (f"go{NEWEST}", {"triggered": 7 * MIB}, 7 * MIB + (64 << 10)),
         # 7 MiB are no heap. 100 MiB leave 93; 3 % of it, in hundredths rounded down, stay free.
         (
-            "go1.27",
+            f"go{NEWEST}",
             {"memoryLimit": 100 * MIB, "gcPercentHeapGoal": 1 << 40},
             93 * MIB - 93 * MIB // 100 * 3,
         ),
         ("go1.20", {"memoryLimit": 100 * MIB, "gcPercentHeapGoal": 1 << 40}, 92 * MIB),
-        ("go1.27", {"memoryLimit": 9 * MIB, "gcPercentHeapGoal": 1 << 40}, 2 * MIB),
-        ("go1.27", {"memoryLimit": 11 * MIB, "gcPercentHeapGoal": 1 << 40}, 3 * MIB),
+        (f"go{NEWEST}", {"memoryLimit": 9 * MIB, "gcPercentHeapGoal": 1 << 40}, 2 * MIB),
+        (f"go{NEWEST}", {"memoryLimit": 11 * MIB, "gcPercentHeapGoal": 1 << 40}, 3 * MIB),
         # 110 MiB are ready, 10 beyond the limit, and 10 are no heap: 80 are left, 3 % of it free.
         (
-            "go1.27",
+            f"go{NEWEST}",
             {
                 "memoryLimit": 100 * MIB, "mappedReady": 110 * MIB, "heapFree": 60 * MIB,
                 "totalAlloc": 43 * MIB, "gcPercentHeapGoal": 1 << 40,
             },
             80 * MIB - 80 * MIB // 100 * 3,
         ),
-        ("go1.27", {"memoryLimit": 1, "gcPercentHeapGoal": 1 << 40}, 2 * MIB),
-        ("go1.27", {"memoryLimit": 11 * MIB, "heapMarked": 3 * MIB + 5, "gcPercentHeapGoal": 1 << 40}, 3 * MIB + 5),
+        (f"go{NEWEST}", {"memoryLimit": 1, "gcPercentHeapGoal": 1 << 40}, 2 * MIB),
+        (f"go{NEWEST}", {"memoryLimit": 11 * MIB, "heapMarked": 3 * MIB + 5, "gcPercentHeapGoal": 1 << 40}, 3 * MIB + 5),
     ],
 )  # fmt: skip
 def test_the_heap_goal_is_computed_as_the_pacer_does(

@@ -10,12 +10,13 @@ from spyglass.model import Problem
 from spyglass.runtime.context import MAX_PROBLEMS, Runtime
 from spyglass.runtime.discovery.layouts import Layouts
 from tests.image import ImageMemory
+from tests.support import NEWEST
 
 
 def runtime() -> Runtime:
     """A runtime of which nothing was found."""
     layouts = Layouts.of("nowhere", {})
-    return Runtime(ImageMemory({}), layouts, {}, None, "amd64", "go1.27")  # type: ignore[arg-type]
+    return Runtime(ImageMemory({}), layouts, {}, None, "amd64", f"go{NEWEST}")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from spyglass.runtime.context import Runtime
 from spyglass.runtime.discovery.layouts import candidate_layouts
 from spyglass.runtime.scheduler.sched import read_ms, read_processors, read_scheduler, read_threads
 from tests.image import ImageMemory
+from tests.support import NEWEST
 
 VARIABLES = {"sched": 0x1000, "allp": 0x4000, "allm": 0x4100, "gomaxprocs": 0x4200, "allgs": 0x4300}
 PS, P_LIST, MS, GS = 0x100000, 0x90000, 0x800000, 0xC00000
@@ -19,8 +20,8 @@ VERSIONS = pytest.mark.parametrize(
         ("go1.15", "amd64"),
         ("go1.19", "arm64"),
         ("go1.24", "amd64"),
-        ("go1.27", "arm64"),
-        ("go1.27", "amd64"),
+        (f"go{NEWEST}", "arm64"),
+        (f"go{NEWEST}", "amd64"),
     ],
 )
 
@@ -36,7 +37,7 @@ class KernelThread:
 class World:
     """A scheduler of two Ps, three Ms and three goroutines, laid out as some Go version does."""
 
-    version: str = "go1.27"
+    version: str = f"go{NEWEST}"
     arch: str = "amd64"
     memory: ImageMemory = field(default_factory=lambda: ImageMemory({}))
 
