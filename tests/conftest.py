@@ -6,14 +6,17 @@ import ctypes
 import os
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support import MATRIX, GoProcess, start
+from tests.support import ALL_MINORS, MATRIX, GoProcess, start
 
 _ONLY_WHEN_ASKED_FOR = ("slow", "benchmark")
+_COMMANDS = {"slow": "make test-matrix", "benchmark": "make bench"}
+_LEFT_OUT = pytest.StashKey[list[str]]()
 
 
 def pytest_configure() -> None:
@@ -46,9 +49,37 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     asked = config.option.markexpr
     unasked = [mark for mark in _ONLY_WHEN_ASKED_FOR if mark not in asked]
     left_out = [item for item in items if any(map(item.get_closest_marker, unasked))]
+    config.stash[_LEFT_OUT] = [
+        mark for item in left_out for mark in unasked if item.get_closest_marker(mark)
+    ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say in one line what did not run, and how to run it."""
+    skipped = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])]
+    line = what_did_not_run(skipped, config.stash.get(_LEFT_OUT, []), MATRIX)
+    if line:
+        terminalreporter.write_line(line)
+
+
+def what_did_not_run(skipped: list[str], left_out: list[str], minors: list[str]) -> str:
+    """One line; empty if everything ran. `skipped`: the reasons of tests that were skipped; `left_out`:
+    a mark of each test that was not chosen; `minors`: the Go versions that were."""
+    parts = []
+    if skipped:
+        reasons = Counter(reason.removeprefix("Skipped: ").splitlines()[0] for reason in skipped)
+        listed = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+        parts.append(f"skipped {len(skipped)}: {listed}")
+    for mark, count in sorted(Counter(left_out).items()):
+        parts.append(f"left out {count} {mark}: {_COMMANDS[mark]}")
+    if missing := [minor for minor in ALL_MINORS if minor not in minors]:
+        parts.append(f"left out Go {', '.join(missing)}: make test-matrix")
+    return "; ".join(parts)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -24,9 +24,11 @@ pytestmark = pytest.mark.live
 HELD, BY_JOB_CONTROL = {"tracing stop"}, {"stopped"}
 SPINNING = 2
 
+# nohup(1) makes what it starts ignore SIGHUP, and so would this.
 HOLDER = """
 import os, signal, sys
 from spyglass.threads import stopped
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 with stopped(int(sys.argv[1])):
     print("ready", flush=True)
     for line in sys.stdin:

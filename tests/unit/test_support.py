@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fixtures import fetch
-from tests.support import GoProcess
+from tests.conftest import what_did_not_run
+from tests.support import ALL_MINORS, NEWEST, GoProcess
 
 
 def _is_gone(pid: int) -> bool:
@@ -78,3 +79,18 @@ def test_what_is_not_listed_cannot_be_had() -> None:
     with pytest.raises(fetch.FetchError, match="no program vi"):
         fetch.find_program("vi")
     assert fetch.find_toolchain("go1.15").version == "1.15.15"
+
+
+def test_one_line_says_what_did_not_run_and_how_to_run_it() -> None:
+    assert what_did_not_run([], [], ALL_MINORS) == ""
+    skipped = [
+        "Skipped: needs a memory controller (cgroup v1)",
+        "Skipped: no gdb",
+        "Skipped: no gdb",
+    ]
+    said = what_did_not_run(skipped, ["slow", "benchmark", "slow"], [NEWEST])
+    assert said == (
+        "skipped 3: no gdb (2); needs a memory controller (cgroup v1) (1); "
+        "left out 1 benchmark: make bench; left out 2 slow: make test-matrix; "
+        f"left out Go {', '.join(ALL_MINORS[:-1])}: make test-matrix"
+    )
