@@ -4,8 +4,9 @@ PYTHON ?= python3
 GO ?= $(shell sed -n '/^\[\[toolchain/,/^$$/s/^version = "\([0-9]*\.[0-9]*\).*/\1/p' fixtures/versions.toml | tail -n 1)
 VENV := .venv
 BIN := $(VENV)/bin
+MINIMUM := build/minimum
 
-.PHONY: help venv run test test-matrix check lint imports types format layouts bench clean
+.PHONY: help venv run test test-matrix test-minimum check lint imports types format layouts bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,6 +26,14 @@ test: venv  ## run the tests with the newest Go toolchain
 
 test-matrix: venv  ## run the tests of every Go version and of the finished programs, and the slow ones
 	SPYGLASS_GO=all $(BIN)/python -m pytest -q -m 'matrix or slow'
+
+test-minimum: $(MINIMUM)/.installed  ## run unit tests and a live one with the lowest versions of our packages
+	$(MINIMUM)/bin/python -m pytest -q tests/unit tests/integration/test_truth.py
+
+$(MINIMUM)/.installed: pyproject.toml fixtures/minimum.py
+	$(PYTHON) -m venv $(MINIMUM)
+	$(MINIMUM)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' `$(PYTHON) fixtures/minimum.py`
+	@touch $@
 
 check: lint imports types  ## lint, import directions, types
 

@@ -100,11 +100,13 @@ def test_of_a_stopped_process_every_thread_is_as_it_was(minor: str, tmp_path: Pa
 def test_goroutines_that_run_have_the_stacks_of_samples(minor: str, tmp_path: Path) -> None:
     core = tmp_path / "core"
     with start("truth", minor, Flavour.EXE, "-spin", "1") as process:
-        for _ in range(5):
+        for _ in range(20):
             live = saved(process.pid, core)
             spins = [g for g in live if g.where and g.where.function == "main.spin1"]
             if spins and spins[0].quality != "torn":
                 break
+        else:
+            pytest.fail("its thread was sampled in no snapshot of 20")
     found = {g.id: g for g in read(core)}
     assert found[spins[0].id].stack == spins[0].stack
     assert found[spins[0].id].m == spins[0].m
