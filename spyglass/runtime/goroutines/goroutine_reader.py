@@ -75,10 +75,10 @@ class Reader:
         self, pointers: NDArray[np.uint64], top_only: bool
     ) -> tuple[Goroutines, NDArray[np.int64]]:
         """The goroutines at `pointers`, without the dead, and the node of the stack of each."""
-        parts = []
-        for begin in range(0, max(len(pointers), 1), _BATCH):
-            fetched = self._fetcher.batch(pointers[begin : begin + _BATCH], top_only)
-            parts.append(self._decoded(self._batch(fetched, top_only)))
+        parts = [
+            self._decoded(self._batch(pointers[begin : begin + _BATCH], top_only))
+            for begin in range(0, max(len(pointers), 1), _BATCH)
+        ]
         read = Read.all(parts)
         if self.tree.is_full:
             self.runtime.problem("truncated", "stacks", "too many different ones to keep them all")
@@ -87,7 +87,8 @@ class Reader:
             read = self._catch_running(read, running, top_only)
         return read.columns, read.node
 
-    def _batch(self, read: ReadBatch, top_only: bool) -> Batch:
+    def _batch(self, pointers: NDArray[np.uint64], top_only: bool) -> Batch:
+        read = self._fetcher.batch(pointers, top_only)
         if read.lost:
             self.runtime.problem("unreadable", "goroutines", f"{read.lost} could not be read")
         self._settle(read, top_only)
