@@ -20,6 +20,6 @@ def shown_frames(snapshot: Snapshot, stack: int, *, runtime_frames: bool = False
         return numbers
     frames = snapshot.frames
     shown = [number for number in numbers if number == NONE or not frames[number].hidden]
-    if shown and frames[shown[0]].function == "runtime.gopanic":
+    if shown and shown[0] != NONE and frames[shown[0]].function == "runtime.gopanic":
         del shown[0]  # it only parts deferred calls from what panicked (`showfuncinfo`)
     return shown if any(number != NONE for number in shown) else numbers

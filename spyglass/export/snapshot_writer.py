@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from spyglass.errors import SpyglassError
 from spyglass.export.snapshot_document import OWN, goroutine_rows, header, stack_batches
@@ -86,5 +86,5 @@ def _stacks(snapshot: Snapshot) -> Iterator[str]:
         before = ","
 
 
-def _compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+# `json.dumps` makes an encoder for each value.
+_compact = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode

@@ -1,13 +1,12 @@
-"""The stacks of goroutines as nodes of call trees, which a page draws and lists."""
+"""Every goroutine's stack as a node of a tree of calls, which is what a page draws and lists."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spyglass.analysis.call_tree import CallTree
-from spyglass.analysis.shown_frames import shown_frames
 from spyglass.columns import distinct, numbered
 from spyglass.model import NONE, Snapshot
 from spyglass.report.page_places import Places
@@ -21,64 +20,94 @@ _NOT_KNOWN = "(stack not known)"
 
 
 class Stacks:
-    """The call trees of goroutines `rows`: `shown`, of the frames that Go shows, and `all`.
+    """The trees of calls of goroutines `rows`: of the frames that Go shows, and of `all` of them.
 
-    `shown_leaves` and `all_leaves` (int64, one for each of `rows`) are the nodes of the innermost
-    frames.
+    `shown_leaves` and `all_leaves` (int64, one for each of `rows`) are where their stacks end.
     """
 
     def __init__(self, snapshot: Snapshot, rows: NDArray[np.int64], places: Places) -> None:
-        self.shown, self.all = CallTree(), CallTree()
         self._snapshot = snapshot
         self._places = places
         g = snapshot.goroutines
-        stack = g.stack[rows]
-        self.shown_leaves = np.zeros(len(rows), np.int64)
-        self.all_leaves = np.zeros(len(rows), np.int64)
-        has_stack = stack != NONE
-        self._set(has_stack, *self._of_stacks(stack[has_stack]))
-        unknown = rows[~has_stack]
-        self._set(~has_stack, *self._without(g.start[unknown], g.where[unknown]))
+        used = distinct(g.stack[rows])
+        used = used[used != NONE]
+        unknown = g.stack[rows] == NONE
+        ends, which = self._ends(rows[unknown])
+        # A number for each goroutine: of its stack, or of what is known where it has none.
+        numbers = np.searchsorted(used, g.stack[rows])
+        numbers[unknown] = len(used) + which
+        calls, owner, shown = self._calls(used)
+        calls = np.concatenate([calls, *ends])
+        lengths = [len(each) for each in ends]
+        owner = np.concatenate([owner, np.repeat(len(used) + np.arange(len(ends)), lengths)])
+        shown = np.concatenate([shown, np.ones(sum(lengths), np.bool_)])
+        count = len(used) + len(ends)
+        self.shown = CallTree.of(calls[shown], _offsets(owner[shown], count))
+        self.all = CallTree.of(calls, _offsets(owner, count))
+        self.shown_leaves = self.shown.leaves[numbers]
+        self.all_leaves = self.all.leaves[numbers]
 
-    def _set(
-        self, mask: NDArray[np.bool_], shown: NDArray[np.int64], everything: NDArray[np.int64]
-    ) -> None:
-        self.shown_leaves[mask], self.all_leaves[mask] = shown, everything
-
-    def _of_stacks(self, stack: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The leaves of stacks by their numbers."""
-        used = distinct(stack).tolist()
-        leaves = np.zeros((2, max(used, default=0) + 1), np.int64)
-        for number in used:
-            leaves[0, number] = self.shown.leaf(self._calls(number, runtime_frames=False))
-            leaves[1, number] = self.all.leaf(self._calls(number, runtime_frames=True))
-        return leaves[0, stack], leaves[1, stack]
-
-    def _calls(self, stack: int, *, runtime_frames: bool) -> list[int]:
-        """The places of `stack`, outermost first."""
-        numbers = shown_frames(self._snapshot, stack, runtime_frames=runtime_frames)
-        place = self._places.of_frame
-        return [
-            self._left_out(stack) if number == NONE else place(number)
-            for number in reversed(numbers)
+    def _calls(
+        self, stacks: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """The places of `stacks`, one after the other, each outermost first; whose they are, an index of
+        `stacks`; and which Go's traceback shows, as `analysis.shown_frames` has it."""
+        snapshot = self._snapshot
+        low, high = (
+            snapshot.stack_offsets[stacks],
+            snapshot.stack_offsets[stacks.astype(np.int64) + 1],
+        )
+        counts = high - low
+        owner = np.repeat(np.arange(len(stacks)), counts)
+        offsets = np.cumsum(counts) - counts
+        steps = np.arange(len(owner)) - offsets[owner]
+        frames = snapshot.stack_frames[high[owner] - 1 - steps]
+        calls = self._places.of_frames(frames)
+        gaps = [at for at, stack in enumerate(stacks.tolist()) if stack in snapshot.elided]
+        elided = [snapshot.elided[int(stacks[at])] for at in gaps]
+        before = [
+            int(offsets[at] + counts[at]) - gap[0] for at, gap in zip(gaps, elided, strict=True)
         ]
+        notes = [self._places.note(f"({gap[1]:,} frames left out)") for gap in elided]
+        frames, owner = np.insert(frames, before, NONE), np.insert(owner, before, gaps)
+        return np.insert(calls, before, notes), owner, self._shown(frames, owner, len(stacks))
 
-    def _left_out(self, stack: int) -> int:
-        return self._places.note(f"({self._snapshot.elided[stack][1]:,} frames left out)")
+    def _shown(
+        self, frames: NDArray[np.int32], owner: NDArray[np.int64], count: int
+    ) -> NDArray[np.bool_]:
+        """Which of `frames` of `count` stacks are shown; where some were left out it is `NONE`."""
+        every = self._snapshot.frames
+        # The last is for NONE, -1.
+        hidden = np.array([*(frame.hidden for frame in every), False], np.bool_)
+        panics = np.array(
+            [*(frame.function == "runtime.gopanic" for frame in every), False], np.bool_
+        )
+        shown = ~hidden[frames]
+        # The innermost that is shown, unless it only parts deferred calls from what panicked.
+        at = np.flatnonzero(shown)
+        is_last = np.ones(len(at), np.bool_)
+        is_last[:-1] = owner[at[1:]] != owner[at[:-1]]
+        innermost = at[is_last]
+        shown[innermost[panics[frames[innermost]]]] = False
+        some = np.bincount(owner[shown & (frames != NONE)], minlength=count) > 0
+        result: NDArray[np.bool_] = shown & some[owner] | ~some[owner]
+        return result
 
-    def _without(
-        self, start: NDArray[np.int32], where: NDArray[np.int32]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The leaves of goroutines without a stack, made of their start and their location if known."""
-        radix = len(self._snapshot.frames) + 1
-        pairs, inverse = numbered((start.astype(np.int64) + 1) * radix + where + 1)
-        calls = [self._known(*divmod(pair, radix)) for pair in pairs.tolist()]
-        shown = np.array([self.shown.leaf(each) for each in calls], np.int64)
-        everything = np.array([self.all.leaf(each) for each in calls], np.int64)
-        return shown[inverse], everything[inverse]
+    def _ends(self, rows: NDArray[np.int64]) -> tuple[list[NDArray[np.int64]], NDArray[np.intp]]:
+        """What is known of the stacks of `rows`, which are not: where they began and where they are; and
+        which of these each has."""
+        g, radix = self._snapshot.goroutines, len(self._snapshot.frames) + 1
+        pairs, which = numbered((g.start[rows].astype(np.int64) + 1) * radix + g.where[rows] + 1)
+        return [self._known(*divmod(pair, radix)) for pair in pairs.tolist()], which
 
-    def _known(self, start: int, where: int) -> list[int]:
-        """The places of an unknown stack: start, a note, location; the arguments are indices plus 1."""
+    def _known(self, start: int, where: int) -> NDArray[np.int64]:
+        """What is known of a stack that is not; both numbers are one too high."""
         ends = [self._places.of_frame(start - 1), self._places.of_frame(where - 1)]
         calls = [ends[0], self._places.note(_NOT_KNOWN), ends[1]]
-        return [call for call in calls if call != NONE]
+        return np.array([call for call in calls if call != NONE], np.int64)
+
+
+def _offsets(owner: NDArray[Any], count: int) -> NDArray[np.int64]:
+    """Where the calls of each of `count` owners begin, and where the last ones end."""
+    lengths = np.bincount(owner, minlength=count)
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])

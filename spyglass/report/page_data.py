@@ -70,23 +70,13 @@ def _keys(
         "reason": g.wait_reason[rows],
         "shown": stacks.shown_leaves,
         "all": stacks.all_leaves,
-        "where": _places(places, g.where[rows]),
-        "creator": _places(places, g.creator[rows]),
+        "where": places.of_frames(g.where[rows]),
+        "creator": places.of_frames(g.creator[rows]),
         "labels": g.labels[rows],
         "system": g.system[rows].view(np.uint8),
         "locked": g.locked[rows].view(np.uint8),
         "quality": g.quality[rows],
     }
-
-
-def _places(places: Places, frames: NDArray[np.int32]) -> NDArray[np.int64]:
-    """The numbers of the places of `frames`; each distinct frame is looked up once."""
-    used = np.zeros(int(frames.max(initial=NONE)) + 2, np.bool_)
-    used[frames] = True
-    numbers = np.full(len(used), NONE, np.int64)  # the last is where NONE, -1, looks itself up
-    for frame in np.flatnonzero(used[:-1]).tolist():
-        numbers[frame] = places.of_frame(frame)
-    return numbers[frames]
 
 
 def _cell_columns(
@@ -115,7 +105,7 @@ def _labels(labels: Iterable[tuple[str, str]], strings: Strings) -> list[list[in
 
 
 def _tree(tree: CallTree) -> dict[str, list[int]]:
-    return {"parent": tree.parents, "place": tree.calls}
+    return {"parent": tree.parents.tolist(), "place": tree.calls.tolist()}
 
 
 def _records(parts: Iterable[Any]) -> list[dict[str, Any]]:

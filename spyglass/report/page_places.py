@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from spyglass.model import NONE, Frame, Snapshot
 from spyglass.words.calls import call_text
 from spyglass.words.escape import visible
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["NOTE", "ORIGINS", "Places", "Strings", "origin"]
 
@@ -54,6 +59,15 @@ class Places:
                 self._numbers[key] = self._added(frame)
             self._of_frame[index] = self._numbers[key]
         return self._of_frame[index]
+
+    def of_frames(self, frames: NDArray[np.int32]) -> NDArray[np.int64]:
+        """The numbers of the places of `frames`, each looked up once; `NONE` for `NONE`."""
+        used = np.zeros(int(frames.max(initial=NONE)) + 2, np.bool_)
+        used[frames] = True
+        numbers = np.full(len(used), NONE, np.int64)  # the last is where NONE, -1, looks itself up
+        for frame in np.flatnonzero(used[:-1]).tolist():
+            numbers[frame] = self.of_frame(frame)
+        return numbers[frames]
 
     def note(self, text: str) -> int:
         """A note in place of a function: `text` says what is not known."""

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from spyglass.analysis.call_tree import CallTree
 from spyglass.analysis.group_by import groups_by
 from spyglass.analysis.selection import selected
+from spyglass.analysis.shown_frames import shown_frames
 from spyglass.model import NONE, UNREAD, Frame, Problem, Snapshot
 from spyglass.report.page_data import report_data
 from spyglass.report.page_places import origin
+from spyglass.words.calls import call_text
 from tests.pages import goroutines_of
 from tests.snapshots import Row, frame, make_snapshot
 
@@ -96,11 +100,61 @@ def test_frames_left_out_of_a_deep_stack_are_counted() -> None:
 
 
 def test_a_tree_has_what_stacks_share_once() -> None:
-    tree = CallTree()
-    leaves = [tree.leaf(calls) for calls in ([1, 2], [1, 3], [1, 2, 3], [1, 2])]
-    assert leaves == [2, 3, 4, 2]
-    assert tree.parents == [NONE, 0, 1, 1, 2]
-    assert tree.calls == [NONE, 1, 2, 3, 3]
+    tree = CallTree.of(np.array([1, 2, 1, 3, 1, 2, 3, 1, 2]), np.array([0, 2, 4, 7, 7, 9]))
+    assert tree.leaves.tolist() == [2, 3, 4, 0, 2]
+    assert tree.parents.tolist() == [NONE, 0, 1, 1, 2]
+    assert tree.calls.tolist() == [NONE, 1, 2, 3, 3]
+
+
+@pytest.mark.parametrize("count", [0, 1, 40, 500])
+def test_a_tree_leads_back_to_every_stack(count: int) -> None:
+    random = np.random.default_rng(count)
+    stacks = [random.integers(0, 3, random.integers(0, 12)).tolist() for _ in range(count)]
+    offsets = np.cumsum([0, *map(len, stacks)])
+    tree = CallTree.of(np.array([call for stack in stacks for call in stack], np.int64), offsets)
+    for stack, leaf in zip(stacks, tree.leaves.tolist(), strict=True):
+        found, node = [], leaf
+        while node:
+            assert tree.parents[node] < node
+            found.append(int(tree.calls[node]))
+            node = int(tree.parents[node])
+        assert found[::-1] == stack
+    pairs = list(zip(tree.parents.tolist(), tree.calls.tolist(), strict=True))
+    assert (
+        len(set(pairs))
+        == len(pairs)
+        == len({tuple(s[:i]) for s in stacks for i in range(len(s) + 1)} | {()})
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_trees_have_of_every_stack_what_is_shown_of_it(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    frames = [
+        replace(frame(name, line=line), hidden=name.startswith("runtime."))
+        for line, name in enumerate(["main.a", "main.b", "runtime.c", "runtime.d", "net.e"], 1)
+    ]
+    frames.append(frame("runtime.gopanic", line=9))
+    rows = [
+        Row(number, stack=tuple(frames[i] for i in random.integers(0, 6, random.integers(1, 6))))
+        for number in range(1, 200)
+    ]
+    plain = make_snapshot(rows)
+    lengths = np.diff(plain.stack_offsets).tolist()
+    gaps = {n: (int(random.integers(0, lengths[n] + 1)), n + 1) for n in range(0, len(lengths), 3)}
+    snapshot = replace(plain, elided=gaps)
+    data = report_data(snapshot)
+    for kind, everything in (("shown", False), ("all", True)):
+        found = {g["id"]: g[kind] for g in goroutines_of(data)}
+        for number in range(199):
+            stack = int(snapshot.goroutines.stack[number])
+            expected = [
+                (f"({gaps[stack][1]:,} frames left out)", None, 0)
+                if at == NONE
+                else (call_text(snapshot.frames[at]), *place(snapshot.frames[at])[1:])
+                for at in shown_frames(snapshot, stack, runtime_frames=everything)
+            ]
+            assert found[number + 1] == expected
 
 
 def test_ids_that_javascript_would_round_are_text() -> None:
