@@ -158,4 +158,5 @@ def _resolved(struct: str, made: Type) -> Mapping[str, tuple[int, str]]:
             raise spyglass.errors.MissingInfo(name)
         return made
 
-    return resolve(find)[struct].fields
+    found = resolve(find).get(struct)  # none if this version has none of its fields
+    return found.fields if found is not None else {}
