@@ -49,7 +49,7 @@ KEPT_FRAMES = 500
 _MAX_DEEP_FRAMES = 1 << 24
 _DEEP_WINDOW_BYTES = 1 << 20
 #: Bytes of each stack that are read at first, for its top or for all of it; further rounds read more.
-_TOP_WINDOW_BYTES = 1 << 10
+_TOP_WINDOW_BYTES = 1 << 12
 _FIRST_WINDOW_BYTES = 1 << 12
 _MAX_WINDOW_BYTES = 1 << 16
 #: Bytes of stacks that are held at a time: the first windows of 16,384 goroutines.
