@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from rich.cells import cell_len, get_character_cell_size
 
-__all__ = ["cropped", "function_in", "location_in", "tail_in"]
+from spyglass.words.calls import CALL_MARK
+
+__all__ = ["cropped", "function_and_call_in", "function_in", "location_in", "tail_in"]
 
 _ELLIPSIS = "…"
+#: A call is left out of a cell rather than shown in fewer cells.
+_MIN_CALL_WIDTH = 10
 
 
 def cropped(text: str, width: int) -> str:
@@ -33,6 +37,16 @@ def function_in(name: str, width: int) -> str:
         return name
     path, bracket, arguments = name.partition("[")  # of a generic function
     return tail_in(path.rpartition("/")[2] + bracket + arguments, width)
+
+
+def function_and_call_in(text: str, width: int) -> str:
+    """``main.report in sync.(*Mutex).Lock`` in at most `width` cells: the call is shortened first."""
+    function, mark, call = text.partition(CALL_MARK)
+    function = function_in(function, width)
+    room = width - cell_len(function) - len(mark)
+    return (
+        function + mark + function_in(call, room) if mark and room >= _MIN_CALL_WIDTH else function
+    )
 
 
 def location_in(location: str, width: int) -> str:

@@ -203,7 +203,17 @@ def _block(found: Difference, growth: Growth, width: int | None) -> Iterator[Tex
         facts.append(
             fact("stuck", f"{count(growth.stuck)}, up to {duration(growth.longest_stuck_ns)}")
         )
+    facts += _location(growth)
     lines = list(section(signed(growth.difference), facts, width))
     lines[0].stylize(_style(growth.difference), 0, len(signed(growth.difference)))
     yield from lines
     yield from stack_lines(growth.snapshot, growth.row, width)
+
+
+def _location(growth: Growth) -> list[Text]:
+    """The user's function and the call in it, if the stack does not begin with that function."""
+    snapshot, g = growth.snapshot, growth.snapshot.goroutines
+    where, call = (snapshot.frame(int(column[growth.row])) for column in (g.where, g.call))
+    if where is None or call is None:
+        return []
+    return [fact("at", call_text(where)), fact("in", call_text(call))]

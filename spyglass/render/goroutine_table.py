@@ -10,9 +10,9 @@ import numpy as np
 from spyglass.analysis.groups import Group
 from spyglass.model import NONE, STATUSES, Frame, Snapshot
 from spyglass.render.columns import Column
-from spyglass.render.cropping import cropped, function_in, location_in
+from spyglass.render.cropping import cropped, function_and_call_in, function_in, location_in
 from spyglass.render.view_options import View
-from spyglass.words.calls import START_MARK, call_text, location_text
+from spyglass.words.calls import CALL_MARK, START_MARK, call_text, location_text
 from spyglass.words.escape import visible
 from spyglass.words.states import quality_mark, state_at, state_colour
 from spyglass.words.units import UNKNOWN, count, duration
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Entries", "GoroutineEntries", "GroupEntries"]
 
-#: Narrower terminals leave out the location of the creator.
-_WIDE = 132
+#: Narrower terminals show the call behind the function instead of in a column, leave out the creator,
+#: and leave out the creator's location.
+_CALL_WIDTH, _CREATOR_WIDTH, _CREATED_AT_WIDTH = 100, 110, 132
 
 
 class Entries(Protocol):
@@ -140,15 +141,27 @@ def _place_columns(snapshot: Snapshot, rows: NDArray[np.int64], view: View) -> l
     functions, locations = _FrameTexts(snapshot, call_text), _FrameTexts(snapshot, location_text)
     where, start, creator = g.where[rows], g.start[rows], g.creator[rows]
     places = np.where(where == NONE, start, where)
-    columns = [
-        Column("function", _functions(functions, where, places), weight=5, fit=function_in),
-        Column("at", locations.of(places, UNKNOWN), weight=4, fit=location_in, style="dim"),
-        Column("creator", functions.of(creator, "-"), weight=3, fit=function_in),
-    ]
-    if view.width is None or view.width >= _WIDE:  # spare the work for narrow terminals
-        at = locations.of(creator, "-")
-        columns.append(Column("created at", at, weight=3, fit=location_in, style="dim"))
+    names, calls = _functions(functions, where, places), functions.of(g.call[rows], "")
+    at = locations.of(places, UNKNOWN)
+    has_room = view.width is None or view.width >= _CALL_WIDTH
+    if not has_room:
+        names = [_with_call(name, call) for name, call in zip(names, calls, strict=True)]
+        at = [location.rpartition("/")[2] for location in at]
+    columns = [Column("function", names, weight=5, fit=function_and_call_in)]
+    if has_room and any(calls):
+        columns.append(Column("call", calls, weight=4, fit=function_in))
+    columns.append(Column("at", at, weight=4, fit=location_in, style="dim"))
+    if view.width is None or view.width >= _CREATOR_WIDTH:
+        creators = functions.of(creator, "-")
+        columns.append(Column("creator", creators, weight=3, fit=function_in))
+    if view.width is None or view.width >= _CREATED_AT_WIDTH:
+        created_at = locations.of(creator, "-")
+        columns.append(Column("created at", created_at, weight=3, fit=location_in, style="dim"))
     return columns
+
+
+def _with_call(name: str, call: str) -> str:
+    return f"{name}{CALL_MARK}{call}" if call else name
 
 
 def _functions(

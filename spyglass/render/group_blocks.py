@@ -16,7 +16,7 @@ from spyglass.model import NONE, UNREAD, Frame, Snapshot
 from spyglass.render.cropping import function_in, tail_in
 from spyglass.render.process_sections import counted
 from spyglass.render.sections import LABEL_WIDTH, fact, section
-from spyglass.words.calls import START_MARK, call_text, place_text
+from spyglass.words.calls import CALL_MARK, START_MARK, call_text, place_text
 from spyglass.words.escape import visible
 from spyglass.words.states import DOUBTFUL
 from spyglass.words.units import UNKNOWN, count, duration
@@ -81,6 +81,7 @@ class _Blocks:
             yield from self._places("created by", g.creator[rows[:1]])
         if self._by != "stack":
             yield from self._places("at", g.where[rows])
+            yield from self._places("in", g.call[rows])
         if self._by != "creator":
             yield from self._places("created by", g.creator[rows])
 
@@ -119,7 +120,8 @@ class _Blocks:
             return call_text(creator) if creator else "no creator"
         where, start = snapshot.frame(int(g.where[row])), snapshot.frame(int(g.start[row]))
         if where is not None:
-            return call_text(where)
+            call = snapshot.frame(int(g.call[row]))
+            return call_text(where) + (CALL_MARK + call_text(call) if call else "")
         return call_text(start) + START_MARK if start else UNKNOWN
 
     def _stack(self, row: int) -> Iterator[Text]:

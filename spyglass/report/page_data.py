@@ -71,6 +71,7 @@ def _keys(
         "shown": stacks.shown_leaves,
         "all": stacks.all_leaves,
         "where": places.of_frames(g.where[rows]),
+        "call": places.of_frames(g.call[rows]),
         "creator": places.of_frames(g.creator[rows]),
         "labels": g.labels[rows],
         "system": g.system[rows].view(np.uint8),

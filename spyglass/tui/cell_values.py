@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from spyglass.model import Frame, Goroutine, Processor, Thread
 from spyglass.render.columns import Column
-from spyglass.render.cropping import function_in, location_in
+from spyglass.render.cropping import function_and_call_in, function_in, location_in
 from spyglass.tui.group_rows import GroupRow
 from spyglass.tui.layout import Style
-from spyglass.words.calls import START_MARK, call_text, location_text
+from spyglass.words.calls import CALL_MARK, START_MARK, call_text, location_text
 from spyglass.words.states import state_colour, state_words
 from spyglass.words.units import UNKNOWN, count, duration, signed
 
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 #: The minimum width of a terminal for the column of creators, and for that of lines of code.
-_WIDE, _WIDEST = 110, 130
+_WIDE, _WIDEST = 130, 150
 #: Below this width all columns are as narrow as possible.
 _MIDDLE = 100
 
@@ -38,8 +38,7 @@ Cells = dict[str, Callable[[], str]]
 
 def group_columns(by: str, style: Style) -> list[Column]:
     """The columns of groups; the one they are grouped by is the widest."""
-    narrow = style.width is not None and style.width < _MIDDLE
-    widths = (7, 6, 7, 13, 6) if narrow else (9, 8, 9, 22, 7)
+    widths = (7, 6, 7, 13, 6) if _is_narrow(style) else (8, 8, 8, 20, 7)
     columns = [
         Column("", name="mark", width=1, style=lambda cell: "bold yellow" if cell else ""),
         Column("count", name="count", width=widths[0], right=True, style=lambda _: "bold"),
@@ -48,19 +47,26 @@ def group_columns(by: str, style: Style) -> list[Column]:
         Column("state", name="state", width=widths[3], style=state_colour),
         Column("wait", name="wait", width=widths[4], right=True),
     ]
-    where = Column("where", name="where", weight=4, fit=function_in)
+    where = Column("where", name="where", weight=5, fit=function_and_call_in)
+    call = Column("call", name="call", weight=3, fit=function_in, from_width=_MIDDLE)
     line = Column("line", name="line", weight=2, fit=location_in, from_width=_WIDEST)
     creator = Column("created by", name="creator", weight=3, fit=function_in, from_width=_WIDE)
     if by == "creator":
         made = Column("created by", name="creator", weight=4, fit=function_in)
         made_at = Column("line", name="created at", weight=2, fit=location_in, from_width=_WIDEST)
-        where = Column("where", name="where", weight=3, fit=function_in, from_width=_WIDE)
-        return [*columns, made, made_at, where]
+        where = replace(where, weight=3, from_width=_MIDDLE)
+        return [*columns, made, made_at, where, replace(call, from_width=_WIDE)]
     if by.startswith("label:"):
-        return [*columns, Column(by.removeprefix("label:"), name="label", weight=3), where, creator]
+        return [
+            *columns,
+            Column(by.removeprefix("label:"), name="label", weight=3),
+            where,
+            call,
+            creator,
+        ]
     if by == "stack":  # many of them are at one place
         creator = replace(creator, from_width=0)
-    return [*columns, where, line, creator]
+    return [*columns, where, call, line, creator]
 
 
 def group_cells(row: GroupRow, style: Style) -> Cells:
@@ -73,7 +79,8 @@ def group_cells(row: GroupRow, style: Style) -> Cells:
         "since": lambda: _change(row.since),
         "state": lambda: style.text(row.state),
         "wait": lambda: _wait(row.wait_ns),
-        "where": lambda: _where_text(where, is_start, style),
+        "where": lambda: _where_text(where, is_start, row.call, style),
+        "call": lambda: _call_text(row.call, style),
         "line": lambda: place(where, style),
         "creator": lambda: function_text(row.creator, style),
         "created at": lambda: place(row.creator, style),
@@ -88,7 +95,8 @@ def goroutine_columns(*, labelled: bool) -> list[Column]:
         Column("state", name="state", width=18, style=state_colour),
         Column("wait", name="wait", width=7, right=True),
         Column("M", name="M", width=4, right=True),
-        Column("where", name="where", weight=3, fit=function_in),
+        Column("where", name="where", weight=4, fit=function_and_call_in),
+        Column("call", name="call", weight=3, fit=function_in, from_width=_MIDDLE),
         Column("labels", name="labels", weight=2),
         Column("created by", name="creator", weight=3, fit=function_in, from_width=_WIDE),
     ]
@@ -102,7 +110,8 @@ def goroutine_cells(g: Goroutine, style: Style) -> Cells:
         "state": lambda: style.text(state_words(g.status, g.wait_reason)),
         "wait": lambda: _wait(g.waiting_ns),
         "M": lambda: "" if g.m is None else str(g.m),
-        "where": lambda: _where_text(g.where or g.start, g.where is None, style),
+        "where": lambda: _where_text(g.where or g.start, g.where is None, g.call, style),
+        "call": lambda: _call_text(g.call, style),
         "labels": lambda: style.text(labels_text(g)),
         "creator": lambda: function_text(g.created_by, style),
     }
@@ -154,9 +163,22 @@ def place(frame: Frame | None, style: Style) -> str:
     return "" if frame is None else style.text(location_text(frame))
 
 
-def _where_text(frame: Frame | None, is_start: bool, style: Style) -> str:
-    """The function of `frame`, marked if it is only the start function of the goroutine."""
-    return function_text(frame, style) + (START_MARK if is_start and frame is not None else "")
+def _where_text(frame: Frame | None, is_start: bool, call: Frame | None, style: Style) -> str:
+    """The function of `frame`, marked if it is only the start function of the goroutine.
+
+    Where there is no room for a column of calls, `call` follows it.
+    """
+    mark = START_MARK if is_start and frame is not None else ""
+    called = CALL_MARK + _call_text(call, style) if call and _is_narrow(style) else ""
+    return function_text(frame, style) + mark + called
+
+
+def _call_text(call: Frame | None, style: Style) -> str:
+    return "" if call is None else function_text(call, style)
+
+
+def _is_narrow(style: Style) -> bool:
+    return style.width is not None and style.width < _MIDDLE
 
 
 def labels_text(g: Goroutine) -> str:

@@ -88,6 +88,14 @@ class GroupRow:
         return (where, False) if where else (self.snapshot.frame(int(g.start[row])), True)
 
     @cached_property
+    def call(self) -> Frame | None:
+        """The most frequent call made at the most frequent location."""
+        g = self.snapshot.goroutines
+        where = g.where[self.rows]
+        rows = self.rows[where == where[_most(where)[0]]]
+        return self.snapshot.frame(int(g.call[rows[_most(g.call[rows])[0]]]))
+
+    @cached_property
     def creator(self) -> Frame | None:
         """The most frequent creator."""
         g = self.snapshot.goroutines

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.text import Text
 
+from spyglass.columns import combined
 from spyglass.model import NONE, Thread
 from spyglass.render.columns import Column
 from spyglass.tui.cell_values import (
@@ -49,6 +50,7 @@ tick     change since the last tick;  base  since the start, or since key b
 ▲        growing at most ticks and never shrinking: a possible leak
 state    the most frequent one;  +2  there are two other states
 wait     the longest, a lower bound: Go timestamps waits only at GC
+where    the user's function;  call  what it called, such as sync.(*Mutex).Lock
 (start)  the start function of a goroutine whose location is not known
 [R.S]    Ps: R running, . idle, S in a system call;  queues  of each P
 problems missing or doubtful parts; spyglass summary --debug lists them
@@ -170,7 +172,8 @@ class GoroutinesPage(Page):
         g = self._snapshot.goroutines
         return {
             "state": g.status * np.int64(1 << 20) + g.wait_reason,
-            "where": np.where(g.where == NONE, NONE - 1 - g.start, g.where),
+            "where": combined(g.where, np.where(g.where == NONE, g.start, NONE), g.call),
+            "call": g.call,
             "creator": g.creator,
             "labels": g.labels,
         }

@@ -91,6 +91,7 @@ def _group(row: GroupRow) -> dict[str, Any]:
         "state": plain(row.state),
         "longest_wait_ns": row.wait_ns,
         "where": None if is_start else _place(where),
+        "call": _place(row.call),
         "start": _place(where) if is_start else None,
         "created_by": _place(row.creator),
     }

@@ -6,8 +6,10 @@ from spyglass.model import Frame
 from spyglass.words.escape import visible
 from spyglass.words.units import UNKNOWN
 
-__all__ = ["START_MARK", "call_text", "location_text", "place_text"]
+__all__ = ["CALL_MARK", "START_MARK", "call_text", "location_text", "place_text"]
 
+#: Stands between the function of the user's code and the call that it waits in.
+CALL_MARK = " in "
 #: Follows the start function of a goroutine where a view shows it because its location is not known.
 START_MARK = " (start)"
 

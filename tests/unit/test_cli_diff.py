@@ -254,3 +254,12 @@ def test_it_fits_a_terminal(width: int, height: int) -> None:
         line.plain for line in render(found, View(width=width, height=height, everything=True))
     ]
     assert sum(line.startswith("+20 ") for line in everything) == 40
+
+
+def test_a_block_names_the_user_function_and_its_call() -> None:
+    lock = frame("sync.(*Mutex).Lock", "/go/src/sync/mutex.go", 46)
+    row = Row(1, wait_reason="sync.Mutex.Lock", where=ASK, call=lock, stack=(lock, ASK, MAIN))
+    found = difference([make_snapshot([]), make_snapshot([row])])
+    lines = [line.plain for line in render(found, View())]
+    (first,) = (line for line in lines if line.startswith("+1 "))
+    assert first.endswith("  at main.ask  in sync.(*Mutex).Lock")

@@ -231,3 +231,28 @@ def test_names_cannot_do_anything_to_a_terminal() -> None:
     for by in ("stack", "function", "creator", "state", f"label:{bad}"):
         lines = group_lines(snapshot, groups_by(snapshot, np.arange(2), by), by)
         assert all(line.plain.isprintable() for line in lines)
+
+
+def test_blocks_of_functions_name_the_call() -> None:
+    lock = frame("sync.(*Mutex).Lock", "/go/src/sync/mutex.go", 46)
+    rows = [Row(1, wait_reason="sync.Mutex.Lock", where=WORK, call=lock), Row(2, where=WORK)]
+    lines = "".join(
+        f"{line.plain}\n"
+        for line in group_lines(
+            make_snapshot(rows),
+            groups_by(make_snapshot(rows), np.arange(2), "function"),
+            "function",
+        )
+    )
+    assert (
+        lines
+        == """\
+1          main.work in sync.(*Mutex).Lock  sync.Mutex.Lock  id 1
+           at main.work /src/main.go:15
+           in sync.(*Mutex).Lock /go/src/sync/mutex.go:46
+
+1          main.work  waiting  id 2
+           at main.work /src/main.go:15
+
+"""
+    )

@@ -5,7 +5,13 @@ import random
 import pytest
 from rich.cells import cell_len
 
-from spyglass.render.cropping import cropped, function_in, location_in, tail_in
+from spyglass.render.cropping import (
+    cropped,
+    function_and_call_in,
+    function_in,
+    location_in,
+    tail_in,
+)
 
 RUN = "github.com/prometheus/prometheus/scrape.(*scrapeLoop).run"
 
@@ -74,3 +80,22 @@ def test_a_name_of_a_megabyte_is_no_work() -> None:
     name = "日/" * 500_000
     assert cell_len(function_in(name, 20)) <= 20
     assert cell_len(location_in(name, 20)) <= 20
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (40, "a/b/pkg.Report in sync.(*Mutex).Lock"),
+        (36, "a/b/pkg.Report in sync.(*Mutex).Lock"),
+        (35, "a/b/pkg.Report in ync.(*Mutex).Lock".replace(" ync", " …nc")),
+        (28, "a/b/pkg.Report in …tex).Lock"),
+        (27, "a/b/pkg.Report"),
+        (13, "pkg.Report"),
+        (4, "…ort"),
+        (0, ""),
+    ],
+)
+def test_the_call_is_shortened_before_the_function(width: int, shown: str) -> None:
+    text = "a/b/pkg.Report in sync.(*Mutex).Lock"
+    assert function_and_call_in(text, width) == shown
+    assert function_and_call_in("a/b/pkg.Report", width) == function_in("a/b/pkg.Report", width)

@@ -88,12 +88,12 @@ memory     heap 12.3 MiB  idle 4.0 MiB  released 1.0 MiB  goal 20.0 MiB
 gc         cycles 142  last 12s ago  pause 120us  all pauses 30ms  GOGC 100
 goroutines total 30  waiting 28  running 1  syscall 1  system 1 (--system)
 waiting    select 26  chan receive 1  IO wait 1
-count  state                   wait  function          at             creator
-   26  select                   25m  …scrapeLoop).run  …rape.go:1371  …ol).sync
-    1  chan receive          1h 19m  main.main         main.go:930    -
-    1  running                       …ngeEval (start)  …gine.go:1022  …r).Serve
-    1  IO wait                    ?  …*pollDesc).wait  …untime.go:84  …r).Serve
-    1  syscall (1 doubtful)          …*pollDesc).wait  …untime.go:84  main.main
+count  state                   wait  function                at
+   26  select                   25m  …ape.(*scrapeLoop).run  scrape.go:1371
+    1  chan receive          1h 19m  main.main               main.go:930
+    1  running                       …or).rangeEval (start)  engine.go:1022
+    1  IO wait                    ?  poll.(*pollDesc).wait   …oll_runtime.go:84
+    1  syscall (1 doubtful)          poll.(*pollDesc).wait   …oll_runtime.go:84
 """
 
 WIDE_TERMINAL = """\
@@ -134,15 +134,15 @@ gc         cycles 142  last 12s ago  pause 120us  all pauses 30ms  GOGC 100
 goroutines total 8  waiting 6  running 1  syscall 1  system 1 (--system)
 waiting    select 4  chan receive 1  IO wait 1
 
-id  state                        wait  M  function                at                  creator
- 1  chan receive               1h 19m  -  main.main               main.go:930         -
-17  running                            2  …or).rangeEval (start)  engine.go:1022      …erver).Serve
-18  IO wait                         ?  -  poll.(*pollDesc).wait   …oll_runtime.go:84  …erver).Serve
-19  syscall (torn), locked t…          3  poll.(*pollDesc).wait   …oll_runtime.go:84  main.main
-40  select                         0s  -  …ape.(*scrapeLoop).run  scrape.go:1371      …pePool).sync
-41  select                         1m  -  …ape.(*scrapeLoop).run  scrape.go:1371      …pePool).sync
-42  select                         2m  -  …ape.(*scrapeLoop).run  scrape.go:1371      …pePool).sync
-43  select                         3m  -  …ape.(*scrapeLoop).run  scrape.go:1371      …pePool).sync
+id  state                        wait  M  function                            at
+ 1  chan receive               1h 19m  -  main.main                           prometheus/main.go:930
+17  running                            2  …ql.(*evaluator).rangeEval (start)  promql/engine.go:1022
+18  IO wait                         ?  -  internal/poll.(*pollDesc).wait      fd_poll_runtime.go:84
+19  syscall (torn), locked t…          3  internal/poll.(*pollDesc).wait      fd_poll_runtime.go:84
+40  select                         0s  -  scrape.(*scrapeLoop).run            scrape/scrape.go:1371
+41  select                         1m  -  scrape.(*scrapeLoop).run            scrape/scrape.go:1371
+42  select                         2m  -  scrape.(*scrapeLoop).run            scrape/scrape.go:1371
+43  select                         3m  -  scrape.(*scrapeLoop).run            scrape/scrape.go:1371
 """
 
 PIPED_LIST = """\
@@ -409,3 +409,57 @@ def test_a_terminal_that_is_too_narrow_is_no_error(width: int) -> None:
 def test_styles_change_nothing_but_colours() -> None:
     view = View(width=120, height=40)
     assert text(render(server(), replace(view, styled=True))) == text(render(server(), view))
+
+
+LOCK = frame("sync.(*Mutex).Lock", "/usr/lib/go/src/sync/mutex.go", 46)
+READ = frame("net.(*conn).Read", "/usr/lib/go/src/net/net.go", 196)
+REPORT = frame("example.org/checkout/billing.(*Service).report", "/src/billing/report.go", 31)
+STOCK = frame("main.reserveStock", "/src/checkout/stock.go", 112)
+FEED = frame("example.org/checkout/feed.(*Client).receive", "/src/checkout/feed/client.go", 77)
+
+
+def calling() -> Snapshot:
+    """Two groups that wait for locks, one that reads, and one goroutine that calls nothing."""
+    rows = [Row(100 + i, wait_reason="sync.Mutex.Lock", where=REPORT, call=LOCK) for i in range(12)]
+    rows += [Row(200 + i, wait_reason="sync.Mutex.Lock", where=STOCK, call=LOCK) for i in range(9)]
+    rows += [Row(300 + i, wait_reason="IO wait", where=FEED, call=READ) for i in range(3)]
+    return make_snapshot([*rows, Row(400, "running", start=MAIN)])
+
+
+def table_of(view: View, snapshot: Snapshot) -> list[str]:
+    return text(render(snapshot, view)).splitlines()[-5:]
+
+
+def test_calls_stand_behind_functions_where_the_terminal_is_narrow() -> None:
+    assert table_of(View(width=80, height=40), calling()) == [
+        "count  state            wait  function                              at",
+        "   12  sync.Mutex.Lock     ?  billing.(*Service).report             report.go:31",
+        "    9  sync.Mutex.Lock     ?  main.reserveStock in ….(*Mutex).Lock  stock.go:112",
+        "    3  IO wait             ?  feed.(*Client).receive in …onn).Read  client.go:77",
+        "    1  running                main.main (start)                     main.go:930",
+    ]
+
+
+@pytest.mark.parametrize("width", [120, 200, None])
+def test_calls_have_a_column_where_there_is_room(width: int | None) -> None:
+    title, *rows = table_of(View(width=width, height=width and 40), calling())
+    assert title.split()[:6] == ["count", "state", "wait", "function", "call", "at"]
+    for row, (function, call) in zip(
+        rows, [(REPORT, LOCK), (STOCK, LOCK), (FEED, READ)], strict=False
+    ):
+        assert function.function.rpartition("/")[2] in row[: title.index("call")]
+        assert row[title.index("call") :].startswith(call.function)
+    assert row_of(rows[3], title, "call") == ""
+
+
+def row_of(row: str, title: str, column: str) -> str:
+    return row[title.index(column) :].split("  ")[0].strip()
+
+
+def test_a_table_without_calls_has_no_column_for_them() -> None:
+    assert "call" not in text(render(server(), View(width=120, height=40))).split()
+
+
+def test_a_listed_goroutine_has_its_call() -> None:
+    lines = text(render(calling(), View(listed=True))).splitlines()
+    assert sum("sync.(*Mutex).Lock" in line for line in lines) == 21

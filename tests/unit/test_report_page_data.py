@@ -58,6 +58,7 @@ def test_goroutines_that_are_alike_are_one_cell_and_keep_their_ids_and_waits() -
         Row(2, wait_reason="chan send", stack=None, creator=SERVE),
         Row(2, wait_reason="chan send", stack=(WORK, MAIN), creator=MAIN),
         Row(2, wait_reason="chan send", stack=(WORK, MAIN), creator=SERVE, where=MAIN),
+        Row(2, wait_reason="chan send", stack=(WORK, MAIN), creator=SERVE, call=MAIN),
         Row(2, wait_reason="chan send", stack=(WORK, MAIN), creator=SERVE, labels={"a": "b"}),
         Row(2, wait_reason="chan send", stack=(WORK, MAIN), creator=SERVE, labels=None),
         Row(2, wait_reason="chan send", stack=(WORK, MAIN), creator=SERVE, system=True),

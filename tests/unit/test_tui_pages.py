@@ -96,3 +96,60 @@ def test_groups_are_sorted_by_what_is_shown(by: str) -> None:
     shown = page(model, Style(160))
     names = [shown.line(number).plain for number in range(len(shown))]
     assert ["main.ape" in names[0], "main.bee" in names[1], "main.zoo" in names[2]] == [True] * 3
+
+
+LOCK = frame("sync.(*Mutex).Lock", "/usr/lib/go/src/sync/mutex.go", 46)
+CALLING = [
+    *(Row(n, wait_reason="sync.Mutex.Lock", where=ZOO, call=LOCK) for n in (1, 2)),
+    Row(3, wait_reason="sync.Mutex.Lock", where=APE, call=LOCK),
+    Row(4, "running", where=BEE),
+]
+
+
+def groups_of(rows: Sequence[Row], width: int | None, by: str = "function") -> list[str]:
+    model = Model(by)
+    model.note(Tick(make_snapshot(rows)))
+    shown = page(model, Style(width))
+    assert shown.title is not None
+    return [shown.title.plain, *(shown.line(number).plain for number in range(len(shown)))]
+
+
+def test_in_a_narrow_terminal_the_call_of_a_group_follows_its_function() -> None:
+    title, zoo, ape, bee = groups_of(CALLING, 80)
+    assert "call" not in title
+    assert zoo.endswith("main.zoo in sync.(*Mutex).Lock")
+    assert ape.endswith("main.ape in sync.(*Mutex).Lock")
+    assert bee.endswith("main.bee")
+
+
+@pytest.mark.parametrize("width", [120, 200])
+def test_in_a_wide_terminal_calls_have_a_column(width: int) -> None:
+    title, zoo, _, bee = groups_of(CALLING, width)
+    column = title.index("call")
+    assert zoo[column:].startswith("sync.(*Mutex).Lock")
+    assert "main.zoo in" not in zoo
+    assert bee[column : column + 10].strip() == ""
+
+
+def test_the_call_of_a_group_is_that_of_its_most_frequent_function() -> None:
+    rows = [Row(n, "running", where=BEE) for n in (1, 2, 3)]
+    rows += [Row(n, "running", where=ZOO, call=LOCK) for n in (4, 5)]
+    assert "sync" not in groups_of(rows, 200, "state")[1]
+    assert "sync.(*Mutex).Lock" in groups_of(rows[2:], 200, "state")[1]
+
+
+@pytest.mark.parametrize(
+    ("width", "text"), [(80, "main.zoo in sync.(*"), (140, "sync.(*Mutex).Lock")]
+)
+def test_a_goroutine_has_its_call(width: int, text: str) -> None:
+    model = Model("state")
+    model.note(Tick(make_snapshot(CALLING)))
+    model.levels.append(Level("goroutines", model.rows[0].key))
+    shown = page(model, Style(width))
+    assert text in shown.line(0).plain
+
+
+def test_goroutines_of_one_function_are_sorted_by_their_calls() -> None:
+    other = frame("net.(*conn).Read")
+    rows = [Row(1, where=ZOO, call=LOCK), Row(2, where=ZOO, call=other), Row(3, where=ZOO)]
+    assert ids(goroutines_of(rows, ("call", False))) == [3, 2, 1]

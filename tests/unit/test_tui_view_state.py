@@ -256,7 +256,7 @@ class TestPlain:
 
     def test_every_line_of_json_is_as_its_schema_says(self):
         rows = [
-            Row(1, wait_reason="select", waiting_ns=7, where=A, creator=B),
+            Row(1, wait_reason="select", waiting_ns=7, where=A, call=B, creator=B),
             Row(2, "leaked", wait_reason="chan send", where=None, start=B),
             Row(3, "running", where=frame("main.\udcff", file=None)),
         ]
@@ -270,5 +270,8 @@ class TestPlain:
             TOP_SCHEMA.validate(document)
             assert document["schema"] == "spyglass.top/1"
         assert documents[1]["taken_at"] == "2026-11-20T06:20:00.123456Z"
+        assert [each["call"] and each["call"]["function"] for each in documents[1]["groups"]] == [
+            "main.b", None, None,
+        ]  # fmt: skip
         broken = documents[1] | {"groups": [{"count": -1}]}
         assert not TOP_SCHEMA.is_valid(broken)

@@ -24,19 +24,11 @@ class CallTree {
       this.nextSibling[node] = this.firstChild[this.parent[node]];
       this.firstChild[this.parent[node]] = node;
     }
-    this.first = Int32Array.from(this.place); // the place of the outermost call above each node
-    for (let node = 1; node < this.size; node++) {
-      if (this.parent[node]) this.first[node] = this.first[this.parent[node]];
-    }
   }
 
   *children(node) {
     for (let child = this.firstChild[node]; child !== NONE; child = this.nextSibling[child])
       yield child;
-  }
-
-  outermost(node) {
-    return this.first[node];
   }
 
   /** The places of the stack that ends at `node`, innermost first. */

@@ -23,6 +23,8 @@ class GroupDetail {
     const { cells } = this.report;
     const facts = [
       ["Waiting", waitWords(this.group)],
+      ["At", this.places(this.group.places)],
+      ["In", this.places(this.group.calls)],
       ["Created by", this.creators()],
       ["Labels", this.labels()],
       ["Locked to a thread", this.number((cell) => cells.locked[cell])],
@@ -43,6 +45,15 @@ class GroupDetail {
     const counts = this.group.cells.filter(matches).map((cell) => this.selection.counts[cell]);
     const number = counts.reduce((sum, count) => sum + count, 0);
     return number ? countText(number) : "";
+  }
+
+  /** The first of `places`, pairs of a place and a count. */
+  places(places) {
+    const { report } = this;
+    const known = places.filter(([place]) => place !== NONE);
+    return this.counted(known, (place) =>
+      [report.functionOf(place), report.locationOf(place)].join(" "),
+    );
   }
 
   creators() {

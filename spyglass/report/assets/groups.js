@@ -11,7 +11,7 @@ function groupings(report) {
       "function",
       [
         "function",
-        (cell) => (cells.where[cell] === NONE ? NONE : report.places.function[cells.where[cell]]),
+        (cell) => [cells.where, cells.call].map((column) => functionNumber(report, column[cell])).join(),
       ],
     ],
     ["creator", ["creator", (cell) => cells.creator[cell]]],
@@ -24,6 +24,10 @@ function groupings(report) {
     ]);
   }
   return found;
+}
+
+function functionNumber(report, place) {
+  return place === NONE ? NONE : report.places.function[place];
 }
 
 function labelKeys(report) {
@@ -118,6 +122,7 @@ class Groups {
     const { cells } = this.report;
     group.states = tally(group, this.selection, (cell) => cells.state[cell]);
     group.places = tally(group, this.selection, (cell) => this.placeOf(cell));
+    group.calls = tally(group, this.selection, (cell) => cells.call[cell]);
     group.creators = tally(group, this.selection, (cell) => cells.creator[cell]);
   }
 
@@ -149,7 +154,7 @@ class Groups {
       {
         title: "Where",
         header: true,
-        cell: (g) => this.summary(g.places, this.outermost(g)),
+        cell: (g) => this.summary(g.places, this.commonCall(g)),
         order: (g) => place(g.places),
       },
       { title: "State", cell: (g) => this.stateCell(g), order: (g) => report.text(g.states[0][0]) },
@@ -169,8 +174,8 @@ class Groups {
     ];
   }
 
-  /** The most frequent of `places`, in which call that was, and how many other places there are. */
-  summary(places, outermost = NONE) {
+  /** The most frequent of `places`, the `call` made there, and the number of other places. */
+  summary(places, call = NONE) {
     const [[place]] = places;
     const { report } = this;
     if (place === NONE) return "—";
@@ -180,23 +185,19 @@ class Groups {
       { class: "place" },
       functionSpan(report.functionOf(place)),
       element("span", { class: "location" }, shortLocation(report.locationOf(place))),
-      outermost === NONE
+      call === NONE
         ? null
-        : element("span", { class: "location" }, `in ${shortName(report.functionOf(outermost))}`),
+        : element("span", { class: "call" }, `in ${shortName(report.functionOf(call))}`),
       others
         ? element("span", { class: "muted" }, `and ${countedText(others, "other place")}`)
         : null,
     );
   }
 
-  /** With which call the stacks of `group` began, if that is one, and not the place where they are. */
-  outermost(group) {
-    const tree = this.report.trees[this.tree];
-    const places = new Set(
-      group.cells.map((cell) => tree.outermost(this.report.cells[this.tree][cell])),
-    );
-    const [place] = places;
-    return places.size === 1 && place !== group.places[0][0] ? place : NONE;
+  /** The function that all goroutines of `group` called, if it is one. */
+  commonCall(group) {
+    const functions = new Set(group.calls.map(([call]) => functionNumber(this.report, call)));
+    return functions.size === 1 ? group.calls[0][0] : NONE;
   }
 
   labelWords(value) {
