@@ -147,9 +147,9 @@ def _place_columns(snapshot: Snapshot, rows: NDArray[np.int64], view: View) -> l
     if not has_room:
         names = [_with_call(name, call) for name, call in zip(names, calls, strict=True)]
         at = [location.rpartition("/")[2] for location in at]
-    columns = [Column("function", names, weight=5, fit=function_and_call_in)]
+    columns = [Column("function", names, weight=8, fit=function_and_call_in)]
     if has_room and any(calls):
-        columns.append(Column("call", calls, weight=4, fit=function_in))
+        columns.append(Column("call", calls, weight=3, fit=function_in))
     columns.append(Column("at", at, weight=4, fit=location_in, style="dim"))
     if view.width is None or view.width >= _CREATOR_WIDTH:
         creators = functions.of(creator, "-")

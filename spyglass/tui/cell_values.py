@@ -38,7 +38,7 @@ Cells = dict[str, Callable[[], str]]
 
 def group_columns(by: str, style: Style) -> list[Column]:
     """The columns of groups; the one they are grouped by is the widest."""
-    widths = (7, 6, 7, 13, 6) if _is_narrow(style) else (8, 8, 8, 20, 7)
+    widths = (7, 6, 7, 15, 6) if _is_narrow(style) else (8, 8, 8, 20, 7)
     columns = [
         Column("", name="mark", width=1, style=lambda cell: "bold yellow" if cell else ""),
         Column("count", name="count", width=widths[0], right=True, style=lambda _: "bold"),

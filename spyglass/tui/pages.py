@@ -50,8 +50,7 @@ tick     change since the last tick;  base  since the start, or since key b
 ▲        growing at most ticks and never shrinking: a possible leak
 state    the most frequent one;  +2  there are two other states
 wait     the longest, a lower bound: Go timestamps waits only at GC
-where    the user's function;  call  what it called, such as sync.(*Mutex).Lock
-(start)  the start function of a goroutine whose location is not known
+where    the user's function, or the (start) function;  call  what it called
 [R.S]    Ps: R running, . idle, S in a system call;  queues  of each P
 problems missing or doubtful parts; spyglass summary --debug lists them
 """

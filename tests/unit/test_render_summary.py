@@ -88,12 +88,12 @@ memory     heap 12.3 MiB  idle 4.0 MiB  released 1.0 MiB  goal 20.0 MiB
 gc         cycles 142  last 12s ago  pause 120us  all pauses 30ms  GOGC 100
 goroutines total 30  waiting 28  running 1  syscall 1  system 1 (--system)
 waiting    select 26  chan receive 1  IO wait 1
-count  state                   wait  function                at
-   26  select                   25m  …ape.(*scrapeLoop).run  scrape.go:1371
-    1  chan receive          1h 19m  main.main               main.go:930
-    1  running                       …or).rangeEval (start)  engine.go:1022
-    1  IO wait                    ?  poll.(*pollDesc).wait   …oll_runtime.go:84
-    1  syscall (1 doubtful)          poll.(*pollDesc).wait   …oll_runtime.go:84
+count  state                   wait  function                     at
+   26  select                   25m  scrape.(*scrapeLoop).run     …rape.go:1371
+    1  chan receive          1h 19m  main.main                    main.go:930
+    1  running                       …aluator).rangeEval (start)  …gine.go:1022
+    1  IO wait                    ?  poll.(*pollDesc).wait        …untime.go:84
+    1  syscall (1 doubtful)          poll.(*pollDesc).wait        …untime.go:84
 """
 
 WIDE_TERMINAL = """\
@@ -110,12 +110,12 @@ gc         cycles 142  last 12s ago  pause 120us  all pauses 30ms  GOGC 100
 goroutines total 30  waiting 28  running 1  syscall 1  system 1 (--system)
 waiting    select 26  chan receive 1  IO wait 1
 
-count  state                   wait  function                                                   at                          creator                    created at
-   26  select                   25m  github.com/prometheus/prometheus/scrape.(*scrapeLoop).run  scrape/scrape.go:1371       scrape.(*scrapePool).sync  scrape/scrape.go:412
-    1  chan receive          1h 19m  main.main                                                  prometheus/main.go:930      -                          -
-    1  running                       promql.(*evaluator).rangeEval (start)                      promql/engine.go:1022       net/http.(*Server).Serve   http/server.go:3086
-    1  IO wait                    ?  internal/poll.(*pollDesc).wait                             poll/fd_poll_runtime.go:84  net/http.(*Server).Serve   http/server.go:3086
-    1  syscall (1 doubtful)          internal/poll.(*pollDesc).wait                             poll/fd_poll_runtime.go:84  main.main                  prometheus/main.go:930
+count  state                   wait  function                                                                at                          creator                    created at
+   26  select                   25m  github.com/prometheus/prometheus/scrape.(*scrapeLoop).run               scrape/scrape.go:1371       scrape.(*scrapePool).sync  scrape/scrape.go:412
+    1  chan receive          1h 19m  main.main                                                               prometheus/main.go:930      -                          -
+    1  running                       github.com/prometheus/prometheus/promql.(*evaluator).rangeEval (start)  promql/engine.go:1022       net/http.(*Server).Serve   http/server.go:3086
+    1  IO wait                    ?  internal/poll.(*pollDesc).wait                                          poll/fd_poll_runtime.go:84  net/http.(*Server).Serve   http/server.go:3086
+    1  syscall (1 doubtful)          internal/poll.(*pollDesc).wait                                          poll/fd_poll_runtime.go:84  main.main                  prometheus/main.go:930
 """
 
 FEW = """\
@@ -134,15 +134,15 @@ gc         cycles 142  last 12s ago  pause 120us  all pauses 30ms  GOGC 100
 goroutines total 8  waiting 6  running 1  syscall 1  system 1 (--system)
 waiting    select 4  chan receive 1  IO wait 1
 
-id  state                        wait  M  function                            at
- 1  chan receive               1h 19m  -  main.main                           prometheus/main.go:930
-17  running                            2  …ql.(*evaluator).rangeEval (start)  promql/engine.go:1022
-18  IO wait                         ?  -  internal/poll.(*pollDesc).wait      fd_poll_runtime.go:84
-19  syscall (torn), locked t…          3  internal/poll.(*pollDesc).wait      fd_poll_runtime.go:84
-40  select                         0s  -  scrape.(*scrapeLoop).run            scrape/scrape.go:1371
-41  select                         1m  -  scrape.(*scrapeLoop).run            scrape/scrape.go:1371
-42  select                         2m  -  scrape.(*scrapeLoop).run            scrape/scrape.go:1371
-43  select                         3m  -  scrape.(*scrapeLoop).run            scrape/scrape.go:1371
+id  state                        wait  M  function                               at
+ 1  chan receive               1h 19m  -  main.main                              main.go:930
+17  running                            2  promql.(*evaluator).rangeEval (start)  engine.go:1022
+18  IO wait                         ?  -  internal/poll.(*pollDesc).wait         …oll_runtime.go:84
+19  syscall (torn), locked t…          3  internal/poll.(*pollDesc).wait         …oll_runtime.go:84
+40  select                         0s  -  scrape.(*scrapeLoop).run               scrape.go:1371
+41  select                         1m  -  scrape.(*scrapeLoop).run               scrape.go:1371
+42  select                         2m  -  scrape.(*scrapeLoop).run               scrape.go:1371
+43  select                         3m  -  scrape.(*scrapeLoop).run               scrape.go:1371
 """
 
 PIPED_LIST = """\
