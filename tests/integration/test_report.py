@@ -143,6 +143,7 @@ def test_a_group_opens_to_its_stack_and_its_ids(opened: Browser) -> None:
     facts = dict(zip(opened.texts(".inline dt"), opened.texts(".inline dd"), strict=True))
     assert facts == {
         "Waiting": "1m to 1h",
+        "At": "main.query /src/main.go:1",
         "Created by": "main.main /src/main.go:1 in goroutine 1",
         "Labels": "tenant=red (30); tenant=blue (30)",
     }
@@ -214,4 +215,22 @@ def test_a_hundred_thousand_goroutines_fit_a_ticket(window: Browser, tmp_path: P
     through = np.add.reduceat(names[snapshot.stack_frames], snapshot.stack_offsets[:-1]) > 0
     fill(window, "text", "lockLedger")
     assert matching(window) == through[snapshot.goroutines.stack].sum()
+    assert_quiet(window)
+
+
+def test_groups_by_function_name_the_call(window: Browser, tmp_path: Path) -> None:
+    lock, wait = frame("sync.(*Mutex).Lock", line=46), frame("sync.(*WaitGroup).Wait", line=9)
+    stock = frame("main.stock", line=7)
+    rows = [Row(n, where=stock, call=lock, stack=(lock, stock)) for n in (1, 2)]
+    rows += [Row(3, where=stock, call=wait, stack=(wait, stock)), Row(4, where=stock)]
+    show(window, tmp_path, make_snapshot(rows))
+    window.find("#group-by").send_keys("function")
+    assert group_counts(window) == [2, 1, 1]
+    assert window.texts("#group-table tbody .call") == [
+        "in sync.(*Mutex).Lock",
+        "in sync.(*WaitGroup).Wait",
+    ]
+    window.find("#group-table .opener").send_keys(Keys.ENTER)
+    facts = dict(zip(window.texts(".inline dt"), window.texts(".inline dd"), strict=True))
+    assert facts["In"] == "sync.(*Mutex).Lock /src/main.go:46"
     assert_quiet(window)

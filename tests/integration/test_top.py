@@ -176,7 +176,7 @@ def test_what_is_typed_fast_behind_a_slash_is_no_command(demo: GoProcess, tmp_pa
     with on_screen("-p", str(demo.pid), "--interval", "200ms", cwd=tmp_path) as screen:
         screen.until("main.askSupplier")
         screen.press("/sep")  # commands too: save, report, pause
-        screen.until("Enter applies it")
+        screen.until("Enter applies")
         time.sleep(1)
         screen.press("\x03")
         assert screen.end() == 0
