@@ -25,10 +25,10 @@ SCHEMA = "spyglass.snapshot/1"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 #: What is each goroutine's own in its document; the rest many have in common.
-OWN = ("id", "waiting_ns", "stack", "m")
+OWN = ("id", "waiting_ns", "stack", "m", "labels")
 _SHARED = (
     "status", "wait_reason", "where", "call", "start", "creator", "creator_id", "locked", "system",
-    "labels", "quality",
+    "quality",
 )  # fmt: skip
 
 #: Goroutines, and stacks, made into documents at a time, so that a million of them need no gigabytes.
@@ -43,7 +43,7 @@ def document(snapshot: Snapshot) -> Document:
     """All of `snapshot` in values that JSON knows; dead goroutines are left out."""
     goroutines = [
         dict(zip(OWN, own, strict=True)) | shared
-        for *own, shared in goroutine_rows(snapshot, encode=lambda value: value)
+        for *own, shared in goroutine_rows(snapshot, _unchanged, _unchanged)
     ]
     stacks = [stack for some in stack_batches(snapshot) for stack in some]
     return header(snapshot) | {"goroutines": goroutines, "stacks": stacks}
@@ -78,21 +78,24 @@ def header(snapshot: Snapshot) -> Document:
 
 
 def goroutine_rows(
-    snapshot: Snapshot, encode: Callable[[Any], Any]
-) -> Iterator[tuple[Any, Any, Any, Any, Any]]:
+    snapshot: Snapshot, encode: Callable[[Any], Any], encode_shared: Callable[[Document], Any]
+) -> Iterator[tuple[Any, Any, Any, Any, Any, Any]]:
     """Each goroutine that is not dead: what `OWN` names, and the rest of its document, encoded.
 
-    `encode` is applied to what many goroutines share, and to null. A million of them share a few
-    hundred states, places and labels, so whoever encodes those as text does it a few hundred times.
+    `encode` is applied to labels and to null, `encode_shared` to what many goroutines share. A million
+    of them share a few hundred states and places, so whoever encodes those as text does it a few
+    hundred times; labels, which a request may have for itself, are encoded apart from them.
     """
     g = snapshot.goroutines
     rows = selected(g, system=True)
-    shared = lru_cache(_SHARED_KEPT)(lambda indices: encode(_shared(snapshot, indices)))
+    shared = lru_cache(_SHARED_KEPT)(lambda indices: encode_shared(_shared(snapshot, indices)))
+    labels = lru_cache(_SHARED_KEPT)(lambda index: encode(_labels(snapshot, index)))
     for first in range(0, len(rows), _BATCH_ROWS):
         batch = rows[first : first + _BATCH_ROWS]
         own = (_numbers(column[batch], encode(None)) for column in (g.waiting_ns, g.stack, g.m))
         indices = zip(*(getattr(g, name)[batch].tolist() for name in _SHARED), strict=True)
-        yield from zip(g.id[batch].tolist(), *own, map(shared, indices), strict=True)
+        of_labels = map(labels, g.labels[batch].tolist())
+        yield from zip(g.id[batch].tolist(), *own, of_labels, map(shared, indices), strict=True)
 
 
 def stack_batches(snapshot: Snapshot) -> Iterator[list[list[int]]]:
@@ -104,15 +107,17 @@ def stack_batches(snapshot: Snapshot) -> Iterator[list[list[int]]]:
         yield [frames[low - some[0] : high - some[0]] for low, high in pairwise(some)]
 
 
+def _unchanged(value: Any) -> Any:
+    return value
+
+
 def _numbers(column: NDArray[Any], none: Any) -> list[Any]:
     return [number if number >= 0 else none for number in column.tolist()]
 
 
 def _shared(snapshot: Snapshot, indices: tuple[int, ...]) -> Document:
     """The part of a goroutine's document that others may have too, from its columns `_SHARED`."""
-    status, reason, where, call, start, creator, creator_id, locked, system, labels, quality = (
-        indices
-    )
+    status, reason, where, call, start, creator, creator_id, locked, system, quality = indices
     return {
         "status": STATUSES[status],
         "wait_reason": plain(snapshot.wait_reasons[reason]) if reason >= 0 else None,
@@ -122,7 +127,6 @@ def _shared(snapshot: Snapshot, indices: tuple[int, ...]) -> Document:
         "created_by": _creator(snapshot, creator, creator_id),
         "locked_to_thread": bool(locked),
         "system": bool(system),
-        "labels": _labels(snapshot, labels),
         "quality": QUALITIES[quality],
     }
 

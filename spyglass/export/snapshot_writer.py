@@ -72,7 +72,7 @@ def _pieces(snapshot: Snapshot) -> Iterator[str]:
 def _goroutines(snapshot: Snapshot) -> Iterator[str]:
     # What they share begins with a brace, too.
     template = "{" + "".join(f"{_compact(name)}:%s," for name in OWN) + "%s"
-    rows = goroutine_rows(snapshot, encode=lambda value: _compact(value).removeprefix("{"))
+    rows = goroutine_rows(snapshot, _compact, lambda shared: _compact(shared).removeprefix("{"))
     before = ""
     while batch := [template % row for row in islice(rows, _BATCH_ROWS)]:
         yield before + ",".join(batch)
