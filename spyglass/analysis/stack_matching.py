@@ -23,8 +23,8 @@ __all__ = ["StackMatcher"]
 class StackMatcher:
     """Numbers for the lines and stacks of some snapshots; the same number in all, if they are the same.
 
-    Where a snapshot has no stacks at all, goroutines of all of them are matched by the innermost
-    function outside the runtime.
+    Where a snapshot has no stacks at all, goroutines of all of them are matched by
+    `Goroutines.where`.
     """
 
     def __init__(self, snapshots: Sequence[Snapshot]) -> None:
