@@ -273,7 +273,7 @@ def test_a_series_has_a_progress_bar_on_a_terminal(tmp_path: Path) -> None:
     ("arguments", "line"),
     [
         (["-p", "1", "--count", "3"], "--count requires --every."),
-        (["-p", "1", "-o", "x.html"], "a page is written by `spyglass report`."),
+        (["-p", "1", "-o", "x.html"], "use `spyglass report` to write a page."),
         (["x.json", "--every", "1s"], "--every requires a process."),
         (["-p", "1", "--every", "0s"], "--every must be longer than 0s."),
         (["-p", "1", "--every", "1s", "-o", "-"], "with --every, --output is a directory."),

@@ -134,6 +134,7 @@ def test_in_a_wide_terminal_calls_have_a_column(width: int) -> None:
 def test_the_call_of_a_group_is_that_of_its_most_frequent_function() -> None:
     rows = [Row(n, "running", where=BEE) for n in (1, 2, 3)]
     rows += [Row(n, "running", where=ZOO, call=LOCK) for n in (4, 5)]
+    rows += [Row(n, "running", where=APE, call=LOCK) for n in (6, 7)]
     assert "sync" not in groups_of(rows, 200, "state")[1]
     assert "sync.(*Mutex).Lock" in groups_of(rows[2:], 200, "state")[1]
 
