@@ -38,10 +38,10 @@ def leak() -> Iterator[GoProcess]:
 
 
 def groups(line: str) -> dict[str, dict[str, int]]:
-    """The groups of a line of JSON by their functions."""
-    return {
-        group["where"]["function"]: group for group in json.loads(line)["groups"] if group["where"]
-    }
+    """The groups of a line of JSON by their functions: of those of one function, which called different
+    ones, the first."""
+    found = reversed(json.loads(line)["groups"])
+    return {group["where"]["function"]: group for group in found if group["where"]}
 
 
 def test_frames_are_plain_text_one_for_each_interval(demo: GoProcess):
