@@ -176,9 +176,9 @@ def _file_key(path: str) -> _FileKey:
 
 def _identify(path: str) -> _GoProgram | None:
     """The Go program at `path`, None if another language's linker made it."""
-    from spyglass.binary.executable import Executable
+    from spyglass.binary.go_executable import GoExecutable
 
-    with Executable.open(path) as executable:
+    with GoExecutable.open(path) as executable:
         if not executable.is_go:
             return None
         build = executable.build_info

@@ -20,7 +20,7 @@ from typing import Any
 from fixtures.fetch import cache_directory
 from spyglass import open_core
 from spyglass.binary.corenotes import MappedFile
-from spyglass.binary.executable import Executable
+from spyglass.binary.go_executable import GoExecutable
 from spyglass.binary.image import BytesImage
 from spyglass.cores.small_core import save_core
 from spyglass.errors import SpyglassError
@@ -158,7 +158,7 @@ class _Subject:
 
     def _made(self) -> Any:
         """All that is found, and by what; None if nothing is."""
-        executable = Executable(BytesImage(self.image), "program")
+        executable = GoExecutable(BytesImage(self.image), "program")
         saved = CoreProcess(str(self._core))
         program = Program(executable, 0)
         try:

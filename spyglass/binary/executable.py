@@ -11,12 +11,11 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from spyglass.binary import elf
-from spyglass.binary.buildinfo import BuildInfo, find_build_info
 from spyglass.binary.corenotes import Note, find_build_id, parse_notes
 from spyglass.binary.image import BytesImage, FileImage, Image
 from spyglass.errors import BadDataError
@@ -38,10 +37,6 @@ MAX_NOTES_BYTES = 1 << 16
 
 _SHT_NULL, _SHT_NOBITS = 0, 8
 _SHF_COMPRESSED = 0x800
-#: Sections that only Go's linker writes.
-_GO_SECTIONS = (
-    ".gopclntab", ".data.rel.ro.gopclntab", ".go.buildinfo", ".note.go.buildid", ".go.module",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +81,7 @@ class Executable:
         self.entry = self.header.entry
 
     @classmethod
-    def open(cls, path: str) -> Executable:
+    def open(cls, path: str) -> Self:
         """Open `path` (for a process /proc/PID/exe itself, which works for a deleted file too).
 
         Raises OSError if it cannot be opened, `BadDataError` if it is not an ELF file.
@@ -104,7 +99,7 @@ class Executable:
         """Close the file. What was read of it stays."""
         self.image.close()
 
-    def __enter__(self) -> Executable:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -211,11 +206,6 @@ class Executable:
         return (int(hits["value"][0]), int(hits["size"][0])) if len(hits) else None
 
     @cached_property
-    def build_info(self) -> BuildInfo:
-        """What Go's linker recorded of the build; empty if it did not, or it was removed."""
-        return find_build_info(self)
-
-    @cached_property
     def build_id(self) -> str | None:
         """Go's build id, else the GNU one in hexadecimal."""
         try:
@@ -227,15 +217,6 @@ class Executable:
         for kind, _, offset, _, _, size, *_ in self._program_headers:
             if kind == elf.PT_NOTE and size <= MAX_NOTES_BYTES:
                 yield from parse_notes(self.image.read(offset, size))
-
-    @cached_property
-    def is_go(self) -> bool:
-        """Whether Go's linker, or another one fed with Go's objects, made this file."""
-        if any(name in self.sections for name in _GO_SECTIONS) or self.build_info.go_version:
-            return True
-        from spyglass.binary.pclntab import find_pclntab
-
-        return find_pclntab(self) is not None
 
 
 def _elf_size(raw: bytes) -> int:

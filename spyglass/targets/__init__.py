@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spyglass.binary.executable import Executable
+from spyglass.binary.go_executable import GoExecutable
 from spyglass.errors import BadDataError
 from spyglass.memory.base import Memory
 from spyglass.targets.target_process import Facts, OsThread, Program, TargetProcess
@@ -25,7 +25,7 @@ class Target:
     """
 
     memory: Memory
-    executable: Executable
+    executable: GoExecutable
     bias: int
     process: TargetProcess
     library: str | None = None

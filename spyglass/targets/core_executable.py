@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from spyglass.binary import elf
 from spyglass.binary.corenotes import find_build_id, parse_notes
-from spyglass.binary.executable import MAX_NOTES_BYTES, MAX_SEGMENTS, Executable
+from spyglass.binary.executable import MAX_NOTES_BYTES, MAX_SEGMENTS
+from spyglass.binary.go_executable import GoExecutable
 from spyglass.errors import (
     BadDataError,
     MemoryFault,
@@ -63,11 +64,11 @@ def _wrong(path: str, why: str) -> WrongExecutable:
     return WrongExecutable(f"{path} is not the program of this core: {why}", _HINT)
 
 
-def _open(path: str) -> Executable:
+def _open(path: str) -> GoExecutable:
     try:
         if not os.path.isfile(path):  # opening a device can have consequences
             raise FileNotFoundError(2, "No such file")
-        return Executable.open(path)
+        return GoExecutable.open(path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise TargetError(f"the program of this core is missing: {path}: {reason}", _HINT) from None
@@ -75,7 +76,9 @@ def _open(path: str) -> Executable:
         raise TargetError("the program of this core has a name that no file has", _HINT) from None
 
 
-def _fitting(saved: CoreProcess, executable: Executable, as_library: bool) -> tuple[Program, bool]:
+def _fitting(
+    saved: CoreProcess, executable: GoExecutable, as_library: bool
+) -> tuple[Program, bool]:
     """`executable` where it was in the process, and whether that could be checked.
 
     It is the program; or, with `as_library`, perhaps one of the libraries.
@@ -93,7 +96,7 @@ def _fitting(saved: CoreProcess, executable: Executable, as_library: bool) -> tu
     raise wrongs[0]
 
 
-def _as_library(saved: CoreProcess, executable: Executable) -> Iterator[Program]:
+def _as_library(saved: CoreProcess, executable: GoExecutable) -> Iterator[Program]:
     for file in saved.core.files[:_MAX_LIBRARIES]:
         if file.offset == 0 and executable.segments:
             yield Program(executable, _bias(executable, file.start), file.path)
@@ -119,7 +122,7 @@ def _go_library(saved: CoreProcess, path: str) -> Program:
     raise NotGoProgram(f"{path} is not a Go program", "if a library of it is, give that with --exe")
 
 
-def _open_library(path: str) -> Executable | None:
+def _open_library(path: str) -> GoExecutable | None:
     try:
         library = _open(path)
     except (BadDataError, TargetError):
@@ -127,7 +130,7 @@ def _open_library(path: str) -> Executable | None:
     return library if library.segments else None
 
 
-def _bias(executable: Executable, start: int) -> int:
+def _bias(executable: GoExecutable, start: int) -> int:
     """What is to be added to its addresses if its beginning was mapped at `start`."""
     first = executable.segments[0]
     return start - ((first.address - first.offset) & -_PAGE_BYTES)
@@ -159,7 +162,7 @@ def header_address(program: Program) -> int:
 def build_id_in(memory: Memory, at: int) -> str | None:
     """The build id of the file whose ELF header is at `at` in `memory`, None if there is none.
 
-    Go's, else the GNU one in hexadecimal, as `Executable.build_id`.
+    Go's, else the GNU one in hexadecimal, as `GoExecutable.build_id`.
     """
 
     def read(offset: int, size: int) -> bytes:
@@ -198,7 +201,7 @@ def _same_contents(saved: CoreProcess, program: Program) -> bool:
     return same
 
 
-def _headers(executable: Executable) -> tuple[int, int]:
+def _headers(executable: GoExecutable) -> tuple[int, int]:
     """Where the program headers of a file end, and how many there are."""
     offset, size, count = executable.header.segments
     return offset + count * size, count

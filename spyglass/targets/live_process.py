@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from spyglass import procfs
 from spyglass.binary.corenotes import MappedFile, parse_auxv
-from spyglass.binary.executable import Executable
+from spyglass.binary.go_executable import GoExecutable
 from spyglass.errors import (
     BadDataError,
     MemoryFault,
@@ -149,7 +149,7 @@ def open_memory(pid: int) -> ProcessMemory:
 def find_program(pid: int) -> Program:
     """The file with the Go runtime in process `pid`."""
     try:
-        executable = Executable.open(f"/proc/{pid}/exe")
+        executable = GoExecutable.open(f"/proc/{pid}/exe")
     except PermissionError:  # not the process, whose mappings could be read, but the file
         raise PermissionDenied(
             f"process {pid} runs a file that this user may not read", "run spyglass with sudo"
@@ -207,14 +207,14 @@ def _libraries(pid: int) -> Iterator[Program]:
         yield Program(library, bias, mapping.path)
 
 
-def _open_mapped(pid: int, mapping: procfs.Mapping) -> Executable | None:
+def _open_mapped(pid: int, mapping: procfs.Mapping) -> GoExecutable | None:
     """The file of `mapping`: the very one (which root may open), else by its path in the process."""
     for path in (
         f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}",
         f"/proc/{pid}/root{mapping.path}",
     ):
         try:
-            return Executable.open(path)
+            return GoExecutable.open(path)
         except (OSError, ValueError, BadDataError, TargetError):
             continue
     return None
@@ -237,7 +237,7 @@ def _not_go(pid: int) -> NotGoProgram:
 
 def _is_go(pid: int) -> bool:
     try:
-        with Executable.open(f"/proc/{pid}/exe") as executable:
+        with GoExecutable.open(f"/proc/{pid}/exe") as executable:
             return executable.is_go
     except (OSError, BadDataError, TargetError, MemoryFault):
         return False

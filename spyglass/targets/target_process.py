@@ -14,7 +14,7 @@ from spyglass.model import Problem
 
 if TYPE_CHECKING:
     from spyglass.binary.corenotes import MappedFile
-    from spyglass.binary.executable import Executable
+    from spyglass.binary.go_executable import GoExecutable
     from spyglass.memory.base import Memory
     from spyglass.threads import Registers
 
@@ -28,7 +28,7 @@ class Program(NamedTuple):
     """The file with the Go runtime in a process. `bias` is what must be added to its addresses to get
     those in the process; `library` its path if it is not the program itself, but what that loaded."""
 
-    executable: Executable
+    executable: GoExecutable
     bias: int
     library: str | None = None
 

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from spyglass.binary.executable import Executable
+from spyglass.binary.go_executable import GoExecutable
 from spyglass.binary.pclntab import find_pclntab
 from spyglass.errors import BadDataError, MemoryFault, SpyglassError, UnsupportedGoVersion
 from spyglass.export import write_json
@@ -363,7 +363,7 @@ class Vandal:
 
 
 def areas_of_file(image: bytes) -> dict[str, tuple[int, int]]:
-    executable = Executable(image, "intact")
+    executable = GoExecutable(image, "intact")
     place, info = find_pclntab(executable), image.find(b"\xff Go buildinf:")
     assert place is not None
     shoff, shnum = *struct.unpack_from("<Q", image, 40), *struct.unpack_from("<H", image, 60)
@@ -390,7 +390,7 @@ def test_a_damaged_executable_gives_an_answer_or_an_error(subject: Subject, dama
     vandal = Vandal(image.read(0, len(image)), seed=4)
 
     def look(damaged: bytes) -> Snapshot:
-        executable = Executable(damaged, "damaged")
+        executable = GoExecutable(damaged, "damaged")
         return Inspector(replace(subject.target, executable=executable)).snapshot()
 
     def look_often() -> Counter[str]:

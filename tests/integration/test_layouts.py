@@ -16,7 +16,7 @@ import spyglass
 from fixtures import fetch
 from fixtures.layouts import TABLES, has_debug_information, make_table
 from spyglass.binary.dwarf import Dwarf
-from spyglass.binary.executable import Executable
+from spyglass.binary.go_executable import GoExecutable
 from spyglass.binary.gotypes import GoTypes
 from spyglass.errors import MissingInfo
 from spyglass.runtime.discovery import layouts
@@ -56,7 +56,7 @@ def test_the_table_is_what_a_finished_program_says(name: str) -> None:
 
 
 def _compare_table(path: Path, version: str) -> None:
-    with Executable.open(str(path)) as executable:
+    with GoExecutable.open(str(path)) as executable:
         table = next(candidate_layouts(version, executable.arch, None, None, None))
         ours = Layouts.of("DWARF", resolve(Dwarf.of(executable).struct))
     theirs = Layouts.of("debug/dwarf", dict(_according_to_go(path)))
@@ -217,7 +217,7 @@ def _types(target: Target, minor: str) -> tuple[int, int]:
 
 def test_debug_information_of_nothing_is_missing_info() -> None:
     with (
-        Executable.open(str(build("truth", flavour=Flavour.STRIPPED))) as executable,
+        GoExecutable.open(str(build("truth", flavour=Flavour.STRIPPED))) as executable,
         pytest.raises(MissingInfo, match="no debug information"),
     ):
         Dwarf.of(executable)

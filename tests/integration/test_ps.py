@@ -21,7 +21,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from spyglass import procfs
-from spyglass.binary.executable import Executable
+from spyglass.binary.go_executable import GoExecutable
 from spyglass.errors import AmbiguousName, PermissionDenied, ProcessNotFound
 from spyglass.process_list import GoProcess
 from spyglass.processes import find_by_name, go_processes
@@ -113,7 +113,7 @@ def assert_is_described(program: Path, process: subprocess.Popen[bytes], started
     threads_before, rss_before = threads_and_rss_bytes(process.pid)
     found = listed(process.pid)
     threads_after, rss_after = threads_and_rss_bytes(process.pid)
-    with Executable.open(str(program)) as executable:
+    with GoExecutable.open(str(program)) as executable:
         assert found.go_version == executable.build_info.go_version
     assert found.go_version
     assert found.go_version.startswith("go1.")
@@ -180,13 +180,13 @@ def test_a_shared_executable_is_looked_at_once(
     program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    really_open = Executable.open
+    really_open = GoExecutable.open
 
-    def open_and_note(path: str) -> Executable:
+    def open_and_note(path: str) -> GoExecutable:
         opened.append(path)
         return really_open(path)
 
-    monkeypatch.setattr(Executable, "open", open_and_note)
+    monkeypatch.setattr(GoExecutable, "open", open_and_note)
     with ExitStack() as stack:
         pids = [stack.enter_context(running(program)).pid for _ in range(10)]
         assert len(go_processes(pids).processes) == 10

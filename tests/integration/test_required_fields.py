@@ -13,7 +13,7 @@ import pytest
 
 import spyglass
 from spyglass.binary.dwarf import Dwarf
-from spyglass.binary.executable import Executable
+from spyglass.binary.go_executable import GoExecutable
 from spyglass.binary.types import Type
 from spyglass.errors import SpyglassError
 from spyglass.model import Snapshot
@@ -122,7 +122,7 @@ def _words(tree: ast.Module) -> Iterator[str]:
 @pytest.mark.parametrize("struct", STRUCTS)
 def test_a_struct_needs_no_field_that_is_not_required(minor: str, struct: str) -> None:
     """Each member that is not required, or all of them, may be gone in the next version."""
-    with Executable.open(str(build("demo", minor))) as executable:
+    with GoExecutable.open(str(build("demo", minor))) as executable:
         whole = _find(executable, struct)
         if whole is None:
             pytest.skip(f"this version has no {struct}")
@@ -140,7 +140,7 @@ def _first_parts(field: Field) -> set[str]:
     return {name.split(".")[0] for name in field.names}
 
 
-def _find(executable: Executable, struct: str) -> Type | None:
+def _find(executable: GoExecutable, struct: str) -> Type | None:
     try:
         return Dwarf.of(executable).struct(f"runtime.{struct}")
     except SpyglassError:

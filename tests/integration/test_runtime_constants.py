@@ -12,7 +12,7 @@ import pytest
 import spyglass
 from spyglass.binary import gotypes, pclntab
 from spyglass.binary.dwarf import Dwarf
-from spyglass.binary.executable import Executable
+from spyglass.binary.go_executable import GoExecutable
 from spyglass.binary.types import locate
 from spyglass.errors import MissingInfo
 from spyglass.model import STATUSES
@@ -133,7 +133,7 @@ def test_the_function_id_of_wrappers_is_the_last(minor: str) -> None:
 
 
 def offsets(minor: str, struct: str, *fields: str) -> list[int]:
-    with Executable.open(str(build("demo", minor))) as executable:
+    with GoExecutable.open(str(build("demo", minor))) as executable:
         found = Dwarf.of(executable).struct(f"runtime.{struct}")
     places = [locate(found, field) for field in fields]
     return [-1 if place is None else place[0] for place in places]
@@ -207,7 +207,7 @@ def test_kinds_of_types(minor: str) -> None:
 
 def test_the_count_of_stops_has_eight_bits(minor: str) -> None:
     """What the docstring of `signature` says of the limit of "stable"."""
-    with Executable.open(str(build("demo", minor))) as executable:
+    with GoExecutable.open(str(build("demo", minor))) as executable:
         try:
             g = Dwarf.of(executable).struct("runtime.g")
         except MissingInfo:  # pragma: no cover

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from spyglass.binary.executable import MAX_SECTION_BYTES, Executable, Segment
+from spyglass.binary.executable import MAX_SECTION_BYTES, Segment
+from spyglass.binary.go_executable import GoExecutable
 from spyglass.errors import BadDataError, UnsupportedProgram
 from tests.elf_writer import ARM64, PT_LOAD, PT_NOTE, Part, note, symbols, write_elf
 
@@ -21,8 +22,8 @@ CODE = Part(".text", b"code" * 4, 0x1000, PT_LOAD, flags=EXECUTABLE)
 DATA = Part(".data", b"data" * 4, 0x2000, PT_LOAD, flags=WRITABLE)
 
 
-def executable(*parts: Part, **header: int) -> Executable:
-    return Executable(write_elf(parts, **header), "program")  # type: ignore[arg-type]
+def executable(*parts: Part, **header: int) -> GoExecutable:
+    return GoExecutable(write_elf(parts, **header), "program")  # type: ignore[arg-type]
 
 
 def patched(image: bytes, at: int, value: bytes) -> bytes:
@@ -57,20 +58,20 @@ def test_headers_that_cannot_be_are_refused(
     at: int, value: bytes, error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
-        Executable(patched(write_elf([CODE, DATA]), at, value), "program")
+        GoExecutable(patched(write_elf([CODE, DATA]), at, value), "program")
 
 
 @pytest.mark.parametrize("length", [0, 1, 4, 16, 63, 64, 100, 119])
 def test_a_file_that_is_cut_off_in_its_headers_is_refused(length: int) -> None:
     with pytest.raises(BadDataError):
-        Executable(write_elf([CODE])[:length], "program")
+        GoExecutable(write_elf([CODE])[:length], "program")
 
 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path, tmp_path / "fifo", Path("/dev/null")):
         with pytest.raises(BadDataError, match="is not an executable file"):
-            Executable.open(str(path))
+            GoExecutable.open(str(path))
 
 
 # Segments.
@@ -131,7 +132,7 @@ def test_sections_have_their_names_and_contents() -> None:
     ],
 )
 def test_section_headers_that_cannot_be_are_none(at: int, value: bytes) -> None:
-    program = Executable(patched(write_elf([CODE, DATA]), at, value), "program")
+    program = GoExecutable(patched(write_elf([CODE, DATA]), at, value), "program")
     assert program.sections == {}
     assert len(program.segments) == 2
 
@@ -258,6 +259,6 @@ def test_a_huge_file_of_nothing_is_not_searched_for_ever(tmp_path: Path) -> None
     file.write_bytes(write_elf([everything], named=False))
     os.truncate(file, 1 << 40)
     began = time.monotonic()
-    with Executable.open(str(file)) as program:
+    with GoExecutable.open(str(file)) as program:
         assert not program.is_go
     assert time.monotonic() - began < 20

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spyglass.binary.executable import Executable
+from spyglass.binary.go_executable import GoExecutable
 from spyglass.binary.pclntab import FunctionTable, find_pclntab
 from spyglass.binary.xrefs import references
 from spyglass.errors import MissingInfo
@@ -26,7 +26,7 @@ class Program:
     """A program that has symbols, which nothing here uses but `truth`."""
 
     def __init__(self, path: Path) -> None:
-        self.executable = Executable.open(str(path))
+        self.executable = GoExecutable.open(str(path))
         place, text = find_pclntab(self.executable), self.executable.symbol("runtime.text")
         assert place is not None
         assert text is not None
@@ -122,7 +122,7 @@ def test_fingerprints_are_those_of_the_tables(minor: str, arch: str) -> None:
 
 def test_fingerprints_need_symbols() -> None:
     with pytest.raises(MissingInfo, match="no symbols"):
-        fingerprints_of(Executable.open(str(build("truth", flavour=Flavour.STRIPPED))))
+        fingerprints_of(GoExecutable.open(str(build("truth", flavour=Flavour.STRIPPED))))
 
 
 # Code and fingerprints made for the purpose: two variables, one of which nothing tells apart from a third.

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from spyglass.binary.executable import Executable
+from spyglass.binary.go_executable import GoExecutable
 from spyglass.errors import BadDataError, NotGoProgram
 from spyglass.runtime.discovery.globals import go_version, is_wait_reasons
 from spyglass.runtime.discovery.module import Module, find_module
@@ -103,7 +103,7 @@ def target(data: bytes, table: bytes | None = None, named: bool = True) -> Targe
         named=named,
     )
     memory = CountingMemory({DATA + BIAS: data})
-    return Target(memory, Executable(image, "program"), BIAS, Nothing())
+    return Target(memory, GoExecutable(image, "program"), BIAS, Nothing())
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -172,7 +172,7 @@ def test_of_pointers_to_the_table_only_some_are_looked_at() -> None:
 def test_of_data_only_so_much_is_read() -> None:
     segment = Part(".data", b"", DATA, PT_LOAD, flags=WRITABLE, offset=0, size=1 << 26)
     parts = [Part(".gopclntab", write_table(FUNCTIONS), TABLE, PT_LOAD), *[segment] * 100]
-    many = Executable(write_elf(parts) + bytes(1 << 26), "program")
+    many = GoExecutable(write_elf(parts) + bytes(1 << 26), "program")
     there = CountingMemory({DATA + BIAS: bytes(1 << 26)})
     with pytest.raises(BadDataError, match="not in use"):
         find_module(Target(there, many, BIAS, Nothing()))
@@ -194,7 +194,7 @@ def with_version(text: bytes) -> tuple[Target, Module]:
             *symbols(("runtime.buildVersion", 1, DATA + 0x400, 16)),
         ]
     )
-    named = Target(program.memory, Executable(image, "program"), BIAS, program.process)
+    named = Target(program.memory, GoExecutable(image, "program"), BIAS, program.process)
     return named, found
 
 
