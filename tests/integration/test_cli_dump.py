@@ -224,7 +224,7 @@ def test_groups_by_state_and_label_are_those_of_the_program(truth_process: GoPro
     assert {block[11:].split("  ")[0]: count for count, block in groups(text)} == states
     text = dump(truth_process, "--group", "label:tenant")
     titles = {block[11:].split("  ")[0]: count for count, block in groups(text)}
-    assert titles == {"without tenant": states.total() - 2, "tenant=blue": 2}
+    assert titles == {"(no label tenant)": states.total() - 2, "tenant=blue": 2}
 
 
 def test_json_is_the_whole_document(truth_process: GoProcess) -> None:
