@@ -287,7 +287,7 @@ def test_it_goes_through_a_pipe(minor: str, tmp_path: Path) -> None:
         (["--core", "{here}/text"], "is not a core file"),
         (["--core", "{here}/core", "--exe", "{here}/text"], "is not an ELF file"),
         (["--core", "{here}/core", "--exe", "/bin/sh"], "is not the program of this core"),
-        (["--core", "{here}/core", "--stop"], "a core stands still"),
+        (["--core", "{here}/core", "--stop"], "--stop cannot be used with --core"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(
