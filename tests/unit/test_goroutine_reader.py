@@ -23,7 +23,7 @@ from spyglass.runtime.scheduler.thread_registers import Threads
 from tests.image import ImageMemory
 from tests.made_program import FUNCTIONS, Program, function
 
-G, STACKS = 0xC000100000, 0xC010000000
+G, M, STACKS = 0xC000100000, 0xC000800000, 0xC010000000
 #: How much of the memory is read at once, as far as the script is concerned.
 PIECE_BYTES = 64
 STACK_BYTES, LARGE_STACK_BYTES = 0x400, 0x40000
@@ -93,6 +93,16 @@ class World:
         for name, value in fields.items():
             row[name] = value
         self.memory.place(self.g_address(i), row.tobytes() + bytes(8))
+
+    def call(self, state: State, tick: int, m: int = M) -> None:
+        """Goroutine 0 is in a system call, which its M, whose address is `m`, has given number `tick`."""
+        row: Any = np.zeros(1, self.layouts["m"])
+        row["syscalltick"] = tick
+        self.memory.place(m, row.tobytes() + bytes(8))
+        sp = stack_at(0) + STACK_BYTES - len(self.program.stack_of(state.calls))
+        pc = self.program.pc(state.calls[0])
+        in_call = replace(state, status=SYSCALL)
+        self.park(0, in_call, stops=0, syscallpc=pc, syscallsp=sp, m=m)
 
     def read(self) -> Seen:
         runtime = Runtime(
@@ -296,6 +306,37 @@ def test_a_stack_that_is_larger_than_what_is_read_at_first_is_of_one_moment(read
     world.memory.script = at_read(reads, behind, lambda: world.park(0, LARGE[1]))
     seen = world.read()
     assert (seen.reasons[0], tuple(seen.stacks[0])) in {(s.reason, s.calls) for s in LARGE}
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("rarely", [8, 30])
+def test_system_calls_one_after_the_other_are_never_mixed(seed: int, rarely: int) -> None:
+    """Since Go 1.26 the goroutine's own count does not tell one from the next, that of its M does."""
+    chance = random.Random(seed)
+    world = World("go1.27")
+    calls = {chance.choice(STATES).calls}
+    ticks = [0]
+
+    def call(address: int) -> None:
+        if chance.randrange(rarely) == 0:
+            state = chance.choice(STATES)
+            calls.add(state.calls)
+            ticks[0] += 1
+            world.call(state, ticks[0])
+
+    world.call(State(calls=next(iter(calls))), 0)
+    world.memory.script = call
+    seen = world.read()
+    assert seen.qualities == ["torn"] or tuple(seen.stacks[0]) in calls
+
+
+def test_a_system_call_on_another_thread_is_read_again() -> None:
+    world = World("go1.27")
+    world.call(STATES[0], 1)
+    world.memory.script = at_read(1, stack_range(), lambda: world.call(STATES[1], 1, m=M + 0x1000))
+    seen = world.read()
+    assert seen.qualities[0] in ("stable", "moved")
+    assert seen.stacks == [list(STATES[1].calls)]
 
 
 def move_at(world: World, moment: int, state: State) -> Callable[[], int]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "UNCOUNTED",
     "Batch",
     "Capture",
     "Fetched",
@@ -36,7 +37,9 @@ class Quality(IntEnum):
     STABLE, MOVED, TORN, UNREADABLE = range(len(QUALITIES))
 
 
-#: So much is read of the stack of a goroutine that moves.
+#: The last word of a signature where the M of a system call was not known when the ``g`` was read.
+UNCOUNTED = np.uint64(0xFFFFFFFFFFFFFFFF)
+#: How much is read of the stack of a goroutine that moves.
 _CAPTURE_BYTES = 1 << 14
 
 
@@ -98,6 +101,7 @@ class Capture:
     def steady(self) -> NDArray[np.bool_]:
         """Which did not move meanwhile, and had their stacks where these were read."""
         same = (self.before.signatures == self.after.signatures).all(axis=1)
+        same &= self.before.signatures[:, -1] != UNCOUNTED
         there = (self.before.rows["stack"] == self.bounds) | ~alive(self.before.rows)
         steady: NDArray[np.bool_] = self.before.ok & self.after.ok & same & there
         return steady

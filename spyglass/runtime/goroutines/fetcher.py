@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from spyglass.runtime.goroutines.consistency import (
+    UNCOUNTED,
     Batch,
     Capture,
     Fetched,
@@ -72,6 +73,7 @@ class Fetcher:
         self._dtype = fields_of(runtime.layouts["g"], side_readers.g_fields)
         self._signature = Signature(self._dtype, side_readers.g_fields)
         self.counts_stops = "trackingSeq" in (self._dtype.names or ())
+        self._tick_at = _offset_of(runtime, "m", "syscalltick")
 
     def batch(self, pointers: NDArray[np.uint64], top_only: bool) -> ReadBatch:
         """Read the goroutines at `pointers` that are alive."""
@@ -95,21 +97,39 @@ class Fetcher:
         return Again(gathered.ok, self._signatures(gathered))
 
     def capture(self, pointers: NDArray[np.uint64], rows: NDArray[Any]) -> Capture:
-        """The ``g``, the stack and the ``g`` again of each, then the stack again if there is no count
-        of stops, in this very order. `rows`: where they were last."""
-        parts = 3 if self.counts_stops else 4
+        """Of each what its M counts system calls with, the ``g``, the stack, the ``g`` again, without a
+        count of stops the stack again, and last the count of its M again, in this very order.
+
+        `rows`: each ``g`` as it was last read, which tells where its stack and its M are.
+        """
+        parts = 5 if self.counts_stops else 6
         low, high = capture_range(rows)
+        ms = self._ms_in_calls(rows)
         addresses = np.empty((len(rows), parts), np.uint64)
         sizes = np.full((len(rows), parts), self._dtype.itemsize, np.uint64)
-        addresses[:, 0::2] = pointers[:, None]
-        addresses[:, 1::2] = low[:, None]
-        sizes[:, 1::2] = (high - low)[:, None]
+        addresses[:, 1::2], addresses[:, 2::2] = pointers[:, None], low[:, None]
+        sizes[:, 2::2] = (high - low)[:, None]
+        counts = np.where(ms != 0, ms + np.uint64(self._tick_at or 0), pointers) & ~np.uint64(7)
+        addresses[:, [0, -1]], sizes[:, [0, -1]] = counts[:, None], 8
         gathered = self._memory.gather_in_order(addresses.reshape(-1), sizes.reshape(-1))
-        stacks = tuple(
-            StackBytes.of(part_of(gathered, part, parts), low, high) for part in range(1, parts, 2)
-        )
-        before, after = (self._decode(part_of(gathered, part, parts)) for part in (0, 2))
-        return Capture(before, after, stacks, rows["stack"].copy())
+        each = [part_of(gathered, part, parts) for part in range(parts)]
+        stacks = tuple(StackBytes.of(each[part], low, high) for part in range(2, parts - 1, 2))
+        before = self._captured(each[1], each[0], ms)
+        return Capture(before, self._captured(each[3], each[-1], ms), stacks, rows["stack"].copy())
+
+    def _ms_in_calls(self, rows: NDArray[Any]) -> NDArray[np.uint64]:
+        """The addresses of the Ms of those of `rows` in system calls, 0 for the others."""
+        ms = rows["m"].astype(np.uint64)
+        counted = (g_status(rows) == SYSCALL) & (ms % np.uint64(8) == 0)
+        return np.where(counted & (self._tick_at is not None), ms, np.uint64(0))
+
+    def _captured(self, g: Gathered, ticks: Gathered, ms: NDArray[np.uint64]) -> Fetched:
+        """The ``g`` structures `g`, read beside what the Ms at `ms` count system calls with."""
+        signatures, in_calls = self._signature.of(g)
+        if self._tick_at is not None:
+            counts = np.where(in_calls == ms, self._counts(ticks), UNCOUNTED)
+            signatures[:, -1] = np.where(in_calls == 0, np.uint64(0), counts)
+        return Fetched(g.rows(self._dtype), g.ok, signatures)
 
     def _decode(self, gathered: Gathered) -> Fetched:
         return Fetched(gathered.rows(self._dtype), gathered.ok, self._signatures(gathered))
@@ -122,13 +142,24 @@ class Fetcher:
         """
         signatures, ms = self._signature.of(gathered)
         some = np.flatnonzero((ms != 0) & (ms % np.uint64(8) == 0))
-        if len(some) and self._runtime.layouts.has("m", "syscalltick"):
-            fields: Any = self._runtime.layouts["m"].fields
-            offset = fields["syscalltick"][1]
-            words = self._memory.gather(ms[some] + np.uint64(offset & ~7), 8)
-            ticks = words.words(1)[:, 0] >> np.uint64(8 * (offset & 7)) & np.uint64(0xFFFFFFFF)
-            signatures[some, -1] = np.where(words.ok, ticks, np.uint64(0))
+        if len(some) and self._tick_at is not None:
+            words = self._memory.gather(ms[some] + np.uint64(self._tick_at & ~7), 8)
+            signatures[some, -1] = self._counts(words)
         return signatures
+
+    def _counts(self, words: Gathered) -> NDArray[np.uint64]:
+        """``m.syscalltick`` in the words that hold it, 0 where they could not be read."""
+        shift = np.uint64(8 * ((self._tick_at or 0) & 7))
+        counts = words.words(1)[:, 0] >> shift & np.uint64(0xFFFFFFFF)
+        return np.where(words.ok, counts, np.uint64(0))
+
+
+def _offset_of(runtime: Runtime, struct: str, field: str) -> int | None:
+    """The offset of a field in bytes, None if it is not known."""
+    if not runtime.layouts.has(struct, field):
+        return None
+    fields: Any = runtime.layouts[struct].fields
+    return int(fields[field][1])
 
 
 def saved_cursors(rows: NDArray[Any]) -> tuple[NDArray[np.intp], Cursors]:
