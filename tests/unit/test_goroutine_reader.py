@@ -115,7 +115,8 @@ class World:
         names = [self._names(int(node)) for node in nodes]
         problems = [(each.kind, each.subject, each.detail) for each in runtime.problems]
         qualities = [QUALITIES[number] for number in columns.quality]
-        return Seen(qualities, columns.wait_reason.tolist(), names, problems)
+        statuses, reasons = columns.status.tolist(), columns.wait_reason.tolist()
+        return Seen(qualities, statuses, reasons, names, problems)
 
     def _names(self, node: int) -> list[str]:
         frames, _ = self.program.tree.frames(node)
@@ -127,6 +128,7 @@ class Seen:
     """What a reader says of the goroutines of a world."""
 
     qualities: list[str]
+    statuses: list[int]
     reasons: list[int]
     stacks: list[list[str]]
     problems: list[tuple[str, str, str]]
@@ -337,6 +339,34 @@ def test_a_system_call_on_another_thread_is_read_again() -> None:
     seen = world.read()
     assert seen.qualities[0] in ("stable", "moved")
     assert seen.stacks == [list(STATES[1].calls)]
+
+
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize(
+    ("version", "rarely"), [("go1.15", 60), (COUNTING, 60), (COUNTING, 20), (COUNTING, 6)]
+)
+def test_a_goroutine_that_runs_now_and_then_has_no_stack_of_another_moment(
+    seed: int, version: str, rarely: int
+) -> None:
+    chance = random.Random(seed)
+    world = World(version)
+    states = [*STATES, State(status=RUNNING), State(status=RUNNING)]
+    was = {State(status=RUNNING)}
+    world.park(0, State(status=RUNNING))
+
+    def move(address: int) -> None:
+        if chance.randrange(rarely) == 0:
+            state = chance.choice(states)
+            was.add(state)
+            world.park(0, state)
+
+    world.memory.script = move
+    seen = world.read()
+    if seen.statuses == [RUNNING]:
+        assert seen.stacks == [[]]
+    elif seen.qualities != ["torn"]:
+        assert (seen.reasons[0], tuple(seen.stacks[0])) in {(s.reason, s.calls) for s in was}
+    assert seen.problems or seen.qualities[0] in ("stable", "moved")
 
 
 def move_at(world: World, moment: int, state: State) -> Callable[[], int]:

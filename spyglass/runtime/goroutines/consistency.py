@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from spyglass.memory.base import Gathered
-from spyglass.model import QUALITIES, Goroutines
+from spyglass.model import NONE, QUALITIES, Goroutines
 from spyglass.runtime.goroutines.decode import SCAN, SYSCALL, alive, plausible
 from spyglass.runtime.stacks.unwinder import COMPLETE, INCOMPLETE, StackBytes, Walked
 
@@ -161,6 +161,11 @@ class Batch:
         """Take over the stacks of the goroutines `at`."""
         self.node[at], self.outcome[at] = walked.node, walked.outcome
         self.columns["where"][at], self.columns["call"][at] = walked.where, walked.call
+
+    def forget_stacks(self, at: NDArray[np.intp]) -> None:
+        """Drop what was found of the stacks of the goroutines `at`."""
+        self.node[at], self.outcome[at] = 0, COMPLETE
+        self.columns["where"][at] = self.columns["call"][at] = NONE
 
     def move(self, at: NDArray[np.intp], fetched: Fetched) -> None:
         """The goroutines `at` are now as `fetched`; those that could not be read stay as they were."""

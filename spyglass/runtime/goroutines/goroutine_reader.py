@@ -139,7 +139,11 @@ class Reader:
         self._read_aside(batch, at)
         if self.threads.stopped:
             at = at[~self._walk_saved(batch, at, top_only)]
-        self._report_uncaught(batch, at)
+        # An attempt that failed may have left a stack: of another moment than what was read since.
+        runs = g_status(batch.rows[at]) == RUNNING
+        batch.forget_stacks(at[runs])
+        batch.quality[at[~runs]] = Quality.TORN
+        self._report_uncaught(batch, at[runs])
 
     def _walk_saved(self, batch: Batch, at: NDArray[np.intp], top_only: bool) -> NDArray[np.bool_]:
         """Walk the stacks of running goroutines of a stopped process whose threads are on the system
@@ -198,6 +202,8 @@ class Reader:
         return caught
 
     def _report_uncaught(self, batch: Batch, at: NDArray[np.intp]) -> None:
+        if not len(at):
+            return
         if self.threads.denied:
             self.runtime.problem("unreadable", "running goroutines", self.threads.denied)
             return
