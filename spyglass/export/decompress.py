@@ -26,10 +26,11 @@ _GZIP_WBITS = 31
 #: More memory than zstd's own tools grant a file unless told to (zstd(1), ``--memory``).
 _ZSTD_WINDOW_BYTES = 1 << 27
 
-#: Where an HTML report keeps its snapshot.
+#: Where an HTML report keeps its snapshot: an element with this tag, up to the next end tag.
 _EMBEDDED = re.compile(
-    rb'<script type="application/json" id="spyglass-snapshot"([^>]*)>(.*?)</script', re.DOTALL
+    rb'<script type="application/json" id="spyglass-snapshot"([^>]{0,256})>', re.DOTALL
 )
+_EMBEDDED_END = b"</script"
 _PACKED = re.compile(rb'\sdata-encoding="gzip-base64"')
 
 
@@ -127,10 +128,11 @@ class _Joined:
 
 def _embedded(page: bytes) -> Iterator[bytes]:
     found = _EMBEDDED.search(page)
-    if found is None:
+    end = page.find(_EMBEDDED_END, found.end()) if found else -1
+    if found is None or end < 0:
         raise BadDataError("there is no snapshot in this page")
-    attributes, text = found.groups()
-    if not _PACKED.search(attributes):
+    text = page[found.end() : end]
+    if not _PACKED.search(found[1]):
         return iter([text])
     try:
         raw = base64.b64decode(text)

@@ -118,6 +118,14 @@ def test_files_that_are_something_else(raw: bytes, complaint: str) -> None:
     assert ("core" in (caught.value.hint or "")) is raw.startswith(b"\x7fELF")
 
 
+def test_a_page_of_nothing_but_beginnings_is_refused_at_once() -> None:
+    """A search for the end behind each of them takes hours."""
+    begin = b'<script type="application/json" id="spyglass-snapshot"'
+    for page in (begin + b">", begin):
+        with pytest.raises(BadDataError, match="there is no snapshot in this page"):
+            load(io.BytesIO(b"<html>" + page * 200_000))
+
+
 def test_a_stream_without_an_end_is_left() -> None:
     with open("/dev/zero", "rb") as zeros, pytest.raises(BadDataError, match="is larger than"):
         load(zeros, max_bytes=1 << 22)
