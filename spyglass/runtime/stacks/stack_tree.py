@@ -12,6 +12,8 @@ from spyglass.runtime.stacks.key_index import KeyIndex
 from spyglass.runtime.stacks.symbolizer import FURTHER_IN, Entry, Where
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from spyglass.runtime.stacks.symbolizer import Symbolizer
@@ -111,6 +113,14 @@ class StackTree:
             node = int(self.children(parents, offsets)[0])
             if node:
                 self._single[key] = node
+        return node
+
+    def descendant(self, node: int, pcs: Iterable[int]) -> int:
+        """The node that `pcs` lead to from `node`, made if it is new; 0 if the tree is full."""
+        for pc in pcs:
+            node = self.child(node, pc)
+            if not node:
+                break
         return node
 
     def where(self, node: int) -> Where:

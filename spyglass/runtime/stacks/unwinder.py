@@ -367,9 +367,8 @@ class Unwinder:
                 pc = pc if code.functions.at(pc) is not None else link
         if omitted:
             node = tree.gap(node, omitted, tail[0][1], where)
-        for pc, _ in tail:
-            node = tree.child(node, pc)
-        state.node[row], state.outcome[row] = node, outcome
+        node = tree.descendant(node, (pc for pc, _ in tail))
+        state.node[row], state.outcome[row] = node, outcome if node else INCOMPLETE
 
 
 def first_windows(memory: Memory, cursors: Cursors, top_only: bool) -> StackBytes:
