@@ -143,7 +143,7 @@ class Thread:
     """A thread of the process, and the M that the runtime runs on it, if it is one of Go's.
 
     `os_state` is the kernel's word (running, sleeping, disk sleep, ...); `goroutine` and
-    `locked_goroutine` are goroutine ids; `p` is the id of the P it holds. If it was asked for, `runs`
+    `locked_goroutine` are goroutine ids; `p` is the id of the P it holds. With `thread_stacks`, `runs`
     says what is on the thread (its goroutine, g0, gsignal, or C) and `stack` (indices into
     `Snapshot.frames`) where, innermost frame first.
     """
@@ -319,8 +319,8 @@ class Snapshot:
     """One decoded moment of a Go program.
 
     `stack_offsets` (int64, one more than there are stacks) cuts `stack_frames` (int32 indices into
-    `frames`) into stacks, each innermost frame first. Both are empty when only the top of each stack
-    was asked for; `Goroutines.where` and `call` are there all the same.
+    `frames`) into stacks, each innermost frame first. Both are empty in a snapshot with
+    ``stacks="top"``, which has `Goroutines.where` and `call` all the same.
     """
 
     taken_at: datetime

@@ -1,4 +1,4 @@
-"""Which goroutines are asked for: by id, state, functions on their stacks, creator, labels, and waits.
+"""Filter goroutines: by id, state, functions on their stacks, creator, labels, and waits.
 
 Whatever many goroutines share (a function, a stack, a set of labels) is looked at once.
 """
@@ -22,7 +22,7 @@ __all__ = ["Filter", "matching"]
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What is wanted of a goroutine, all of it; what is empty or None is not asked for.
+    """Conditions of a goroutine, all of which must hold; an empty one or None is none.
 
     `ids`: its id is one of them. `states`: its status, or what it waits for, is one of them, in any
     case. `function`: found in the name of a function on its stack; without a stack, of the one that
@@ -49,7 +49,7 @@ def matching(snapshot: Snapshot, rows: NDArray[np.int64], wanted: Filter) -> NDA
 
 
 def _criteria(snapshot: Snapshot, wanted: Filter) -> Iterator[NDArray[np.bool_]]:
-    """What is asked for: which goroutines match each of it."""
+    """Which goroutines match each condition."""
     g = snapshot.goroutines
     if wanted.ids:
         yield np.isin(g.id, np.array(wanted.ids, np.uint64))

@@ -19,7 +19,7 @@ _DEAD = STATUSES.index("dead")
 def selected(goroutines: Goroutines, *, system: bool = False) -> NDArray[np.int64]:
     """The rows of goroutines that are not dead, and with `system` the runtime's own too.
 
-    A dead g is kept by the runtime to be used again (``runtime/proc.go``, ``gfput``): it is nobody.
+    A dead g is kept by the runtime to be used again (``runtime/proc.go``, ``gfput``): it is no goroutine.
     """
     wanted = goroutines.status != _DEAD
     if not system:

@@ -142,7 +142,7 @@ class RecordingMemory(Memory):
     def _gather_again(
         self, first: Gathered, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64]
     ) -> Gathered:
-        """Read those for themselves whose pages are not there as a whole."""
+        """Read the ranges whose whole pages could not be read, without the rest of the pages."""
         failed = ~first.ok
         extra = self.memory.gather(addresses[failed], sizes[failed])
         ok, offsets = first.ok.copy(), first.offsets.copy()

@@ -44,7 +44,7 @@ _TRIES = 3
 #: Room before the pages for the headers of some 18,000 segments, as a million goroutines have: a core
 #: that is cut short has them then. A hole, which takes no place on the disk.
 _HEADER_ROOM_BYTES = 1 << 20
-#: The header of an ELF file and its notes are in so many bytes at its beginning.
+#: An ELF file has its header and its build id in this many bytes at its beginning.
 _HEADER_BYTES = 1 << 12
 
 
@@ -60,8 +60,8 @@ def save_core(target: Target, stream: BinaryIO, *, stop: bool = False) -> Snapsh
         pages = PageFile(descriptor, _HEADER_ROOM_BYTES, partial(_in_file, target))
         memory = RecordingMemory(target.memory, pages)
         try:
-            look = _look(replace(target, memory=memory), memory, stop)
-            return _save(target, pages, look, descriptor)
+            result = _read(replace(target, memory=memory), memory, stop)
+            return _save(target, pages, result, descriptor)
         except SpyglassError:
             target.process.check()
             if not left:
@@ -70,40 +70,40 @@ def save_core(target: Target, stream: BinaryIO, *, stop: bool = False) -> Snapsh
     raise AssertionError
 
 
-def _look(target: Target, memory: RecordingMemory, stop: bool) -> SnapshotResult:
+def _read(target: Target, memory: RecordingMemory, stop: bool) -> SnapshotResult:
     """Read what a full snapshot reads, then what the stacks of threads need beside that.
 
     Of a process that goes on the latter takes a while, so nothing else may change meanwhile.
     """
     inspector = Inspector(target)
     if stop or target.process.stopped:
-        look = inspector.take("full", stop=stop, thread_stacks=True)
+        result = inspector.take("full", stop=stop, thread_stacks=True)
     else:
-        look = inspector.take("full")
+        result = inspector.take("full")
     build_id_in(memory, header_address(_program(target)))  # what tells which program it is of
-    for registers in look.registers.values():
+    for registers in result.registers.values():
         if registers.stack:  # of a sample, which was taken before the rest was read
             memory.lay_over(registers.sp, registers.stack)
     memory.fix()
     if not stop and not target.process.stopped:
-        look = replace(look, registers=inspector.thread_registers(look.registers))
-    return look
+        result = replace(result, registers=inspector.thread_registers(result.registers))
+    return result
 
 
-def _save(target: Target, pages: PageFile, look: SnapshotResult, descriptor: int) -> Snapshot:
-    """Make a core of the file with `pages`, of what `look` found; its snapshot."""
-    _write_headers(target, pages, look, np.zeros(0, np.uint64), descriptor)
+def _save(target: Target, pages: PageFile, result: SnapshotResult, descriptor: int) -> Snapshot:
+    """Make a core of the file with `pages`, of what `result` has; its snapshot."""
+    _write_headers(target, pages, result, np.zeros(0, np.uint64), descriptor)
     try:
         again = _read_again(target, descriptor)
     except SpyglassError as error:
         raise TargetError(
             f"the process moved too much to be saved: {error.message}", "try --stop"
         ) from error
-    torn = differing(look.snapshot, again)
+    torn = differing(result.snapshot, again)
     if len(torn):
-        look = replace(look, snapshot=_with_torn(look.snapshot, torn))
-        _write_headers(target, pages, look, torn, descriptor)
-    return look.snapshot
+        result = replace(result, snapshot=_with_torn(result.snapshot, torn))
+        _write_headers(target, pages, result, torn, descriptor)
+    return result.snapshot
 
 
 def _with_torn(snapshot: Snapshot, torn: NDArray[np.uint64]) -> Snapshot:
@@ -119,11 +119,11 @@ def _program(target: Target) -> Program:
 def _write_headers(
     target: Target,
     pages: PageFile,
-    look: SnapshotResult,
+    result: SnapshotResult,
     torn: NDArray[np.uint64],
     descriptor: int,
 ) -> None:
-    notes, index = _notes(target, look, torn), (pages.addresses, pages.offsets)
+    notes, index = _notes(target, result, torn), (pages.addresses, pages.offsets)
     write_headers(descriptor, target.executable.arch, notes, index, PAGE_BYTES)
 
 
@@ -141,23 +141,23 @@ def _in_file(target: Target, addresses: NDArray[np.uint64]) -> NDArray[np.bool_]
     return inside
 
 
-def _notes(target: Target, look: SnapshotResult, torn: NDArray[np.uint64]) -> list[Note]:
+def _notes(target: Target, result: SnapshotResult, torn: NDArray[np.uint64]) -> list[Note]:
     architecture = ARCHITECTURES[target.executable.arch]
-    process, threads = look.snapshot.process, look.snapshot.threads
+    process, threads = result.snapshot.process, result.snapshot.threads
     name = next((thread.name for thread in threads if thread.tid == target.pid), None)
     statuses = [
         ThreadStatus(tid, 0, architecture.to_saved(registers))
-        for tid, registers in sorted(look.registers.items())
+        for tid, registers in sorted(result.registers.items())
     ]
-    remarks = CoreMetadata.of(
-        look.snapshot, look.now_ns, target.process.outer_tids(), torn.tolist()
+    metadata = CoreMetadata.of(
+        result.snapshot, result.now_ns, target.process.outer_tids(), torn.tolist()
     )
     return [
         *map(corenotes.pack_thread, statuses),
         corenotes.pack_process(ProcessInfo(target.pid, name or "", " ".join(process.cmdline))),
         corenotes.pack_auxv(target.process.auxv()),
         corenotes.pack_files(target.process.files()),
-        Note(*corenotes.OWN, remarks.pack()),
+        Note(*corenotes.OWN, metadata.pack()),
     ]
 
 

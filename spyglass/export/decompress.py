@@ -14,11 +14,11 @@ from spyglass.errors import BadDataError, SpyglassError
 
 __all__ = ["MAX_BYTES", "too_large", "unpacked"]
 
-#: A document may be so long, unless its reader allows more: that of four million goroutines.
+#: The longest document, unless its reader allows more: that of four million goroutines.
 MAX_BYTES = 2 << 30
 
 _PIECE_BYTES = 1 << 20
-#: What a file begins with is in so many bytes.
+#: How much of a file tells its format.
 _START_BYTES = 256
 _GZIP, _ZSTD, _ELF = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x7fELF"
 #: A gzip header in front, in zlib's words (``inflateInit2``).
@@ -48,7 +48,7 @@ def unpacked(stream: BinaryIO, max_bytes: int = MAX_BYTES) -> Iterator[bytes]:
         return _limited(_embedded(b"".join(pieces)), max_bytes)
     if start.lstrip().startswith(b"{"):
         return pieces
-    for _ in pieces:  # what is too large is that, whatever it is
+    for _ in pieces:  # too large comes before not a snapshot
         pass
     hint = "it is an ELF file: a core is given by --core" if start.startswith(_ELF) else None
     raise BadDataError("it is not a snapshot that spyglass saved", hint)

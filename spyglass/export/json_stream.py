@@ -23,7 +23,7 @@ _MAX_REST_BYTES = 1 << 26
 
 #: The beginning of a member of the object whose value is an array.
 _ARRAY = re.compile(rb'\s*,?\s*"(\w+)"\s*:\s*\[')
-#: A name and what is around it are in so many bytes, where an array is to be read in batches.
+#: How long a name and what is around it may be where an array is to be read in batches.
 _NAME_BYTES = 1 << 12
 #: A comma between two objects, or two arrays. Perhaps it is in a string, or deeper than it should be.
 _SEPARATOR = re.compile(rb"[}\]]\s*(,)\s*[{\[]")

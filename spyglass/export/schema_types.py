@@ -1,4 +1,4 @@
-"""The shape of a snapshot document, for reading one that nobody vouches for.
+"""The shape of a snapshot document, for reading one that may be wrong on purpose.
 
 It says the same as ``snapshot.schema.json``, in types that are checked while the text is parsed: what
 does not fit is refused where it stands, before anything is made of what follows. Fields that are not

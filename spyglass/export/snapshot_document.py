@@ -33,7 +33,7 @@ _SHARED = (
 
 #: Goroutines, and stacks, made into documents at a time, so that a million of them need no gigabytes.
 _BATCH_ROWS = 16384
-#: So many of what goroutines have in common are kept.
+#: How many combinations of what goroutines have in common are kept.
 _SHARED_KEPT = 65536
 
 Document = dict[str, Any]
@@ -83,7 +83,7 @@ def goroutine_rows(
     """Each goroutine that is not dead: what `OWN` names, and the rest of its document, encoded.
 
     `encode` is applied to labels and to null, `encode_shared` to what many goroutines share. A million
-    of them share a few hundred states and places, so whoever encodes those as text does it a few
+    of them share a few hundred states and places, so these are encoded as text a few
     hundred times; labels, which a request may have for itself, are encoded apart from them.
     """
     g = snapshot.goroutines

@@ -1,4 +1,4 @@
-"""A snapshot saved in a file that is there whole or not at all, and is nobody else's to read."""
+"""Save a snapshot in a file: as a whole or not at all, and readable by its owner only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spyglass.model import Snapshot
 
 __all__ = ["default_name", "file_name", "new_directory", "replacing", "save"]
 
-#: What a name is made of, whatever a program or a machine is called.
+#: The characters of a name, whatever a program or a machine is called.
 _UNFIT = re.compile(r"[^A-Za-z0-9._+-]+")
 _MAX_WORD = 60
 

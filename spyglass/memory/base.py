@@ -70,13 +70,13 @@ class Memory(ABC):
 
     @abstractmethod
     def gather(self, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64] | int) -> Gathered:
-        """Many ranges at once; those that cannot be read are masked, not raised.
+        """Many ranges at once; unreadable ones are masked, not raised.
 
         Ranges start at multiples of 8 in the buffer if all `addresses` are multiples of 8.
         """
 
     def close(self) -> None:
-        """Let go of where it comes from."""
+        """Close the source of the bytes."""
 
     def gather_in_order(self, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64]) -> Gathered:
         """As `gather`, one range after the other: neighbours in the arguments are microseconds apart.

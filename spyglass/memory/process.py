@@ -85,7 +85,7 @@ class ProcessMemory(Memory):
     def _gather_again(
         self, first: Gathered, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64]
     ) -> Gathered:
-        """Read those that failed one by one: a bad neighbour must not hide a good range."""
+        """Read the failed ranges one by one: a bad neighbour must not hide a good range."""
         failed = np.flatnonzero(~first.ok)
         padded = (sizes[failed] + np.uint64(7)) & ~np.uint64(7)
         if int(padded.sum()) > MAX_READ_BYTES:

@@ -94,7 +94,7 @@ def _unprivileged_reason(attempt: Attempt) -> str | None:
     if set(target.gids) != {caller.gids[0]}:
         return "its group is not the group of this user"
     if not attempt.dumpable:
-        return "it is protected (it gained privileges, or it asked for that with PR_SET_DUMPABLE)"
+        return "it is protected (it gained privileges, or called prctl with PR_SET_DUMPABLE)"
     if caller.uid_map != target.uid_map:
         return "it is in another user namespace"
     if target.permitted & ~caller.permitted:
@@ -112,7 +112,7 @@ def _yama(attempt: Attempt) -> Denial | None:
     caller, scope = attempt.caller, f"kernel.yama.ptrace_scope is {attempt.yama}"
     if attempt.yama >= 3:
         return Denial(
-            f"Yama lets nobody read a process ({scope})", "only a reboot can change that setting"
+            f"Yama forbids reading processes ({scope})", "only a reboot can change that setting"
         )
     if caller.effective & _CAP_SYS_PTRACE:
         return None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["resolve"]
 
-#: So many goroutines are looked at to see whether a layout fits.
+#: How many goroutines are examined to see whether a layout fits.
 _SAMPLE = 512
 #: Some of them may change while they are read.
 _FITTING = 0.9
@@ -141,7 +141,7 @@ def _goroutines_fit(runtime: Runtime) -> bool:
 
 
 def _misfits(runtime: Runtime) -> list[str]:
-    """The structs whose layouts make no sense of what is in this process.
+    """The structs whose layouts do not fit what is in this process.
 
     A version's table is made from one of its releases, and others may differ: the ``m`` of Go 1.24.4
     is smaller than that of 1.24.11.

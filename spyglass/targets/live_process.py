@@ -228,7 +228,7 @@ def _not_go(pid: int) -> NotGoProgram:
     hint = (
         f"its child is one: --pid {children[0]}"
         if children
-        else "`spyglass ps` lists those that are"
+        else "`spyglass ps` lists the Go processes"
     )
     if len(children) > 1:
         hint = "its children are: " + ", ".join(f"--pid {child}" for child in children)

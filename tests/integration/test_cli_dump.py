@@ -187,7 +187,7 @@ def test_at_most_so_many(truth_process: GoProcess) -> None:
 
 
 def groups(text: str) -> list[tuple[int, str]]:
-    """ReadOptions many goroutines are in each group, and the group's text."""
+    """How many goroutines are in each group, and the group's text."""
     found = [block for block in text.split("\n\n") if block]
     return [(int(block.split()[0].replace(",", "")), block) for block in found]
 

@@ -151,7 +151,7 @@ def areas_of(program: Inspector) -> dict[str, list[tuple[int, int]]]:
     return areas
 
 
-#: ReadOptions much of the larger variables is looked at.
+#: How much of the larger variables is looked at.
 VARIABLES = {
     "allgs": 24, "allp": 24, "sched": 400, "memstats": 4096, "gcController": 512,
     "waitReasonStrings": 16 * 45, "buildVersion": 16,

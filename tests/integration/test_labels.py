@@ -91,7 +91,7 @@ def test_labels_are_those_of_the_goroutine_profile(looked: Looked) -> None:
 
 
 def labels_of_profile(profile: str) -> Counter[frozenset[tuple[str, str]]]:
-    """ReadOptions many goroutines have each set, from the text of ``pprof.Profile.WriteTo(w, 1)``."""
+    """How many goroutines have each set, from the text of ``pprof.Profile.WriteTo(w, 1)``."""
     found: Counter[frozenset[tuple[str, str]]] = Counter()
     for block in profile.split("\n\n"):
         count = re.search(r"^(\d+) @", block, re.MULTILINE)

@@ -33,7 +33,7 @@ def panicparse() -> Path:
 
 
 def read_by(panicparse: Path, dump: str) -> Counter[Seen]:
-    """ReadOptions many goroutines it found with each state and stack; it repeats lines that it cannot read."""
+    """How many goroutines it found with each state and stack; it repeats lines that it cannot read."""
     command: list[str | Path] = [panicparse, "-no-color", "-parse=false", "-rebase=false"]
     done = subprocess.run(command, input=dump, capture_output=True, text=True, check=True)
     assert done.stderr == ""

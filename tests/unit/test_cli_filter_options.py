@@ -1,4 +1,4 @@
-"""ReadOptions goroutines are asked for on the command line."""
+"""The options that filter goroutines."""
 
 from __future__ import annotations
 

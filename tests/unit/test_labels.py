@@ -24,7 +24,7 @@ NOWHERE = 0x7FFF_0000_0000
 UNREADABLE = Problem(
     "unreadable",
     "labels",
-    "those of 1 goroutines could not be read, make no sense, or changed meanwhile",
+    "those of 1 goroutines could not be read, are implausible, or changed meanwhile",
 )
 
 Bucket = Sequence[tuple[int, str, str]]
@@ -284,7 +284,7 @@ def test_what_makes_no_sense_is_not_shown_and_hides_nothing_else(version: str, l
 def test_there_is_one_problem_however_many_make_no_sense(world: World) -> None:
     world.read(*range(NOWHERE, NOWHERE + 800, 8), 0, world.labels([("a", "1")]))
     assert [problem.detail for problem in world.problems] == [
-        "those of 100 goroutines could not be read, make no sense, or changed meanwhile"
+        "those of 100 goroutines could not be read, are implausible, or changed meanwhile"
     ]
 
 

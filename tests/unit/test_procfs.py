@@ -74,7 +74,7 @@ CONTAINER_ROOT = user(0, ALL_CAPABILITIES & ~SYS_PTRACE, ALL_CAPABILITIES & ~SYS
         (replace(ATTEMPT, yama=1, caller=ROOT), "a security module", "audit log"),
         (replace(ATTEMPT, yama=2, descendant=True), "Yama lets only administrators", "sudo"),
         (replace(ATTEMPT, yama=2, caller=ROOT), "a security module", "audit log"),
-        (replace(ATTEMPT, yama=3, caller=ROOT), "Yama lets nobody", "reboot"),
+        (replace(ATTEMPT, yama=3, caller=ROOT), "Yama forbids", "reboot"),
         (
             replace(ATTEMPT, caller=replace(ROOT, uid_map=b"0 1000 1\n")),
             "it is in another user namespace",

@@ -171,7 +171,7 @@ _MODULEDATA = (
     _may("gofunc"),  # since 1.18
 )
 
-# map.go, up to 1.23; unless another was asked for at compile time, maps are of another kind since.
+# map.go, up to 1.23; unless chosen otherwise at compile time, maps are of another kind since.
 # They matter for pprof labels, which were maps for as long (runtime/pprof/label.go: labelMap).
 _HMAP = (
     _need("count"),

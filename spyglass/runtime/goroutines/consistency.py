@@ -1,4 +1,4 @@
-"""Goroutines while they are being read: what was read of them, and what tells that one has moved."""
+"""Goroutines while they are being read: what was read of them, and how a move is detected."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Read:
 
 
 class Fetched(NamedTuple):
-    """``g`` structures that were read, whether each was, and what tells that one has moved."""
+    """``g`` structures that were read, whether each could be, and their signatures (`Signature`)."""
 
     rows: NDArray[Any]
     ok: NDArray[np.bool_]
@@ -90,7 +90,7 @@ class Fetched(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """Goroutines each read in one go: their ``g`` before and after, and between them their `stacks`,
+    """Goroutines each read within microseconds: their ``g`` before and after, and between them their `stacks`,
     at the `bounds` that they had when they were last read."""
 
     before: Fetched
@@ -168,13 +168,13 @@ class Batch:
         self.columns["where"][at] = self.columns["call"][at] = NONE
 
     def move(self, at: NDArray[np.intp], fetched: Fetched) -> None:
-        """The goroutines `at` are now as `fetched`; those that could not be read stay as they were."""
+        """The goroutines `at` are now as `fetched`; where that could not be read they stay as they were."""
         moved = fetched.ok & (fetched.signatures != self.signatures[at]).any(axis=1)
         at = at[moved]
         self.rows[at], self.signatures[at] = fetched.rows[moved], fetched.signatures[moved]
         self.quality[at] = Quality.MOVED
 
-    def makes_sense(self, at: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.bool_]:
+    def is_plausible(self, at: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.bool_]:
         """Which of the goroutines `at` can be goroutines, and have stacks that end as stacks do."""
         whole: NDArray[np.bool_] = self.outcome[at] != INCOMPLETE
         return plausible(self.pointers[at], self.rows[at]) & whole
@@ -201,7 +201,7 @@ def part_of(gathered: Gathered, part: int, parts: int) -> Gathered:
 
 class Signature:
     """What changes when a goroutine runs, as a row of words for each: words of its ``g``, without the
-    bits that say nothing, and last a word for what its M counts.
+    bits that do not tell, and last a word for what its M counts.
 
     ``g.trackingSeq`` (``casgstatus``, since Go 1.17) counts how often it stopped running, in 8 bits:
     256 stops, or a multiple, between two reads that end at the same pc and sp go unnoticed. The reads
@@ -216,7 +216,7 @@ class Signature:
     def __init__(self, g: np.dtype[Any], more: Sequence[str] = ()) -> None:
         known = g.names or ()
         counts = "trackingSeq" if "trackingSeq" in known else "waitreason"
-        bits = 0  # of the whole g, those that tell
+        bits = 0  # of the whole g: which ones are compared
         for path in (*_SIGNATURE, (counts,), *((name,) for name in more if name in known)):
             offset, size = _place(g, *path)
             bits |= (1 << 8 * size) - 1 << 8 * offset
@@ -229,7 +229,7 @@ class Signature:
 
     def of(self, gathered: Gathered) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """The signatures of the ``g`` structures `gathered`, their last word 0, and the addresses of the
-        Ms of those that are in system calls, 0 for the others."""
+        Ms of the goroutines that are in system calls, 0 for the others."""
         words = gathered.lanes(self._lanes)
         signatures = words & self._masks
         column, shift = self._status

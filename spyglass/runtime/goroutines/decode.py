@@ -1,4 +1,4 @@
-"""Goroutines: what the runtime's ``g`` structures say, decoded into columns."""
+"""Decode the runtime's ``g`` structures into columns of goroutines."""
 
 from __future__ import annotations
 
@@ -58,16 +58,16 @@ def g_pointers(runtime: Runtime) -> NDArray[np.uint64]:
     address = runtime.address("allgs")
     pointer, length, capacity = (int(word) for word in runtime.memory.array(address, "<u8", 3))
     if length > capacity or capacity > MAX_GOROUTINES or pointer % 8 or (length and not pointer):
-        raise BadDataError(f"allgs makes no sense: {length} of {capacity} at {pointer:#x}")
+        raise BadDataError(f"implausible allgs: {length} of {capacity} at {pointer:#x}")
     found = runtime.memory.array(pointer, "<u8", length)
     pointers: NDArray[np.uint64] = found[(found != 0) & (found % 8 == 0)]
     if len(distinct(pointers)) < len(pointers):
-        raise BadDataError(f"allgs makes no sense: of {length} some are there twice")
+        raise BadDataError(f"implausible allgs: some of its {length} pointers are equal")
     return pointers
 
 
 def last_known_ns(runtime: Runtime, pointers: NDArray[np.uint64]) -> int | None:
-    """The latest moment that the clock of a stopped process is known to have come to.
+    """A lower bound of the clock of a stopped process.
 
     When the last garbage collection noticed who waits (``mgcmark.go: markroot`` sets ``waitsince``,
     and the runtime's own goroutines run between any two collections); None if there was none.
@@ -140,7 +140,8 @@ def decode(
 ) -> Goroutines:
     """The columns of `rows`; the addresses of their Ms are in column `m`, stacks are not set.
 
-    `found`: other columns, by their names; `where` is one of them. `now_ns`: the clock that ``waitsince`` was read from, None if it is not known.
+    `found`: other columns, by their names; `where` is one of them. `now_ns`: the clock that ``waitsince``
+    was read from, None if it is not known.
     """
     status = g_status(rows)
     start, creator = _places(rows["startpc"], code), _places(rows["gopc"], code)

@@ -43,11 +43,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Reader"]
 
-#: Goroutines are read in batches, so that memory stays bounded and caches warm; those that would not
-#: stand still in smaller ones.
+#: Goroutines are read in batches, so that memory stays bounded and caches warm; moving ones in smaller
+#: batches.
 _BATCH = 1 << 14
 _SMALL_BATCH = 1 << 8
-#: How often one that makes no sense is read again, and how often in a row one that moves is.
+#: How often an implausible goroutine is read again, and how often in a row a moving one is.
 _ATTEMPTS = 3
 _TRIES = 8
 _REPORTED = 3
@@ -81,7 +81,9 @@ class Reader:
         ]
         read = Read.all(parts)
         if self.tree.is_full:
-            self.runtime.problem("truncated", "stacks", "too many different ones to keep them all")
+            self.runtime.problem(
+                "truncated", "stacks", "too many different stacks: some are incomplete"
+            )
         running = np.flatnonzero(read.columns.status == RUNNING)
         if len(running):
             read = self._catch_running(read, running, top_only)
@@ -101,7 +103,7 @@ class Reader:
         believed = lives & plausible(batch.pointers, batch.rows)
         lost = int((lives & ~believed).sum())
         if lost:
-            self.runtime.problem("implausible", "goroutines", f"{lost} make no sense: left out")
+            self.runtime.problem("implausible", "goroutines", f"{lost} are implausible: left out")
         return believed
 
     def _decoded(self, batch: Batch) -> Read:
@@ -119,8 +121,8 @@ class Reader:
         return read if lives.all() else read.without(running[~lives])
 
     def _catch(self, batch: Batch, top_only: bool) -> None:
-        """Find where those of `batch` are that run, each by a sample of its thread; those that stop
-        running meanwhile as any other."""
+        """Find where the running goroutines of `batch` are, each by a sample of its thread. Goroutines
+        that stop running meanwhile are read as all others."""
         uncaught = np.ones(len(batch.pointers), np.bool_)
         for _ in range(_ATTEMPTS):
             at = np.flatnonzero(uncaught)
@@ -172,8 +174,8 @@ class Reader:
         return np.where(words.ok, words.words(1)[:, 0], np.uint64(0))
 
     def _sample(self, batch: Batch, at: NDArray[np.intp], top_only: bool) -> NDArray[np.intp]:
-        """Sample the threads of the running goroutines `at`, and walk the stacks of those that were
-        caught on them; these."""
+        """Sample the threads of the running goroutines `at`, and walk the stacks of the goroutines that
+        were running on them. Returns these goroutines."""
         low, high = batch.rows["stack"]["lo"][at], batch.rows["stack"]["hi"][at]
 
         def on_stack(registers: Registers) -> bool:
@@ -212,12 +214,12 @@ class Reader:
             self.runtime.problem("unreadable", f"goroutine {goid}", detail)
 
     def _settle(self, read: ReadBatch, top_only: bool) -> None:
-        """Walk the stacks of the goroutines of `read`; read those that moved meanwhile again, a few
-        times at the most.
+        """Walk the stacks of the goroutines of `read`; read the goroutines that moved meanwhile again, at
+        most a few times.
 
         What was read of a goroutine belongs together if it did not run between the read of its ``g``
         before and the one after: then its count of stops is the same. At first all are read before and
-        all after, which takes a while; those that moved in it are then each read in one go. Stacks that
+        all after, which takes a while; goroutines that moved are then each read in one call. Stacks that
         do not end in what was read of them are read further when they are walked, so the ``g`` of these
         is read once more.
         """
@@ -226,7 +228,7 @@ class Reader:
         walked = _spread(walked, read.walked, batch.rows)
         batch.keep(slice(None), walked)
         still = after.ok & (after.signatures == batch.signatures).all(axis=1)
-        settled = still & batch.makes_sense()
+        settled = still & batch.is_plausible()
         if not self._fetcher.counts_stops:
             settled[:] = False
         further = np.flatnonzero(settled & walked.beyond)
@@ -249,8 +251,8 @@ class Reader:
     def _settle_closely(
         self, batch: Batch, pending: NDArray[np.intp], top_only: bool
     ) -> NDArray[np.intp]:
-        """Read each of `pending` in one go, microseconds: its ``g``, its stack, its ``g`` again; those
-        that cannot be believed even so. Nothing is decoded between the tries, which takes longer."""
+        """Read each of `pending` within microseconds: its ``g``, its stack, its ``g`` again. Returns the
+        goroutines that are still doubtful. Nothing is decoded between the tries: that takes longer."""
         captures, restless = [], pending
         for _ in range(_TRIES):
             capture = self._fetcher.capture(batch.pointers[restless], batch.rows[restless])
@@ -266,7 +268,7 @@ class Reader:
     def _walk_captured(
         self, batch: Batch, at: NDArray[np.intp], capture: Capture, top_only: bool
     ) -> NDArray[np.intp]:
-        """Walk the stacks of `at` in what was captured of them; those that make no sense.
+        """Walk the stacks of `at` in what was captured of them. Returns the implausible ones.
 
         Without a count of stops they must be the same in both of the captured stacks.
         """
@@ -274,7 +276,7 @@ class Reader:
         self._read_aside(batch, at)
         first, *more = (self._walk(rows, top_only, stacks) for stacks in capture.stacks)
         batch.keep(at, first)
-        good = batch.makes_sense(at)
+        good = batch.is_plausible(at)
         for again in more:
             good &= again.node == first.node
         if first.beyond.any():
@@ -282,7 +284,7 @@ class Reader:
         return at[~good]
 
     def _read_aside(self, batch: Batch, at: NDArray[np.intp]) -> None:
-        """Read what the side readers read of `at`: those are certain whose goroutines stood still
+        """Read what the side readers read of `at`: it is certain where the goroutine stood still
         meanwhile. That they have the same pointers is not enough: labels given up are collected, and
         their place given to others, whose first owner may have got it back by then."""
         self.side_readers.read(batch, at)
@@ -297,7 +299,7 @@ class Reader:
         return now.ok & same
 
     def _walk(self, rows: NDArray[Any], top_only: bool, stacks: StackBytes) -> Walked:
-        """Walk the stacks of those whose registers are in memory; the others have no node.
+        """Walk the stacks of the goroutines whose registers are in memory; the others have no node.
 
         `stacks`: what was read of them already.
         """

@@ -43,7 +43,7 @@ class Pairs:
     """Keys and values of many sets, those of one set behind each other.
 
     `owner` (int64, ascending) tells whose each pair is; `words` (uint64, shape (pairs, 4)) are pointer
-    and length of its key and of its value. For each set `ok` (bool) tells whether it makes sense, and
+    and length of its key and of its value. For each set `ok` (bool) tells whether it is plausible, and
     `cut` whether there is more of it than was read.
     """
 

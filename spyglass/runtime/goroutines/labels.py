@@ -1,7 +1,7 @@
 """pprof labels: what ``g.labels`` points at, decoded once for each distinct set.
 
-``runtime/pprof.SetGoroutineLabels`` stores a pointer to a ``labelMap``, which nobody writes to afterwards
-and goroutines share. Since Go 1.24 it is a slice of keys and values (runtime/pprof/label.go, since 1.26
+``runtime/pprof.SetGoroutineLabels`` stores a pointer to a ``labelMap``, which is not changed
+afterwards, and goroutines share. Since Go 1.24 it is a slice of keys and values (runtime/pprof/label.go, since 1.26
 with internal/runtime/pprof/label.Set inside), before it was a ``map[string]string``. The same release
 replaced the map that `spyglass.runtime.goroutines.hmap` reads, ``runtime.hmap``: a program has it, or the slice.
 """
@@ -47,7 +47,7 @@ _HEADER_BYTES, _LABEL_BYTES, _LABEL_WORDS = 24, 32, 4
 
 
 class LabelReader:
-    """Reads the labels of goroutines of one process; equal sets get one number, whoever has them.
+    """Reads the labels of goroutines of one process; equal sets have one number.
 
     A `spyglass.runtime.goroutines.side_readers.SideReader`.
     """
@@ -87,7 +87,7 @@ class LabelReader:
     def finish(self, column: NDArray[np.int32]) -> tuple[NDArray[np.int32], Mapping[str, Any]]:
         """`column`, which holds what `read` gave for all goroutines, and `Snapshot.label_sets`.
 
-        They are numbered anew, without those that nobody has any more. Notes what is missing.
+        They are numbered anew, without sets that no goroutine has any more. Notes what is missing.
         """
         held = np.bincount(column - UNREAD, minlength=len(self._sets) - UNREAD)
         unread, counts = int(held[0]), held[-UNREAD:]
@@ -99,7 +99,7 @@ class LabelReader:
 
     def _report(self, unread: int, cut: int) -> None:
         if unread:
-            detail = f"those of {unread} goroutines could not be read, make no sense, or changed meanwhile"
+            detail = f"those of {unread} goroutines could not be read, are implausible, or changed meanwhile"
             self._runtime.problem("unreadable", "labels", detail)
         if cut:
             detail = f"{cut} goroutines have more of them, or longer ones, than are shown"
@@ -149,7 +149,7 @@ class LabelReader:
         return numbers[:, 0] << _HALF_BITS | numbers[:, 1], lost
 
     def _text_numbers(self, wanted: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """The numbers of texts, each `wanted` as a pointer and a length in one; `UNREAD` if in vain."""
+        """The numbers of texts, each `wanted` as a pointer and a length in one; `UNREAD` if that fails."""
         sizes = wanted & ((np.uint64(1) << _LENGTH_BITS) - np.uint64(1))
         found = self._memory.gather(wanted >> _LENGTH_BITS, sizes)
         ok = found.ok | (sizes == 0)

@@ -61,8 +61,8 @@ class SideReaders:
         self.g_fields = [name for reader in self._all for name in reader.g_fields]
 
     def read(self, batch: Batch, at: NDArray[np.intp] | slice) -> None:
-        """Read what belongs to the goroutines `at` of `batch`. It is certain of those that have not
-        moved since their ``g`` was read."""
+        """Read what belongs to the goroutines `at` of `batch`. It is certain if the goroutine has not
+        moved since its ``g`` was read."""
         for reader in self._all:
             batch.columns[reader.column][at] = reader.read(batch.rows[at])
 
@@ -71,15 +71,15 @@ class SideReaders:
         return _any_of([rows[name] != 0 for name in _known(self.g_fields, rows)], len(rows))
 
     def forget(self, batch: Batch, at: NDArray[np.intp]) -> None:
-        """Take what was read of the goroutines `at` for unread, where there is anything to read."""
+        """Mark what was read of the goroutines `at` as unread, where there is anything to read."""
         for reader in self._all:
             names = _known(reader.g_fields, batch.rows)
             some = _any_of([batch.rows[name][at] != 0 for name in names], len(at))
             batch.columns[reader.column][at[some]] = reader.unread
 
     def forget_changed(self, batch: Batch, at: NDArray[np.intp], rows: NDArray[Any]) -> None:
-        """Take what was read of those of `at` for unread that it has changed for: `rows` are as their
-        ``g`` are now."""
+        """Mark as unread what has changed since it was read of the goroutines `at`: `rows` are their
+        ``g`` now."""
         for reader in self._all:
             names = _known(reader.g_fields, rows)
             changed = _any_of([batch.rows[name][at] != rows[name] for name in names], len(at))

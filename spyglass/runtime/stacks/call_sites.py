@@ -24,7 +24,7 @@ NO_SITE = 0
 _WORD_BYTES = 8
 _ENTRY_BITS = np.uint64(Entry.BITS)
 #: `words`: the frame size, 0 if not known. `entry`: how the function was entered. `where`, `call`,
-#: `outermost`: as in `Where`, of its calls. These are so many from `first` on.
+#: `outermost`: as in `Where`, of its calls. `calls` of them, from `first` on, are its frames.
 _SITE = np.dtype(
     [
         ("words", "<i8"),

@@ -37,7 +37,7 @@ class KeyIndex:
         self._make_places()
 
     def find(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-        """The number of each of `keys`, 0 for those that have none; which these are."""
+        """The number of each of `keys`, 0 for none; and the indices of keys without a number."""
         numbers: NDArray[np.int64] = self._places[keys * _FACTORS[0] >> self._shift]
         missing = np.flatnonzero(self._keys[numbers] != keys)
         if len(missing):
@@ -77,7 +77,7 @@ class KeyIndex:
             self._place(np.arange(first, end))
 
     def _make_places(self) -> None:
-        """Make a table for as many keys as there is room for, with those that there are."""
+        """Make a table for as many keys as there is room for, with the present ones."""
         room = len(self._keys)
         roomy, tight = (_PLACES_PER_KEY * room - 1).bit_length(), (2 * room - 1).bit_length()
         bits = max(min(roomy, _LARGE_BITS), tight)

@@ -89,7 +89,7 @@ class StackTree:
 
     @property
     def is_full(self) -> bool:
-        """Whether there are so many distinct stacks that no more are kept: walks end there."""
+        """Whether there are `MAX_NODES` nodes: no more are made, and walks end."""
         return self._count >= MAX_NODES
 
     def children(
@@ -124,7 +124,7 @@ class StackTree:
         return node
 
     def where(self, node: int) -> Where:
-        """Where stacks wait that have come to `node`."""
+        """Where stacks wait that go through `node`, as far as it tells."""
         is_users = bool(self.flags[node] & IN_USERS_CODE)
         return Where(
             int(self.wheres[node]), int(self.calls[node]), int(self._outermost[node]), is_users
@@ -132,7 +132,7 @@ class StackTree:
 
     def gap(self, parent: int, frames: int, entry: int, where: Where) -> int:
         """A node under `parent` that stands for `frames` calls left out, the last entered by `entry`;
-        `where`: where stacks wait that have come to it."""
+        `where`: where stacks wait that go through it."""
         key = parent, frames, entry, where
         node = self._gaps.get(key)
         if node is None:
@@ -184,7 +184,7 @@ class StackTree:
         return np.flatnonzero(among(nodes, gaps)).tolist()
 
     def _add(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """New nodes, each of one of the different `keys`; 0 for those that there is no room for."""
+        """New nodes, each of one of the different `keys`; 0 where there is no room."""
         nodes = np.zeros(len(keys), np.int64)
         keys = keys[: max(MAX_NODES - self._count, 0)]
         parents = (keys >> _PC_BITS).astype(np.int64)
@@ -211,7 +211,7 @@ class StackTree:
         return first
 
     def _find_where(self, new: slice, parents: NDArray[np.int64], rows: NDArray[Any]) -> None:
-        """Find where stacks wait that have come to the nodes `new`, whose sites are `rows`: as
+        """Find where stacks wait that go through the nodes `new`, whose sites are `rows`: as
         `Where.with_callers`."""
         is_users = self.flags[parents] & IN_USERS_CODE
         inner = self._outermost[parents]

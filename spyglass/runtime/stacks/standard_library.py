@@ -31,7 +31,7 @@ class StandardLibrary:
     Decided by what the program says of itself, in this order:
 
     1. Functions of package ``main`` are the user's. What cgo generated for a call (its file is
-       ``_cgo_gotypes.go``) is not the user's, whichever package it is in: nobody can open that file.
+       ``_cgo_gotypes.go``) is not the user's, whichever package it is in: that file is not kept.
     2. An import path is the user's if its first element has a dot (paths without one are reserved for
        the standard library, "go help importpath"); if it is below ``cmd`` or a ``vendor`` folder, but
        for ``vendor/golang.org/x/``, the standard library's own dependencies; or if it is in one of

@@ -77,7 +77,7 @@ _WORD_BYTES = 8
 _UNKNOWN = Step(-1, False, (), Entry.CALL)
 
 
-#: In a `Where`: the frame that was called is further in than those that were looked at.
+#: In a `Where`: the frame that was called is further in than the frames that were examined.
 FURTHER_IN = -2
 
 
@@ -202,7 +202,7 @@ class Symbolizer:
                 continue
             if origin != _RUNTIME and not found.is_users:
                 found = Where(number, outermost, is_users=origin == _USERS)
-            # What a channel operation calls is no function that anybody knows.
+            # Go's traceback does not show what a channel operation calls either.
             outermost = -1 if self.frames[number].hidden else number
         return found._replace(outermost=outermost)
 

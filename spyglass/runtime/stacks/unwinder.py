@@ -42,9 +42,9 @@ __all__ = [
 #: frames in its middle are left out; at memory that could not be read.
 COMPLETE, INCOMPLETE, TRUNCATED, UNREADABLE = range(4)
 
-#: Of a deeper stack so many of the innermost and of the outermost frames are kept.
+#: How many of the innermost, and of the outermost, frames of a deeper stack are kept.
 KEPT_FRAMES = 500
-#: So many frames are walked of all deep stacks together: some seconds. The runtime's own limit of
+#: How many frames are walked of all deep stacks together: some seconds. The runtime's own limit of
 #: 1 GB a stack holds that many of 64 bytes.
 _MAX_DEEP_FRAMES = 1 << 24
 _DEEP_WINDOW_BYTES = 1 << 20
@@ -56,7 +56,7 @@ _MAX_WINDOW_BYTES = 1 << 16
 _MAX_GATHER_BYTES = 1 << 26
 #: Program counters are kept as offsets from the text in the low half of a tree's key.
 _PC_MASK = 0xFFFFFFFF
-_NOBODY = np.zeros(0, np.intp)
+_NO_ROWS = np.zeros(0, np.intp)
 #: What a signal handler puts on the stack of a processor with a link register when it fakes a call.
 _FAKED_FRAME_BYTES = 16
 
@@ -195,7 +195,7 @@ class Unwinder:
     def _walk_window(
         self, state: _State, pending: NDArray[np.intp], window: int
     ) -> NDArray[np.intp]:
-        """Walk `pending` through the next `window` bytes of their stacks; those that left them."""
+        """Walk `pending` through the next `window` bytes of their stacks. Returns the walks that left them."""
         for row in pending[state.depth[pending] >= KEPT_FRAMES].tolist():
             self._walk_deep(state, row)
         pending = pending[state.depth[pending] < KEPT_FRAMES]
@@ -203,7 +203,7 @@ class Unwinder:
         state.end(pending[sizes == 0], INCOMPLETE)
         some = sizes > 0
         pending, base, sizes = pending[some], base[some], sizes[some]
-        left = [_NOBODY]
+        left = [_NO_ROWS]
         for part in _parts(sizes):
             gathered = self.memory.gather(base[part], sizes[part])
             at, ok = pending[part], gathered.ok
@@ -247,7 +247,7 @@ class Unwinder:
         flags = tree.flags[nodes]
         slot = run.slot if self._at_bottom else run.slot + tree.sizes[nodes]
         goes = ((flags & state.stop_mask) == KNOWN) & (slot < run.limit)
-        far = _NOBODY
+        far = _NO_ROWS
         if not goes.all():
             far = self._end_some(state, run, nodes, flags, slot, np.flatnonzero(~goes))
             going = np.flatnonzero(goes)
@@ -279,7 +279,7 @@ class Unwinder:
         run.end(state, rows[~known | (goes & ~on_stack)], INCOMPLETE)
         far, address = rows[goes & on_stack], address[goes & on_stack]
         if not len(far):
-            return _NOBODY
+            return _NO_ROWS
         # Frames that reach beyond what was read: their return addresses are fetched for themselves.
         at = run.at[far]
         gathered = self.memory.gather(address, 8)
@@ -398,7 +398,7 @@ def _windows(
 
 
 def _parts(sizes: NDArray[np.uint64]) -> list[slice]:
-    """Cut rows of so many bytes into parts of `_MAX_GATHER_BYTES` each, at most one row more."""
+    """Cut rows of `sizes` bytes into parts of `_MAX_GATHER_BYTES` each, at most one row more."""
     part = (np.cumsum(sizes) - sizes) // np.uint64(_MAX_GATHER_BYTES)
     cuts = [0, *(np.flatnonzero(part[1:] != part[:-1]) + 1).tolist(), len(sizes)]
     return [slice(begin, end) for begin, end in pairwise(cuts) if begin < end]
@@ -458,7 +458,7 @@ class _State:
 class _Run:
     """Walks that step together through bytes that were read: of each its row in the state (`at`), its
     node, its pc, and as numbers of words where it is (`slot`) and where its bytes end (`limit`).
-    `origin`: the address of word 0. All have made so many `steps`."""
+    `origin`: the address of word 0. All have made the same number of `steps`."""
 
     at: NDArray[np.intp]
     node: NDArray[np.int64]
@@ -494,7 +494,7 @@ class _Run:
         return KEPT_FRAMES - int(state.depth[self.at].max(initial=0))
 
     def leave(self, state: _State, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Note where `rows` have come to; which walks they are."""
+        """Note where `rows` are; returns which walks they are."""
         at = self.at[rows]
         state.node[at], state.cursors.pc[at] = self.node[rows], self.pc[rows]
         state.cursors.sp[at] = self.sp(rows)
@@ -502,5 +502,5 @@ class _Run:
         return at
 
     def end(self, state: _State, rows: NDArray[np.intp], outcome: int) -> None:
-        """Note that `rows` end where they have come to."""
+        """Note that `rows` end where they are."""
         state.end(self.leave(state, rows), outcome)
