@@ -296,9 +296,10 @@ class GoroutineRows(_Elements):
             raise misfit(pointer, f"there is no {name} {int(column[row]):,}")
 
     def _whole(self, name: str) -> NDArray[Any]:
-        parts = self._parts.pop(name)
-        dtype = Goroutines.columns()[name].dtype
-        return np.concatenate(parts).astype(dtype, copy=False) if parts else np.zeros(0, dtype)
+        parts, column = self._parts.pop(name), Goroutines.columns()[name]
+        if not parts:  # of a column that documents do not have
+            return np.full(self.count, column.default, column.dtype)
+        return np.concatenate(parts).astype(column.dtype, copy=False)
 
     def _frame_numbers(
         self, frames: FrameRows, columns: Mapping[str, NDArray[Any]]

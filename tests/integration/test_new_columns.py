@@ -13,7 +13,7 @@ pytestmark = pytest.mark.live
 
 #: Run in a process of its own, for the model is another one there.
 _SCRIPT = """
-import importlib.util, sys, types
+import importlib.util, io, sys, types
 import numpy as np
 
 spec = importlib.util.find_spec("spyglass.model")
@@ -25,8 +25,9 @@ model = types.ModuleType("spyglass.model")
 sys.modules["spyglass.model"] = model
 exec(compile(source.replace(line, added + line), spec.origin, "exec"), model.__dict__)
 
-from spyglass import attach
+from spyglass import attach, load
 from spyglass.analysis.subset import subset
+from spyglass.export.snapshot_writer import write_json
 from spyglass.runtime.goroutines import side_readers
 
 UNREAD = 2**64 - 1
@@ -49,6 +50,11 @@ assert len(g) > 20 and seen
 moved = g.waits_for == 0  # UNREAD + 1
 assert (g.waits_for[~moved] == 2 * g.id[~moved] + 1).all() and moved.sum() < 3
 assert snapshot.matched_of == 77
+saved = io.BytesIO()
+write_json(snapshot, saved)
+saved.seek(0)
+loaded = load(saved).goroutines
+assert len(loaded.waits_for) == len(loaded) > 20 and not loaded.waits_for.any()
 part = subset(snapshot, np.array([3, 1]), len(g)).goroutines
 assert part.waits_for.tolist() == g.waits_for[[3, 1]].tolist()
 print("good")
