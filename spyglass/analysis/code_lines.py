@@ -33,9 +33,6 @@ class CodeLines:
     def __init__(self) -> None:
         self._numbers: dict[CodeLine, int] = {}
 
-    def __len__(self) -> int:
-        return len(self._numbers)
-
     def number(self, frame: Frame) -> int:
         """The number of the line that `frame` is in."""
         return self._numbers.setdefault(code_line(frame), len(self._numbers))

@@ -55,11 +55,6 @@ class StackMatcher:
         """How many different stacks there were so far."""
         return len(self._stacks)
 
-    @property
-    def line_count(self) -> int:
-        """How many different lines of code there were so far."""
-        return len(self._lines)
-
     def _numbers(self, snapshot: Snapshot) -> NDArray[np.int64]:
         """The number of the line of each frame, and behind them `NONE`, which -1 looks up."""
         frames = snapshot.frames

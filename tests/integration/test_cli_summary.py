@@ -95,7 +95,7 @@ def test_no_color_is_honoured(truth_process: GoProcess) -> None:
     assert colours <= {"", "0", "1", "2"}  # bold and dim are no colours
 
 
-def test_the_width_can_be_told(truth_process: GoProcess) -> None:
+def test_the_width_can_be_set(truth_process: GoProcess) -> None:
     pid = str(truth_process.pid)
     received = on_terminal("summary", "-p", pid, width=200, height=50, COLUMNS="70")
     widths = [cell_len(line) for line in ESCAPES.sub("", received).splitlines()]

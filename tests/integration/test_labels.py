@@ -79,7 +79,7 @@ def test_every_goroutine_has_the_labels_that_it_reads_itself(looked: Looked) -> 
     assert looked.full.problems == looked.top.problems == ()
 
 
-def test_nobody_else_has_any(looked: Looked) -> None:
+def test_no_other_goroutine_has_labels(looked: Looked) -> None:
     assert [each for each in looked.full if each.labels and each.id not in looked.said] == []
 
 

@@ -166,7 +166,7 @@ def test_an_odd_version_that_is_laid_out_otherwise_does_not_get_the_table(
     ("name", "below", "above"),
     [("esbuild-0.8.57", "go1.15", "go1.17"), ("esbuild-0.14.29", "go1.17", "go1.19")],
 )
-def test_a_version_that_nobody_has_is_read_from_itself_and_its_neighbours(
+def test_an_unknown_version_is_read_from_itself_and_its_neighbours(
     name: str, below: str, above: str
 ) -> None:
     with running(name) as process, _attached(process) as target:

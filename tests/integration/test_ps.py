@@ -202,7 +202,7 @@ def test_a_process_that_has_ended_is_left_out(program: Path) -> None:
     assert go_processes([child.pid]).unreadable == ()
 
 
-def test_a_program_of_another_kind_is_told_apart(tmp_path: Path) -> None:
+def test_a_program_of_another_kind_is_recognised(tmp_path: Path) -> None:
     """A 32-bit program, which this kernel runs too."""
     program = tmp_path / "small"
     # mov $29, %eax (pause); int $0x80; and again, at the only address of the only segment.

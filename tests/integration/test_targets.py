@@ -441,7 +441,7 @@ def soon(seconds: float, act: Callable[[], object]) -> Iterator[None]:
         timer.join()
 
 
-def test_a_program_that_ends_while_it_is_read_is_told(minor: str) -> None:
+def test_a_program_that_ends_while_it_is_read_is_reported(minor: str) -> None:
     executable, chance, outcomes = build("truth", minor, Flavour.STRIPPED), random.Random(1), set()
     for _ in range(25):
         delay_seconds = chance.uniform(0.0, 0.04)
@@ -484,7 +484,7 @@ def changeling(minor: str) -> Iterator[tuple[GoProcess, Callable[[], None]]]:
         yield process, lambda: process.tell("now")
 
 
-def test_a_program_that_has_executed_another_is_told(minor: str) -> None:
+def test_a_program_that_has_executed_another_is_reported(minor: str) -> None:
     with changeling(minor) as (process, change), spyglass.attach(process.pid) as program:
         assert len(program.snapshot().goroutines) > 60
         change()
@@ -495,7 +495,7 @@ def test_a_program_that_has_executed_another_is_told(minor: str) -> None:
             look(process.pid)
 
 
-def test_a_program_that_executes_another_while_it_is_read_is_told(minor: str) -> None:
+def test_a_program_that_executes_another_while_it_is_read_is_reported(minor: str) -> None:
     chance, outcomes = random.Random(2), set()
     for _ in range(12):
         with changeling(minor) as (process, change), soon(chance.uniform(0.0, 0.03), change):

@@ -100,7 +100,7 @@ def test_the_processor_time_is_that_of_the_kernel(demo: GoProcess):
     assert percent == pytest.approx((after - before) * 100 / (ended - began), abs=5)
 
 
-def test_the_end_of_the_process_is_told_by_the_exit_code(leak: GoProcess):
+def test_the_exit_code_says_that_the_process_ended(leak: GoProcess):
     command = [*SPYGLASS, "top", "-p", str(leak.pid), "--interval", "100ms"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -252,13 +252,13 @@ def test_it_is_not_stopped_by_a_busy_machine(demo: GoProcess):
         (["x.json", "--follow-name", "y"], "--follow-name requires a process"),
     ],
 )
-def test_wrong_usage_is_told(arguments: list[str], words: str):
+def test_wrong_usage_is_reported(arguments: list[str], words: str):
     shown = piped("top", *arguments)
     assert shown.returncode == 2
     assert words in shown.stderr
 
 
-def test_what_is_not_there_is_told_on_one_line(tmp_path: Path):
+def test_what_is_not_there_is_reported_on_one_line(tmp_path: Path):
     for arguments in (["-p", "4194303"], [str(tmp_path)], ["--follow-name", "no-such-program"]):
         shown = piped("top", *arguments, "--count", "1")
         assert shown.returncode == 1
