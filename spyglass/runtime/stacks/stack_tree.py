@@ -9,6 +9,7 @@ import numpy as np
 from spyglass.columns import among, numbered
 from spyglass.runtime.stacks.call_sites import IN_USERS_CODE, NO_SITE, CallSites
 from spyglass.runtime.stacks.key_index import KeyIndex
+from spyglass.runtime.stacks.known_paths import KnownPaths
 from spyglass.runtime.stacks.symbolizer import FURTHER_IN, Entry, Where
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ class StackTree:
         self._single: dict[int, int] = {}
         self._gaps: dict[tuple[int, int, int, Where], int] = {}
         self._gap_sizes: dict[int, int] = {}
+        #: Complete walks that `Unwinder` recognises again, to the bottom and (True) to the user's code.
+        self.known_paths = {False: KnownPaths(), True: KnownPaths()}
 
     def __len__(self) -> int:
         """How many nodes there are."""
@@ -147,6 +150,21 @@ class StackTree:
     def entry(self, node: int) -> int:
         """How the function of `node` was entered."""
         return int(self._entries[node])
+
+    def return_slots(self, node: int) -> list[int]:
+        """Where the return addresses of a stack that ends at `node` are, in words from its sp, the
+        innermost first, on a processor that pushes them; empty if frames are left out of it."""
+        path = []
+        while node > self.SAMPLED:
+            if node in self._gap_sizes:
+                return []
+            path.append(int(self.sizes[node]))
+            node = int(self._parents[node])
+        slots, slot = [], 0
+        for size in path[:0:-1]:
+            slots.append(slot + size)
+            slot += size + 1
+        return slots
 
     def frames(self, node: int) -> tuple[tuple[int, ...], tuple[int, int] | None]:
         """The frame numbers from the innermost call to `node`; where frames are left out of them, and

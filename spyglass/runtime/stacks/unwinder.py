@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spyglass.memory.base import Gathered, Memory
+    from spyglass.runtime.stacks.known_paths import KnownPaths
     from spyglass.threads import Registers
 
 __all__ = [
@@ -56,6 +57,8 @@ _MAX_WINDOW_BYTES = 1 << 16
 _MAX_GATHER_BYTES = 1 << 26
 #: Program counters are kept as offsets from the text in the low half of a tree's key.
 _PC_MASK = 0xFFFFFFFF
+#: From as many stacks on, those that were walked before are recognised first.
+_MANY = 1 << 11
 _NO_ROWS = np.zeros(0, np.intp)
 #: What a signal handler puts on the stack of a processor with a link register when it fakes a call.
 _FAKED_FRAME_BYTES = 16
@@ -183,7 +186,10 @@ class Unwinder:
         pending = np.arange(len(cursors.pc))
         if stacks is not None:
             stacks = stacks.below(cursors.high)
-            pending = self._walk_bytes(state, pending, stacks)
+            if len(pending) >= _MANY and root == StackTree.CALLED and not self._at_bottom:
+                pending = self._walk_many(state, stacks, self.tree.known_paths[top_only])
+            else:
+                pending = self._walk_bytes(state, pending, stacks)
             state.beyond[pending] = True
         window = _first_window_bytes(top_only)
         while len(pending):
@@ -191,6 +197,26 @@ class Unwinder:
             window = min(window * 4, _MAX_WINDOW_BYTES)
         wheres, calls = self.tree.wheres[state.node], self.tree.calls[state.node]
         return Walked(state.node, state.outcome, wheres, calls, state.beyond)
+
+    def _walk_many(self, state: _State, stacks: StackBytes, known: KnownPaths) -> NDArray[np.intp]:
+        """As `_walk_bytes` for all stacks: those that are `known` are not walked, others become so."""
+        cursors, words = state.cursors, stacks.words
+        offsets = cursors.pc - np.uint64(self.tree.text)
+        fits = np.flatnonzero(stacks.hold(cursors.sp) & (offsets < _PC_MASK))
+        size = (cursors.high[fits] - cursors.sp[fits]) >> np.uint64(3)
+        keys = offsets[fits] << np.uint64(32) | (size & np.uint64(_PC_MASK))
+        _, slots, limits = _slots(stacks.select(fits), cursors.sp[fits])
+        nodes = known.find(keys, slots, limits, words)
+        state.node[fits] = np.where(nodes > 0, nodes, state.node[fits])
+        pending = np.ones(len(cursors.pc), np.bool_)
+        pending[fits[nodes > 0]] = False
+        at = np.flatnonzero(pending)
+        left = self._walk_bytes(state, at, stacks.select(at))
+        done = (state.outcome == COMPLETE) & pending & ~state.beyond
+        done[left] = False
+        new = done[fits]
+        known.learn(self.tree, keys[new], slots[new], words, state.node[fits[new]])
+        return left
 
     def _walk_window(
         self, state: _State, pending: NDArray[np.intp], window: int
@@ -454,6 +480,18 @@ class _State:
         self.outcome[at] = outcome
 
 
+def _slots(
+    stacks: StackBytes, sp: NDArray[np.uint64]
+) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
+    """For each row of `stacks` the address of word 0, the number of the word at its one of `sp`, and of
+    the first word behind its bytes."""
+    first = stacks.offsets >> 3
+    origin = stacks.base - (first << 3).astype(np.uint64)
+    slot = ((sp - origin) >> np.uint64(3)).astype(np.int64)
+    limit = first + ((stacks.ends - stacks.base) >> np.uint64(3)).astype(np.int64)
+    return origin, slot, limit
+
+
 @dataclass(slots=True)
 class _Run:
     """Walks that step together through bytes that were read: of each its row in the state (`at`), its
@@ -471,10 +509,7 @@ class _Run:
     @classmethod
     def of(cls, state: _State, at: NDArray[np.intp], stacks: StackBytes) -> _Run:
         """The walks `at`, which `stacks` hold."""
-        first = stacks.offsets >> 3
-        origin = stacks.base - (first << 3).astype(np.uint64)
-        slot = ((state.cursors.sp[at] - origin) >> np.uint64(3)).astype(np.int64)
-        limit = first + ((stacks.ends - stacks.base) >> np.uint64(3)).astype(np.int64)
+        origin, slot, limit = _slots(stacks, state.cursors.sp[at])
         return cls(at, state.node[at], state.cursors.pc[at], slot, limit, origin, 0)
 
     def select(self, rows: NDArray[np.intp]) -> _Run:
