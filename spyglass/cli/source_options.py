@@ -65,7 +65,9 @@ class ProcessSource:
     ) -> Snapshot:
         """Its state now."""
         from spyglass import attach
+        from spyglass.memory.allocator import keep_freed_memory
 
+        keep_freed_memory()
         with attach(self.pid) as process:
             return process.snapshot(stacks, stop=stop, thread_stacks=thread_stacks)
 

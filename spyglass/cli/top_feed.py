@@ -52,6 +52,9 @@ class LiveTicks:
     def attach(self, pid: int | None = None) -> None:
         """Attach to process `pid`, or to the one called `name`."""
         from spyglass import attach
+        from spyglass.memory.allocator import keep_freed_memory
+
+        keep_freed_memory()
         from spyglass.processes import find_by_name
 
         self._pid = find_by_name(self._name or "") if pid is None else pid

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -63,6 +63,9 @@ class Gathered:
 
 class Memory(ABC):
     """The memory of a target: exact reads, or `spyglass.errors.MemoryFault`."""
+
+    #: Whether several threads may read at the same time.
+    takes_threads: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, address: int, size: int) -> bytes:

@@ -32,6 +32,8 @@ class ProcessMemory(Memory):
     Raises `PermissionDenied` at once when neither can be read, `ProcessChanged` when it has ended.
     """
 
+    takes_threads = True
+
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._readv = ctypes.CDLL(None, use_errno=True).process_vm_readv

@@ -83,7 +83,7 @@ def test_most_stacks_are_not_walked_again(
     first = sum(steps)
     steps.clear()
     walk(program, raws)
-    assert sum(steps) < first / 3  # of those whose key is that of another stack
+    assert sum(steps) < first * 3 / 4  # the first steps of all, and those whose key is another's
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -22,6 +22,7 @@ from spyglass.runtime.goroutines.decode import (
     plausible,
 )
 from spyglass.runtime.goroutines.fetcher import Fetcher, ReadBatch, saved_cursors
+from spyglass.runtime.goroutines.prefetch import has_processor_to_spare, prefetched
 from spyglass.runtime.goroutines.side_readers import SideReaders
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.unwinder import (
@@ -47,6 +48,8 @@ __all__ = ["Reader"]
 #: batches.
 _BATCH = 1 << 14
 _SMALL_BATCH = 1 << 8
+#: From as many batches on, a thread reads the next one while the last is decoded.
+_BATCHES_WORTH_A_THREAD = 4
 #: How often an implausible goroutine is read again, and how often in a row a moving one is.
 _ATTEMPTS = 3
 _TRIES = 8
@@ -75,9 +78,19 @@ class Reader:
         self, pointers: NDArray[np.uint64], top_only: bool
     ) -> tuple[Goroutines, NDArray[np.int64]]:
         """The goroutines at `pointers`, without the dead, and the node of the stack of each."""
+        begins = range(0, max(len(pointers), 1), _BATCH)
+        ahead = (
+            len(begins) >= _BATCHES_WORTH_A_THREAD
+            and self.runtime.memory.takes_threads
+            and has_processor_to_spare()
+        )
+
+        def fetch(begin: int) -> ReadBatch:
+            return self._fetcher.batch(pointers[begin : begin + _BATCH], top_only)
+
         parts = [
-            self._decoded(self._batch(pointers[begin : begin + _BATCH], top_only))
-            for begin in range(0, max(len(pointers), 1), _BATCH)
+            self._decoded(self._batch(fetched, top_only))
+            for fetched in prefetched(fetch, begins, ahead)
         ]
         read = Read.all(parts)
         if self.tree.is_full:
@@ -89,8 +102,7 @@ class Reader:
             read = self._catch_running(read, running, top_only)
         return read.columns, read.node
 
-    def _batch(self, pointers: NDArray[np.uint64], top_only: bool) -> Batch:
-        read = self._fetcher.batch(pointers, top_only)
+    def _batch(self, read: ReadBatch, top_only: bool) -> Batch:
         if read.lost:
             self.runtime.problem("unreadable", "goroutines", f"{read.lost} could not be read")
         self._settle(read, top_only)

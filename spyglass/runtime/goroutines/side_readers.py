@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -56,6 +57,7 @@ class SideReaders:
     """The side readers for one snapshot of a process."""
 
     def __init__(self, runtime: Runtime) -> None:
+        self._lock = Lock()
         self._all = [make(runtime) for make in SIDE_READERS]
         self.columns = [reader.column for reader in self._all]
         self.g_fields = [name for reader in self._all for name in reader.g_fields]
@@ -63,8 +65,9 @@ class SideReaders:
     def read(self, batch: Batch, at: NDArray[np.intp] | slice) -> None:
         """Read what belongs to the goroutines `at` of `batch`. It is certain if the goroutine has not
         moved since its ``g`` was read."""
-        for reader in self._all:
-            batch.columns[reader.column][at] = reader.read(batch.rows[at])
+        with self._lock:  # the next batch is read by a thread of its own
+            for reader in self._all:
+                batch.columns[reader.column][at] = reader.read(batch.rows[at])
 
     def have_something(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
         """Which of `rows` have anything for one of the readers to read."""

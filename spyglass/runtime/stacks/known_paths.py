@@ -1,13 +1,14 @@
 """Recognise stacks that were walked before, by their return addresses alone.
 
-Most goroutines of a large program share a few stacks. Where a walk has found a return address depends
-only on the pcs before it: a stack with the same innermost pc whose words at these places are the same
-return addresses is the same stack, and comparing takes a fifth of the time of walking.
+Most goroutines of a large program share a few hundred stacks. Where a walk has found a return address
+depends only on the pcs before it: a stack that has the same innermost frames, and the same return
+addresses at the same distances further out, is the same stack. To compare takes a few numpy operations
+for a frame, a step of a walk some thirty.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
     from spyglass.runtime.stacks.stack_tree import StackTree
 
-__all__ = ["KnownPaths"]
+__all__ = ["STEPS_BEFORE", "KnownPaths", "Unknown"]
+
+#: Steps that are walked before: their frames tell what a goroutine waits in, so that few stacks of one
+#: size are left that could be meant.
+STEPS_BEFORE = 5
 
 #: Paths that are kept, and the return addresses of the longest one.
 _MAX_PATHS = 1 << 12
@@ -27,37 +32,61 @@ _MAX_FRAMES = 64
 #: A path is kept if a batch has as many stacks that look like it.
 _WORTH_KEEPING = 8
 _FEW_PATHS = 64
+#: Odd numbers that spread the parts of a key over all of its bits.
+_FACTORS = tuple(map(np.uint64, (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93)))
+
+
+class Unknown(NamedTuple):
+    """Walks that have made `STEPS_BEFORE` steps: their rows (`at`), their `keys`, the `nodes` and, as
+    numbers of words, the `slots` that they have come to."""
+
+    at: NDArray[np.intp]
+    keys: NDArray[np.uint64]
+    nodes: NDArray[np.int64]
+    slots: NDArray[np.int64]
+
+    def select(self, which: NDArray[Any]) -> Unknown:
+        """The walks `which`."""
+        return Unknown(*(column[which] for column in self))
+
+
+def path_keys(
+    nodes: NDArray[np.int64], pcs: NDArray[np.uint64], sizes: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
+    """Keys of walks: of the node that each has come to, the pc that is next, and how many bytes of stack
+    are left. Different stacks may have one key."""
+    keys: NDArray[np.uint64] = nodes.view(np.uint64) * _FACTORS[0]
+    keys = keys ^ pcs * _FACTORS[1] ^ sizes * _FACTORS[2]
+    return keys
 
 
 class KnownPaths:
-    """Complete walks, one for each key. A key (uint64) has the innermost pc in it; equal keys mean that
-    stacks may be equal, which `find` makes sure of."""
+    """How complete walks went on after their first steps, one path for each of `path_keys`."""
 
     def __init__(self) -> None:
         self._index = KeyIndex(_FEW_PATHS)
         self._count = 1  # numbers in a KeyIndex begin with 1
+        #: Of each path, the node after the first steps, and the one at its end.
+        self._begins = np.zeros(_MAX_PATHS, np.int64)
         self._nodes = np.zeros(_MAX_PATHS, np.int64)
-        # Of each path, its return addresses and the words from sp to each, a row for each frame; behind
-        # the last they are repeated.
+        # Of each path, its return addresses, and the words from where the walk had come to, a row for each
+        # frame; behind the last they are repeated.
         self._pcs = np.zeros((_MAX_FRAMES, _MAX_PATHS), np.uint64)
         self._slots = np.zeros((_MAX_FRAMES, _MAX_PATHS), np.int64)
         self._lengths = np.zeros(_MAX_PATHS, np.int64)
 
     def find(
-        self,
-        keys: NDArray[np.uint64],
-        slots: NDArray[np.int64],
-        limits: NDArray[np.int64],
-        words: NDArray[np.uint64],
+        self, walks: Unknown, limits: NDArray[np.int64], words: NDArray[np.uint64]
     ) -> NDArray[np.int64]:
-        """The node at which each of the stacks with these `keys` ends, 0 where it is not known.
+        """The node at which each of `walks` through `words` ends, 0 where it is not known.
 
-        `slots`: where the stacks begin in `words`; `limits`: where the bytes of each end.
+        `limits`: the numbers of the words where the bytes of each end.
         """
-        nodes = np.zeros(len(keys), np.int64)
-        paths, _ = self._index.find(keys)
-        rows = np.flatnonzero((paths > 0) & (slots + self._slots[-1][paths] < limits))
-        paths, slots = paths[rows], slots[rows]
+        nodes = np.zeros(len(walks.at), np.int64)
+        paths, _ = self._index.find(walks.keys)
+        inside = walks.slots + self._slots[-1][paths] < limits
+        rows = np.flatnonzero((paths > 0) & inside & (self._begins[paths] == walks.nodes))
+        paths, slots = paths[rows], walks.slots[rows]
         for frame in range(int(self._lengths[paths].max(initial=0))):
             same = words[slots + self._slots[frame][paths]] == self._pcs[frame][paths]
             if not same.all():
@@ -68,29 +97,30 @@ class KnownPaths:
     def learn(
         self,
         tree: StackTree,
-        keys: NDArray[np.uint64],
-        slots: NDArray[np.int64],
+        unknown: Unknown,
         words: NDArray[np.uint64],
         nodes: NDArray[np.int64],
     ) -> None:
-        """Keep the paths of stacks that were walked to `nodes` of `tree`, of each new key one."""
-        distinct, which = numbered(keys)
+        """Keep the paths of walks that ended at `nodes` of `tree`, one of each key that is new."""
+        distinct, which = numbered(unknown.keys)
         examples = np.zeros(len(distinct), np.intp)
-        examples[which] = np.arange(len(keys))
+        examples[which] = np.arange(len(which))
         often = np.bincount(which, minlength=len(distinct)) >= _WORTH_KEEPING
         examples = examples[often]
-        _, new = self._index.find(keys[examples])
+        _, new = self._index.find(unknown.keys[examples])
         added: list[int] = []
         for row in examples[new].tolist():
             number = self._count + len(added)
             if number >= _MAX_PATHS:
                 break
             places = tree.return_slots(int(nodes[row]))
-            if places and len(places) <= _MAX_FRAMES:
-                self._set(number, np.array(places), slots[row], words)
-                self._nodes[number] = nodes[row]
+            if STEPS_BEFORE <= len(places) < _MAX_FRAMES:
+                here = places[STEPS_BEFORE - 1] + 1
+                further = np.array(places[STEPS_BEFORE - 1 :]) - here
+                self._set(number, further, unknown.slots[row], words)
+                self._begins[number], self._nodes[number] = unknown.nodes[row], nodes[row]
                 added.append(row)
-        self._index.add(keys[added], self._count)
+        self._index.add(unknown.keys[added], self._count)
         self._count += len(added)
 
     def _set(

@@ -16,6 +16,7 @@ import numpy as np
 
 from spyglass.errors import MemoryFault
 from spyglass.runtime.stacks.call_sites import ENDS, IN_USERS_CODE, INJECTED_CALL, KNOWN
+from spyglass.runtime.stacks.known_paths import STEPS_BEFORE, KnownPaths, Unknown, path_keys
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.symbolizer import Entry
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spyglass.memory.base import Gathered, Memory
-    from spyglass.runtime.stacks.known_paths import KnownPaths
     from spyglass.threads import Registers
 
 __all__ = [
@@ -186,10 +186,9 @@ class Unwinder:
         pending = np.arange(len(cursors.pc))
         if stacks is not None:
             stacks = stacks.below(cursors.high)
-            if len(pending) >= _MANY and root == StackTree.CALLED and not self._at_bottom:
-                pending = self._walk_many(state, stacks, self.tree.known_paths[top_only])
-            else:
-                pending = self._walk_bytes(state, pending, stacks)
+            is_many = len(pending) >= _MANY and root == StackTree.CALLED and not self._at_bottom
+            known = self.tree.known_paths[top_only] if is_many else None
+            pending = self._walk_bytes(state, pending, stacks, known)
             state.beyond[pending] = True
         window = _first_window_bytes(top_only)
         while len(pending):
@@ -197,26 +196,6 @@ class Unwinder:
             window = min(window * 4, _MAX_WINDOW_BYTES)
         wheres, calls = self.tree.wheres[state.node], self.tree.calls[state.node]
         return Walked(state.node, state.outcome, wheres, calls, state.beyond)
-
-    def _walk_many(self, state: _State, stacks: StackBytes, known: KnownPaths) -> NDArray[np.intp]:
-        """As `_walk_bytes` for all stacks: those that are `known` are not walked, others become so."""
-        cursors, words = state.cursors, stacks.words
-        offsets = cursors.pc - np.uint64(self.tree.text)
-        fits = np.flatnonzero(stacks.hold(cursors.sp) & (offsets < _PC_MASK))
-        size = (cursors.high[fits] - cursors.sp[fits]) >> np.uint64(3)
-        keys = offsets[fits] << np.uint64(32) | (size & np.uint64(_PC_MASK))
-        _, slots, limits = _slots(stacks.select(fits), cursors.sp[fits])
-        nodes = known.find(keys, slots, limits, words)
-        state.node[fits] = np.where(nodes > 0, nodes, state.node[fits])
-        pending = np.ones(len(cursors.pc), np.bool_)
-        pending[fits[nodes > 0]] = False
-        at = np.flatnonzero(pending)
-        left = self._walk_bytes(state, at, stacks.select(at))
-        done = (state.outcome == COMPLETE) & pending & ~state.beyond
-        done[left] = False
-        new = done[fits]
-        known.learn(self.tree, keys[new], slots[new], words, state.node[fits[new]])
-        return left
 
     def _walk_window(
         self, state: _State, pending: NDArray[np.intp], window: int
@@ -239,15 +218,25 @@ class Unwinder:
         return np.concatenate(left)
 
     def _walk_bytes(
-        self, state: _State, pending: NDArray[np.intp], stacks: StackBytes
+        self,
+        state: _State,
+        pending: NDArray[np.intp],
+        stacks: StackBytes,
+        known: KnownPaths | None = None,
     ) -> NDArray[np.intp]:
         """Walk `pending`, whose stacks are the rows of `stacks`, as far as these reach; those that
-        left them."""
+        left them.
+
+        After a few steps the rest of stacks that are `known` is not walked; other stacks become known.
+        """
         inside = stacks.hold(state.cursors.sp[pending])
         run = _Run.of(state, pending[inside], stacks.select(inside))
         room = run.room(state)  # that is looked at only when the deepest may have none left
         left = [pending[~inside]]
+        unknown = None
         while len(run.at):
+            if known is not None and run.steps == STEPS_BEFORE:
+                run, unknown = self._leave_known(state, run, stacks.words, known)
             stays = run.slot < run.limit
             if not stays.all() or run.steps >= room:
                 stays &= state.depth[run.at] + run.steps < KEPT_FRAMES
@@ -256,7 +245,36 @@ class Unwinder:
                 room = run.room(state)
             run, far = self._step(state, run, stacks.words)
             left.append(far)
-        return np.concatenate(left)
+        gone = np.concatenate(left)
+        if known is not None and unknown is not None:
+            self._learn(state, unknown, gone, stacks.words, known)
+        return gone
+
+    def _leave_known(
+        self, state: _State, run: _Run, words: NDArray[np.uint64], known: KnownPaths
+    ) -> tuple[_Run, Unknown]:
+        """End the walks of `run` that go on as one that is `known`; the others, which are not."""
+        cursors, every = state.cursors, np.arange(len(run.at))
+        keys = path_keys(run.node, run.pc, cursors.high[run.at] - run.sp(every))
+        unknown = Unknown(run.at, keys, run.node, run.slot)
+        nodes = known.find(unknown, run.limit, words)
+        found, others = np.flatnonzero(nodes), np.flatnonzero(nodes == 0)
+        state.node[run.at[found]] = nodes[found]
+        return run.select(others), unknown.select(others)
+
+    def _learn(
+        self,
+        state: _State,
+        unknown: Unknown,
+        gone: NDArray[np.intp],
+        words: NDArray[np.uint64],
+        known: KnownPaths,
+    ) -> None:
+        """Make known the walks of `unknown` that have ended in what was read, not `gone` out of it."""
+        done = (state.outcome == COMPLETE) & ~state.beyond
+        done[gone] = False
+        unknown = unknown.select(done[unknown.at])
+        known.learn(self.tree, unknown, words, state.node[unknown.at])
 
     def _step(
         self, state: _State, run: _Run, words: NDArray[np.uint64]
