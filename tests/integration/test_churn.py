@@ -22,6 +22,15 @@ def test_no_stack_is_false_while_goroutines_come_and_go(minor: str) -> None:
         assert _watch(process, seconds=3).snapshots > 3
 
 
+def test_no_stack_is_false_when_batches_are_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small batches, so that a thread reads ahead, and stacks are recognised that were walked before."""
+    monkeypatch.setattr("spyglass.runtime.goroutines.goroutine_reader._BATCH", 256)
+    monkeypatch.setattr("spyglass.runtime.goroutines.goroutine_reader._BATCHES_WORTH_A_THREAD", 2)
+    monkeypatch.setattr("spyglass.runtime.stacks.unwinder._MANY", 16)
+    with start("churn") as process:
+        assert _watch(process, seconds=3).snapshots > 3
+
+
 @pytest.mark.slow
 def test_no_stack_is_false_for_a_minute() -> None:
     with start("churn") as process:
