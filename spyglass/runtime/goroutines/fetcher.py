@@ -80,9 +80,10 @@ class Fetcher:
         first = self.fetch(pointers)
         batch = Batch.of(pointers, first, self._side_readers.columns)
         batch = batch.select(first.ok & alive(first.rows))
-        if self.counts_stops:  # otherwise every one is read closely, and its labels then
+        if self.counts_stops:
             self._side_readers.read(batch, slice(None))
-        walked, cursors = saved_cursors(batch.rows)
+        # Without a count of stops every one is read closely, its labels and its stack then.
+        walked, cursors = saved_cursors(batch.rows if self.counts_stops else batch.rows[:0])
         stacks = first_windows(self._memory, cursors, top_only)
         after = self.again(batch.pointers)
         return ReadBatch(batch, int((~first.ok).sum()), walked, cursors, stacks, after)
