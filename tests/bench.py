@@ -199,7 +199,7 @@ def _row(
 def _bench_different(table: Table, repeat: int) -> None:
     """What is needed for each stack, and for each set of labels, when none is shared."""
     for what, program, option in (("stacks", "paths", "-n"), ("labels", "labels", "-sets")):
-        with start(program, "1.27", Flavour.EXE, option, str(DIFFERENT)) as process:
+        with start(program, NEWEST, Flavour.EXE, option, str(DIFFERENT)) as process:
             _bench_different_kind(table, process, f"different {what}", repeat)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from spyglass.model import Goroutines
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -13,6 +16,9 @@ if TYPE_CHECKING:
     from spyglass.model import Snapshot
 
 __all__ = ["differing"]
+
+#: Columns that tell which goroutine it is, how long it has waited, and how far it is trusted.
+_NOT_COMPARED = frozenset({"id", "waiting_ns", "quality"})
 
 
 def differing(one: Snapshot, other: Snapshot) -> NDArray[np.uint64]:
@@ -38,18 +44,22 @@ def differing(one: Snapshot, other: Snapshot) -> NDArray[np.uint64]:
 
 def _meanings(snapshot: Snapshot, numbers: dict[Hashable, int]) -> Iterator[NDArray[Any]]:
     """Columns of all goroutines: the same number means the same in every snapshot that has `numbers`."""
-    g = snapshot.goroutines
-    yield from (g.status, g.creator_id, g.m, g.locked)
     frames = _numbered(snapshot.frames, numbers)
-    yield from (frames[column] for column in (g.where, g.call, g.start, g.creator))
-    yield _numbered(snapshot.wait_reasons, numbers)[g.wait_reason]
-    labels = _numbered((tuple(sorted(each.items())) for each in snapshot.label_sets), numbers)
-    yield np.where(g.labels < 0, g.labels, labels[g.labels])
-    cuts = zip(
-        snapshot.stack_offsets[:-1].tolist(), snapshot.stack_offsets[1:].tolist(), strict=True
-    )
     flat = frames[snapshot.stack_frames]
-    yield _numbered((flat[low:high].tobytes() for low, high in cuts), numbers)[g.stack]
+    cuts = pairwise(snapshot.stack_offsets.tolist())
+    meanings = {
+        "frames": frames,
+        "stacks": _numbered((flat[low:high].tobytes() for low, high in cuts), numbers),
+        "wait_reasons": _numbered(snapshot.wait_reasons, numbers),
+        "label_sets": _numbered(
+            (tuple(sorted(each.items())) for each in snapshot.label_sets), numbers
+        ),
+    }
+    for name, column in Goroutines.columns().items():
+        if name not in _NOT_COMPARED:
+            values = getattr(snapshot.goroutines, name)
+            known = values if column.index_of is None else meanings[column.index_of][values]
+            yield np.where(values < 0, values, known) if column.index_of else known
 
 
 def _numbered(things: Iterable[Hashable], numbers: dict[Hashable, int]) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 import psutil
 
+from spyglass.errors import TargetError
 from spyglass.procfs.access import refusals
 
 __all__ = ["Usage", "cpu_ns", "descendants", "pids", "usage"]
@@ -29,8 +30,16 @@ class Usage:
 
 
 def pids() -> list[int]:
-    """The processes that /proc shows, kernel threads among them, in ascending order."""
-    return psutil.pids()
+    """The processes that /proc shows, kernel threads among them, in ascending order.
+
+    Raises `TargetError` if /proc cannot be listed.
+    """
+    try:
+        return psutil.pids()
+    except OSError as error:
+        raise TargetError(
+            f"cannot list processes: {error.strerror}", "check that /proc is mounted"
+        ) from None
 
 
 def descendants(pid: int) -> list[int]:

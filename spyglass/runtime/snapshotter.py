@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from spyglass.columns import distinct, numbered
-from spyglass.errors import MemoryFault, MissingInfo, SpyglassError
+from spyglass.columns import numbered
+from spyglass.errors import MemoryFault, MissingInfo
 from spyglass.model import (
     NONE,
     QUALITIES,
@@ -25,6 +25,7 @@ from spyglass.model import (
 from spyglass.runtime.context import Runtime
 from spyglass.runtime.goroutines.decode import g_pointers, last_known_ns
 from spyglass.runtime.goroutines.goroutine_reader import Reader
+from spyglass.runtime.goroutines.wait_reasons import named_reasons
 from spyglass.runtime.heap import memstats
 from spyglass.runtime.scheduler import sched
 from spyglass.runtime.scheduler.thread_ids import ids_by_stacks
@@ -120,7 +121,7 @@ class SnapshotBuilder:
             goroutines, side_fields = reader.side_readers.finish(goroutines)
             m = _m_ids(goroutines.m, scheduler.ms)
             goroutines = replace(goroutines, m=m, stack=distinct_stacks.column)
-            reasons, goroutines = _wait_reasons(self._runtime, goroutines)
+            reasons, goroutines = named_reasons(self._runtime, goroutines)
         facts = process.facts()
         snapshot = Snapshot(
             taken_at=taken_at, took_ns=timer.total(), process=self._process(facts),
@@ -251,24 +252,3 @@ def _m_ids(pointers: NDArray[np.int64], ms: sched.Ms) -> NDArray[np.int64]:
     rows = [ms.index.get(pointer) for pointer in unique.tolist()]
     ids = [NONE if row is None else int(ms.rows["id"][row]) for row in rows]
     return np.array(ids, np.int64)[inverse]
-
-
-def _wait_reasons(runtime: Runtime, goroutines: Goroutines) -> tuple[tuple[str, ...], Goroutines]:
-    """The target's names of the reasons in use, and the column with reasons without a name cleared."""
-    used = distinct(goroutines.wait_reason[goroutines.wait_reason >= 0])
-    words = [""] * (int(used[-1]) + 1 if len(used) else 0)
-    missing = []
-    for reason in used.tolist():
-        try:
-            words[reason] = runtime.memory.string(
-                runtime.address("waitReasonStrings") + 16 * reason, 64
-            )
-        except SpyglassError:
-            missing.append(reason)
-    if missing:
-        runtime.problem(
-            "unknown", "wait reasons", f"the names of {len(missing)} of them could not be found"
-        )
-    named = np.array([*(bool(word) for word in words), False], np.bool_)
-    column = np.where(named[goroutines.wait_reason], goroutines.wait_reason, NONE).astype(np.int16)
-    return tuple(words), replace(goroutines, wait_reason=column)

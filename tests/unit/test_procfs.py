@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from spyglass.errors import BadDataError
+from spyglass.errors import BadDataError, TargetError
+from spyglass.procfs import host_processes
 from spyglass.procfs.access_rules import Attempt, Credentials, explain
 from spyglass.procfs.cgroups import (
     Mount,
@@ -235,3 +236,14 @@ def test_no_file_is_read_beyond_its_limit() -> None:
     assert len(read_head("/dev/zero", 1 << 17)) == 1 << 17
     with pytest.raises(BadDataError, match="more than 10 bytes"):
         read("/dev/zero", 10)
+
+
+def test_a_host_whose_processes_cannot_be_listed_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def listdir(path: object) -> list[str]:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("os.listdir", listdir)
+    with pytest.raises(TargetError, match="cannot list processes: Permission denied"):
+        host_processes.pids()
