@@ -48,8 +48,9 @@ __all__ = ["Reader"]
 #: batches.
 _BATCH = 1 << 14
 _SMALL_BATCH = 1 << 8
-#: From as many batches on, a thread reads the next one while the last is decoded.
-_BATCHES_WORTH_A_THREAD = 4
+#: From as many batches on, a thread reads the next one while the last is decoded; for fewer, starting it
+#: takes longer than it saves.
+_BATCHES_WORTH_A_THREAD = 16
 #: How often an implausible goroutine is read again, and how often in a row a moving one is.
 _ATTEMPTS = 3
 _TRIES = 8
