@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 import spyglass
+from spyglass.memory.allocator import keep_freed_memory
 from spyglass.memory.process import ProcessMemory
 from spyglass.runtime.goroutines.decode import fields_of, g_pointers
 from tests.browser import browser
@@ -67,7 +68,7 @@ TOP_GOALS = {10_000: 0.1, 100_000: 0.4}
 _TOP_SECONDS = 10
 _HEARTBEAT_TRIES = 5
 _BATCH = 1 << 14
-_TOP_BYTES = 1 << 10
+_TOP_BYTES = 1 << 12
 _WHOLE_STACK_BYTES = 1 << 30
 
 
@@ -293,6 +294,7 @@ def _floor_seconds(
 
 
 def _snapshot_seconds(pid: int) -> float:
+    keep_freed_memory()  # as every command that attaches to a process
     gc.collect()
     begin = time.perf_counter()
     with spyglass.attach(pid) as inspector:
