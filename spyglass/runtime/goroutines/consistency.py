@@ -37,7 +37,7 @@ class Quality(IntEnum):
     STABLE, MOVED, TORN, UNREADABLE = range(len(QUALITIES))
 
 
-#: The last word of a signature where the M of a system call was not known when the ``g`` was read.
+#: The last word of a signature where the M of a system call was not known when the goroutine was read.
 UNCOUNTED = np.uint64(0xFFFFFFFFFFFFFFFF)
 #: How much is read of the stack of a goroutine that moves.
 _CAPTURE_BYTES = 1 << 14
