@@ -43,7 +43,7 @@ class _GoProgram:
 
 
 class _Programs:
-    """The programs that processes run; each file is looked at once, however many run it."""
+    """The programs that processes run; each file is read once, however many processes run it."""
 
     def __init__(self) -> None:
         self._known: dict[_FileKey, _GoProgram | None] = {}

@@ -40,7 +40,7 @@ class CodeLines:
     def of(self, frames: Sequence[Frame], indices: NDArray[Any]) -> NDArray[np.int64]:
         """The numbers of the lines of the frames at `indices`, in their shape; `NONE` stays `NONE`.
 
-        Only the frames in use are looked at, each once.
+        Only the frames in use are numbered, each once.
         """
         return _of_used(frames, indices, self.number)
 

@@ -1,6 +1,6 @@
 """Filter goroutines: by id, state, functions on their stacks, creator, labels, and waits.
 
-Whatever many goroutines share (a function, a stack, a set of labels) is looked at once.
+Whatever many goroutines share (a function, a stack, a set of labels) is tested once.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The bytes of a file, read when they are needed.
 
-Not mapped: a file may be cut off by others while it is looked at, and then memory that shows it kills
+Not mapped: a file may be truncated by others while it is read, and then access to its mapping kills
 whoever touches it (SIGBUS, mmap(2)), where a read merely comes back short.
 """
 

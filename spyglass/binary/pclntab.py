@@ -43,7 +43,7 @@ _MAX_STEPS = 1 << 17
 #: In all tables together: enough for a hundred thousand places in the code.
 _MAX_STEPS_IN_ALL = 1 << 24
 _MAX_INLINE_DEPTH = 256
-#: So many bytes that look like a table, or a name, are looked at more closely.
+#: Limit of places that look like a table, or a name, and are checked.
 _MAX_HITS = 1 << 8
 _HEADER_BYTES = 72
 #: A table is searched for in pieces of this size, a name first so near to where the last one was.
@@ -233,7 +233,7 @@ class FunctionTable:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether all steps were taken: what was asked for last is not known because of that."""
+        """Whether the limit of steps was reached: the result of the last lookup is incomplete then."""
         return self._steps_left <= 0
 
     def allow_steps(self) -> None:

@@ -2,7 +2,7 @@
 
 Debug information (`spyglass.binary.dwarf`) and Go's type descriptors (`spyglass.binary.gotypes`) both
 end up as a `Type`, looked up lazily: a struct's members are known by name before the types of any of
-them are looked at, because a runtime struct leads to hundreds of others.
+them are read, because a runtime struct leads to hundreds of others.
 """
 
 from __future__ import annotations

@@ -80,7 +80,9 @@ def _read(target: Target, memory: RecordingMemory, stop: bool) -> SnapshotResult
         result = inspector.take("full", stop=stop, thread_stacks=True)
     else:
         result = inspector.take("full")
-    build_id_in(memory, header_address(_program(target)))  # what tells which program it is of
+    build_id_in(
+        memory, header_address(_program(target))
+    )  # by which the program of the core is identified
     for registers in result.registers.values():
         if registers.stack:  # of a sample, which was taken before the rest was read
             memory.lay_over(registers.sp, registers.stack)

@@ -86,7 +86,7 @@ class _Elements:
 
 
 class FrameRows(_Elements):
-    """The frames of a document (`all`), and those that places of its goroutines add to them."""
+    """The frames of a document (`all`), and further ones for places of goroutines that name no frame."""
 
     def __init__(self, memory: Memory) -> None:
         super().__init__("frames", schema_types.Frame, memory)

@@ -17,10 +17,10 @@ from spyglass.analysis.metric_changes import (
 )
 from spyglass.analysis.snapshot_diff import Difference, Growth
 from spyglass.model import Snapshot
-from spyglass.render.columns import Column
 from spyglass.render.cropping import cropped, function_in, location_in
 from spyglass.render.group_blocks import stack_lines
 from spyglass.render.sections import fact, section
+from spyglass.render.table_columns import Column
 from spyglass.render.text_table import table
 from spyglass.render.view_options import View
 from spyglass.words.calls import call_text, location_text

@@ -9,8 +9,8 @@ import numpy as np
 
 from spyglass.analysis.groups import Group
 from spyglass.model import NONE, STATUSES, Frame, Snapshot
-from spyglass.render.columns import Column
 from spyglass.render.cropping import cropped, function_and_call_in, function_in, location_in
+from spyglass.render.table_columns import Column
 from spyglass.render.view_options import View
 from spyglass.words.calls import CALL_MARK, START_MARK, call_text, location_text
 from spyglass.words.escape import visible

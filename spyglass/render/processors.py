@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from spyglass.model import Processor
-from spyglass.render.columns import Column
 from spyglass.render.sections import LABEL_WIDTH, labelled
+from spyglass.render.table_columns import Column
 from spyglass.render.text_table import table
 from spyglass.words.escape import visible
 from spyglass.words.states import state_colour

@@ -9,8 +9,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from spyglass.process_list import GoProcess, ProcessList, UnreadableProcess
-from spyglass.render.columns import Column
 from spyglass.render.cropping import cropped, tail_in
+from spyglass.render.table_columns import Column
 from spyglass.render.text_table import table
 from spyglass.render.view_options import View
 from spyglass.words.escape import visible

@@ -12,8 +12,8 @@ from itertools import chain
 from rich.cells import cell_len
 from rich.text import Text
 
-from spyglass.render.columns import Column, padded
 from spyglass.render.cropping import cropped
+from spyglass.render.table_columns import Column, padded
 
 __all__ = ["table"]
 

@@ -33,7 +33,7 @@ __all__ = ["resolve"]
 _SAMPLE = 512
 #: Some of them may change while they are read.
 _FITTING = 0.9
-#: Threads and goroutines come and go while they are looked at.
+#: Number of tries: threads and goroutines come and go while they are read.
 _TRIES = 3
 _MAX_TYPES_BYTES = 1 << 28
 #: Up to Go 1.11 inlined calls are recorded in another way (``runtime/symtab.go: inlinedCall``): the line
@@ -44,7 +44,7 @@ _OLDEST = GoVersion(1, 12)
 def resolve(
     target: Target, module: Module, version: str, places: Mapping[str, list[int]]
 ) -> Runtime:
-    """The runtime of `target`, with the first layouts that fit all that is looked at.
+    """The runtime of `target`, with the first layouts that fit everything that is checked.
 
     If none do, with the first that fit its goroutines, less those that do not fit. `places` are the
     addresses at which variables may be. Raises `UnsupportedGoVersion` if nothing fits.

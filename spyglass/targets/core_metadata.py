@@ -1,7 +1,7 @@
 """What spyglass notes in the cores that it makes: all that a snapshot needs and no other note tells.
 
 JSON, in a note of our own (owner "spyglass", type 1). It comes with a file from anywhere, so nothing of
-it is believed before its type was looked at.
+it is used before its type was checked.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class CoreProcess(TargetProcess):
         """The memory of the process: what the core leaves out is as in the file of `program`.
 
         Of what could be written to that holds only where a core is known to leave out nothing else:
-        spyglass's own have the pages that it looked at, and no more.
+        spyglass's own have only the pages that it read.
         """
         segments = np.array(
             [

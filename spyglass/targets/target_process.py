@@ -110,7 +110,7 @@ class TargetProcess(ABC):
 
     @abstractmethod
     def registers(self, tids: Sequence[int]) -> Mapping[int, Registers]:
-        """The registers of the threads `tids`, by thread id, as far as they can be had without a stop."""
+        """The registers of the threads `tids`, by thread id, as far as they can be read without a stop."""
 
     @abstractmethod
     def native_names(self, memory: Memory) -> Callable[[int], str]:

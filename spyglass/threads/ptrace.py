@@ -62,7 +62,7 @@ def has_stopped(tid: int) -> int | None:
     """None while the seized thread `tid` runs; once it has stopped or ended, the signal that it was
     about to get and has not got yet, or 0.
 
-    Such a signal is only looked at, not taken away: were spyglass killed now, the kernel would still
+    Such a signal is only peeked at (WNOWAIT): if spyglass were killed now, the kernel would still
     deliver it (``ptrace_stop`` keeps it until a wait that takes it away).
     """
     options = os.WSTOPPED | os.WEXITED | os.WNOHANG | _WALL

@@ -6,8 +6,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 
 from spyglass.model import Frame, Goroutine, Processor, Thread
-from spyglass.render.columns import Column
 from spyglass.render.cropping import function_and_call_in, function_in, location_in
+from spyglass.render.table_columns import Column
 from spyglass.tui.group_rows import GroupRow
 from spyglass.tui.layout import Style
 from spyglass.words.calls import CALL_MARK, START_MARK, call_text, location_text

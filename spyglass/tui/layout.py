@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from spyglass.render.columns import Column, padded
 from spyglass.render.cropping import cropped
+from spyglass.render.table_columns import Column, padded
 from spyglass.words.escape import visible
 
 __all__ = ["GAP", "Style", "line", "shown", "starts", "title_line", "widths"]

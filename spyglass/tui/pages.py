@@ -14,7 +14,7 @@ from rich.text import Text
 
 from spyglass.columns import combined
 from spyglass.model import NONE, Thread
-from spyglass.render.columns import Column
+from spyglass.render.table_columns import Column
 from spyglass.tui.cell_values import (
     Cells,
     goroutine_cells,

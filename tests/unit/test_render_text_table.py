@@ -6,9 +6,9 @@ import pytest
 from rich.cells import cell_len
 from rich.text import Text
 
-from spyglass.render.columns import Column, padded
 from spyglass.render.cropping import function_in
 from spyglass.render.sections import fact, section
+from spyglass.render.table_columns import Column, padded
 from spyglass.render.text_table import table
 
 

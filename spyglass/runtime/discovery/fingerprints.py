@@ -31,10 +31,10 @@ GLOBALS = (
 #: function name -> variable name -> the offsets into it that the function's code mentions
 Fingerprints = Mapping[str, Mapping[str, list[int]]]
 
-#: How well the functions that mention an address must agree with those that should.
+#: How well the functions that mention an address must agree with the expected ones.
 _MIN_AGREEMENT = 0.6
 _MAX_CODE_BYTES = 1 << 14
-#: Addresses looked at more closely, those with the most votes first.
+#: Number of addresses that are compared in full, in the order of their votes.
 _MAX_BASES = 256
 #: Programs share these, whatever they import: code that no runtime does without.
 _ALWAYS = (
@@ -144,7 +144,7 @@ class _Index:
         return [base for score, base in scores if score == best]
 
     def _agreement(self, base: int, expected: Mapping[int, int]) -> float:
-        """From 0 to 1: how far those that mention the variable at `base` are those that should."""
+        """From 0 to 1: the agreement of the functions that mention the variable at `base` with the expected ones."""
         both = either = 0
         for offset, functions in expected.items():
             seen = self.by.get(base + offset, 0)

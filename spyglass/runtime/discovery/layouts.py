@@ -130,7 +130,7 @@ def candidate_layouts(
 
     `go_version` is its ``runtime.buildVersion``; `types` are the addresses between which `memory` has
     its type descriptors (``moduledata.types`` and ``etypes``), and `constant` reads (address, size) of
-    what never changes, from the program's file. A source that has nothing to say, or makes no sense, is
+    what never changes, from the program's file. A source without information, or with implausible information, is
     passed over.
     """
     version = GoVersion.parse(go_version)

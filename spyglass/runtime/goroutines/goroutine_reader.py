@@ -124,7 +124,7 @@ class Reader:
         return Read(columns, batch.node, batch.pointers)
 
     def _catch_running(self, read: Read, running: NDArray[np.intp], top_only: bool) -> Read:
-        """`read` with the goroutines at `running` read again, with stacks if they can be had."""
+        """`read` with the goroutines at `running` read again, with stacks where they can be read."""
         pointers = read.pointers[running]
         batch = Batch.of(pointers, self._fetcher.fetch(pointers), self.side_readers.columns)
         self._catch(batch, top_only)

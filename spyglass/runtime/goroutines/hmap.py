@@ -115,7 +115,7 @@ def _buckets(
 def _cells(
     memory: Memory, owner: NDArray[np.int64], address: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:
-    """What is in the buckets at `address` and in those that they overflow into.
+    """The entries of the buckets at `address` and of their overflow buckets.
 
     Owner and words as in `Pairs`, and the owners of chains that cannot be read or do not end.
     """

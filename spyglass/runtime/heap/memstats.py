@@ -142,7 +142,7 @@ def _settled_deltas(runtime: Runtime) -> NDArray[Any]:
         following = deltas[(int(stats["gen"]) + 1) % _GENERATIONS]
         if not any(following[name] for name in kind.names or ()):
             return deltas
-    raise BadDataError("the heap statistics do not stand still")
+    raise BadDataError("the heap statistics changed during every read")
 
 
 def _sum_up(deltas: NDArray[Any]) -> _Heap:

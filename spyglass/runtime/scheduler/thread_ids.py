@@ -27,7 +27,7 @@ _OWN_STACKS = ("g0", "gsignal", "curg")
 def ids_by_stacks(
     runtime: Runtime, ms: Ms, registers: Mapping[int, Registers]
 ) -> dict[int, int] | None:
-    """The thread ids in `registers` by those that the runtime recorded, matched by stack pointer; None if
+    """The thread ids in `registers` by the ids that the runtime recorded, matched by stack pointer; None if
     they are the same ids."""
     if not len(ms.rows) or not all(runtime.layouts.has("m", name) for name in _OWN_STACKS):
         return None

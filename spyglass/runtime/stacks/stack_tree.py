@@ -54,7 +54,7 @@ class StackTree:
     """Every distinct stack seen: a node is a pc under the node of the frame it called.
 
     Two nodes are above the innermost frames: `CALLED` those whose pc is a return address, as that of
-    every goroutine that parked, `SAMPLED` those that were caught in the middle of something.
+    every goroutine that parked, `SAMPLED` those whose pc was sampled or interrupted.
     """
 
     CALLED, SAMPLED = 0, 1

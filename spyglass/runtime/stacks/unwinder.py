@@ -57,7 +57,7 @@ _MAX_WINDOW_BYTES = 1 << 16
 _MAX_GATHER_BYTES = 1 << 26
 #: Program counters are kept as offsets from the text in the low half of a tree's key.
 _PC_MASK = 0xFFFFFFFF
-#: From as many stacks on, those that were walked before are recognised first.
+#: Number of stacks from which on stacks that were walked before are recognised first.
 _MANY = 1 << 11
 _NO_ROWS = np.zeros(0, np.intp)
 #: What a signal handler puts on the stack of a processor with a link register when it fakes a call.
@@ -231,7 +231,7 @@ class Unwinder:
         """
         inside = stacks.hold(state.cursors.sp[pending])
         run = _Run.of(state, pending[inside], stacks.select(inside))
-        room = run.room(state)  # that is looked at only when the deepest may have none left
+        room = run.room(state)  # checked only when the deepest may have none left
         left = [pending[~inside]]
         unknown = None
         while len(run.at):
