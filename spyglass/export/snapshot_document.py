@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 from spyglass.analysis.selection import selected
@@ -139,7 +139,10 @@ def _creator(snapshot: Snapshot, index: int, goroutine: int) -> Document | None:
 def _labels(snapshot: Snapshot, labels: int) -> Document | None:
     if labels < 0:
         return None if labels == UNREAD else {}
-    return {plain(key): plain(value) for key, value in snapshot.label_sets[labels].items()}
+    found = snapshot.label_sets[labels]
+    if all(map(str.isascii, chain(found, found.values()))):
+        return dict(found)  # nothing in it that JSON does not know
+    return {plain(key): plain(value) for key, value in found.items()}
 
 
 def _place(snapshot: Snapshot, index: int) -> Document | None:
