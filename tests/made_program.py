@@ -12,7 +12,8 @@ from spyglass.binary.inline_trees import InlineTrees
 from spyglass.binary.pclntab import TOP_FRAME, FunctionTable
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.symbolizer import Symbolizer
-from spyglass.runtime.stacks.unwinder import Cursors, Unwinder, Walked
+from spyglass.runtime.stacks.unwinder import Unwinder
+from spyglass.runtime.stacks.walks import Cursors, Walked
 from tests.image import ImageMemory
 from tests.pclntab_writer import FunctionSpec, pc_table, write_table
 

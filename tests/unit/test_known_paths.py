@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from spyglass.runtime.stacks.known_paths import KnownPaths
-from spyglass.runtime.stacks.unwinder import COMPLETE, Cursors, StackBytes, Unwinder, Walked
+from spyglass.runtime.stacks.unwinder import Unwinder
+from spyglass.runtime.stacks.walks import COMPLETE, Cursors, StackBytes, Walked
 from tests.made_program import LOW, Program
 
 #: Of one size each two, so that stacks of other calls are as large.

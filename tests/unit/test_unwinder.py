@@ -13,15 +13,14 @@ from spyglass.binary.pclntab import TOP_FRAME
 from spyglass.memory.base import Gathered
 from spyglass.memory.ranges import spread
 from spyglass.runtime.stacks import unwinder
-from spyglass.runtime.stacks.unwinder import (
+from spyglass.runtime.stacks.unwinder import KEPT_FRAMES, Unwinder
+from spyglass.runtime.stacks.walks import (
     COMPLETE,
     INCOMPLETE,
-    KEPT_FRAMES,
     TRUNCATED,
     UNREADABLE,
     Cursors,
     StackBytes,
-    Unwinder,
 )
 from spyglass.threads import Registers
 from tests.image import ImageMemory

@@ -11,7 +11,7 @@ import numpy as np
 from spyglass.memory.base import Gathered
 from spyglass.model import NONE, QUALITIES, Goroutines
 from spyglass.runtime.goroutines.decode import SCAN, SYSCALL, alive, plausible
-from spyglass.runtime.stacks.unwinder import COMPLETE, INCOMPLETE, StackBytes, Walked
+from spyglass.runtime.stacks.walks import COMPLETE, INCOMPLETE, StackBytes, Walked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,7 +26,8 @@ from spyglass.runtime.goroutines.decode import (
     fields_of,
     g_status,
 )
-from spyglass.runtime.stacks.unwinder import Cursors, StackBytes, first_windows
+from spyglass.runtime.stacks.unwinder import first_windows
+from spyglass.runtime.stacks.walks import Cursors, StackBytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

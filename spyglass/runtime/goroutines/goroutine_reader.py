@@ -25,13 +25,13 @@ from spyglass.runtime.goroutines.fetcher import Fetcher, ReadBatch, saved_cursor
 from spyglass.runtime.goroutines.prefetch import has_processor_to_spare, prefetched
 from spyglass.runtime.goroutines.side_readers import SideReaders
 from spyglass.runtime.stacks.stack_tree import StackTree
-from spyglass.runtime.stacks.unwinder import (
+from spyglass.runtime.stacks.unwinder import Unwinder
+from spyglass.runtime.stacks.walks import (
     INCOMPLETE,
     TRUNCATED,
     UNREADABLE,
     Cursors,
     StackBytes,
-    Unwinder,
     Walked,
 )
 

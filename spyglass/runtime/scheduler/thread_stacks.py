@@ -11,7 +11,8 @@ import numpy as np
 from spyglass.model import Thread
 from spyglass.runtime.goroutines.decode import fields_of
 from spyglass.runtime.stacks.stack_tree import StackTree
-from spyglass.runtime.stacks.unwinder import INCOMPLETE, UNREADABLE, Cursors, StackBytes, Unwinder
+from spyglass.runtime.stacks.unwinder import Unwinder
+from spyglass.runtime.stacks.walks import INCOMPLETE, UNREADABLE, Cursors, StackBytes
 
 if TYPE_CHECKING:
     from spyglass.runtime.context import Runtime
