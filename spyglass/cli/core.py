@@ -64,6 +64,9 @@ def _open(source: Source) -> Target:
     from spyglass.targets import Target
 
     if isinstance(source, ProcessSource):
+        from spyglass.memory.allocator import keep_freed_memory
+
+        keep_freed_memory()
         return Target.attach(source.pid)
     if isinstance(source, CoreSource):
         return Target.open_core(source.path, source.exe)

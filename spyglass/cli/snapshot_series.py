@@ -47,7 +47,9 @@ class Series:
     def take(self, pid: int) -> None:
         """Take the series of process `pid`. Saved snapshots stay when it is interrupted or fails."""
         from spyglass import attach
+        from spyglass.memory.allocator import keep_freed_memory
 
+        keep_freed_memory()
         with attach(pid) as process:
             try:
                 with _progress(self.number) as report:

@@ -53,10 +53,9 @@ class LiveTicks:
         """Attach to process `pid`, or to the one called `name`."""
         from spyglass import attach
         from spyglass.memory.allocator import keep_freed_memory
-
-        keep_freed_memory()
         from spyglass.processes import find_by_name
 
+        keep_freed_memory()
         self._pid = find_by_name(self._name or "") if pid is None else pid
         self._cpu = None
         self._inspector = attach(self._pid)
