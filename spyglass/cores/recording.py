@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +16,8 @@ from spyglass.memory.base import MAX_READ_BYTES, Gathered, Memory
 from spyglass.memory.ranges import spread
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from numpy.typing import NDArray
 
 __all__ = ["PAGE_BYTES", "PageFile", "RecordingMemory"]
@@ -21,6 +25,8 @@ __all__ = ["PAGE_BYTES", "PageFile", "RecordingMemory"]
 #: The smallest page of either processor; where the kernel's are larger fewer bytes are kept.
 PAGE_BYTES = 1 << 12
 _INSIDE = np.uint64(PAGE_BYTES - 1)
+#: At most this much waits to be written: what bounds memory where the disk is slower than the reading.
+_WAITING_BYTES = 64 << 20
 
 
 class PageFile:
@@ -28,6 +34,7 @@ class PageFile:
 
     The page at ``addresses[i]`` (uint64, ascending) is at ``offsets[i]`` (int64) of the file. Only this
     index is in memory. Pages that are `excluded` (a function from addresses to a mask) are not kept.
+    A thread writes them, in the order of `put`, while more are read; `flush` waits for it.
     """
 
     def __init__(
@@ -41,12 +48,26 @@ class PageFile:
         self._descriptor = descriptor
         self._end = begin
         self._excluded = excluded
+        self._writer = ThreadPoolExecutor(1)
+        self._waiting: deque[tuple[Future[None], int]] = deque()
+        self._waiting_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.shutdown(cancel_futures=True)
+
+    def flush(self) -> None:
+        """Wait until all that was put is in the file. Raises `OSError`, also for an earlier write."""
+        self._wait(0)
 
     def put(
         self, addresses: NDArray[np.uint64], content: NDArray[np.uint8], *, replace: bool
     ) -> None:
         """Keep `content` (uint8, a row for each of `addresses`), of several of one page the last. Of
-        pages that are there already only if `replace`. Raises `OSError`."""
+        pages that are there already only if `replace`. `content` must not change any more. Raises
+        `OSError`, also for an earlier write."""
         kept = ~self._excluded(addresses)
         known = self._find(addresses)[1]
         new = distinct(addresses[kept & ~known])
@@ -75,17 +96,37 @@ class PageFile:
     def _write(
         self, offsets: NDArray[np.int64], rows: NDArray[np.intp], content: NDArray[np.uint8]
     ) -> None:
-        """Write ``content[rows]`` at `offsets` of the file: pages that follow each other at once."""
+        """Have ``content[rows]`` written at `offsets` of the file, when the thread comes to it."""
         if not len(rows):
             return
-        follows = (np.diff(offsets) == PAGE_BYTES) & (np.diff(rows) == 1)
-        first = np.flatnonzero(np.concatenate([[True], ~follows]))
-        counts = np.diff(np.append(first, len(rows)))
-        for offset, row, count in zip(
-            offsets[first].tolist(), rows[first].tolist(), counts.tolist(), strict=True
-        ):
-            piece = np.ascontiguousarray(content[row : row + count])
-            pwrite(self._descriptor, piece.reshape(-1).data, offset)
+        self._wait(_WAITING_BYTES)
+        future = self._writer.submit(_write_rows, self._descriptor, offsets, rows, content)
+        self._waiting.append((future, content.nbytes))
+        self._waiting_bytes += content.nbytes
+
+    def _wait(self, waiting_bytes: int) -> None:
+        """Wait until no more than `waiting_bytes` have still to be written."""
+        while self._waiting and (self._waiting_bytes > waiting_bytes or self._waiting[0][0].done()):
+            future, size = self._waiting.popleft()
+            self._waiting_bytes -= size
+            future.result()
+
+
+def _write_rows(
+    descriptor: int,
+    offsets: NDArray[np.int64],
+    rows: NDArray[np.intp],
+    content: NDArray[np.uint8],
+) -> None:
+    """Write the pages ``content[rows]`` at `offsets` of the file: those that follow each other at once."""
+    follows = (np.diff(offsets) == PAGE_BYTES) & (np.diff(rows) == 1)
+    first = np.flatnonzero(np.concatenate([[True], ~follows]))
+    counts = np.diff(np.append(first, len(rows)))
+    for offset, row, count in zip(
+        offsets[first].tolist(), rows[first].tolist(), counts.tolist(), strict=True
+    ):
+        piece = np.ascontiguousarray(content[row : row + count])
+        pwrite(descriptor, piece.reshape(-1).data, offset)
 
 
 class RecordingMemory(Memory):

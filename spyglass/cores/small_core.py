@@ -57,11 +57,12 @@ def save_core(target: Target, stream: BinaryIO, *, stop: bool = False) -> Snapsh
     """
     descriptor = stream.fileno()
     for left in reversed(range(_TRIES)):
-        pages = PageFile(descriptor, _HEADER_ROOM_BYTES, partial(_in_file, target))
-        memory = RecordingMemory(target.memory, pages)
         try:
-            result = _read(replace(target, memory=memory), memory, stop)
-            return _save(target, pages, result, descriptor)
+            with PageFile(descriptor, _HEADER_ROOM_BYTES, partial(_in_file, target)) as pages:
+                memory = RecordingMemory(target.memory, pages)
+                result = _read(replace(target, memory=memory), memory, stop)
+                pages.flush()
+                return _save(target, pages, result, descriptor)
         except SpyglassError:
             target.process.check()
             if not left:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from spyglass.binary.image import BytesImage
+from spyglass.cores import recording as recording_module
 from spyglass.cores.recording import PAGE_BYTES, PageFile, RecordingMemory
 from spyglass.errors import BadDataError, MemoryFault
 from spyglass.memory.segmented import Layer, SegmentedMemory
@@ -35,8 +37,11 @@ def recording(image: bytearray) -> Iterator[RecordingMemory]:
         [(BASE, half, 0), (BASE + 6 * PAGE_BYTES, 2 * PAGE_BYTES, 6 * PAGE_BYTES)], np.uint64
     )
     memory = SegmentedMemory([Layer(BytesImage(image), *pieces.T)])
-    with tempfile.TemporaryFile() as file:
-        yield RecordingMemory(memory, PageFile(file.fileno(), BEGIN, only(EXCLUDED)))
+    with (
+        tempfile.TemporaryFile() as file,
+        PageFile(file.fileno(), BEGIN, only(EXCLUDED)) as pages,
+    ):
+        yield RecordingMemory(memory, pages)
 
 
 def only(page: int) -> Callable[[NDArray[np.uint64]], NDArray[np.bool_]]:
@@ -46,6 +51,7 @@ def only(page: int) -> Callable[[NDArray[np.uint64]], NDArray[np.bool_]]:
 def kept(recording: RecordingMemory) -> dict[int, bytes]:
     """What is in the file, by number of the page; it has nothing else."""
     pages = recording.pages
+    pages.flush()
     numbers = ((pages.addresses - np.uint64(BASE)) // np.uint64(PAGE_BYTES)).tolist()
     assert numbers == sorted(set(numbers))
     places = range(BEGIN, BEGIN + len(numbers) * PAGE_BYTES, PAGE_BYTES)
@@ -178,12 +184,43 @@ def test_pages_that_are_excluded_are_read_but_not_kept(
 def test_of_a_page_that_comes_twice_the_last_is_kept(replace: bool) -> None:
     addresses = np.array([0x3000, 0x1000, 0x3000], np.uint64)
     content = np.repeat(np.array([1, 2, 3], np.uint8), PAGE_BYTES).reshape(3, PAGE_BYTES)
-    with tempfile.TemporaryFile() as file:
-        pages = PageFile(file.fileno(), 0, only(0))
+    with tempfile.TemporaryFile() as file, PageFile(file.fileno(), 0, only(0)) as pages:
         pages.put(addresses, content, replace=replace)
         pages.put(addresses[:1], content[:1], replace=replace)
+        pages.flush()
         assert pages.addresses.tolist() == [0x1000, 0x3000]
         assert [os.pread(file.fileno(), 1, offset)[0] for offset in pages.offsets.tolist()] == [
             2,
             1 if replace else 3,
         ]
+
+
+def test_a_write_that_fails_is_an_error_when_it_is_waited_for() -> None:
+    with (
+        open(os.devnull, "rb") as read_only,
+        PageFile(read_only.fileno(), 0, only(0)) as pages,
+    ):
+        pages.put(np.array([0x1000], np.uint64), np.zeros((1, PAGE_BYTES), np.uint8), replace=True)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            pages.flush()
+
+
+def test_what_waits_to_be_written_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 0
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> None:
+        began.set()
+        go_on.wait(5)
+
+    monkeypatch.setattr(recording_module, "pwrite", slow)
+    monkeypatch.setattr(recording_module, "_WAITING_BYTES", 2 * PAGE_BYTES)
+    content = np.zeros((1, PAGE_BYTES), np.uint8)
+    with tempfile.TemporaryFile() as file, PageFile(file.fileno(), 0, only(0)) as pages:
+        for number in range(1, 9):
+            if number == 4:  # the next has to wait
+                assert began.wait(5)
+                go_on.set()
+            pages.put(np.array([number * PAGE_BYTES], np.uint64), content, replace=True)
+            most = max(most, pages._waiting_bytes)
+    assert most == 3 * PAGE_BYTES
