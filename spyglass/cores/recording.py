@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -51,6 +52,7 @@ class PageFile:
         self._writer = ThreadPoolExecutor(1)
         self._waiting: deque[tuple[Future[None], int]] = deque()
         self._waiting_bytes = 0
+        self._lock = threading.Lock()  # of a large process one thread reads ahead of another
 
     def __enter__(self) -> Self:
         return self
@@ -68,6 +70,12 @@ class PageFile:
         """Keep `content` (uint8, a row for each of `addresses`), of several of one page the last. Of
         pages that are there already only if `replace`. `content` must not change any more. Raises
         `OSError`, also for an earlier write."""
+        with self._lock:
+            self._put(addresses, content, replace)
+
+    def _put(
+        self, addresses: NDArray[np.uint64], content: NDArray[np.uint8], replace: bool
+    ) -> None:
         kept = ~self._excluded(addresses)
         known = self._find(addresses)[1]
         new = distinct(addresses[kept & ~known])
