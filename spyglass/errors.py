@@ -10,6 +10,7 @@
     │   ├── NotGoProgram        no Go runtime in it (``go_children``: pids of children with one)
     │   └── UnsupportedProgram  32-bit, big-endian, an unknown processor or Go version
     │       └── UnsupportedGoVersion
+    ├── NoMatch                 a filter that the user gave matches no goroutine
     ├── MemoryFault             bytes at an address that cannot be read
     ├── BadDataError            bytes that were read and are not valid
     └── MissingInfo             something is not in this program (a symbol, a section)
@@ -24,6 +25,7 @@ __all__ = [
     "BadDataError",
     "MemoryFault",
     "MissingInfo",
+    "NoMatch",
     "NotGoProgram",
     "PermissionDenied",
     "ProcessChanged",
@@ -89,6 +91,10 @@ class UnsupportedProgram(TargetError):
 
 class UnsupportedGoVersion(UnsupportedProgram):
     """No known layout of the runtime's structures fits what is in this process."""
+
+
+class NoMatch(SpyglassError):
+    """A filter that the user gave matches no goroutine; the message says which condition failed."""
 
 
 class MemoryFault(SpyglassError):

@@ -1,6 +1,6 @@
 """Filter goroutines: by id, state, functions on their stacks, creator, labels, and waits.
 
-Whatever many goroutines share (a function, a stack, a set of labels) is tested once.
+What many goroutines share (a function, a stack, a set of labels) is tested once.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from spyglass.model import STATUSES, Frame, Snapshot
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Filter", "matching"]
+__all__ = ["Filter", "criteria", "matching"]
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Conditions of a goroutine, all of which must hold; an empty one or None is none.
+    """Conditions of a goroutine, which are ANDed; an empty one or None is no condition.
 
-    `ids`: its id is one of them. `states`: its status, or what it waits for, is one of them, in any
-    case. `function`: found in the name of a function on its stack; without a stack, of the one that
-    it began in, waits in, or called there. `creator`: found in the name of the function that created it. `labels`: it has all of
-    them. `min_wait_ns`: it is known to wait for at least so long.
+    `ids`: its id is one of them. `states`: one of them is a part of its status or of its wait reason,
+    without case: "mutex" matches sync.Mutex.Lock and sync.RWMutex.Lock. `function`: found in the name
+    of a function on its stack; without a stack, of the one that it began in, waits in, or called
+    there. `creator`: found in the name of the function that created it. `labels`: it has all of them.
+    `min_wait_ns`: it is known to wait for at least this time.
     """
 
     ids: tuple[int, ...] = ()
@@ -43,26 +44,27 @@ class Filter:
 
 def matching(snapshot: Snapshot, rows: NDArray[np.int64], wanted: Filter) -> NDArray[np.int64]:
     """Those of `rows` that are `wanted`."""
-    for matches in _criteria(snapshot, wanted):
+    for _, matches in criteria(snapshot, wanted):
         rows = rows[matches[rows]]
     return rows
 
 
-def _criteria(snapshot: Snapshot, wanted: Filter) -> Iterator[NDArray[np.bool_]]:
-    """Which goroutines match each condition."""
+def criteria(snapshot: Snapshot, wanted: Filter) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Each condition of `wanted`: the name of its field, and a mask of the goroutines that match."""
     g = snapshot.goroutines
     if wanted.ids:
-        yield np.isin(g.id, np.array(wanted.ids, np.uint64))
+        yield "ids", np.isin(g.id, np.array(wanted.ids, np.uint64))
     if wanted.states:
-        yield _in_states(snapshot, {state.casefold() for state in wanted.states})
+        yield "states", _in_states(snapshot, [state.casefold() for state in wanted.states])
     if wanted.function:
-        yield _through(snapshot, _named(snapshot.frames, wanted.function))
+        yield "function", _through(snapshot, _named(snapshot.frames, wanted.function))
     if wanted.creator:
-        yield _at(_named(snapshot.frames, wanted.creator), g.creator)
+        yield "creator", _at(_named(snapshot.frames, wanted.creator), g.creator)
     if wanted.labels:
-        yield _at([_has(labels, wanted.labels) for labels in snapshot.label_sets], g.labels)
+        matches = [_has(labels, wanted.labels) for labels in snapshot.label_sets]
+        yield "labels", _at(matches, g.labels)
     if wanted.min_wait_ns is not None:
-        yield g.waiting_ns >= wanted.min_wait_ns  # NONE is less than any
+        yield "min_wait_ns", g.waiting_ns >= wanted.min_wait_ns  # NONE is less than any
 
 
 def _at(answers: Iterable[bool], indices: NDArray[Any]) -> NDArray[np.bool_]:
@@ -79,10 +81,16 @@ def _named(frames: tuple[Frame, ...], pattern: re.Pattern[str]) -> list[bool]:
     return [known[frame.function] for frame in frames]
 
 
-def _in_states(snapshot: Snapshot, states: set[str]) -> NDArray[np.bool_]:
+def _in_states(snapshot: Snapshot, parts: list[str]) -> NDArray[np.bool_]:
+    """Which goroutines have one of `parts` (in lower case) in their status or wait reason."""
+
+    def contains(words: str) -> bool:
+        return any(part in words.casefold() for part in parts)
+
     g = snapshot.goroutines
-    reasons = (reason.casefold() in states for reason in snapshot.wait_reasons)
-    return _at((status in states for status in STATUSES), g.status) | _at(reasons, g.wait_reason)
+    return _at(map(contains, STATUSES), g.status) | _at(
+        map(contains, snapshot.wait_reasons), g.wait_reason
+    )
 
 
 def _through(snapshot: Snapshot, named: list[bool]) -> NDArray[np.bool_]:

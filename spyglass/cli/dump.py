@@ -68,17 +68,21 @@ def dump(
       spyglass dump -p 1234 --function 'net/http' --state 'IO wait'
       spyglass dump incident.json.gz --group    a saved snapshot
 
-    All filters must match. Wait times are lower bounds: Go records them at garbage collections.
+    Filters are ANDed; if no goroutine matches, the exit status is 1. Wait times are lower bounds: Go
+    timestamps waits only at GC.
     """
     if exporter and by:
         raise click.UsageError(f"--{exporter.name} and --group are mutually exclusive")
     snapshot = source.snapshot("full", stop=read.stop, thread_stacks=read.threads)
     began_ns = perf_counter_ns()
     rows, total = goroutine_filter.rows(snapshot, system=exporter is not None)
+    if not exporter:
+        goroutine_filter.require_match(snapshot, len(rows), system=False)
     if exporter:
         part = goroutine_filter.part(snapshot, system=True, limit=goroutine_filter.limit)
         exporter.write(part, sys.stdout.buffer)
         remark = _first(len(part.goroutines), len(rows))
+        goroutine_filter.require_match(snapshot, len(rows), system=True)
     elif by:
         remark = _show_groups(snapshot, rows, by, goroutine_filter.limit, runtime_frames)
     else:

@@ -1,7 +1,7 @@
 """Exit statuses, and the error message of a command that failed.
 
 0    success
-1    failure; one line on stderr says why
+1    failure, or a filter that matched no goroutine; one line on stderr says why
 2    wrong usage (click's)
 3    ``diff --fail-on``: its limit was exceeded
 130  interrupted

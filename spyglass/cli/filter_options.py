@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spyglass.errors import NoMatch
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -51,6 +53,22 @@ class GoroutineFilter:
 
         rows = selected(snapshot.goroutines, system=self.includes_system(system))
         return matching(snapshot, rows, self.criteria), len(rows)
+
+    def require_match(self, snapshot: Snapshot, matched: int, *, system: bool) -> None:
+        """Raise `NoMatch`, which says why, if there are criteria and `matched`, the number of `rows`, is 0."""
+        if matched or not self.criteria:
+            return
+        from spyglass.analysis.filters import matching
+        from spyglass.analysis.no_match import no_match
+        from spyglass.analysis.selection import selected
+
+        rows = selected(snapshot.goroutines, system=self.includes_system(system))
+        every = selected(snapshot.goroutines, system=True)
+        hidden = len(matching(snapshot, every, self.criteria))
+        hint = (
+            f"--system includes runtime goroutines, of which {hidden:,} match" if hidden else None
+        )
+        raise NoMatch(no_match(snapshot, rows, self.criteria), hint)
 
     def part(self, snapshot: Snapshot, *, system: bool, limit: int | None = None) -> Snapshot:
         """`snapshot` with only the first `limit` of `rows`; the same object if those are all."""
@@ -112,7 +130,7 @@ _OPTIONS = (
     ),
     click.option(
         "--state", "states", multiple=True, metavar="STATE",
-        help='Only goroutines with this status or wait reason, such as running or "chan receive" (repeatable).',
+        help='Only goroutines with STATE in their status or wait reason: running, "chan receive", mutex (repeatable).',
     ),
     click.option(
         "--function", callback=_regex, metavar="REGEX",

@@ -49,9 +49,9 @@ def report(
     """
     if output == "-" and sys.stdout.isatty():
         raise click.UsageError("refusing to write a page to a terminal; use -o FILE")
-    snapshot = goroutine_filter.part(
-        source.snapshot("full", stop=stop), system=True, limit=goroutine_filter.limit
-    )
+    whole = source.snapshot("full", stop=stop)
+    snapshot = goroutine_filter.part(whole, system=True, limit=goroutine_filter.limit)
+    goroutine_filter.require_match(whole, len(snapshot.goroutines), system=True)
     began_ns = perf_counter_ns()
     if redact:
         from spyglass.analysis.redaction import redacted

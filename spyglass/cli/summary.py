@@ -41,18 +41,20 @@ def summary(
     Up to 20 goroutines are listed one by one. FILE is a saved snapshot or report. The process is not
     stopped.
 
-    All filters must match. Wait times are lower bounds: Go records them at garbage collections. "?"
-    is an unknown value; "(start)" marks the start function of a goroutine whose location is not
-    known.
+    Filters are ANDed; if no goroutine matches, the exit status is 1. Wait times are lower bounds: Go
+    timestamps waits only at GC. "?" is an unknown value; "(start)" marks the start function of a
+    goroutine whose location is not known.
     """
     snapshot = source.snapshot("full" if goroutine_filter.criteria.function else "top")
     began_ns = perf_counter_ns()
+    whole, system = snapshot, exporter is not None
     if goroutine_filter.criteria or exporter:
         limit = goroutine_filter.limit if exporter else None
-        snapshot = goroutine_filter.part(snapshot, system=exporter is not None, limit=limit)
+        snapshot = goroutine_filter.part(snapshot, system=system, limit=limit)
     if exporter:
         exporter.write(snapshot, sys.stdout.buffer)
-    else:
+    goroutine_filter.require_match(whole, len(snapshot.goroutines), system=system)
+    if not exporter:
         from spyglass.cli.terminal import Terminal
         from spyglass.render.summary_view import render
 
