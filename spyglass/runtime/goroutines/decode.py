@@ -123,8 +123,9 @@ def alive(rows: NDArray[Any]) -> NDArray[np.bool_]:
 
 #: Started in package runtime, yet the program's own (``isSystemGoroutine``).
 _NOT_SYSTEM = frozenset({"runtime.main", "runtime.corostart", "runtime.handleAsyncEvent"})
-#: The runtime's, except while they call the program's finalizers and cleanups.
-_LENDING = frozenset({"runtime.runfinq", "runtime.runFinalizers", "runtime.runCleanups"})
+#: The runtime's, except while they call the program's finalizers and cleanups: ``mfinal.go`` (of the
+#: first name up to Go 1.24) and, since Go 1.25, ``mcleanup.go``.
+_CALLING_BACK = frozenset({"runtime.runfinq", "runtime.runFinalizers", "runtime.runCleanups"})
 
 
 def _waits(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -136,12 +137,13 @@ def decode(
     code: Symbolizer,
     rows: NDArray[Any],
     found: Mapping[str, NDArray[Any]],
+    has_stack: NDArray[np.bool_],
     now_ns: int | None,
 ) -> Goroutines:
     """The columns of `rows`; the addresses of their Ms are in column `m`, stacks are not set.
 
-    `found`: other columns, by their names; `where` is one of them. `now_ns`: the clock that ``waitsince``
-    was read from, None if it is not known.
+    `found`: other columns, by their names; `where` is one of them. `has_stack`: whose stack is known.
+    `now_ns`: the clock that ``waitsince`` was read from, None if it is not known.
     """
     status = g_status(rows)
     start, creator = _places(rows["startpc"], code), _places(rows["gopc"], code)
@@ -160,7 +162,7 @@ def decode(
         creator_id=np.where((creator >= 0) & (parent > 0), parent, NONE),
         m=rows["m"].astype(np.int64),
         locked=rows["lockedm"] != 0,
-        system=_system(code, start, found["where"]),
+        system=_system(code, start, (found["where"] >= 0) | ((status == RUNNING) & ~has_stack)),
         **found,
     )
 
@@ -171,16 +173,21 @@ def _places(pcs: NDArray[np.uint64], code: Symbolizer) -> NDArray[np.int32]:
 
 
 def _system(
-    code: Symbolizer, start: NDArray[np.int32], where: NDArray[np.int32]
+    code: Symbolizer, start: NDArray[np.int32], in_program: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """As ``runtime/traceback.go: isSystemGoroutine``: started in package runtime, but for those
-    that run the program's code; finalizers and cleanups do while they have such a frame."""
+    """As ``isSystemGoroutine`` (``runtime/traceback.go``): started in package runtime, except those that
+    run the program's code.
+
+    A goroutine of finalizers or cleanups does while it calls one back. The runtime notes that in
+    ``fingStatus`` and ``g.runningCleanups``; the stack says the same, so `in_program` is: it has a frame
+    outside the runtime, or it runs and its stack is not known. ``runtime.NumGoroutine`` does not follow: it
+    counts what a goroutine was at its creation (``newproc1``), when neither calls back yet.
+    """
     unique, inverse = numbered(start)
     names = [code.frames[number].function if number >= 0 else "" for number in unique.tolist()]
     own = [name.startswith("runtime.") and name not in _NOT_SYSTEM for name in names]
-    lends = [name in _LENDING for name in names]
-    is_own, is_lent = np.array(own, np.bool_)[inverse], np.array(lends, np.bool_)[inverse]
-    system: NDArray[np.bool_] = is_own & ~(is_lent & (where >= 0))
+    calling_back = np.array([name in _CALLING_BACK for name in names], np.bool_)[inverse]
+    system: NDArray[np.bool_] = np.array(own, np.bool_)[inverse] & ~(calling_back & in_program)
     return system
 
 

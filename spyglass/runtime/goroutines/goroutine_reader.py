@@ -120,7 +120,8 @@ class Reader:
         return believed
 
     def _decoded(self, batch: Batch) -> Read:
-        columns = decode(self.tree.code, batch.rows, batch.columns, self.now_ns)
+        has_stack = batch.node > StackTree.SAMPLED
+        columns = decode(self.tree.code, batch.rows, batch.columns, has_stack, self.now_ns)
         return Read(columns, batch.node, batch.pointers)
 
     def _catch_running(self, read: Read, running: NDArray[np.intp], top_only: bool) -> Read:
