@@ -23,7 +23,7 @@ from spyglass.procfs import (
 from spyglass.procfs.files import read_stat
 from spyglass.procfs.host_processes import pids, usage
 
-__all__ = ["find_by_name", "go_processes"]
+__all__ = ["find_by_name", "go_processes", "named", "only_one"]
 
 _LIST_HINT = "`spyglass ps` lists the Go processes"
 
@@ -83,21 +83,31 @@ def go_processes(among: Iterable[int] | None = None) -> ProcessList:
     return ProcessList(datetime.now(UTC), tuple(found), tuple(unreadable))
 
 
-def find_by_name(name: str) -> int:
-    """The pid of the one Go process whose comm, executable or first argument is called `name`.
+def named(name: str) -> ProcessList:
+    """The Go processes whose comm, executable or first argument is called `name`; directories do not
+    count. `unreadable` are those of which it is not known whether they are Go processes."""
+    return go_processes(pid for pid in pids() if name in _names(pid))
 
-    Directories do not count. Raises `AmbiguousName` if there are several, `ProcessNotFound` if there
-    is none, `PermissionDenied` if there is one and it cannot be told whether it is a Go program.
+
+def find_by_name(name: str) -> int:
+    """The pid of the one Go process that is called `name`; raises as `only_one`."""
+    return only_one(named(name), name)
+
+
+def only_one(listing: ProcessList, name: str) -> int:
+    """The pid of the one process of `listing`, the Go processes called `name`.
+
+    Raises `AmbiguousName` if there are several, `ProcessNotFound` if there is none,
+    `PermissionDenied` if there is one and it cannot be read whether it is a Go program.
     """
-    listed = go_processes(pid for pid in pids() if name in _names(pid))
-    found = [process.pid for process in listed.processes]
+    found = [process.pid for process in listing.processes]
     if len(found) == 1:
         return found[0]
     if found:
         raise AmbiguousName(
             f"{len(found)} Go processes are called {name}", "choose one with --pid", tuple(found)
         )
-    for process in listed.unreadable:
+    for process in listing.unreadable:
         raise explain_denied(process.pid, memory=False)
     raise ProcessNotFound(f"no Go process is called {name}", _LIST_HINT)
 

@@ -1,4 +1,4 @@
-"""How many of each: goroutines by status and by state, threads by what the kernel says of them."""
+"""How many of each: goroutines by status, state and label, threads by their state in the kernel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spyglass.words.states import state_at
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["by_line", "by_os_state", "by_state", "by_status", "by_wait_reason"]
+__all__ = ["by_label", "by_line", "by_os_state", "by_state", "by_status", "by_wait_reason"]
 
 
 def by_status(snapshot: Snapshot, rows: NDArray[np.int64]) -> dict[str, int]:
@@ -42,6 +42,16 @@ def by_state(snapshot: Snapshot, rows: NDArray[np.int64]) -> dict[str, int]:
     for (status, reason), number in Counter(pairs).items():
         merged[state_at(snapshot, status, reason)] += number
     return _descending(merged.items())
+
+
+def by_label(snapshot: Snapshot, rows: NDArray[np.int64]) -> dict[str, int]:
+    """How many of `rows` have each pprof label, as ``KEY=VALUE``, the most frequent first."""
+    sets = snapshot.goroutines.labels[rows]
+    found: Counter[str] = Counter()
+    for index, number in Counter(sets[sets >= 0].tolist()).items():
+        for key, value in snapshot.label_sets[index].items():
+            found[f"{key}={value}"] += number
+    return dict(found.most_common())
 
 
 def by_line(snapshot: Snapshot, frames: NDArray[np.int32]) -> dict[Frame, int]:

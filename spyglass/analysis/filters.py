@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spyglass.model import STATUSES, Frame, Snapshot
+from spyglass.words.states import state_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,8 +25,8 @@ __all__ = ["Filter", "criteria", "matching"]
 class Filter:
     """Conditions of a goroutine, which are ANDed; an empty one or None is no condition.
 
-    `ids`: its id is one of them. `states`: one of them is a part of its status or of its wait reason,
-    without case: "mutex" matches sync.Mutex.Lock and sync.RWMutex.Lock. `function`: found in the name
+    `ids`: its id is one of them. `states`: one of them is a part of its status, or of its state as views
+    show it, without case: "mutex" matches sync.Mutex.Lock and sync.RWMutex.Lock. `function`: found in the name
     of a function on its stack; without a stack, of the one that it began in, waits in, or called
     there. `creator`: found in the name of the function that created it. `labels`: it has all of them.
     `min_wait_ns`: it is known to wait for at least this time.
@@ -82,15 +83,17 @@ def _named(frames: tuple[Frame, ...], pattern: re.Pattern[str]) -> list[bool]:
 
 
 def _in_states(snapshot: Snapshot, parts: list[str]) -> NDArray[np.bool_]:
-    """Which goroutines have one of `parts` (in lower case) in their status or wait reason."""
+    """Which goroutines have one of `parts` (in lower case) in their status, wait reason or state."""
 
     def contains(words: str) -> bool:
         return any(part in words.casefold() for part in parts)
 
     g = snapshot.goroutines
-    return _at(map(contains, STATUSES), g.status) | _at(
-        map(contains, snapshot.wait_reasons), g.wait_reason
-    )
+    reasons = snapshot.wait_reasons
+    leaked = _at([contains(state_words("leaked", reason)) for reason in reasons], g.wait_reason)
+    matches = _at(map(contains, STATUSES), g.status) | _at(map(contains, reasons), g.wait_reason)
+    matches |= leaked & (g.status == STATUSES.index("leaked"))
+    return matches
 
 
 def _through(snapshot: Snapshot, named: list[bool]) -> NDArray[np.bool_]:

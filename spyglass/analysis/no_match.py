@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from spyglass.analysis.counts import by_state
+from spyglass.analysis.counts import by_label, by_state
 from spyglass.analysis.filters import Filter, criteria
 from spyglass.words.units import count, duration
 
@@ -49,7 +49,7 @@ def _failed(snapshot: Snapshot, rows: NDArray[np.int64], wanted: Filter, name: s
         creators = _functions(snapshot, snapshot.goroutines.creator[rows])
         return f"no goroutine has a {condition}; {_there_are(creators)}"
     if name == "labels":
-        return f"no goroutine has {condition}; {_there_are(_labels(snapshot, rows))}"
+        return f"no goroutine has {condition}; {_there_are(by_label(snapshot, rows))}"
     if name == "ids":
         return f"there is no {condition}; {_ids(snapshot, rows)}"
     return f"no goroutine is known to have a {condition}; {_longest(snapshot, rows)}"
@@ -84,16 +84,6 @@ def _functions(snapshot: Snapshot, frames: NDArray[np.int32]) -> dict[str, int]:
     found: Counter[str] = Counter()
     for index, number in Counter(frames[frames >= 0].tolist()).items():
         found[snapshot.frames[index].function] += number
-    return found
-
-
-def _labels(snapshot: Snapshot, rows: NDArray[np.int64]) -> dict[str, int]:
-    """How many of `rows` have each label, as ``KEY=VALUE``."""
-    sets = snapshot.goroutines.labels[rows]
-    found: Counter[str] = Counter()
-    for index, number in Counter(sets[sets >= 0].tolist()).items():
-        for key, value in snapshot.label_sets[index].items():
-            found[f"{key}={value}"] += number
     return found
 
 

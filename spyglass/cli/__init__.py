@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from spyglass.cli.common_options import Settings, debug_option
 from spyglass.cli.exit_status import INTERRUPTED, explained
 from spyglass.version import __version__
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["run"]
 
@@ -41,9 +46,39 @@ class _Commands(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command; for a target in its place, ``summary`` of it."""
+        word = args[0]
+        is_option = word.startswith("-") and word != "-"
+        if word in COMMANDS or is_option or (ctx.resilient_parsing and not word.isdecimal()):
+            return super().resolve_command(ctx, args)
+        from spyglass.cli.typed_targets import is_target
+
+        if is_target(word):
+            return "summary", self.get_command(ctx, "summary"), args
+        raise click.UsageError(f"No such command {word!r}.{_suggestion(word)}", ctx)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        commands = super().shell_complete(ctx, incomplete)
+        if commands or not incomplete:
+            return commands
+        from spyglass.cli.completions import targets
+
+        return targets(incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _suggestion(word: str) -> str:
+    """`` Did you mean ...?`` with the command that is spelt most like `word`; empty if none is."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, COMMANDS, 1)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 @click.group(
@@ -65,9 +100,14 @@ def spyglass(context: click.Context) -> None:
 
     \b
       sudo spyglass ps                    list Go processes
-      sudo spyglass summary --pid 1234    show what a process is doing
-      sudo spyglass summary --name etcd   choose the process by name
-      sudo spyglass dump --pid 1234       print the stacks of all goroutines
+      sudo spyglass 1234                  show what a process is doing
+      sudo spyglass summary etcd          choose the process by name
+      sudo spyglass dump 1234             print the stacks of all goroutines
+      spyglass summary core.1234          read a core file or a saved snapshot
+
+    A TARGET is a pid, the name of a Go process, or a file: a saved snapshot, a report, or a core.
+    Where a word can be two of these, use --pid, --name, --core, or ./FILE. Without a command, the
+    command is summary.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
@@ -77,6 +117,10 @@ def spyglass(context: click.Context) -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line with `arguments`; returns the exit code."""
     settings = Settings()
+    if "_SPYGLASS_COMPLETE" in os.environ:
+        from spyglass.cli.completions import register
+
+        register()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may not be in the terminal's encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from spyglass.cli.common_options import debugging, show_timings
-from spyglass.cli.source_options import CoreSource, ProcessSource, Source, source_options
+from spyglass.cli.source_options import source_options
+from spyglass.cli.sources import CoreSource, ProcessSource, Source
 from spyglass.words.escape import visible
 
 if TYPE_CHECKING:
@@ -35,18 +36,18 @@ def core(source: Source, output: str | None, stop: bool) -> None:
     """Save a core file with only the memory that spyglass reads.
 
     The file has megabytes where gcore writes gigabytes. The process is not stopped, unless --stop is
-    given. All commands read the file with --core; gdb and Delve read it too, but miss the rest of the
-    memory. Keep the executable: it is needed to read a core. With --core, a large core is reduced to
-    a small one.
+    given. All commands read the file; gdb and Delve read it too, but miss the rest of the
+    memory. Keep the executable: it is needed to read a core. TARGET is a pid, the name of a Go
+    process, or a large core file, which is reduced to a small one.
 
     The file contains process memory, possibly secrets; `spyglass snapshot` writes a file without
     memory contents. Only the file's owner may read it.
 
     \b
-      spyglass core -p 1234
-      spyglass core -p 1234 -o small.core
-      spyglass dump --core small.core                 read it
-      spyglass core --core core.1234 -o small.core    reduce a large core
+      spyglass core 1234
+      spyglass core 1234 -o small.core
+      spyglass dump small.core                 read it
+      spyglass core core.1234 -o small.core    reduce a large core
     """
     if output == "-" and sys.stdout.isatty():
         raise click.UsageError("refusing to write a core to a terminal; use -o FILE")

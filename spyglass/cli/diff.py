@@ -13,7 +13,8 @@ import click
 
 from spyglass.cli.common_options import format_options
 from spyglass.cli.exit_status import LIMIT_EXCEEDED
-from spyglass.cli.source_options import Source, sources_options
+from spyglass.cli.source_options import sources_options
+from spyglass.cli.sources import Source
 from spyglass.errors import SpyglassError
 from spyglass.words.escape import visible
 
@@ -84,18 +85,19 @@ def diff(
 
     Goroutines are matched by id: created, exited, or stuck (at the same stack in all snapshots).
     They are counted by creator and by stack, the largest growth first. With three or more snapshots
-    each group has a sparkline. With a process (--pid, --name), it is compared as it is now.
+    each group has a sparkline. TARGET is a saved snapshot or report, a core file, or a pid or the name of
+    a Go process, which is compared as it is now.
 
     \b
       spyglass diff monday.json.gz tuesday.json.gz
-      spyglass diff monday.json.gz -p 1234          a snapshot and the process now
+      spyglass diff monday.json.gz 1234             a snapshot and the process now
       spyglass diff series/*                        a series of snapshot --every
       spyglass diff a.json.gz b.json.gz --fail-on 'growth>100'
 
     Exit status: 0 success; 1 failure; 2 wrong usage; 3 the limit of --fail-on was exceeded.
     """
     if len(sources) < 2:
-        raise click.UsageError("two snapshots are needed: two FILEs, or a FILE and --pid")
+        raise click.UsageError("two targets are needed, such as two files, or a file and a pid")
     from spyglass.analysis.snapshot_diff import difference
 
     snapshots = [source.snapshot("full") for source in sources]

@@ -10,7 +10,8 @@ import click
 
 from spyglass.cli.common_options import debugging, format_options, show_timings
 from spyglass.cli.filter_options import GoroutineFilter, filter_options
-from spyglass.cli.source_options import ReadOptions, Source, read_options, source_options
+from spyglass.cli.source_options import ReadOptions, read_options, source_options
+from spyglass.cli.sources import Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,7 @@ def _grouping(_context: click.Context, _option: click.Parameter, by: str | None)
     if by.startswith("label:") and by != "label:":
         return by
     raise click.BadParameter(
-        f"{by!r} is not stack, function, creator, state or label:KEY; give FILE before --group"
+        f"{by!r} is not stack, function, creator, state or label:KEY; give TARGET before --group"
     )
 
 
@@ -55,17 +56,18 @@ def dump(
     """Print the stacks of all goroutines in the form of Go's own traceback.
 
     The form is that of a panic, of SIGQUIT and of /debug/pprof/goroutine?debug=2, so tools that parse
-    these parse it; arguments are left out, because they can be secrets. FILE is a saved snapshot or
-    report. The process is not stopped, unless --stop is given.
+    these parse it; arguments are left out, because they can be secrets. TARGET is a pid, the name of
+    a Go process, a saved snapshot or report, or a core file. The process is not stopped, unless
+    --stop is given.
 
     Totals and consistency go to stderr. "stable": the goroutine did not run while it was read;
     "moved": it ran and was read again; "torn": it never stood still, its stack is doubtful;
     "unreadable": it could not be read.
 
     \b
-      spyglass dump -p 1234 --group             where are goroutines blocked?
-      spyglass dump -p 1234 --group state --min-wait 5m
-      spyglass dump -p 1234 --function 'net/http' --state 'IO wait'
+      spyglass dump 1234 --group                where are goroutines blocked?
+      spyglass dump etcd --group state --min-wait 5m
+      spyglass dump 1234 --function 'net/http' --state 'IO wait'
       spyglass dump incident.json.gz --group    a saved snapshot
 
     Filters are ANDed; if no goroutine matches, the exit status is 1. Wait times are lower bounds: Go

@@ -59,8 +59,10 @@ def _usage(error: click.ClickException) -> str | None:
 
 
 def _print_error(message: str, hint: object) -> None:
-    parts = [message, str(hint)] if hint else [message]
-    _print_lines(["spyglass: " + ". ".join(part.rstrip(".") for part in parts)])
+    line = f"spyglass: {message.rstrip('.')}"
+    if hint:
+        line += f"{'' if line.endswith('?') else '.'} {str(hint).rstrip('.')}"
+    _print_lines([line])
 
 
 def _print_processes(pids: tuple[int, ...]) -> None:

@@ -14,6 +14,7 @@ from spyglass.errors import NoMatch
 
 if TYPE_CHECKING:
     import numpy as np
+    from click.shell_completion import CompletionItem
     from numpy.typing import NDArray
 
     from spyglass.analysis.filters import Filter
@@ -123,13 +124,29 @@ def _labels(
     return tuple((key, value) for key, _, value in pairs)
 
 
+def _complete_states(
+    context: click.Context, _option: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from spyglass.cli import completions
+
+    return completions.states(context, incomplete)
+
+
+def _complete_labels(
+    context: click.Context, _option: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from spyglass.cli import completions
+
+    return completions.labels(context, incomplete)
+
+
 _OPTIONS = (
     click.option(
         "--goroutine", "ids", type=int, callback=_ids, multiple=True, metavar="ID",
         help="Only the goroutine with this id (repeatable).",
     ),
     click.option(
-        "--state", "states", multiple=True, metavar="STATE",
+        "--state", "states", multiple=True, metavar="STATE", shell_complete=_complete_states,
         help='Only goroutines with STATE in their status or wait reason: running, "chan receive", mutex (repeatable).',
     ),
     click.option(
@@ -142,6 +159,7 @@ _OPTIONS = (
     ),
     click.option(
         "--label", "labels", callback=_labels, multiple=True, metavar="KEY=VALUE",
+        shell_complete=_complete_labels,
         help="Only goroutines with this pprof label (repeatable; all must match).",
     ),
     click.option(

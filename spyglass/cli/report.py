@@ -11,7 +11,8 @@ import click
 
 from spyglass.cli.common_options import debugging, redact_option, show_timings
 from spyglass.cli.filter_options import GoroutineFilter, filter_options
-from spyglass.cli.source_options import Source, source_options
+from spyglass.cli.source_options import source_options
+from spyglass.cli.sources import Source
 from spyglass.formats import exporter
 
 if TYPE_CHECKING:
@@ -36,15 +37,17 @@ def report(
 ) -> None:
     """Write a self-contained HTML report of a Go process, or of a saved snapshot.
 
+    TARGET is a pid, the name of a Go process, a saved snapshot, or a core file.
+
     The page needs a browser, but no network and no spyglass. It shows the process, its scheduler,
     memory and threads, goroutines by state and in groups, and a flame graph, with search and filters.
     It contains the whole snapshot, including command line, paths and pprof labels (unless --redact
     is given): the page can save it, and all commands read it from the page.
 
     \b
-      spyglass report -p 1234 -o incident.html
+      spyglass report 1234 -o incident.html
       spyglass report incident.json.gz -o incident.html
-      spyglass report -p 1234 --label tenant=blue       only these goroutines
+      spyglass report 1234 --label tenant=blue          only these goroutines
       spyglass summary incident.html                    read the page
     """
     if output == "-" and sys.stdout.isatty():

@@ -11,13 +11,8 @@ import click
 
 from spyglass.cli.common_options import debugging, redact_option, show_timings
 from spyglass.cli.filter_options import span_ns
-from spyglass.cli.source_options import (
-    ProcessSource,
-    ReadOptions,
-    Source,
-    read_options,
-    source_options,
-)
+from spyglass.cli.source_options import ReadOptions, read_options, source_options
+from spyglass.cli.sources import ProcessSource, Source
 from spyglass.formats import exporter, exporter_of_path
 from spyglass.words.escape import visible
 
@@ -54,12 +49,13 @@ def snapshot(
     All commands read the file in place of a process. It contains no memory contents, no arguments of
     functions and no environment variables, but the command line, paths and pprof labels, unless
     --redact is given. Only the file's owner may read it. The name of the file is printed; by default
-    it is made of program, host, pid and time.
+    it is made of program, host, pid and time. TARGET is a pid, the name of a Go process, a core file,
+    or a saved snapshot.
 
     \b
-      spyglass snapshot -p 1234
-      spyglass snapshot -p 1234 --redact -o incident.json.gz
-      spyglass snapshot -p 1234 --every 10s --count 30 -o series
+      spyglass snapshot 1234
+      spyglass snapshot 1234 --redact -o incident.json.gz
+      spyglass snapshot etcd --every 10s --count 30 -o series
       spyglass snapshot incident.json.gz --redact -o public.json.gz
     """
     if _is_page(output):

@@ -1,132 +1,32 @@
-"""The sources of snapshots: a running process, a core file, or a saved snapshot.
-
-Only this module knows the kinds; a command takes a `Source` and calls `Source.snapshot`.
-"""
+"""The options and arguments that name a target: a running process, a core file, or a saved snapshot."""
 
 from __future__ import annotations
 
 import functools
 import re
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from spyglass.cli.common_options import debug_option
-from spyglass.errors import SpyglassError
-from spyglass.words.escape import visible
-
-if TYPE_CHECKING:
-    from spyglass.model import Snapshot
+from spyglass.cli.sources import CoreSource, ProcessSource, Source
+from spyglass.cli.typed_targets import MAX_PID, typed_source
 
 __all__ = [
-    "CoreSource",
-    "ProcessSource",
     "ReadOptions",
-    "SavedSource",
-    "Source",
     "optional_source_options",
     "read_options",
     "source_options",
     "sources_options",
 ]
 
-Stacks = Literal["top", "full"]
 Command = Callable[..., None]
-
-#: The kernel assigns no higher pid (proc(5), ``/proc/sys/kernel/pid_max``).
-_PID_LIMIT = 1 << 22
 
 _SIZE = re.compile(r"(\d{1,15})\s*([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-
-
-class Source(Protocol):
-    """A source of snapshots."""
-
-    def snapshot(
-        self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
-    ) -> Snapshot:
-        """Take a snapshot; the parameters are those of `spyglass.inspector.Inspector.snapshot`."""
-        ...
-
-
-@dataclass(frozen=True)
-class ProcessSource:
-    """A running process."""
-
-    pid: int
-
-    def snapshot(
-        self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
-    ) -> Snapshot:
-        """Its state now."""
-        from spyglass import attach
-        from spyglass.memory.allocator import keep_freed_memory
-
-        keep_freed_memory()
-        with attach(self.pid) as process:
-            return process.snapshot(stacks, stop=stop, thread_stacks=thread_stacks)
-
-
-@dataclass(frozen=True)
-class CoreSource:
-    """A core file, and its executable if that has moved."""
-
-    path: str
-    exe: str | None = None
-
-    def snapshot(
-        self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
-    ) -> Snapshot:
-        """The state of the process when the core was written."""
-        if stop:
-            raise click.UsageError("--stop cannot be used with --core")
-        from spyglass import open_core
-
-        try:
-            with open_core(self.path, self.exe) as process:
-                return process.snapshot(stacks, thread_stacks=thread_stacks)
-        except FileNotFoundError:
-            raise SpyglassError(f"no such file: {self.path}") from None
-
-
-@dataclass(frozen=True)
-class SavedSource:
-    """A file that ``spyglass snapshot`` or ``spyglass report`` wrote; ``-`` is standard input."""
-
-    path: str
-    max_bytes: int | None = None
-
-    def snapshot(
-        self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
-    ) -> Snapshot:
-        """The snapshot in the file, with the stacks that were saved."""
-        if stop:
-            raise click.UsageError("--stop cannot be used with a saved snapshot")
-        from spyglass.export.decompress import MAX_BYTES
-        from spyglass.export.snapshot_reader import load
-
-        limit = MAX_BYTES if self.max_bytes is None else self.max_bytes
-        try:
-            snapshot = load(sys.stdin.buffer if self.path == "-" else self.path, max_bytes=limit)
-        except FileNotFoundError:
-            hint = f"for a process: --pid {self.path}" if self.path.isdecimal() else None
-            raise SpyglassError(f"no such file: {self.path}", hint) from None
-        return _noting_missing_stacks(snapshot) if stacks == "full" else snapshot
-
-
-def _noting_missing_stacks(snapshot: Snapshot) -> Snapshot:
-    """`snapshot`, with a problem if it was saved without whole stacks."""
-    if len(snapshot.stack_frames) or not len(snapshot.goroutines):
-        return snapshot
-    from spyglass.model import Problem
-
-    problem = Problem("unknown", "stacks", "saved without whole stacks")
-    return replace(snapshot, problems=(*snapshot.problems, problem))
 
 
 @dataclass(frozen=True)
@@ -160,7 +60,7 @@ def source_options(command: Command) -> Command:
     @functools.wraps(command)
     def wrapper(source: Source | None, **others: Any) -> None:
         if source is None:
-            raise click.UsageError("no process given; use --pid, --name, --core, or a saved FILE")
+            raise click.UsageError("no target given; give a pid, a process name, or a file")
         command(source=source, **others)
 
     return optional_source_options(wrapper)
@@ -169,26 +69,26 @@ def source_options(command: Command) -> Command:
 def optional_source_options(command: Command) -> Command:
     """As `source_options`, but ``source`` may be None."""
 
-    @click.argument("file", type=click.Path(), required=False, metavar="[FILE]")
+    @click.argument("target", type=_Target(), required=False, metavar="[TARGET]")
     @_options
     @functools.wraps(command)
-    def wrapper(file: str | None, options: SourceOptions, **others: Any) -> None:
-        if file is not None and options.is_given:
-            raise click.UsageError("give one process or FILE, not several")
-        sources = options.sources(() if file is None else (file,))
+    def wrapper(target: str | None, options: SourceOptions, **others: Any) -> None:
+        if target is not None and options.is_given:
+            raise click.UsageError("give one target, not several")
+        sources = options.sources(() if target is None else (target,))
         command(source=sources[0] if sources else None, **others)
 
     return wrapper
 
 
 def sources_options(command: Command) -> Command:
-    """Add the options of several sources: calls `command` with ``sources``, files first."""
+    """Add the options of several sources: calls `command` with ``sources``, arguments first."""
 
-    @click.argument("files", type=click.Path(), nargs=-1, metavar="FILE...")
+    @click.argument("targets", type=_Target(), nargs=-1, metavar="TARGET...")
     @_options
     @functools.wraps(command)
-    def wrapper(files: tuple[str, ...], options: SourceOptions, **others: Any) -> None:
-        command(sources=options.sources(files), **others)
+    def wrapper(targets: tuple[str, ...], options: SourceOptions, **others: Any) -> None:
+        command(sources=options.sources(targets), **others)
 
     return wrapper
 
@@ -208,19 +108,19 @@ class SourceOptions:
         """Whether a process or a core was given."""
         return not (self.pid is None and self.name is None and self.core is None)
 
-    def sources(self, files: tuple[str, ...]) -> list[Source]:
-        """All given sources; `files` are saved snapshots."""
+    def sources(self, words: tuple[str, ...]) -> list[Source]:
+        """All given sources; `words` are targets as typed (`spyglass.cli.typed_targets`)."""
         if (self.pid, self.name, self.core).count(None) < 2:
             raise click.UsageError("--pid, --name and --core are mutually exclusive")
-        if self.exe is not None and self.core is None:
-            raise click.UsageError("--exe requires --core")
-        sources: list[Source] = [SavedSource(file, self.max_size) for file in files]
+        sources = [typed_source(word, self.exe, self.max_size) for word in words]
         if self.pid is not None:
             sources.append(ProcessSource(self.pid))
         if self.name is not None:
             sources.append(ProcessSource(_named(self.name)))
         if self.core is not None:
             sources.append(CoreSource(self.core, self.exe))
+        if self.exe is not None and not any(isinstance(each, CoreSource) for each in sources):
+            raise click.UsageError("--exe requires a core file")
         return sources
 
 
@@ -237,20 +137,38 @@ class _Pid(click.types.IntParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         pid: int = super().convert(value, param, ctx)
-        if not 0 < pid <= _PID_LIMIT:
+        if not 0 < pid <= MAX_PID:
             self.fail(f"{value!r} is not a process id", param, ctx)
         return pid
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from spyglass.processes import go_processes
+        from spyglass.cli.completions import pids
 
-        return [
-            CompletionItem(str(process.pid), help=visible(" ".join(process.cmdline))[:60])
-            for process in go_processes().processes
-            if str(process.pid).startswith(incomplete)
-        ]
+        return pids(incomplete)
+
+
+class _Name(click.types.StringParamType):
+    """The name of a process; completed with the names of Go processes."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from spyglass.cli.completions import names
+
+        return names(incomplete)
+
+
+class _Target(click.types.StringParamType):
+    """A target as typed; completed with pids, names of Go processes, and files."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from spyglass.cli.completions import targets
+
+        return targets(incomplete)
 
 
 def _bytes(_context: click.Context, _option: click.Parameter, size: str | None) -> int | None:
@@ -264,7 +182,9 @@ def _bytes(_context: click.Context, _option: click.Parameter, size: str | None) 
 
 def _options(command: Command) -> Command:
     @click.option("-p", "--pid", type=_Pid(), metavar="PID", help="Process to inspect.")
-    @click.option("--name", metavar="NAME", help="Inspect the Go process called NAME.")
+    @click.option(
+        "--name", type=_Name(), metavar="NAME", help="Inspect the Go process called NAME."
+    )
     @click.option(
         "--core",
         type=click.Path(),
@@ -275,11 +195,11 @@ def _options(command: Command) -> Command:
         "--exe",
         type=click.Path(),
         metavar="FILE",
-        help="Executable for --core, if it has moved.",
+        help="Executable for a core file, if it has moved.",
     )
     @click.option(
         "--max-size", callback=_bytes, metavar="SIZE",
-        help="Maximum unpacked size of FILE (default: 2GiB).",
+        help="Maximum unpacked size of a saved snapshot (default: 2GiB).",
     )  # fmt: skip
     @debug_option
     @functools.wraps(command)

@@ -10,7 +10,8 @@ import click
 
 from spyglass.cli.common_options import debugging, format_options, show_timings
 from spyglass.cli.filter_options import GoroutineFilter, filter_options
-from spyglass.cli.source_options import Source, source_options
+from spyglass.cli.source_options import source_options
+from spyglass.cli.sources import Source
 
 if TYPE_CHECKING:
     from spyglass.formats import Exporter
@@ -38,8 +39,8 @@ def summary(
     """Show the scheduler, threads, memory and goroutines of a Go process, or of a saved snapshot.
 
     Goroutines with the same state, location and creator are shown as one group, the largest first.
-    Up to 20 goroutines are listed one by one. FILE is a saved snapshot or report. The process is not
-    stopped.
+    Up to 20 goroutines are listed one by one. TARGET is a pid, the name of a Go process, a saved
+    snapshot or report, or a core file. The process is not stopped.
 
     Filters are ANDed; if no goroutine matches, the exit status is 1. Wait times are lower bounds: Go
     timestamps waits only at GC. "?" is an unknown value; "(start)" marks the start function of a

@@ -14,7 +14,8 @@ import click
 
 from spyglass.cli.common_options import format_options
 from spyglass.cli.filter_options import span_ns
-from spyglass.cli.source_options import ProcessSource, Source, optional_source_options
+from spyglass.cli.source_options import optional_source_options
+from spyglass.cli.sources import ProcessSource, Source
 from spyglass.errors import ProcessChanged
 
 if TYPE_CHECKING:
@@ -91,8 +92,9 @@ def top(
 ) -> None:
     """Watch the goroutines of a Go process: groups, how they change, and single stacks.
 
-    Press ? for the keys. FILE is a saved snapshot or report, or a directory with a series of
-    snapshots; the left and right arrows step through a series. The process is not stopped.
+    Press ? for the keys. TARGET is a pid, the name of a Go process, a saved snapshot or report, a core
+    file, or a directory with a series of snapshots; the left and right arrows step through a series.
+    The process is not stopped.
 
     Without a terminal, and with --count or --json, a frame is printed for each interval.
 
@@ -108,7 +110,7 @@ def top(
 
     if source is None and follow_name is None:
         raise click.UsageError(
-            "no process given; use --pid, --name, --follow-name, --core, or a FILE"
+            "no target given; give a pid, a process name, a file, or --follow-name"
         )
     if follow_name is not None and source is not None and not isinstance(source, ProcessSource):
         raise click.UsageError("--follow-name requires a process")

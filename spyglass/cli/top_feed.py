@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spyglass.cli.source_options import ProcessSource, SavedSource, Source
+from spyglass.cli.sources import ProcessSource, SavedSource, Source
+from spyglass.cli.typed_targets import SNAPSHOT_SUFFIXES
 from spyglass.errors import ProcessChanged, ProcessNotFound, SpyglassError
 from spyglass.tui.feed import Tick, TickSource
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from spyglass.model import Snapshot
 
 __all__ = ["tick_source"]
-
-_SUFFIXES = (".json", ".json.gz", ".json.zst", ".html")
 
 
 def tick_source(source: Source | None, follow_name: str | None) -> TickSource:
@@ -146,7 +145,7 @@ class SeriesTicks:
 
 def _files(directory: Path) -> list[Path]:
     """The snapshots in `directory`, by name: those of a series are numbered."""
-    found = sorted(path for path in directory.iterdir() if path.name.endswith(_SUFFIXES))
+    found = sorted(path for path in directory.iterdir() if path.name.endswith(SNAPSHOT_SUFFIXES))
     if not found:
         raise SpyglassError(f"no snapshots in {directory}")
     return found

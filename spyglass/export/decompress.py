@@ -50,7 +50,11 @@ def unpacked(stream: BinaryIO, max_bytes: int = MAX_BYTES) -> Iterator[bytes]:
         return pieces
     for _ in pieces:  # too large comes before not a snapshot
         pass
-    hint = "it is an ELF file: a core is given by --core" if start.startswith(_ELF) else None
+    hint = (
+        "it is an ELF file: give a core by its path, a process by its pid"
+        if start.startswith(_ELF)
+        else None
+    )
     raise BadDataError("it is not a snapshot that spyglass saved", hint)
 
 

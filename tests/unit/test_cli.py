@@ -77,11 +77,13 @@ def test_each_command_is_what_the_list_says(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["spy"], "No such command 'spy'. Try `spyglass --help`"),
-        (["summary"], "no process given; use --pid, --name, --core, or a saved FILE."),
+        (["qqq"], "No such command 'qqq'. Try `spyglass --help`"),
+        (["sumary"], "No such command 'sumary'. Did you mean 'summary'? Try `spyglass --help`"),
+        (["dmp", "1"], "No such command 'dmp'. Did you mean 'dump'? Try `spyglass --help`"),
+        (["summary"], "no target given; give a pid, a process name, or a file."),
         (["summary", "-p", "1", "--name", "x"], "--pid, --name and --core are mutually exclusive."),
-        (["summary", "-p", "1", "x.json"], "give one process or FILE, not several."),
-        (["summary", "x.json", "--name", "y"], "give one process or FILE, not several."),
+        (["summary", "-p", "1", "x.json"], "give one target, not several."),
+        (["summary", "x.json", "--name", "y"], "give one target, not several."),
         (
             ["summary", "x.json", "--max-size", "big"],
             "Invalid value for '--max-size': 'big' is not",
@@ -96,6 +98,7 @@ def test_each_command_is_what_the_list_says(name: str) -> None:
         (["summary", "-p", "x"], "Invalid value for '-p' / '--pid': 'x' is not a valid "),
         (["summary", "-p", "9" * 5000], "Invalid value for '-p' / '--pid': "),
         (["summary", "--color"], "No such option"),
+        (["completion"], "no shell given; give one of bash, zsh, fish. Try `spyglass completion "),
         (["completion", "tcsh"], "Invalid value for '{bash|zsh|fish}': 'tcsh' is not one of"),
     ],
 )
@@ -106,7 +109,7 @@ def test_wrong_usage_is_one_line_and_code_2(
     assert (code, out) == (2, "")
     assert err.startswith(f"spyglass: {line}")
     assert err.count("\n") == 1
-    assert ". Try `spyglass " in err
+    assert "Try `spyglass " in err
     assert err.endswith(" --help`\n")
 
 
@@ -260,5 +263,5 @@ def test_the_module_runs() -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(
-        "spyglass: no process given; use --pid, --name, --core, or a saved FILE."
+        "spyglass: no target given; give a pid, a process name, or a file."
     )

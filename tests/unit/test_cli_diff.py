@@ -186,8 +186,8 @@ def test_growth_of_a_stack_alone_is_growth(
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ([], "two snapshots are needed: two FILEs, or a FILE and --pid."),
-        (["a.json"], "two snapshots are needed: two FILEs, or a FILE and --pid."),
+        ([], "two targets are needed, such as two files, or a file and a pid."),
+        (["a.json"], "two targets are needed, such as two files, or a file and a pid."),
         (["a", "b", "--fail-on", "growth=3"], "Invalid value for '--fail-on': 'growth=3' is not"),
         (["a", "b", "--fail-on", "growth>x"], "Invalid value for '--fail-on': 'growth>x' is not"),
         (["a", "b", "--fail-on", "growth>-1"], "Invalid value for '--fail-on': 'growth>-1' is not"),

@@ -114,8 +114,13 @@ def test_a_file_that_is_not_there(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert said(capsys, "summary", "x.json") == (1, "", "spyglass: no such file: x.json\n")
-    code, _, err = said(capsys, "dump", "1234")
-    assert (code, err) == (1, "spyglass: no such file: 1234. for a process: --pid 1234\n")
+    assert said(capsys, "summary", "./1") == (1, "", "spyglass: no such file: ./1\n")
+    code, _, err = said(capsys, "dump", "no-such")
+    assert (code, err) == (
+        1,
+        "spyglass: there is no Go process and no file called no-such. "
+        "`spyglass ps` lists the Go processes\n",
+    )
     code, _, err = said(capsys, "summary", str(tmp_path))
     assert (code, err) == (1, f"spyglass: Is a directory. {tmp_path}\n")
 

@@ -48,6 +48,7 @@ def ids(snapshot: Snapshot, **wanted: object) -> list[int]:
         ({"states": ("waiting",)}, [1, 2]),
         ({"states": ("chan",)}, [1, 6]),
         ({"states": ("RUNN",)}, [3, 5]),
+        ({"states": ("Receive (leaked)",)}, [6]),
         ({"states": ("mutex",)}, []),
         ({"function": re.compile("take")}, [1, 5, 6]),
         ({"function": re.compile(r"^main\.main$")}, [1, 2, 4, 6]),

@@ -1,0 +1,105 @@
+"""The kinds of sources of snapshots: a running process, a core file, a saved snapshot.
+
+Only this module knows them; a command takes a `Source` and calls `Source.snapshot`.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import click
+
+from spyglass.errors import SpyglassError
+
+if TYPE_CHECKING:
+    from spyglass.model import Snapshot
+
+__all__ = ["CoreSource", "ProcessSource", "SavedSource", "Source"]
+
+Stacks = Literal["top", "full"]
+
+
+class Source(Protocol):
+    """A source of snapshots."""
+
+    def snapshot(
+        self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
+    ) -> Snapshot:
+        """Take a snapshot; the parameters are those of `spyglass.inspector.Inspector.snapshot`."""
+        ...
+
+
+@dataclass(frozen=True)
+class ProcessSource:
+    """A running process."""
+
+    pid: int
+
+    def snapshot(
+        self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
+    ) -> Snapshot:
+        """Its state now."""
+        from spyglass import attach
+        from spyglass.memory.allocator import keep_freed_memory
+
+        keep_freed_memory()
+        with attach(self.pid) as process:
+            return process.snapshot(stacks, stop=stop, thread_stacks=thread_stacks)
+
+
+@dataclass(frozen=True)
+class CoreSource:
+    """A core file, and its executable if that has moved."""
+
+    path: str
+    exe: str | None = None
+
+    def snapshot(
+        self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
+    ) -> Snapshot:
+        """The state of the process when the core was written."""
+        if stop:
+            raise click.UsageError("--stop cannot be used with --core")
+        from spyglass import open_core
+
+        try:
+            with open_core(self.path, self.exe) as process:
+                return process.snapshot(stacks, thread_stacks=thread_stacks)
+        except FileNotFoundError:
+            raise SpyglassError(f"no such file: {self.path}") from None
+
+
+@dataclass(frozen=True)
+class SavedSource:
+    """A file that ``spyglass snapshot`` or ``spyglass report`` wrote; ``-`` is standard input."""
+
+    path: str
+    max_bytes: int | None = None
+
+    def snapshot(
+        self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
+    ) -> Snapshot:
+        """The snapshot in the file, with the stacks that were saved."""
+        if stop:
+            raise click.UsageError("--stop cannot be used with a saved snapshot")
+        from spyglass.export.decompress import MAX_BYTES
+        from spyglass.export.snapshot_reader import load
+
+        limit = MAX_BYTES if self.max_bytes is None else self.max_bytes
+        try:
+            snapshot = load(sys.stdin.buffer if self.path == "-" else self.path, max_bytes=limit)
+        except FileNotFoundError:
+            raise SpyglassError(f"no such file: {self.path}") from None
+        return _noting_missing_stacks(snapshot) if stacks == "full" else snapshot
+
+
+def _noting_missing_stacks(snapshot: Snapshot) -> Snapshot:
+    """`snapshot`, with a problem if it was saved without whole stacks."""
+    if len(snapshot.stack_frames) or not len(snapshot.goroutines):
+        return snapshot
+    from spyglass.model import Problem
+
+    problem = Problem("unknown", "stacks", "saved without whole stacks")
+    return replace(snapshot, problems=(*snapshot.problems, problem))
