@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +26,8 @@ from spyglass.runtime.timing import Timer
 from spyglass.targets import Target
 
 if TYPE_CHECKING:
+    from spyglass.procfs import CpuReading
+    from spyglass.runtime.scheduler.cpu_use import CpuWatch
     from spyglass.targets import OsThread
     from spyglass.targets.target_process import StoppedThreads
     from spyglass.threads import Registers
@@ -101,17 +104,22 @@ class Inspector:
         *,
         stop: bool = False,
         thread_stacks: bool = False,
+        cpu_since: CpuReading | None = None,
     ) -> Snapshot:
         """Take a snapshot.
 
         `stacks`: "full" walks every stack to its end; "top" only as far as `Goroutines.where`
         needs, which is faster and enough for a summary. `stop`: stop the process while it is read,
         so that everything is of one moment; ``snapshot.source.stopped_ns`` says for how long.
-        `thread_stacks`: add to each thread what it runs, and its stack. Raises
+        `thread_stacks`: add to each thread what it runs, and its stack. `cpu_since`: a reading
+        (`spyglass.procfs.read_cpu`) from when on processor time is counted in ``snapshot.cpu``; threads that
+        run are sampled then (``--stop`` allows no samples), for which a busy process takes 25 ms. Raises
         `ProcessChanged` if the process ends or becomes another while it is read. A core is the same
         every time, and stands still anyway.
         """
-        return self.take(stacks, stop=stop, thread_stacks=thread_stacks).snapshot
+        return self.take(
+            stacks, stop=stop, thread_stacks=thread_stacks, cpu_since=cpu_since
+        ).snapshot
 
     def take(
         self,
@@ -119,19 +127,38 @@ class Inspector:
         *,
         stop: bool = False,
         thread_stacks: bool = False,
+        cpu_since: CpuReading | None = None,
     ) -> SnapshotResult:
         """A `snapshot`, and what it was made of beside memory."""
         process = self._target.process
         with process.blamed():
             # Listed before the process is stopped: afterwards all of them are in the state "stopped".
             threads = process.threads()
-            if not stop:
-                return self._build(threads, None, stacks, thread_stacks)
-            with process.stop() as held:
-                if held is not None:
-                    threads = _stopped_threads(threads, process.threads())
-                result = self._build(threads, held, stacks, thread_stacks)
+            with self._watched(threads, cpu_since, stop) as cpu:
+                if not stop:
+                    return self._build(threads, None, stacks, thread_stacks, cpu)
+                with process.stop() as held:
+                    if held is not None:
+                        threads = _stopped_threads(threads, process.threads())
+                    result = self._build(threads, held, stacks, thread_stacks, cpu)
             return result if held is None else _with_stop(result, held.elapsed_ns)
+
+    @contextmanager
+    def _watched(
+        self, threads: Sequence[OsThread], since: CpuReading | None, stop: bool
+    ) -> Iterator[CpuWatch | None]:
+        """Observe the processor time of a live process; None if it is not wanted, or there is none."""
+        cpu = self._target.process.cpu
+        if since is None or cpu is None:
+            yield None
+            return
+        from spyglass.runtime.scheduler.cpu_use import CpuWatch
+
+        watch = CpuWatch(cpu, since, threads, stopped=stop)
+        try:
+            yield watch
+        finally:
+            watch.close()
 
     def thread_registers(self, known: Mapping[int, Registers]) -> Mapping[int, Registers]:
         """The registers of the threads of a live process now, by thread id; those in `known` as there.
@@ -150,6 +177,7 @@ class Inspector:
         held: StoppedThreads | None,
         stacks: StackDepth,
         thread_stacks: bool,
+        cpu: CpuWatch | None,
     ) -> SnapshotResult:
         functions = self._module.functions
         known = max(self._tree.code.known, len(self._tree))
@@ -157,7 +185,7 @@ class Inspector:
             self._tree = self._new_tree()
         functions.allow_steps()
         builder = SnapshotBuilder(self._target, self.runtime, self._tree)
-        result = builder.build(threads, held, stacks, thread_stacks)
+        result = builder.build(threads, held, stacks, thread_stacks, cpu)
         timings_ns = self._attach_timings | result.snapshot.timings_ns
         return replace(result, snapshot=replace(result.snapshot, timings_ns=timings_ns))
 

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 __all__ = [
     "NONE",
     "QUALITIES",
+    "RECENT_GC_SECONDS",
     "STATUSES",
     "UNREAD",
     "Column",
+    "CpuSample",
+    "CpuUse",
     "Frame",
     "Goroutine",
     "Goroutines",
@@ -34,6 +37,7 @@ __all__ = [
     "Snapshot",
     "Source",
     "Thread",
+    "Throttling",
 ]
 
 #: Goroutine states; a column holds the index. The order and the words are the runtime's
@@ -111,6 +115,52 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class Throttling:
+    """How often the kernel made a control group wait because its CPU quota was used up.
+
+    In periods of the quota (``nr_periods``, ``nr_throttled``; ``cpu.stat``, cgroups(7)), and the time
+    of all processors that waited: `total_*` since the group was made, `recent_*` in the window.
+    """
+
+    total_periods: int
+    total_throttled: int
+    total_throttled_ns: int
+    recent_periods: int
+    recent_throttled: int
+    recent_throttled_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class CpuSample:
+    """In `count` samples of running threads, user's code was at frame `where` (as `Goroutines.where`; None:
+    only the runtime's, or not known), and what ran innermost was `runs`: "goroutine", "g0" (the
+    scheduler and the garbage collector), "gsignal", "C"; None: not known."""
+
+    where: int | None
+    runs: str | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CpuUse:
+    """Processor time of the process. None: not known.
+
+    `used_ns` in the `window_ns` before the snapshot, `lifetime_ns` since the process started; both count
+    all threads, ended ones too. `processors`: on how many it may run (sched_getaffinity(2));
+    `limit_cores`: the quota of its control group. `samples`: what running threads were doing meanwhile, the
+    most frequent first.
+    """
+
+    window_ns: int | None
+    used_ns: int | None
+    lifetime_ns: int | None
+    processors: int | None
+    limit_cores: float | None
+    throttling: Throttling | None = None
+    samples: tuple[CpuSample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Scheduler:
     """The runtime's own counters (``runtime.sched``). None: cannot be known in this program."""
 
@@ -145,7 +195,8 @@ class Thread:
     `os_state` is the kernel's word (running, sleeping, disk sleep, ...); `goroutine` and
     `locked_goroutine` are goroutine ids; `p` is the id of the P it holds. With `thread_stacks`, `runs`
     says what is on the thread (its goroutine, g0, gsignal, or C) and `stack` (indices into
-    `Snapshot.frames`) where, innermost frame first.
+    `Snapshot.frames`) where, innermost frame first. `cpu_ns` is the processor time that it used
+    since it started, `recent_cpu_ns` in the window of `Snapshot.cpu`; None: not known.
     """
 
     tid: int
@@ -158,6 +209,8 @@ class Thread:
     locked_goroutine: int | None
     runs: str | None = None
     stack: tuple[int, ...] | None = None
+    cpu_ns: int | None = None
+    recent_cpu_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +230,12 @@ class MemoryStats:
     gogc_percent: int | None
     #: None: not known, or no limit.
     memory_limit_bytes: int | None
+    #: Collections that ended in the last `RECENT_GC_SECONDS`; None: not known.
+    recent_gc_count: int | None = None
+
+
+#: The seconds of `MemoryStats.recent_gc_count`.
+RECENT_GC_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +402,8 @@ class Snapshot:
     #: The number of goroutines that a filter chose these from (``chosen_from`` in JSON); None: no filter.
     matched_of: int | None = None
     problems: tuple[Problem, ...] = ()
+    #: Processor time; None in a core, and in files of spyglass 0.2 and earlier.
+    cpu: CpuUse | None = None
     #: The name of the machine it was taken on; None: not known, or left out.
     host: str | None = None
     #: Whether command line, labels, directories and host were left out (`spyglass.analysis.redaction`).

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spyglass.model import NONE, Goroutines, Snapshot, Thread
+from spyglass.model import NONE, CpuUse, Goroutines, Snapshot, Thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,10 @@ def subset(snapshot: Snapshot, rows: NDArray[np.int64], matched_of: int) -> Snap
         for name, column in Goroutines.columns().items()
         if column.index_of == "frames"
     }
-    frames, places = _used(len(snapshot.frames), stack_frames, of_threads, *of_frames.values())
+    of_samples = np.array(_sampled(snapshot), np.int32)
+    frames, places = _used(
+        len(snapshot.frames), stack_frames, of_threads, of_samples, *of_frames.values()
+    )
     renumbered = {name: places[column] for name, column in of_frames.items()}
     return replace(
         snapshot,
@@ -40,7 +43,22 @@ def subset(snapshot: Snapshot, rows: NDArray[np.int64], matched_of: int) -> Snap
         stack_frames=places[stack_frames],
         elided={int(numbers[i]): gap for i, gap in snapshot.elided.items() if numbers[i] != NONE},
         matched_of=matched_of,
+        cpu=snapshot.cpu and _with_samples(snapshot.cpu, places),
     )
+
+
+def _sampled(snapshot: Snapshot) -> list[int]:
+    """The frames that samples of running threads name."""
+    samples = snapshot.cpu.samples if snapshot.cpu is not None else ()
+    return [sample.where for sample in samples if sample.where is not None]
+
+
+def _with_samples(use: CpuUse, places: NDArray[np.int32]) -> CpuUse:
+    samples = (
+        sample if sample.where is None else replace(sample, where=int(places[sample.where]))
+        for sample in use.samples
+    )
+    return replace(use, samples=tuple(samples))
 
 
 def _used(count: int, *columns: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

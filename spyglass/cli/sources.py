@@ -40,13 +40,16 @@ class ProcessSource:
     def snapshot(
         self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
     ) -> Snapshot:
-        """Its state now."""
+        """Its state now, and the processor time that it uses while spyglass starts and reads it."""
+        from spyglass.procfs import read_cpu
+
+        since = read_cpu(self.pid)  # before the imports, which take most of a short command's time
         from spyglass import attach
         from spyglass.memory.allocator import keep_freed_memory
 
         keep_freed_memory()
         with attach(self.pid) as process:
-            return process.snapshot(stacks, stop=stop, thread_stacks=thread_stacks)
+            return process.snapshot(stacks, stop=stop, thread_stacks=thread_stacks, cpu_since=since)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ Value = TypeVar("Value")
 Count = Annotated[int, Meta(ge=0, le=_MOST)]
 KnownCount = Count | None
 Seconds = Annotated[float, Meta(ge=0, le=1e11)]
+Cores = Annotated[float, Meta(ge=0, le=1e6)]
 Percent = Annotated[int, Meta(ge=-1, le=(1 << 31) - 1)]
 
 
@@ -93,6 +94,33 @@ class Thread(Struct, frozen=True):
     locked_goroutine: KnownCount
     runs: str | None = None
     stack: list[Count] | None = None
+    cpu_ns: KnownCount = None
+    recent_cpu_ns: KnownCount = None
+
+
+class Throttling(Struct, frozen=True):
+    total_periods: Count
+    total_throttled: Count
+    total_throttled_ns: Count
+    recent_periods: Count
+    recent_throttled: Count
+    recent_throttled_ns: Count
+
+
+class CpuSample(Struct, frozen=True):
+    where: KnownCount
+    runs: str | None
+    count: Count
+
+
+class CpuUse(Struct, frozen=True):
+    window_ns: KnownCount
+    used_ns: KnownCount
+    lifetime_ns: KnownCount
+    processors: KnownCount
+    limit_cores: Cores | None
+    throttling: Throttling | None = None
+    samples: list[CpuSample] = field(default_factory=list)
 
 
 class Memory(Struct, frozen=True):
@@ -107,6 +135,7 @@ class Memory(Struct, frozen=True):
     last_gc_pause_ns: KnownCount
     gogc_percent: Percent | None
     memory_limit_bytes: KnownCount
+    recent_gc_count: KnownCount = None
 
 
 class Place(Struct, frozen=True, gc=False):
@@ -168,6 +197,17 @@ class Problem(Struct, frozen=True):
     detail: str
 
 
+class Finding(Struct, frozen=True):
+    """Not kept: findings follow from the rest."""
+
+    kind: str
+    severity: Literal["critical", "warning", "info"]
+    text: str
+    goroutines: list[Count]
+    functions: list[str]
+    command: str | None
+
+
 class Document(Struct, frozen=True):
     """All of it, as ``spyglass.export.snapshot_document`` makes it."""
 
@@ -190,6 +230,8 @@ class Document(Struct, frozen=True):
     redacted: bool = False
     chosen_from: KnownCount = None
     elided: list[Elided] = field(default_factory=list)
+    cpu: CpuUse | None = None
+    findings: list[Finding] = field(default_factory=list)
 
 
 _DOCUMENT = msgspec.json.Decoder(Document)

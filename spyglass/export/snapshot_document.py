@@ -10,8 +10,9 @@ from functools import lru_cache
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
+from spyglass.analysis.findings import findings
 from spyglass.analysis.selection import selected
-from spyglass.model import QUALITIES, STATUSES, UNREAD, Snapshot
+from spyglass.model import QUALITIES, STATUSES, UNREAD, CpuUse, Snapshot
 from spyglass.version import __version__
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def header(snapshot: Snapshot) -> Document:
         "processors": [_record(processor) for processor in snapshot.processors],
         "threads": [_record(thread) for thread in snapshot.threads],
         "memory": _record(snapshot.memory),
+        "cpu": None if snapshot.cpu is None else _cpu(snapshot.cpu),
+        "findings": [_record(finding) for finding in findings(snapshot)],
         "chosen_from": snapshot.matched_of,
         "goroutines": [],
         "stacks": [],
@@ -156,6 +159,14 @@ def _place(snapshot: Snapshot, index: int) -> Document | None:
 def _record(part: Any) -> Document:
     """A dataclass of the model: its fields have the names that they have in the document."""
     return {field.name: plain(getattr(part, field.name)) for field in fields(part)}
+
+
+def _cpu(use: CpuUse) -> Document:
+    throttling = use.throttling and _record(use.throttling)
+    return _record(use) | {
+        "throttling": throttling,
+        "samples": [_record(sample) for sample in use.samples],
+    }
 
 
 def plain(value: Any) -> Any:

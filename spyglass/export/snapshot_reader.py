@@ -24,6 +24,8 @@ from spyglass.export.decompress import MAX_BYTES, unpacked
 from spyglass.export.document_rows import FrameRows, GoroutineRows, Memory, StackRows, elided
 from spyglass.export.json_stream import Elements, read_object
 from spyglass.model import (
+    CpuSample,
+    CpuUse,
     MemoryStats,
     Problem,
     Process,
@@ -32,6 +34,7 @@ from spyglass.model import (
     Snapshot,
     Source,
     Thread,
+    Throttling,
 )
 
 __all__ = ["load", "snapshot_of"]
@@ -105,6 +108,7 @@ def _snapshot(pieces: Iterable[bytes], file: str | None, max_bytes: int) -> Snap
         label_sets=goroutines.label_sets,
         matched_of=document.chosen_from,
         problems=tuple(_part(Problem, each) for each in document.problems),
+        cpu=None if document.cpu is None else _cpu(document.cpu, frames.count),
         host=document.host,
         redacted=document.redacted,
         file=file,
@@ -129,6 +133,17 @@ def _threads(records: list[schema_types.Thread], frames: int) -> tuple[Thread, .
         replace(_part(Thread, record), stack=stack)
         for record, stack in zip(records, stacks, strict=True)
     )
+
+
+def _cpu(record: schema_types.CpuUse, frames: int) -> CpuUse:
+    for at, sample in enumerate(record.samples):
+        if sample.where is not None and sample.where >= frames:
+            raise schema_types.misfit(
+                f"/cpu/samples/{at}/where", f"there is no frame {sample.where:,}"
+            )
+    throttling = None if record.throttling is None else _part(Throttling, record.throttling)
+    samples = tuple(_part(CpuSample, sample) for sample in record.samples)
+    return replace(_part(CpuUse, record), throttling=throttling, samples=samples)
 
 
 def _process(record: schema_types.Process) -> Process:

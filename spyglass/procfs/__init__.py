@@ -8,7 +8,8 @@ bounded size and may hold any character; `spyglass.words.escape.visible` makes i
 from __future__ import annotations
 
 from spyglass.procfs.access import explain_denied, why_denied
-from spyglass.procfs.cgroups import container, memory_limit_bytes
+from spyglass.procfs.cgroups import CpuQuota, container, cpu_quota, memory_limit_bytes
+from spyglass.procfs.cpu_times import CpuReading, processors, read_cpu
 from spyglass.procfs.identity import Identity, open_process, start_time
 from spyglass.procfs.memory_maps import Mapping, maps
 from spyglass.procfs.namespaces import monotonic_offset_ns, outer_tids
@@ -25,12 +26,15 @@ from spyglass.procfs.process_facts import (
 from spyglass.procfs.tasks import ThreadState, threads
 
 __all__ = [
+    "CpuQuota",
+    "CpuReading",
     "Identity",
     "Mapping",
     "ThreadState",
     "comm",
     "command_line",
     "container",
+    "cpu_quota",
     "executable",
     "explain_denied",
     "maps",
@@ -39,6 +43,8 @@ __all__ = [
     "open_process",
     "outer_tids",
     "owner",
+    "processors",
+    "read_cpu",
     "rss_bytes",
     "start_time",
     "started_at",

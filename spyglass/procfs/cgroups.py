@@ -1,4 +1,4 @@
-"""Control groups: the container that a process is in, and how much memory it may have.
+"""Control groups: the container that a process is in, and how much memory and CPU it may have.
 
 cgroups(7): /proc/PID/cgroup names a process's groups relative to the reader's cgroup namespace.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
@@ -14,13 +15,16 @@ from spyglass.procfs.access import refusals
 from spyglass.procfs.files import read, text
 
 __all__ = [
+    "CpuQuota",
     "Mount",
     "container",
+    "cpu_quota",
     "find_container",
     "find_mounted_container",
     "memory_limit_bytes",
     "parse_mounts",
     "smallest_limit",
+    "smallest_quota",
 ]
 
 _MAX_CGROUP_BYTES = 1 << 18
@@ -55,6 +59,20 @@ class Mount(NamedTuple):
     options: tuple[str, ...]
     root: str
     point: str
+
+
+@dataclass(frozen=True, slots=True)
+class CpuQuota:
+    """The CPU quota of a control group: `cores` processors' time, in periods (cgroups(7), ``cpu.max``).
+
+    `periods` of them passed since the group was made in which it ran, in `throttled` of them it had to wait,
+    `throttled_ns` in all (the processors that waited added up).
+    """
+
+    cores: float
+    periods: int
+    throttled: int
+    throttled_ns: int
 
 
 def container(pid: int) -> str | None:
@@ -97,6 +115,53 @@ def smallest_limit(groups: dict[str, str], mounts: list[Mount]) -> int | None:
         *_limits_v2(list(_directories(groups.get(""), _having(mounts, "cgroup2")))),
     ]
     return min((limit for limit in limits if limit < _UNLIMITED_BYTES), default=None)
+
+
+def cpu_quota(pid: int) -> CpuQuota | None:
+    """The smallest CPU quota of the groups that process `pid` is in, as far as can be seen.
+
+    None if there is none, or its groups are not mounted here.
+    """
+    with refusals(pid):
+        return smallest_quota(dict(_groups(pid)), _mounts("self"))
+
+
+def smallest_quota(groups: dict[str, str], mounts: list[Mount]) -> CpuQuota | None:
+    """The smallest CPU quota of `groups` (path by controller) as `mounts` show them."""
+    version_1 = _directories(groups.get("cpu"), _having(mounts, "cgroup", "cpu"))
+    version_2 = _directories(groups.get(""), _having(mounts, "cgroup2"))
+    quotas = [
+        *(_quota_v1(directory) for directory in chain.from_iterable(version_1)),
+        *(_quota_v2(directory) for directory in chain.from_iterable(version_2)),
+    ]
+    known = [quota for quota in quotas if quota is not None]
+    return min(known, key=lambda quota: quota.cores, default=None)
+
+
+def _quota_v1(directory: str) -> CpuQuota | None:
+    quota, period = (
+        _read_if_there(f"{directory}/cpu.cfs_{name}_us").strip() for name in ("quota", "period")
+    )
+    return _quota(directory, quota, period)
+
+
+def _quota_v2(directory: str) -> CpuQuota | None:
+    quota, _, period = _read_if_there(f"{directory}/cpu.max").strip().partition(" ")
+    return _quota(directory, quota, period)
+
+
+def _quota(directory: str, quota: str, period: str) -> CpuQuota | None:
+    """The quota of the group at `directory`, None if `quota` says that there is none (-1, max)."""
+    if not (quota.isdecimal() and period.isdecimal() and int(period)):
+        return None
+    lines = (line.partition(" ") for line in _read_if_there(f"{directory}/cpu.stat").split("\n"))
+    numbers = {key: int(value) for key, _, value in lines if value.isdecimal()}
+    return CpuQuota(
+        cores=int(quota) / int(period),
+        periods=numbers.get("nr_periods", 0),
+        throttled=numbers.get("nr_throttled", 0),
+        throttled_ns=numbers.get("throttled_time", numbers.get("throttled_usec", 0) * 1000),
+    )
 
 
 def _groups(pid: int) -> list[tuple[str, str]]:

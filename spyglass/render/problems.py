@@ -17,14 +17,12 @@ __all__ = ["problem_lines"]
 _SHOWN = 3
 
 
-def problem_lines(problems: Sequence[Problem], view: View, *, one: bool = False) -> Iterator[Text]:
-    """The first problems and their number; all of them with `View.debug`. `one`: in a single line."""
+def problem_lines(problems: Sequence[Problem], view: View) -> Iterator[Text]:
+    """The first problems and their number; all of them with `View.debug`."""
     lines = [visible(f"{each.kind}: {each.subject}: {each.detail}") for each in problems]
     shown = len(lines) if view.debug else min(len(lines), _SHOWN)
     total = plural(len(lines), "problem")
-    if one and not view.debug:
-        lines = [f"{total} (--debug shows all): {line}" for line in lines[:1]]
-    elif lines:
+    if lines:
         more = f", {count(len(lines) - shown)} more with --debug" if shown < len(lines) else ""
         lines = [*lines[:shown], total + more]
     for line in lines:

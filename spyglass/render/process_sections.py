@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from rich.text import Text
 
 from spyglass.analysis.counts import by_os_state
-from spyglass.model import MemoryStats, Process, Scheduler, Snapshot
+from spyglass.analysis.findings.cpu import cpu_text
+from spyglass.model import CpuUse, MemoryStats, Process, Scheduler, Snapshot
 from spyglass.render.cropping import cropped, tail_in
 from spyglass.render.sections import LABEL_WIDTH, fact, section
 from spyglass.words.escape import visible
@@ -16,6 +17,7 @@ from spyglass.words.units import UNKNOWN, age, count, duration, moment, size
 
 __all__ = [
     "counted",
+    "cpu_lines",
     "gc_lines",
     "memory_lines",
     "program_lines",
@@ -82,6 +84,25 @@ def _build(process: Process, width: int | None) -> Iterator[Text]:
     yield fact("build id", build_id if width is None else cropped(build_id, _ID_WIDTH))
     module = visible(" ".join(filter(None, (process.module, process.module_version))))
     yield fact("module", module or UNKNOWN)
+
+
+def cpu_lines(
+    use: CpuUse | None, uptime_seconds: float | None, width: int | None
+) -> Iterator[Text]:
+    """Processor time: now, and over the life of the process; nothing if it is not known."""
+    if use is None:
+        return
+    facts = []
+    now = cpu_text(use)
+    if now is not None:
+        facts.append(fact("now", now, "bold"))
+    if use.lifetime_ns is not None:
+        share = f" ({use.lifetime_ns / uptime_seconds / 1e9:.2f} cores)" if uptime_seconds else ""
+        facts.append(fact("of its life", f"{duration(use.lifetime_ns)}{share}"))
+    throttling = use.throttling
+    if throttling is not None and throttling.total_throttled:
+        facts.append(fact("throttled", duration(throttling.total_throttled_ns)))
+    yield from section("cpu", facts, width)
 
 
 def scheduler_lines(scheduler: Scheduler, width: int | None) -> Iterator[Text]:

@@ -11,14 +11,17 @@ import numpy as np
 from rich.text import Text
 
 from spyglass.analysis.counts import by_status, by_wait_reason
+from spyglass.analysis.findings import findings
 from spyglass.analysis.groups import groups
 from spyglass.analysis.selection import selected
 from spyglass.model import Snapshot
 from spyglass.render.cropping import cropped
+from spyglass.render.findings import finding_lines
 from spyglass.render.goroutine_table import Entries, GoroutineEntries, GroupEntries
 from spyglass.render.problems import problem_lines
 from spyglass.render.process_sections import (
     counted,
+    cpu_lines,
     gc_lines,
     memory_lines,
     program_lines,
@@ -49,7 +52,7 @@ _PS_AT_LEAST = 3
 #: Rows of goroutines that have priority over a line for each P.
 _ROWS_WANTED = 8
 
-#: A terminal with fewer lines gets no empty line, and one line of problems.
+#: A terminal with fewer lines gets no empty line, and fewer findings.
 _LOW = 30
 _REASONS_SHOWN = 10
 
@@ -63,7 +66,9 @@ def render(snapshot: Snapshot, view: View) -> Iterator[Text]:
     entries = _entries(snapshot, rows, view)
     above = [
         *saved_lines(snapshot, view.width),
+        *finding_lines(findings(snapshot), view.width, low=_is_low(view)),
         *program_lines(snapshot.process, view.width),
+        *cpu_lines(snapshot.cpu, snapshot.process.uptime_seconds, view.width),
         *scheduler_lines(snapshot.scheduler, view.width),
     ]
     below = [
@@ -73,7 +78,7 @@ def render(snapshot: Snapshot, view: View) -> Iterator[Text]:
         *_goroutine_lines(snapshot, rows, view),
         *([] if _is_low(view) else [Text()]),
     ]
-    problems = list(problem_lines(snapshot.problems, view, one=_is_low(view)))
+    problems = list(problem_lines(snapshot.problems, view)) if view.debug else []
     room = _height(view) - len(above) - len(below) - len(problems) - _TITLE_AND_PROMPT
     processors = list(
         processor_lines(

@@ -38,6 +38,9 @@ from spyglass.runtime.timing import Timer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.model import CpuSample, CpuUse
+    from spyglass.runtime.scheduler.cpu_use import CpuWatch
+    from spyglass.runtime.scheduler.thread_stacks import ThreadStacks
     from spyglass.targets import Facts, OsThread, Target
     from spyglass.targets.target_process import StoppedThreads
     from spyglass.threads import Registers
@@ -88,11 +91,12 @@ class SnapshotBuilder:
         held: StoppedThreads | None,
         stacks: StackDepth,
         thread_stacks: bool,
+        cpu: CpuWatch | None = None,
     ) -> SnapshotResult:
-        """Read everything once: scheduler, memory statistics, goroutines, threads.
+        """Read everything once: scheduler, memory statistics, goroutines, threads, processor time.
 
         `os_threads`: the threads as the kernel listed them. `held`: the threads are stopped meanwhile,
-        with these registers. `stacks` and `thread_stacks` as in `Inspector.snapshot`.
+        with these registers. `stacks` and `thread_stacks` as in `Inspector.snapshot`. `cpu` observes it.
         """
         process, timer = self._target.process, self._timer
         taken_at = process.taken_at()
@@ -100,7 +104,7 @@ class SnapshotBuilder:
         with timer.phase("scheduler"):
             scheduler = self._read_scheduler(os_threads, saved or {})
         with timer.phase("memory"):
-            memory = memstats.read_memory(self._runtime)
+            memory = memstats.read_memory(self._runtime, taken_at)
         with timer.phase("goroutines"):
             registers = self._thread_registers(scheduler, saved)
             pointers = g_pointers(self._runtime)
@@ -113,6 +117,10 @@ class SnapshotBuilder:
             with timer.phase("threads"):
                 found = self._all_registers(threads, registers)
                 threads = self._with_stacks(scheduler, found)
+        use = None
+        if cpu is not None:
+            with timer.phase("processor time"):
+                use, threads = self._cpu_use(cpu, scheduler, threads)
         with timer.phase("names"):
             if stacks == "full":
                 distinct_stacks = StackColumns.of(self._tree, nodes)
@@ -130,7 +138,7 @@ class SnapshotBuilder:
             threads=tuple(threads), memory=memory, goroutines=goroutines, wait_reasons=reasons,
             frames=tuple(self._tree.code.frames), stack_offsets=distinct_stacks.offsets,
             stack_frames=distinct_stacks.frames, elided=distinct_stacks.elided,
-            host=facts.host, problems=(*self._runtime.problems, *facts.problems),
+            host=facts.host, cpu=use, problems=(*self._runtime.problems, *facts.problems),
             timings_ns=timer.phases, **side_fields,
         )  # fmt: skip
         return SnapshotResult(snapshot, now_ns, found)
@@ -208,11 +216,27 @@ class SnapshotBuilder:
         self, scheduler: _Scheduler, registers: Mapping[int, Registers]
     ) -> list[Thread]:
         """The threads with what they run."""
-        from spyglass.runtime.scheduler.thread_stacks import ThreadStacks, add_stacks
+        from spyglass.runtime.scheduler.thread_stacks import add_stacks
+
+        return add_stacks(self._thread_stacks(scheduler), scheduler.threads, registers)
+
+    def _cpu_use(
+        self, cpu: CpuWatch, scheduler: _Scheduler, threads: Sequence[Thread]
+    ) -> tuple[CpuUse, list[Thread]]:
+        """What the process used, and `threads` with their times."""
+        from spyglass.runtime.scheduler.cpu_use import counted_samples
+
+        samples = cpu.samples()
+        counted: tuple[CpuSample, ...] = ()
+        if samples:
+            counted = counted_samples(samples, threads, self._thread_stacks(scheduler))
+        return cpu.use(threads, counted)
+
+    def _thread_stacks(self, scheduler: _Scheduler) -> ThreadStacks:
+        from spyglass.runtime.scheduler.thread_stacks import ThreadStacks
 
         describe = self._target.process.native_names(self._target.memory)
-        stacks = ThreadStacks(self._runtime, self._tree, scheduler.ms, describe)
-        return add_stacks(stacks, scheduler.threads, registers)
+        return ThreadStacks(self._runtime, self._tree, scheduler.ms, describe)
 
     def _process(self, facts: Facts) -> Process:
         target, runtime = self._target, self._runtime

@@ -23,6 +23,7 @@ from spyglass.errors import (
 )
 from spyglass.memory.process import ProcessMemory
 from spyglass.model import Problem
+from spyglass.targets.live_cpu import LiveCpu
 from spyglass.targets.target_process import AT_ENTRY, Facts, OsThread, Program, TargetProcess
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class LiveProcess(TargetProcess):
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._identity = procfs.open_process(pid)
+        self.cpu = LiveCpu(pid)
 
     def facts(self) -> Facts:
         """The facts, as they are now; what cannot be read is a problem.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spyglass.binary.corenotes import MappedFile
     from spyglass.binary.go_executable import GoExecutable
     from spyglass.memory.base import Memory
+    from spyglass.targets.live_cpu import LiveCpu
     from spyglass.threads import Registers
 
 __all__ = ["AT_ENTRY", "Facts", "OsThread", "Program", "StoppedThreads", "TargetProcess"]
@@ -88,6 +89,8 @@ class TargetProcess(ABC):
     #: Whether thread ids may be those of another pid namespace, in a way that `outer_tids` does not
     #: tell: then threads are matched by their stack pointers.
     foreign_tids: bool = False
+    #: Its processor time; None: nothing of it runs.
+    cpu: LiveCpu | None = None
 
     @abstractmethod
     def facts(self) -> Facts:

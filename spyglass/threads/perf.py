@@ -24,7 +24,7 @@ __all__ = [
     "sampling_period_ns",
 ]
 
-#: Size of the ring buffer of one thread. The kernel drops samples that do not fit.
+#: Size of the ring buffer of one thread, if no other is given. The kernel drops samples that do not fit.
 RING_BYTES = 1 << 16
 #: Maximum of stack bytes in one sample: a record's size is a 16-bit number, and the record must fit
 #: into the ring beside one or two records of the kernel's own (lost, throttle).
@@ -54,7 +54,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class ThreadEvent:
-    """A cpu-clock event of thread `tid`, disabled at first, and its ring buffer.
+    """A cpu-clock event of thread `tid`, disabled at first, and its ring buffer of `ring_bytes`, a power of 2.
 
     `period_ns` of the thread's CPU time lie between two samples. With `kernel` a sample that falls
     into a system call counts too (its registers are those with which the thread entered the kernel);
@@ -62,14 +62,22 @@ class ThreadEvent:
     """
 
     def __init__(
-        self, architecture: Architecture, tid: int, period_ns: int, stack_bytes: int, kernel: bool
+        self,
+        architecture: Architecture,
+        tid: int,
+        period_ns: int,
+        stack_bytes: int,
+        kernel: bool,
+        *,
+        ring_bytes: int = RING_BYTES,
     ) -> None:
         self.tid = tid
+        self._ring_bytes = ring_bytes
         self._architecture = architecture
         self._tail = 0
         self.descriptor = _open(architecture, tid, period_ns, stack_bytes, kernel)
         try:
-            self._ring = mmap.mmap(self.descriptor, mmap.PAGESIZE + RING_BYTES)
+            self._ring = mmap.mmap(self.descriptor, mmap.PAGESIZE + ring_bytes)
         except BaseException:
             os.close(self.descriptor)
             raise
@@ -91,10 +99,10 @@ class ThreadEvent:
         """The records between data_tail and data_head; then the tail is advanced."""
         # The kernel writes the records before data_head, and poll(2) returned after that.
         head = _WORD.unpack(self._ring[_HEAD])[0]
-        size, begin = head - self._tail, self._tail % RING_BYTES
+        size, begin = head - self._tail, self._tail % self._ring_bytes
         records = b""
-        if 0 < size <= RING_BYTES:
-            data = self._ring[mmap.PAGESIZE : mmap.PAGESIZE + RING_BYTES]
+        if 0 < size <= self._ring_bytes:
+            data = self._ring[mmap.PAGESIZE : mmap.PAGESIZE + self._ring_bytes]
             records = (data[begin:] + data[:begin])[:size]
         self._tail = head
         self._ring[_TAIL] = _WORD.pack(head)

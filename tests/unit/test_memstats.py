@@ -17,6 +17,8 @@ VARIABLES = {"memstats": 0x1000, "gcController": 0x20000, "gcpercent": 0x30000}
 PAGE, MIB, NO_LIMIT = 8192, 1 << 20, (1 << 63) - 1
 ENDED_NS = 1_795_159_539_986_000_000
 
+NOW = datetime(2026, 7, 1, tzinfo=UTC)
+
 
 @dataclass
 class World:
@@ -94,7 +96,7 @@ def details(runtime: Runtime) -> str:
 )
 def test_the_account_means_the_same_in_every_version(version: str, arch: str) -> None:
     runtime = World(version, arch).runtime()
-    memory = read_memory(runtime)
+    memory = read_memory(runtime, NOW)
     assert (memory.heap_in_use_bytes, memory.heap_idle_bytes) == (3 * PAGE, 6 * PAGE)
     assert (memory.heap_released_bytes, memory.stacks_in_use_bytes) == (PAGE, 2 * PAGE)
     assert (memory.heap_goal_bytes, memory.gogc_percent) == (4 * MIB, 100)
@@ -107,7 +109,7 @@ def test_the_account_means_the_same_in_every_version(version: str, arch: str) ->
 def test_before_the_first_collection_there_is_no_last_one() -> None:
     world = World()
     world.stats["numgc"] = world.stats["last_gc_unix"] = 0
-    memory = read_memory(world.runtime())
+    memory = read_memory(world.runtime(), NOW)
     assert (memory.gc_count, memory.last_gc_at, memory.last_gc_pause_ns) == (0, None, None)
 
 
@@ -116,7 +118,7 @@ def test_the_last_pause_is_where_the_ring_has_it(count: int, place: int) -> None
     world = World()
     world.stats["pause_ns"] = np.arange(256) * 10
     world.stats["numgc"] = count
-    assert read_memory(world.runtime()).last_gc_pause_ns == place * 10
+    assert read_memory(world.runtime(), NOW).last_gc_pause_ns == place * 10
 
 
 @pytest.mark.parametrize("percent", [-1, 0, 37])
@@ -124,14 +126,14 @@ def test_gogc_is_what_was_set(percent: int) -> None:
     world = World()
     assert world.pacer is not None
     world.pacer["gcPercent"] = percent
-    assert read_memory(world.runtime()).gogc_percent == percent
+    assert read_memory(world.runtime(), NOW).gogc_percent == percent
 
 
 def test_a_gogc_that_cannot_be_is_a_problem() -> None:
     world = World("go1.15")
     world.gcpercent = -77
     runtime = world.runtime()
-    assert read_memory(runtime).gogc_percent is None
+    assert read_memory(runtime, NOW).gogc_percent is None
     assert "GOGC: it cannot be -77" in details(runtime)
 
 
@@ -172,7 +174,7 @@ def test_the_heap_goal_is_computed_as_the_pacer_does(
     for name, value in settings.items():
         world.pacer[name] = value
     runtime = world.runtime()
-    assert read_memory(runtime).heap_goal_bytes == goal
+    assert read_memory(runtime, NOW).heap_goal_bytes == goal
     assert runtime.problems == []
 
 
@@ -181,7 +183,7 @@ def test_a_pacer_that_never_adds_up_has_no_goal() -> None:
     assert world.pacer is not None
     world.pacer["heapFree"] = 100 * MIB
     runtime = world.runtime()
-    assert read_memory(runtime).heap_goal_bytes is None
+    assert read_memory(runtime, NOW).heap_goal_bytes is None
     assert "heap goal" in details(runtime)
 
 
@@ -189,7 +191,7 @@ def test_statistics_that_the_runtime_is_adding_up_are_not_shown() -> None:
     world = World()
     world.deltas[2]["inStacks"] = PAGE
     runtime = world.runtime()
-    memory = read_memory(runtime)
+    memory = read_memory(runtime, NOW)
     assert memory.heap_in_use_bytes is memory.stacks_in_use_bytes is None
     assert memory.gc_count == 2
     assert "changed during every read" in details(runtime)
@@ -200,7 +202,7 @@ def test_an_account_that_does_not_add_up_is_not_shown(change: int) -> None:
     world = World()
     world.deltas[1]["inHeap"] += change
     runtime = world.runtime()
-    assert read_memory(runtime).heap_in_use_bytes is None
+    assert read_memory(runtime, NOW).heap_in_use_bytes is None
     assert "implausible heap statistics" in details(runtime)
 
 
@@ -211,7 +213,7 @@ def test_what_is_not_memstats_is_not_taken_for_it(name: str, value: int) -> None
     world = World()
     world.stats[name] = value
     runtime = world.runtime()
-    memory = read_memory(runtime)
+    memory = read_memory(runtime, NOW)
     assert memory.gc_count is memory.heap_in_use_bytes is None
     assert memory.gogc_percent == 100
     assert "implausible values in runtime.memstats" in details(runtime)
@@ -221,7 +223,7 @@ def test_a_time_that_cannot_be_is_a_problem() -> None:
     world = World()
     world.stats["last_gc_unix"] = (1 << 64) - 1
     runtime = world.runtime()
-    memory = read_memory(runtime)
+    memory = read_memory(runtime, NOW)
     assert (memory.last_gc_at, memory.gc_count) == (None, 2)
     assert "last GC" in details(runtime)
 
@@ -229,7 +231,7 @@ def test_a_time_that_cannot_be_is_a_problem() -> None:
 @pytest.mark.parametrize("name", ["memstats", "gcController"])
 def test_what_needs_a_variable_that_was_not_found_is_unknown(name: str) -> None:
     runtime = World().runtime(without=name)
-    memory = read_memory(runtime)
+    memory = read_memory(runtime, NOW)
     unknown = {"memstats": memory.gc_count, "gcController": memory.gogc_percent}
     known = {"memstats": memory.gogc_percent, "gcController": memory.gc_count}
     assert (unknown[name], known[name] is not None) == (None, True)
@@ -243,7 +245,7 @@ def test_a_layout_that_is_in_doubt_is_not_believed() -> None:
         "test", structs, {"gcControllerState": "as in both", "mstats": "they differ"}
     )
     runtime = world.runtime(layouts=doubtful)
-    memory = read_memory(runtime)
+    memory = read_memory(runtime, NOW)
     assert memory.gogc_percent is memory.heap_in_use_bytes is memory.heap_goal_bytes is None
     assert "as in both" in details(runtime)
     assert "they differ" in details(runtime)

@@ -265,6 +265,8 @@ def test_the_rest() -> None:
                 "locked_goroutine": None,
                 "runs": None,
                 "stack": None,
+                "cpu_ns": None,
+                "recent_cpu_ns": None,
             },
             {
                 "tid": 1236,
@@ -277,6 +279,8 @@ def test_the_rest() -> None:
                 "locked_goroutine": 17,
                 "runs": None,
                 "stack": None,
+                "cpu_ns": None,
+                "recent_cpu_ns": None,
             },
             {
                 "tid": 1240,
@@ -289,6 +293,8 @@ def test_the_rest() -> None:
                 "locked_goroutine": None,
                 "runs": None,
                 "stack": None,
+                "cpu_ns": None,
+                "recent_cpu_ns": None,
             },
         ],
         "memory": {
@@ -303,7 +309,19 @@ def test_the_rest() -> None:
             "last_gc_pause_ns": 120_000,
             "gogc_percent": 100,
             "memory_limit_bytes": None,
+            "recent_gc_count": None,
         },
+        "cpu": None,
+        "findings": [
+            {
+                "kind": "problems",
+                "severity": "info",
+                "text": "torn: goroutine 17: moved while its stack was read, 3 tries",
+                "goroutines": [],
+                "functions": [],
+                "command": "spyglass summary --pid 1234 --debug",
+            }
+        ],
         "problems": [
             {
                 "kind": "torn",

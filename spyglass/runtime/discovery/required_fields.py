@@ -134,6 +134,7 @@ _MSTATS = (
     _need("last_gc_unix"),
     _need("pause_total_ns"),
     _need("pause_ns", shape="ring"),
+    _need("pause_end", shape="ring"),
     _need("numgc"),
     _need("enablegc"),  # true as soon as the program runs
 )

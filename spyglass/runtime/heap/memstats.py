@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from spyglass.errors import BadDataError, MissingInfo
-from spyglass.model import MemoryStats
+from spyglass.model import RECENT_GC_SECONDS, MemoryStats
 from spyglass.runtime.discovery.layouts import GoVersion
 from spyglass.runtime.discovery.required_fields import limit_headroom_percent
 
@@ -59,8 +59,8 @@ class _Heap:
     stacks_in_use: int
 
 
-def read_memory(runtime: Runtime) -> MemoryStats:
-    """The runtime's memory statistics; a value that cannot be read is None, and a problem says why.
+def read_memory(runtime: Runtime, taken_at: datetime) -> MemoryStats:
+    """The runtime's memory statistics at `taken_at`; a value that cannot be read is None, and a problem says why.
 
     The heap goal is None too when the collector is off.
     """
@@ -80,6 +80,7 @@ def read_memory(runtime: Runtime) -> MemoryStats:
         last_gc_pause_ns=_last_pause_ns(stats),
         gogc_percent=_known(runtime, "GOGC", lambda r: _gogc(r, pacer)),
         memory_limit_bytes=limit if limit != _NO_LIMIT else None,
+        recent_gc_count=_recent_count(stats, taken_at),
     )
 
 
@@ -247,6 +248,18 @@ def _last_gc_at(stats: Any) -> datetime | None:
     if ns > _MAX_UNIX_NS:
         raise BadDataError(f"it cannot have ended {ns} ns after 1970")
     return datetime.fromtimestamp(ns / 1e9, UTC)
+
+
+def _recent_count(stats: Any, taken_at: datetime) -> int | None:
+    """How many collections ended in the last `RECENT_GC_SECONDS`, 256 at most; None if not known.
+
+    ``gcMarkTermination`` (mgc.go) notes when each pause ended, in ns since 1970, in a ring.
+    """
+    if stats is None:
+        return None
+    since_ns = (taken_at.timestamp() - RECENT_GC_SECONDS) * 1e9
+    kept = stats["pause_end"][: min(int(stats["numgc"]), _PAUSES)]
+    return int((kept > since_ns).sum())
 
 
 def _last_pause_ns(stats: Any) -> int | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spyglass.model import Thread
+from spyglass.model import NONE, Thread
 from spyglass.runtime.goroutines.decode import fields_of
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.unwinder import Unwinder
@@ -63,6 +63,32 @@ class ThreadStacks:
             word = "goroutine" if ends_as_goroutine else "g0"
             thread = replace(thread, goroutine=None)
         return replace(thread, runs=word, stack=frames)
+
+    def places(
+        self, samples: Sequence[tuple[Thread, Registers]]
+    ) -> list[tuple[int | None, str | None]]:
+        """Where user's code was (an index of `Snapshot.frames`, as `Goroutines.where`; None: nowhere, or not
+        known) and what ran, for each of `samples` of threads.
+
+        Only what the samples hold is trusted: a stack that reaches beyond it has changed since.
+        """
+        pcs = {registers.pc for _, registers in samples}
+        is_go = {pc: self._tree.code.functions.at(pc) is not None for pc in pcs}
+        ats = [self._stack_at(thread, registers.sp) for thread, registers in samples]
+        rows = [row for row, (_, registers) in enumerate(samples) if is_go[registers.pc]]
+        registers = [samples[row][1] for row in rows]
+        highs = np.array([ats[row][1] for row in rows], np.uint64)
+        walked = self._unwinder.walk(
+            Cursors.sampled(registers, highs),
+            True,
+            StackTree.SAMPLED,
+            StackBytes.sampled(registers),
+        )
+        wheres = np.where(walked.beyond, NONE, walked.where).tolist()
+        found: list[tuple[int | None, str | None]] = [(None, _C)] * len(samples)
+        for row, where in zip(rows, wheres, strict=True):
+            found[row] = (where if where >= 0 else None, ats[row][0])
+        return found
 
     def _stack_at(self, thread: Thread, sp: int) -> tuple[str | None, int]:
         """What runs on the stack of `thread`'s M that `sp` is on, and where that stack ends."""

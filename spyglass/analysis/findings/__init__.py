@@ -1,0 +1,41 @@
+"""What is unusual in a snapshot, and where to look next: the first thing that every view shows.
+
+`findings` asks each of `SOURCES`; another capability adds its own there. A finding states facts with
+their numbers; from when on something is unusual is in ``thresholds.py``, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from spyglass.analysis.findings.cpu import cpu_findings
+from spyglass.analysis.findings.crowds import crowd_findings
+from spyglass.analysis.findings.doubts import doubt_findings
+from spyglass.analysis.findings.finding import SEVERITIES, Findable, Finding
+from spyglass.analysis.findings.memory import memory_findings
+from spyglass.analysis.findings.scheduling import scheduling_findings
+from spyglass.analysis.findings.waits import wait_findings
+from spyglass.model import Snapshot
+
+__all__ = ["SEVERITIES", "SOURCES", "Finding", "findings"]
+
+#: What findings come from. Those of one severity are in this order.
+SOURCES: tuple[Callable[[Findable], Iterable[Finding]], ...] = (
+    wait_findings,
+    crowd_findings,
+    cpu_findings,
+    memory_findings,
+    scheduling_findings,
+    doubt_findings,
+)
+
+
+def findings(snapshot: Snapshot) -> tuple[Finding, ...]:
+    """What is unusual in `snapshot`, the most severe first; none: nothing is.
+
+    Of a part that filters chose only what concerns the whole program is said: shares of a part would
+    mislead.
+    """
+    findable = Findable(snapshot)
+    found = [finding for source in SOURCES for finding in source(findable)]
+    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))

@@ -1,0 +1,131 @@
+"""A finding, and the snapshot that findings are sought in."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from spyglass.analysis.code_lines import function_numbers
+from spyglass.analysis.grouped import grouped
+from spyglass.analysis.selection import selected
+from spyglass.columns import combined
+from spyglass.model import NONE, STATUSES, Frame, Snapshot
+from spyglass.words.states import state_at
+from spyglass.words.units import duration
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["SEVERITIES", "Findable", "Finding", "Place"]
+
+Severity = Literal["critical", "warning", "info"]
+#: The most severe first. critical: requests fail, or the process is about to end; warning: it would be
+#: looked into; info: it explains what is seen elsewhere.
+SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
+
+_EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something unusual.
+
+    `kind` names what it is about. `text` is one sentence with its numbers; names in it are the target's.
+    `goroutines` are ids of examples, `functions` those that the text names, `command` what to run next.
+    """
+
+    kind: str
+    severity: Severity
+    text: str
+    goroutines: tuple[int, ...] = ()
+    functions: tuple[str, ...] = ()
+    command: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Goroutines of one state whose user's code is in one function.
+
+    `where`, `call`, `start`: frames of the first, None if not known. `is_idle`: all began with that function: as far
+    as can be seen they wait for work; none of another place did. `longest_wait_ns`: None if none is known.
+    """
+
+    rows: NDArray[np.int64]
+    status: str
+    state: str
+    where: Frame | None
+    call: Frame | None
+    start: Frame | None
+    is_idle: bool
+    longest_wait_ns: int | None
+
+    @property
+    def waited(self) -> str:
+        """How long the one waits that waits longest, as far as it is known: ``oldest >= 4m 6s``."""
+        if self.longest_wait_ns is None:
+            return "since when is not known"
+        return f"oldest >= {duration(self.longest_wait_ns)}"
+
+
+class Findable:
+    """A snapshot, and what several sources of findings ask of it."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether these are all goroutines of the program."""
+        return self.snapshot.matched_of is None
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """The user's goroutines."""
+        return selected(self.snapshot.goroutines)
+
+    @cached_property
+    def places(self) -> list[Place]:
+        """The user's goroutines by state and function, the largest group first."""
+        snapshot, g, rows = self.snapshot, self.snapshot.goroutines, self.rows
+        columns = np.stack((g.where[rows], g.start[rows]))
+        where, start = function_numbers(snapshot.frames, columns)
+        is_idle = (where == start) & (where != NONE)
+        found = grouped(rows, combined(g.status[rows], g.wait_reason[rows], where, is_idle))
+        waits = found.reduced(np.maximum, g.waiting_ns).tolist()
+        return [self._place(some, wait_ns) for some, wait_ns in zip(found, waits, strict=True)]
+
+    def _place(self, rows: NDArray[np.int64], wait_ns: int) -> Place:
+        snapshot, g, row = self.snapshot, self.snapshot.goroutines, rows[0]
+        where, start = snapshot.frame(int(g.where[row])), snapshot.frame(int(g.start[row]))
+        return Place(
+            rows=rows,
+            status=STATUSES[g.status[row]],
+            state=state_at(snapshot, int(g.status[row]), int(g.wait_reason[row])),
+            where=where,
+            call=snapshot.frame(int(g.call[row])),
+            start=start,
+            is_idle=where is not None and start is not None and where.function == start.function,
+            longest_wait_ns=None if wait_ns == NONE else wait_ns,
+        )
+
+    def examples(self, rows: NDArray[np.int64]) -> tuple[int, ...]:
+        """The ids of some of `rows`, those that wait longest first."""
+        g = self.snapshot.goroutines
+        order = np.argsort(-g.waiting_ns[rows], kind="stable")[:_EXAMPLES]
+        return tuple(g.id[rows[order]].tolist())
+
+    def command(self, command: str, *arguments: str) -> str:
+        """A command line of spyglass about the same process or file."""
+        snapshot = self.snapshot
+        if snapshot.file is not None:
+            target: Sequence[str] = (snapshot.file,)
+        elif snapshot.source.kind == "core":
+            target = ("--core", "FILE")
+        else:
+            target = ("--pid", str(snapshot.process.pid))
+        return shlex.join(("spyglass", command, *target, *arguments))

@@ -1,0 +1,71 @@
+"""Memory near a limit, and a garbage collector that hardly rests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from spyglass.analysis.findings.finding import Findable, Finding
+from spyglass.analysis.findings.thresholds import (
+    GC_PER_SECOND,
+    LIMIT_CRITICAL_SHARE,
+    LIMIT_SHARE,
+)
+from spyglass.model import RECENT_GC_SECONDS, MemoryStats
+from spyglass.words.units import count, size
+
+__all__ = ["memory_findings"]
+
+#: The ring of ``mstats.pause_end`` has as many places: more collections are not counted.
+_MOST_COUNTED = 256
+
+
+def memory_findings(findable: Findable) -> Iterator[Finding]:
+    """Resident memory near the control group's limit, Go's memory near GOMEMLIMIT, frequent GC."""
+    snapshot = findable.snapshot
+    process, memory = snapshot.process, snapshot.memory
+    limit_bytes = process.memory_limit_bytes
+    if share := _near(process.rss_bytes, limit_bytes):
+        yield Finding(
+            kind="rss-limit",
+            severity="critical" if share >= LIMIT_CRITICAL_SHARE else "warning",
+            text=f"resident memory {size(process.rss_bytes)}: {100 * share:.0f} % of the memory limit "
+            f"of its control group, {size(limit_bytes)}",
+            command=findable.command("summary"),
+        )
+    used_bytes, limit_bytes = _of_go(memory), memory.memory_limit_bytes
+    if share := _near(used_bytes, limit_bytes):
+        yield Finding(
+            kind="heap-limit",
+            severity="warning",
+            text=f"heap and stacks {size(used_bytes)}: {100 * share:.0f} % of GOMEMLIMIT, "
+            f"{size(limit_bytes)}",
+            command=findable.command("summary"),
+        )
+    yield from _frequent_gc(findable, memory)
+
+
+def _of_go(memory: MemoryStats) -> int | None:
+    """What counts toward GOMEMLIMIT, as far as it is read: a lower bound."""
+    heap, stacks = memory.heap_in_use_bytes, memory.stacks_in_use_bytes
+    return None if heap is None or stacks is None else heap + stacks
+
+
+def _near(used: int | None, limit: int | None) -> float | None:
+    """The share of `limit` that is used, if it is near; else None."""
+    if used is None or not limit or used < LIMIT_SHARE * limit:
+        return None
+    return used / limit
+
+
+def _frequent_gc(findable: Findable, memory: MemoryStats) -> Iterator[Finding]:
+    number = memory.recent_gc_count
+    if number is None or number < GC_PER_SECOND * RECENT_GC_SECONDS:
+        return
+    bound = "or more " if number >= _MOST_COUNTED else ""
+    goal = "" if memory.heap_goal_bytes is None else f"; heap goal {size(memory.heap_goal_bytes)}"
+    yield Finding(
+        kind="gc-frequent",
+        severity="warning",
+        text=f"{count(number)} {bound}garbage collections in the last {RECENT_GC_SECONDS} s{goal}",
+        command=findable.command("summary"),
+    )

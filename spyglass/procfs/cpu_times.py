@@ -1,0 +1,108 @@
+"""Processor time of a process and of its threads, in two readings.
+
+Imports nothing heavy: the first reading is taken before a command
+imports anything heavy, so that the time which the command needs anyway lies between the two.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+
+from spyglass.procfs.access import refusals
+from spyglass.procfs.cgroups import CpuQuota, cpu_quota
+from spyglass.procfs.files import read, split_stat
+
+__all__ = ["MAX_THREADS", "CpuReading", "processors", "read_cpu"]
+
+#: Threads of which the time is read, about 10 us each; of a process with more only its own time is.
+MAX_THREADS = 4096
+
+_MAX_STAT_BYTES = 1 << 13
+_MAX_SCHEDSTAT_BYTES = 1 << 8
+_NS_PER_TICK = 10**9 // os.sysconf("SC_CLK_TCK")
+#: The clock of a process's CPU time (``CPUCLOCK_SCHED``, include/linux/posix-timers_types.h).
+_CPUCLOCK_SCHED = 2
+#: utime and stime in what follows the name in /proc/PID/stat (proc_pid_stat(5)).
+_UTIME, _STIME = 11, 12
+
+
+@dataclass(frozen=True, slots=True)
+class CpuReading:
+    """The processor time that a process used until `at_ns` (CLOCK_MONOTONIC), all of them in ns.
+
+    `process_ns` counts threads that have ended too. `threads_ns`: by thread id, empty if there are more
+    than `MAX_THREADS`; in steps of 1, or of the kernel's clock tick. `quota`: None if there is none.
+    """
+
+    at_ns: int
+    process_ns: int
+    threads_ns: dict[int, int] = field(default_factory=dict)
+    quota: CpuQuota | None = None
+
+    def threads_since(self, before: CpuReading) -> dict[int, int]:
+        """By thread id, the time in ns that each thread of both readings used between them."""
+        return {
+            tid: max(used - before.threads_ns[tid], 0)
+            for tid, used in self.threads_ns.items()
+            if tid in before.threads_ns
+        }
+
+
+def read_cpu(pid: int) -> CpuReading:
+    """What process `pid` used until now. `ProcessNotFound` if it has ended.
+
+    The time of the process is its CPU-time clock (clock_getcpuclockid(3)), exact to a ns; that of a
+    thread is in /proc/PID/task/TID/schedstat if the kernel has it (CONFIG_SCHED_INFO), else in ticks.
+    """
+    with refusals(pid):
+        at_ns, process_ns = time.monotonic_ns(), _process_ns(pid)
+        threads_ns = _threads_ns(pid)
+    return CpuReading(at_ns, process_ns, threads_ns, cpu_quota(pid))
+
+
+def _threads_ns(pid: int) -> dict[int, int]:
+    read_thread = _schedstat_ns if os.path.exists("/proc/self/schedstat") else _stat_ns
+    directory = os.open(f"/proc/{pid}/task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        tids = [int(name) for name in os.listdir(directory)]
+        if len(tids) > MAX_THREADS:
+            return {}
+        known = ((tid, read_thread(directory, tid)) for tid in tids)
+        return {tid: used for tid, used in known if used is not None}
+    finally:
+        os.close(directory)
+
+
+def processors(pid: int) -> int:
+    """The number of processors on which process `pid` may run (sched_getaffinity(2))."""
+    with refusals(pid):
+        return len(os.sched_getaffinity(pid))
+
+
+def _process_ns(pid: int) -> int:
+    """The CPU-time clock of process `pid`; ``MAKE_PROCESS_CPUCLOCK`` in the same header."""
+    try:
+        return time.clock_gettime_ns((~pid << 3) | _CPUCLOCK_SCHED)
+    except OSError:  # EINVAL: no such process; or a kernel without these clocks
+        return _ticks_ns(read(f"/proc/{pid}/stat", _MAX_STAT_BYTES))
+
+
+def _schedstat_ns(directory: int, tid: int) -> int | None:
+    try:
+        return int(read(f"{tid}/schedstat", _MAX_SCHEDSTAT_BYTES, dir_fd=directory).split()[0])
+    except (OSError, ValueError, IndexError):  # ended meanwhile
+        return None
+
+
+def _stat_ns(directory: int, tid: int) -> int | None:
+    try:
+        return _ticks_ns(read(f"{tid}/stat", _MAX_STAT_BYTES, dir_fd=directory))
+    except OSError:
+        return None
+
+
+def _ticks_ns(stat: bytes) -> int:
+    fields = split_stat(stat)[1].split()
+    return (int(fields[_UTIME]) + int(fields[_STIME])) * _NS_PER_TICK
