@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from spyglass.tui.feed import Tick, TickSource
 if TYPE_CHECKING:
     from spyglass.inspector import Inspector
     from spyglass.model import Snapshot
+    from spyglass.procfs import CpuReading
 
 __all__ = ["tick_source"]
 
@@ -41,7 +41,7 @@ class LiveTicks:
         self._name = name
         self._inspector: Inspector | None = None
         self._pid = 0
-        self._cpu: tuple[int, int] | None = None
+        self._cpu: CpuReading | None = None
 
     @property
     def follows(self) -> bool:
@@ -63,10 +63,13 @@ class LiveTicks:
         """The current state; raises `ProcessChanged` or `ProcessNotFound` if the process has ended."""
         if self._inspector is None:
             self.attach()
+        from spyglass.procfs import read_cpu
+
         assert self._inspector is not None
         try:
-            snapshot = self._inspector.snapshot("full" if full else "top")
-            return Tick(snapshot, self._cpu_percent())
+            before, self._cpu = self._cpu, read_cpu(self._pid)
+            snapshot = self._inspector.snapshot("full" if full else "top", cpu_since=before)
+            return Tick(snapshot, _cpu_percent(snapshot))
         except (ProcessChanged, ProcessNotFound):
             if self.follows:
                 self.close()
@@ -81,15 +84,13 @@ class LiveTicks:
             self._inspector.close()
             self._inspector = None
 
-    def _cpu_percent(self) -> float | None:
-        """CPU use since the last tick, in percent of one processor; None the first time."""
-        from spyglass.procfs.host_processes import cpu_ns
 
-        before, now = self._cpu, (time.monotonic_ns(), cpu_ns(self._pid))
-        self._cpu = now
-        if before is None or now[0] <= before[0]:
-            return None
-        return max(now[1] - before[1], 0) * 100 / (now[0] - before[0])
+def _cpu_percent(snapshot: Snapshot) -> float | None:
+    """CPU use since the last tick, in percent of one processor; None the first time."""
+    use = snapshot.cpu
+    if use is None or not use.window_ns or use.used_ns is None:
+        return None
+    return use.used_ns * 100 / use.window_ns
 
 
 @dataclass

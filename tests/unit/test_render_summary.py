@@ -50,7 +50,7 @@ def server(goroutines: int = 30) -> Snapshot:
             where=RUN,
             start=RUN,
             creator=SYNC,
-        )  # fmt: skip
+        )
         for i in range(goroutines - 4)
     ]
     return make_snapshot(rows)
