@@ -399,8 +399,10 @@ class Snapshot:
     elided: dict[int, tuple[int, int]] = field(default_factory=dict)
     #: The distinct sets of pprof labels that goroutines have, none of them empty.
     label_sets: tuple[Mapping[str, str], ...] = ()
-    #: The number of goroutines that a filter chose these from (``chosen_from`` in JSON); None: no filter.
+    #: The number of goroutines that filters chose these from (``chosen_from`` in JSON); None: no filter.
     matched_of: int | None = None
+    #: How many of those are the runtime's (``chosen_from_system`` in JSON).
+    matched_of_system: int = 0
     problems: tuple[Problem, ...] = ()
     #: Processor time; None in a core, and in files of spyglass 0.2 and earlier.
     cpu: CpuUse | None = None

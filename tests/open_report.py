@@ -72,7 +72,8 @@ def settle(window: Browser) -> None:
 
 
 def matching(window: Browser) -> int:
-    return int(window.find("#matching").text.split(" of ")[0].replace(",", ""))
+    """The number of user goroutines that match."""
+    return int(window.find("#matching").text.split(" ")[0].replace(",", ""))
 
 
 def bars(window: Browser, chart: str) -> dict[str, int]:

@@ -47,6 +47,7 @@ def with_everything() -> Snapshot:
         source=Source("process", True, 1_500_000),
         elided={1: (1, 900)},
         matched_of=7,
+        matched_of_system=2,
         problems=(Problem("torn", "goroutine 17", "moved"),),
         host="web-3",
         redacted=True,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spyglass.model import NONE, CpuUse, Goroutines, Snapshot, Thread
+from spyglass.words.population import Population
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["subset"]
 
 
-def subset(snapshot: Snapshot, rows: NDArray[np.int64], matched_of: int) -> Snapshot:
+def subset(snapshot: Snapshot, rows: NDArray[np.int64]) -> Snapshot:
     """`snapshot` with no goroutines but `rows`, and with the stacks and frames that those have.
 
-    `matched_of`: the number of goroutines that they were chosen from. All else is that of the whole program.
+    It has the number of goroutines before filters too. All else is that of the whole program.
     """
+    whole = Population.whole(snapshot)
     chosen = snapshot.goroutines.select(rows)
     stacks, numbers = _used(len(snapshot.stack_offsets) - 1, chosen.stack)
     offsets, stack_frames = _cut_out(snapshot, stacks)
@@ -42,7 +44,8 @@ def subset(snapshot: Snapshot, rows: NDArray[np.int64], matched_of: int) -> Snap
         stack_offsets=offsets,
         stack_frames=places[stack_frames],
         elided={int(numbers[i]): gap for i, gap in snapshot.elided.items() if numbers[i] != NONE},
-        matched_of=matched_of,
+        matched_of=whole.user + whole.system,
+        matched_of_system=whole.system,
         cpu=snapshot.cpu and _with_samples(snapshot.cpu, places),
     )
 

@@ -106,5 +106,5 @@ def _account(snapshot: Snapshot) -> None:
     from spyglass.words.account import account
 
     rows = selected(snapshot.goroutines, system=True)
-    click.echo(account(snapshot, rows, len(rows)), err=True)
+    click.echo(account(snapshot, rows), err=True)
     click.echo("warning: the core contains process memory, possibly secrets", err=True)

@@ -77,7 +77,7 @@ def dump(
         raise click.UsageError(f"--{exporter.name} and --group are mutually exclusive")
     snapshot = source.snapshot("full", stop=read.stop, thread_stacks=read.threads)
     began_ns = perf_counter_ns()
-    rows, total = goroutine_filter.rows(snapshot, system=exporter is not None)
+    rows = goroutine_filter.rows(snapshot, system=exporter is not None)
     if not exporter:
         goroutine_filter.require_match(snapshot, len(rows), system=False)
     if exporter:
@@ -94,7 +94,7 @@ def dump(
 
         sys.stdout.writelines(thread_traceback(snapshot))
     sys.stdout.flush()
-    _account(snapshot, rows, total, remark)
+    _account(snapshot, rows, remark)
     if debugging():
         show_timings(snapshot.timings_ns | {"output": perf_counter_ns() - began_ns})
 
@@ -134,7 +134,7 @@ def _first(shown: int, number: int) -> str:
     return "" if shown == number else f", the first {shown:,} shown"
 
 
-def _account(snapshot: Snapshot, rows: NDArray[np.int64], total: int, remark: str) -> None:
+def _account(snapshot: Snapshot, rows: NDArray[np.int64], remark: str) -> None:
     from spyglass.words.account import account
 
     if snapshot.problems:
@@ -143,4 +143,4 @@ def _account(snapshot: Snapshot, rows: NDArray[np.int64], total: int, remark: st
 
         for line in problem_lines(snapshot.problems, View(debug=debugging())):
             click.echo(line.plain, err=True)
-    click.echo(account(snapshot, rows, total, remark), err=True)
+    click.echo(account(snapshot, rows, remark), err=True)

@@ -46,14 +46,13 @@ class GoroutineFilter:
             return default or bool(self.criteria.ids)
         return self.system
 
-    def rows(self, snapshot: Snapshot, *, system: bool) -> tuple[NDArray[np.int64], int]:
-        """The matching goroutines (int64), and the number that they were chosen from; `system`: include
-        system goroutines by default."""
+    def rows(self, snapshot: Snapshot, *, system: bool) -> NDArray[np.int64]:
+        """The matching goroutines (int64); `system`: include system goroutines by default."""
         from spyglass.analysis.filters import matching
         from spyglass.analysis.selection import selected
 
         rows = selected(snapshot.goroutines, system=self.includes_system(system))
-        return matching(snapshot, rows, self.criteria), len(rows)
+        return matching(snapshot, rows, self.criteria)
 
     def require_match(self, snapshot: Snapshot, matched: int, *, system: bool) -> None:
         """Raise `NoMatch`, which says why, if there are criteria and `matched`, the number of `rows`, is 0."""
@@ -75,13 +74,8 @@ class GoroutineFilter:
         """`snapshot` with only the first `limit` of `rows`; the same object if those are all."""
         from spyglass.analysis.subset import subset
 
-        rows, matched_of = self.rows(snapshot, system=system)
-        rows = rows[:limit]
-        return (
-            snapshot
-            if len(rows) == len(snapshot.goroutines)
-            else subset(snapshot, rows, matched_of)
-        )
+        rows = self.rows(snapshot, system=system)[:limit]
+        return snapshot if len(rows) == len(snapshot.goroutines) else subset(snapshot, rows)
 
 
 def _ids(

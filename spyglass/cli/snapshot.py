@@ -112,4 +112,4 @@ def _account(taken: Snapshot) -> None:
 
     rows = selected(taken.goroutines, system=True)
     problems = f", {len(taken.problems):,} problems" if taken.problems else ""
-    click.echo(account(taken, rows, len(rows), problems), err=True)
+    click.echo(account(taken, rows, problems), err=True)

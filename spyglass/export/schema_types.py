@@ -229,6 +229,7 @@ class Document(Struct, frozen=True):
     host: str | None = None
     redacted: bool = False
     chosen_from: KnownCount = None
+    chosen_from_system: KnownCount = None
     elided: list[Elided] = field(default_factory=list)
     cpu: CpuUse | None = None
     findings: list[Finding] = field(default_factory=list)

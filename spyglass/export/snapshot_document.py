@@ -69,6 +69,7 @@ def header(snapshot: Snapshot) -> Document:
         "cpu": None if snapshot.cpu is None else _cpu(snapshot.cpu),
         "findings": [_record(finding) for finding in findings(snapshot)],
         "chosen_from": snapshot.matched_of,
+        "chosen_from_system": None if snapshot.matched_of is None else snapshot.matched_of_system,
         "goroutines": [],
         "stacks": [],
         "elided": [

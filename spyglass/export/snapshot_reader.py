@@ -107,6 +107,7 @@ def _snapshot(pieces: Iterable[bytes], file: str | None, max_bytes: int) -> Snap
         elided=elided(document.elided, offsets),
         label_sets=goroutines.label_sets,
         matched_of=document.chosen_from,
+        matched_of_system=min(document.chosen_from_system or 0, document.chosen_from or 0),
         problems=tuple(_part(Problem, each) for each in document.problems),
         cpu=None if document.cpu is None else _cpu(document.cpu, frames.count),
         host=document.host,

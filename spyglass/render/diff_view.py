@@ -25,6 +25,7 @@ from spyglass.render.text_table import table
 from spyglass.render.view_options import View
 from spyglass.words.calls import call_text, location_text
 from spyglass.words.escape import visible
+from spyglass.words.population import Population
 from spyglass.words.sparkline import sparkline
 from spyglass.words.units import UNKNOWN, count, duration, moment, signed, size
 
@@ -54,7 +55,7 @@ def _facts(found: Difference, width: int | None) -> Iterator[Text]:
     yield from section("compared", list(_compared(found)), width)
     yield from section("goroutines", list(_totals(found)), width)
     for label, changes, words in (
-        ("scheduler", scheduler_changes(first, last), _words),
+        ("scheduler", _without_totals(scheduler_changes(first, last)), _words),
         ("threads", thread_changes(first, last), _words),
         ("memory", memory_changes(first, last), _memory_words),
     ):
@@ -77,8 +78,8 @@ def _taken(snapshot: Snapshot) -> Text:
 
 def _totals(found: Difference) -> Iterator[Text]:
     change = found.counts[-1] - found.counts[0]
-    yield fact("before", count(found.counts[0]))
-    yield fact("after", count(found.counts[-1]), "bold")
+    yield fact("before", str(Population.listed(found.first)))
+    yield fact("after", str(Population.listed(found.last)), "bold")
     yield fact("change", signed(change), _style(change))
     yield fact("per minute", _rate(found, change))
     if len(found.counts) > 2:
@@ -89,6 +90,15 @@ def _totals(found: Difference) -> Iterator[Text]:
         ("stuck", found.stuck),
     ):
         yield fact(name, UNKNOWN if rows is None else count(len(rows)))
+
+
+def _without_totals(changes: Changes) -> Changes:
+    """`changes` of the scheduler without its counters of goroutines, which are counted by rows above."""
+    return {
+        name: change
+        for name, change in changes.items()
+        if name not in ("goroutines", "system_goroutines")
+    }
 
 
 def _changed(changes: Changes, words: Callable[[str, Any], tuple[str, str]]) -> list[Text]:

@@ -110,8 +110,6 @@ def scheduler_lines(scheduler: Scheduler, width: int | None) -> Iterator[Text]:
     waiting = {True: "yes", False: "no", None: UNKNOWN}[scheduler.gc_waiting]
     facts = [
         fact("gomaxprocs", count(scheduler.gomaxprocs)),
-        fact("goroutines", count(scheduler.goroutines)),
-        fact("system", count(scheduler.system_goroutines)),
         fact("run queue", count(scheduler.run_queue)),
         fact("Ps idle", count(scheduler.idle_ps)),
         fact("Ms idle", count(scheduler.idle_ms)),

@@ -30,10 +30,10 @@ from spyglass.render.process_sections import (
     thread_lines,
 )
 from spyglass.render.processors import processor_lines
-from spyglass.render.sections import fact, section
+from spyglass.render.sections import section
 from spyglass.render.text_table import table
 from spyglass.render.view_options import View
-from spyglass.words.units import count
+from spyglass.words.population import Population
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -121,13 +121,10 @@ def _table(entries: Entries, room: int, view: View) -> Iterator[Text]:
 
 
 def _goroutine_lines(snapshot: Snapshot, rows: NDArray[np.int64], view: View) -> Iterator[Text]:
-    """The number of `rows`, in total, by status, and by wait reason."""
-    of = "" if snapshot.matched_of is None else f" of {count(snapshot.matched_of)} match"
-    facts = [fact("total", f"{count(len(rows))}{of}", "bold")]
+    """The number of goroutines, and how many of `rows` have each status and each wait reason."""
+    found, whole = Population.listed(snapshot), Population.whole(snapshot)
+    facts = [Text(f"{found.out_of(whole)}{'' if found.is_all(whole) else ' match'}", "bold")]
     facts += counted(by_status(snapshot, rows).items())
-    system = len(selected(snapshot.goroutines, system=True)) - len(rows)
-    if system:
-        facts.append(Text(f"system {count(system)} (--system)", "dim"))
     yield from section("goroutines", facts, view.width)
     reasons = list(by_wait_reason(snapshot, rows).items())
     if view.width is not None and len(reasons) > _REASONS_SHOWN:

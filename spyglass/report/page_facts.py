@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import PurePosixPath
 
-from spyglass.analysis.selection import selected
 from spyglass.model import MemoryStats, Process, Scheduler, Snapshot
 from spyglass.report.markup import Markup, element, joined
 from spyglass.words.escape import visible
+from spyglass.words.population import Population
 from spyglass.words.units import UNKNOWN, age, count, duration, moment, size
 
 __all__ = ["overview", "program_name", "taken"]
@@ -62,7 +62,7 @@ def overview(snapshot: Snapshot) -> Markup:
 def _tiles(snapshot: Snapshot) -> Markup:
     process, scheduler, memory = snapshot.process, snapshot.scheduler, snapshot.memory
     tiles = (
-        ("Goroutines", count(len(selected(snapshot.goroutines))), _of_all(snapshot)),
+        ("Goroutines", *_goroutines(snapshot)),
         ("Threads", count(len(snapshot.threads)), f"{count(scheduler.idle_ms)} Ms idle"),
         ("Processors", count(scheduler.gomaxprocs), f"{count(scheduler.idle_ps)} idle"),
         ("Heap in use", size(memory.heap_in_use_bytes), f"goal {size(memory.heap_goal_bytes)}"),
@@ -81,10 +81,11 @@ def _tile(name: str, value: str, remark: str) -> Markup:
     )
 
 
-def _of_all(snapshot: Snapshot) -> str:
-    if snapshot.matched_of is not None:
-        return f"filtered from {count(snapshot.matched_of)}"
-    return f"and {count(snapshot.scheduler.system_goroutines)} of the runtime"
+def _goroutines(snapshot: Snapshot) -> tuple[str, str]:
+    """The number of the program's own, and beside it the runtime's and what they were filtered from."""
+    listed, whole = Population.listed(snapshot), Population.whole(snapshot)
+    filtered = "" if listed == whole else f"filtered from {whole}"
+    return count(listed.user), " ".join(filter(None, (listed.beside, filtered)))
 
 
 def _limit(limit_bytes: int | None) -> str:
@@ -129,8 +130,6 @@ def _shape(process: Process) -> tuple[str, str]:
 def _scheduler(scheduler: Scheduler) -> list[Fact]:
     return [
         ("GOMAXPROCS", count(scheduler.gomaxprocs)),
-        ("Goroutines", count(scheduler.goroutines)),
-        ("Runtime goroutines", count(scheduler.system_goroutines)),
         ("Global run queue", count(scheduler.run_queue)),
         ("Idle Ps", count(scheduler.idle_ps)),
         ("Idle Ms", count(scheduler.idle_ms)),

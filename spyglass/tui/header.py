@@ -14,6 +14,7 @@ from spyglass.render.sections import fact
 from spyglass.tui.feed import Tick
 from spyglass.tui.layout import Style
 from spyglass.tui.view_state import Model
+from spyglass.words.population import Population
 from spyglass.words.states import state_colour
 from spyglass.words.units import UNKNOWN, age, count, duration, moment, size
 
@@ -86,7 +87,11 @@ def _process(model: Model, tick: Tick, style: Style) -> Iterator[Text]:
         rss += f" of {size(process.memory_limit_bytes)}"
     yield _with_bars(model, "rss", rss, style)
     yield _with_bars(model, "threads", count(len(tick.snapshot.threads)), style)
-    yield _with_bars(model, "goroutines", count(tick.snapshot.scheduler.goroutines), style)
+    yield _with_bars(model, "goroutines", _population(tick.snapshot), style)
+
+
+def _population(snapshot: Snapshot) -> str:
+    return Population.listed(snapshot).out_of(Population.whole(snapshot))
 
 
 def _memory(model: Model, snapshot: Snapshot, style: Style) -> Iterator[Text]:
@@ -125,11 +130,10 @@ def _p_style(status: str) -> str:
 
 
 def _statuses(model: Model, snapshot: Snapshot, style: Style) -> Iterator[Text]:
-    statuses = by_status(snapshot, selected(snapshot.goroutines, system=True))
+    statuses = by_status(snapshot, selected(snapshot.goroutines))
     for status, number in statuses.items():
         colour = state_colour(status)
         yield _with_bars(model, status, count(number), style, f"status {status}", colour)
-    yield fact("system", count(snapshot.scheduler.system_goroutines))
     if snapshot.problems:
         yield Text(f"problems {len(snapshot.problems)}", "yellow")
 

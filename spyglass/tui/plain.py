@@ -18,6 +18,7 @@ from spyglass.tui.layout import Style
 from spyglass.tui.pages import page
 from spyglass.tui.view_state import Model
 from spyglass.version import __version__
+from spyglass.words.population import Population
 
 __all__ = ["SCHEMA", "frame_lines", "json_line", "write_json_line"]
 
@@ -62,6 +63,7 @@ def json_line(model: Model, limit: int | None) -> str:
 
 def _figures(snapshot: Snapshot, tick: Tick) -> dict[str, Any]:
     memory, rows = snapshot.memory, selected(snapshot.goroutines, system=True)
+    population = Population.listed(snapshot)
     return {
         "taken_at": plain(snapshot.taken_at),
         "took_ns": tick.took_ns,
@@ -71,7 +73,8 @@ def _figures(snapshot: Snapshot, tick: Tick) -> dict[str, Any]:
         "threads": len(snapshot.threads),
         "gomaxprocs": snapshot.scheduler.gomaxprocs,
         "run_queue": snapshot.scheduler.run_queue,
-        "goroutines": snapshot.scheduler.goroutines,
+        "goroutines": population.user,
+        "system_goroutines": population.system,
         "by_status": by_status(snapshot, rows),
         "heap_in_use_bytes": memory.heap_in_use_bytes,
         "heap_goal_bytes": memory.heap_goal_bytes,

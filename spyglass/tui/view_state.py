@@ -239,7 +239,7 @@ def _sizes(groups: Mapping[Hashable, NDArray[np.int64]]) -> Counts:
 
 def _figures(tick: Tick) -> dict[str, float | None]:
     snapshot = tick.snapshot
-    rows = selected(snapshot.goroutines, system=True)
+    rows = selected(snapshot.goroutines)
     statuses = {
         f"status {name}": float(number) for name, number in by_status(snapshot, rows).items()
     }
@@ -247,7 +247,7 @@ def _figures(tick: Tick) -> dict[str, float | None]:
         "cpu": tick.cpu_percent,
         "rss": snapshot.process.rss_bytes,
         "threads": float(len(snapshot.threads)),
-        "goroutines": snapshot.scheduler.goroutines,
+        "goroutines": float(len(rows)),
         "heap": snapshot.memory.heap_in_use_bytes,
         "goal": snapshot.memory.heap_goal_bytes,
         "gc": snapshot.memory.gc_count,

@@ -8,6 +8,7 @@ import numpy as np
 
 from spyglass.model import QUALITIES, Snapshot
 from spyglass.words.escape import visible
+from spyglass.words.population import Population
 from spyglass.words.units import count, duration, moment
 
 if TYPE_CHECKING:
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["account"]
 
 
-def account(snapshot: Snapshot, rows: NDArray[np.int64], total: int, remark: str = "") -> str:
-    """The line for goroutines `rows` (int64), chosen from `total`; `remark` follows their number."""
-    shown, of = count(len(rows)), count(total)
-    goroutines = f"{of} goroutines" if shown == of else f"{shown} of {of} goroutines match"
+def account(snapshot: Snapshot, rows: NDArray[np.int64], remark: str = "") -> str:
+    """The line for goroutines `rows` (int64) of `snapshot`; `remark` follows their number."""
+    whole, found = Population.whole(snapshot), Population.of(snapshot, rows)
+    goroutines = f"{found.out_of(whole)} goroutines{'' if found.is_all(whole) else ' match'}"
     qualities = np.bincount(snapshot.goroutines.quality[rows], minlength=len(QUALITIES)).tolist()
     trust = ", ".join(f"{count(n)} {word}" for n, word in zip(qualities, QUALITIES, strict=True))
     took = f"read in {snapshot.took_ns / 1e9:.2f} s{_intrusion(snapshot)}"

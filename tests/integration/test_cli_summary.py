@@ -44,7 +44,9 @@ def test_groups_add_up(truth_process: GoProcess) -> None:
     counts = [int(row[0].replace(",", "")) for row in rows_of(done.stdout, "count")]
     assert sum(counts) == truth.num_goroutine
     assert counts == sorted(counts, reverse=True)
-    assert f"goroutines total {truth.num_goroutine:,}  " in done.stdout
+    assert re.search(
+        rf"^goroutines {truth.num_goroutine:,} \(\+\d+ runtime\)  ", done.stdout, re.MULTILINE
+    )
 
 
 def test_json_is_the_document(truth_process: GoProcess) -> None:

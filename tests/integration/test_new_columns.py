@@ -55,7 +55,7 @@ write_json(snapshot, saved)
 saved.seek(0)
 loaded = load(saved).goroutines
 assert len(loaded.waits_for) == len(loaded) > 20 and not loaded.waits_for.any()
-part = subset(snapshot, np.array([3, 1]), len(g)).goroutines
+part = subset(snapshot, np.array([3, 1])).goroutines
 assert part.waits_for.tolist() == g.waits_for[[3, 1]].tolist()
 print("good")
 """

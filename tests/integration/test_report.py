@@ -36,7 +36,7 @@ from tests.support import NEWEST, Flavour, start
 
 
 def test_it_counts_as_the_snapshot_does(opened: Browser) -> None:
-    assert opened.find("#matching").text == "100 of 101 goroutines shown"
+    assert opened.find("#matching").text == "100 (+1 runtime) goroutines"
     assert bars(opened, "by-status") == {"waiting": 90, "runnable": 10}
     assert bars(opened, "by-reason") == {"select": 60, "sync.Mutex.Lock": 30}
     assert group_counts(opened) == [60, 30, 10]
@@ -79,7 +79,7 @@ def test_filters_choose_together(opened: Browser) -> None:
     settle(opened)
     assert matching(opened) == 26  # blue ones wait for 2, 4, ... 60 minutes
     assert opened.find("#matching").text == (
-        "26 of 101 goroutines shown: label tenant=blue, waiting at least 10m"
+        "26 of 100 (+1 runtime) goroutines match: label tenant=blue, waiting at least 10m"
     )
     fill(opened, "goroutine", "159")
     assert matching(opened) == 1
@@ -107,7 +107,8 @@ def test_system_goroutines_and_hidden_frames_are_shown_when_asked_for(opened: Br
     assert "runtime.gopark" not in frames(opened)
     opened.find("#filters [name=system]").click()
     settle(opened)
-    assert matching(opened) == 101
+    assert opened.find("#matching").text == "100 (+1 runtime) goroutines: with runtime goroutines"
+    assert sum(bars(opened, "by-status").values()) == sum(group_counts(opened)) == 101
     opened.find("#filters [name=all]").click()
     settle(opened)
     assert opened.run(
@@ -175,7 +176,7 @@ def test_many_rows_come_some_at_a_time(window: Browser, tmp_path: Path) -> None:
 
 def test_an_empty_snapshot_has_a_page(window: Browser, tmp_path: Path) -> None:
     show(window, tmp_path, make_snapshot(processors=(), threads=()))
-    assert window.find("#matching").text == "0 of 0 goroutines shown"
+    assert window.find("#matching").text == "0 goroutines"
     assert window.find("#thread-table").text == "No threads are known."
     assert window.find("#problem-table").text == "None."
     assert_quiet(window)

@@ -63,7 +63,9 @@ def test_a_saved_snapshot_agrees_with_what_the_program_says(minor: str, tmp_path
         truth = process.truth()
         done = piped("snapshot", "-p", str(process.pid), "-o", str(tmp_path / "x.json.gz"))
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'x.json.gz'}\n")
-    assert re.fullmatch(r"[\d,]+ goroutines: .* 0 unreadable; read in .*\n", done.stderr)
+    assert re.fullmatch(
+        r"[\d,]+ \(\+\d+ runtime\) goroutines: .* 0 unreadable; read in .*\n", done.stderr
+    )
     loaded = spyglass.load(tmp_path / "x.json.gz")
     assert disagreements(loaded, truth.goroutines, moving=[1]) == []
     assert loaded.host == os.uname().nodename

@@ -44,14 +44,16 @@ def test_a_summary_of_a_file_says_so(capsys: pytest.CaptureFixture[str], file: s
     )
     assert command == f"           spyglass summary {file} --debug"
     assert "\nprogram    /usr/bin/prometheus  pid 1234" in out
-    assert "goroutines total 4 of 7 match  " in out
+    assert "goroutines 4 (+1 runtime) of 5 (+2 runtime) match  " in out
 
 
 def test_a_dump_of_a_file_says_so(capsys: pytest.CaptureFixture[str], file: str) -> None:
     code, out, err = said(capsys, "dump", file)
     assert code == 0
     assert "goroutine 1 [chan receive]:\nmain.main(...)\n\t/src/main.go:30\n" in out
-    assert err.splitlines()[-1].startswith(f"{file}, taken 2026-11-20 06:20:00Z: 4 goroutines: ")
+    assert err.splitlines()[-1].startswith(
+        f"{file}, taken 2026-11-20 06:20:00Z: 4 of 5 (+2 runtime) goroutines match: "
+    )
 
 
 @pytest.mark.parametrize("command", ["summary", "dump"])

@@ -94,7 +94,7 @@ def test_nothing_to_choose_from() -> None:
 
 
 def test_a_part_has_what_its_goroutines_have_and_no_more() -> None:
-    part = subset(SNAPSHOT, np.array([4, 2, 0]), 6)
+    part = subset(SNAPSHOT, np.array([4, 2, 0]))
     assert list(part) == [SNAPSHOT.goroutine(row) for row in (4, 2, 0)]
     assert (part.matched_of, SNAPSHOT.matched_of) == (6, None)
     assert len(part.stack_offsets) - 1 == 2
@@ -103,25 +103,25 @@ def test_a_part_has_what_its_goroutines_have_and_no_more() -> None:
 
 
 def test_a_part_of_nothing() -> None:
-    part = subset(SNAPSHOT, np.array([], np.int64), 6)
+    part = subset(SNAPSHOT, np.array([], np.int64))
     assert (list(part), part.frames, part.stack_offsets.tolist()) == ([], (), [0])
 
 
 def test_every_part_is_whole() -> None:
-    everything = subset(SNAPSHOT, np.arange(6), 6)
+    everything = subset(SNAPSHOT, np.arange(6))
     assert list(everything) == list(SNAPSHOT)
 
 
 def test_stacks_that_lack_their_middle_still_do() -> None:
     snapshot = replace(SNAPSHOT, elided={1: (1, 70), 3: (1, 900)})
-    part = subset(snapshot, np.array([4]), 6)
+    part = subset(snapshot, np.array([4]))
     assert part.elided == {0: (1, 900)}
     assert part.stack(0) == (TAKE,)
 
 
 def test_stacks_that_were_not_read() -> None:
     snapshot = make_snapshot([Row(1, where=TAKE), Row(2, where=SERVE)])
-    part = subset(snapshot, np.array([1]), 2)
+    part = subset(snapshot, np.array([1]))
     assert [each.where for each in part] == [SERVE]
 
 
@@ -130,7 +130,7 @@ def test_threads_keep_their_stacks() -> None:
     taken = next(i for i, each in enumerate(SNAPSHOT.frames) if each == SPIN)
     busy = replace(first, runs="goroutine", stack=(taken, 0, taken))
     snapshot = replace(SNAPSHOT, threads=(busy, *others))
-    part = subset(snapshot, np.array([0]), 6)
+    part = subset(snapshot, np.array([0]))
     found = part.threads[0].stack
     assert found is not None
     assert [part.frames[i] for i in found] == [SPIN, SNAPSHOT.frames[0], SPIN]
@@ -145,5 +145,5 @@ def test_without_stacks_functions_are_those_of_where_of_call_and_of_start() -> N
 
 def test_a_subset_keeps_what_its_goroutines_called() -> None:
     snapshot = make_snapshot([Row(1, where=MAIN, call=PARK), Row(2, where=SERVE, call=TAKE)])
-    (kept,) = subset(snapshot, np.array([1]), 2)
+    (kept,) = subset(snapshot, np.array([1]))
     assert (kept.where, kept.call) == (SERVE, TAKE)

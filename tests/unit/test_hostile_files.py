@@ -53,7 +53,7 @@ def accepted(section: str) -> Iterator[Snapshot]:
 def show_all(snapshot: Snapshot) -> Iterator[str]:
     """What every command would show of it, alone and compared with another."""
     rows = selected(snapshot.goroutines, system=True)
-    yield account(snapshot, rows, len(rows))
+    yield account(snapshot, rows)
     for runtime_frames in (False, True):
         yield from traceback(snapshot, rows, runtime_frames=runtime_frames)
     for view in VIEWS:

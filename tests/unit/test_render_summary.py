@@ -63,14 +63,14 @@ info       1 goroutine is locked to a thread, the first at internal/poll.(*pollD
 program    /usr/bin/prometheus  pid 1234  up 1h 20m  rss 100.0 MiB  started 2026-11-20 05:00:00Z
 command    prometheus --config.file=p.yml
 build      go1.24.4  amd64  stripped  not PIE  cgo  build id 0123456789abcdef0123456789abcdef01234567  module github.com/prometheus/prometheus v3.1.0
-scheduler  gomaxprocs 2  goroutines 44  system 5  run queue 0  Ps idle 1  Ms idle 2  spinning 0  freed 0  gc waiting no
+scheduler  gomaxprocs 2  run queue 0  Ps idle 1  Ms idle 2  spinning 0  freed 0  gc waiting no
 Ps         P  status   schedtick  syscalltick  queue  M  thread
            0  idle           642           81      0  -       -
            1  running       7001            9      3  2    1236
 threads    total 3  sleeping 2  running 1  Ms 2  Ms without P 1  locked Ms 1
 memory     heap 12.3 MiB  idle 4.0 MiB  released 1.0 MiB  goal 20.0 MiB  stacks 1.2 MiB
 gc         cycles 142  last 12s ago  pause 120us  all pauses 30ms  GOGC 100
-goroutines total 30  waiting 28  running 1  syscall 1  system 1 (--system)
+goroutines 30 (+1 runtime)  waiting 28  running 1  syscall 1
 waiting    select 26  chan receive 1  IO wait 1
 
 count  state                   wait  function                                                                at                                                   creator                                                     created at
@@ -88,8 +88,8 @@ program    /usr/bin/prometheus  pid 1234  up 1h 20m  rss 100.0 MiB
 command    prometheus --config.file=p.yml
 build      go1.24.4  amd64  stripped  not PIE  cgo  build id 0123456789ab…
            module github.com/prometheus/prometheus v3.1.0
-scheduler  gomaxprocs 2  goroutines 44  system 5  run queue 0  Ps idle 1
-           Ms idle 2  spinning 0  freed 0  gc waiting no
+scheduler  gomaxprocs 2  run queue 0  Ps idle 1  Ms idle 2  spinning 0  freed 0
+           gc waiting no
 Ps         P  status   schedtick  syscalltick  queue  M  thread
            0  idle           642           81      0  -       -
            1  running       7001            9      3  2    1236
@@ -97,7 +97,7 @@ threads    total 3  sleeping 2  running 1  Ms 2  Ms without P 1  locked Ms 1
 memory     heap 12.3 MiB  idle 4.0 MiB  released 1.0 MiB  goal 20.0 MiB
            stacks 1.2 MiB
 gc         cycles 142  last 12s ago  pause 120us  all pauses 30ms  GOGC 100
-goroutines total 30  waiting 28  running 1  syscall 1  system 1 (--system)
+goroutines 30 (+1 runtime)  waiting 28  running 1  syscall 1
 waiting    select 26  chan receive 1  IO wait 1
 count  state                   wait  function                     at
    26  select                   25m  scrape.(*scrapeLoop).run     …rape.go:1371
@@ -114,14 +114,14 @@ info       1 goroutine is locked to a thread, the first at internal/poll.(*pollD
 program    /usr/bin/prometheus  pid 1234  up 1h 20m  rss 100.0 MiB  started 2026-11-20 05:00:00Z
 command    prometheus --config.file=p.yml
 build      go1.24.4  amd64  stripped  not PIE  cgo  build id 0123456789ab…  module github.com/prometheus/prometheus v3.1.0
-scheduler  gomaxprocs 2  goroutines 44  system 5  run queue 0  Ps idle 1  Ms idle 2  spinning 0  freed 0  gc waiting no
+scheduler  gomaxprocs 2  run queue 0  Ps idle 1  Ms idle 2  spinning 0  freed 0  gc waiting no
 Ps         P  status   schedtick  syscalltick  queue  M  thread
            0  idle           642           81      0  -       -
            1  running       7001            9      3  2    1236
 threads    total 3  sleeping 2  running 1  Ms 2  Ms without P 1  locked Ms 1
 memory     heap 12.3 MiB  idle 4.0 MiB  released 1.0 MiB  goal 20.0 MiB  stacks 1.2 MiB
 gc         cycles 142  last 12s ago  pause 120us  all pauses 30ms  GOGC 100
-goroutines total 30  waiting 28  running 1  syscall 1  system 1 (--system)
+goroutines 30 (+1 runtime)  waiting 28  running 1  syscall 1
 waiting    select 26  chan receive 1  IO wait 1
 
 count  state                   wait  function                                                                at                          creator                    created at
@@ -140,15 +140,14 @@ program    /usr/bin/prometheus  pid 1234  up 1h 20m  rss 100.0 MiB  started 2026
 command    prometheus --config.file=p.yml
 build      go1.24.4  amd64  stripped  not PIE  cgo  build id 0123456789ab…
            module github.com/prometheus/prometheus v3.1.0
-scheduler  gomaxprocs 2  goroutines 44  system 5  run queue 0  Ps idle 1  Ms idle 2  spinning 0
-           freed 0  gc waiting no
+scheduler  gomaxprocs 2  run queue 0  Ps idle 1  Ms idle 2  spinning 0  freed 0  gc waiting no
 Ps         P  status   schedtick  syscalltick  queue  M  thread
            0  idle           642           81      0  -       -
            1  running       7001            9      3  2    1236
 threads    total 3  sleeping 2  running 1  Ms 2  Ms without P 1  locked Ms 1
 memory     heap 12.3 MiB  idle 4.0 MiB  released 1.0 MiB  goal 20.0 MiB  stacks 1.2 MiB
 gc         cycles 142  last 12s ago  pause 120us  all pauses 30ms  GOGC 100
-goroutines total 8  waiting 6  running 1  syscall 1  system 1 (--system)
+goroutines 8 (+1 runtime)  waiting 6  running 1  syscall 1
 waiting    select 4  chan receive 1  IO wait 1
 
 id  state                        wait  M  function                               at
@@ -163,7 +162,7 @@ id  state                        wait  M  function                              
 """
 
 PIPED_LIST = """\
-goroutines total 7  waiting 5  running 1  syscall 1
+goroutines 6 (+1 runtime)  waiting 5  running 1  syscall 1
 waiting    select 2  chan receive 1  GC sweep wait 1  IO wait 1
 
 id  state                               wait  M  function                                                                at                                                   creator                                                     created at
@@ -195,7 +194,7 @@ def test_few_goroutines_are_listed() -> None:
 
 def test_a_list_of_all_with_the_system_goroutines() -> None:
     lines = text(render(server(6), View(listed=True, system=True)))
-    assert lines[lines.index("goroutines total") :] == PIPED_LIST
+    assert lines[lines.index("goroutines 6") :] == PIPED_LIST
 
 
 def test_a_list_is_by_id() -> None:
@@ -213,9 +212,9 @@ def test_at_most_so_many_rows() -> None:
 
 
 def test_of_a_part_it_is_said_what_of() -> None:
-    part = subset(server(), np.array([3, 4]), 1_000_006)
+    part = subset(server(), np.array([3, 4]))
     lines = text(render(part, View())).splitlines()
-    assert "goroutines total 2 of 1,000,006 match  syscall 1  waiting 1" in lines
+    assert "goroutines 2 of 30 (+1 runtime) match  syscall 1  waiting 1" in lines
 
 
 @pytest.mark.parametrize(("goroutines", "title"), [(20, "id"), (21, "count")])
@@ -308,11 +307,11 @@ NOTHING_KNOWN = """\
 findings   nothing unusual
 program    ?  pid 1234  up ?  rss ?  started ?
 build      Go ?  amd64  stripped  not PIE  cgo ?  build id ?  module ?
-scheduler  gomaxprocs ?  goroutines ?  system ?  run queue ?  Ps idle ?  Ms idle ?  spinning ?  freed ?  gc waiting ?
+scheduler  gomaxprocs ?  run queue ?  Ps idle ?  Ms idle ?  spinning ?  freed ?  gc waiting ?
 threads    total 0  Ms 0  Ms without P 0  locked Ms 0
 memory     heap ?  idle ?  released ?  goal ?  stacks ?
 gc         cycles ?  last ?  pause ?  all pauses ?  GOGC ?
-goroutines total 0
+goroutines 0
 
 """
 

@@ -199,6 +199,7 @@ def test_the_rest() -> None:
         "took_ns": 12_345_678,
         "timings_ns": {"stacks": 5},
         "chosen_from": None,
+        "chosen_from_system": None,
         "host": "web-3",
         "redacted": True,
         "source": {"kind": "process", "stopped": False, "stopped_ns": None},
@@ -422,9 +423,9 @@ def test_so_many_stacks_are_written_in_parts(count: int) -> None:
 
 
 def test_a_part_says_of_what_it_is_one() -> None:
-    part = document(subset(make_snapshot(ROWS), np.array([2]), 4))
+    part = document(subset(make_snapshot(ROWS), np.array([2])))
     VALIDATOR.validate(part)
-    assert part["chosen_from"] == 4
+    assert (part["chosen_from"], part["chosen_from_system"]) == (4, 1)
     assert [g["id"] for g in part["goroutines"]] == [18]
     assert [len(stack) for stack in part["stacks"]] == [2]
     assert {frame["function"] for frame in part["frames"]} == {

@@ -80,7 +80,8 @@ def test_header_and_groups_are_shown():
         assert "heap 12.3 MiB" in lines[2]
         assert "[.R]" in lines[3]
         assert "queues 0 3" in lines[3]
-        assert "waiting 9" in lines[4]
+        assert "goroutines 9 (+1 runtime)" in lines[1]
+        assert "waiting 8  running 1" in lines[4]
         assert names(app) == ["main.serve", "main.leak", "main.work"]
         assert "? help  q quit" in lines[-1]
 

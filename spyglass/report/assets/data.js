@@ -66,6 +66,15 @@ class Report {
     this.labelTexts = data.label_sets.map((set) => set.map((pair) => this.labelText(pair)));
   }
 
+  /** How many of `counts`, one for each cell, are user goroutines, and how many the runtime's. */
+  population(counts) {
+    const found = [0, 0];
+    counts.forEach((count, cell) => {
+      found[this.cells.system[cell] ? 1 : 0] += count;
+    });
+    return found;
+  }
+
   text(number) {
     return number === NONE ? "" : this.strings[number];
   }

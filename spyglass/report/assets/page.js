@@ -60,9 +60,12 @@ class Page {
   }
 
   showTotal(selection, filters) {
-    const all = this.report.cells.count.reduce((sum, count) => sum + count, 0);
-    const words = `${countText(selection.total)} of ${goroutinesText(all)}`;
-    byId("matching").textContent = [`${words} shown`, filterText(this.report, filters)]
+    const all = this.report.population(this.report.cells.count);
+    const found = this.report.population(selection.counts);
+    const isAll = found[0] === all[0] && [0, all[1]].includes(found[1]);
+    const whole = populationText(...all);
+    const words = `${isAll ? whole : `${populationText(...found)} of ${whole}`} goroutines`;
+    byId("matching").textContent = [isAll ? words : `${words} match`, filterText(this.report, filters)]
       .filter(Boolean)
       .join(": ");
     byId("tally").textContent = words;

@@ -8,6 +8,10 @@ const countText = (number) => numbers.format(number);
 
 const countedText = (number, noun) => `${countText(number)} ${noun}${number === 1 ? "" : "s"}`;
 
+/** User goroutines, and beside them the runtime's: "2,003 (+5 runtime)". */
+const populationText = (user, system) =>
+  system ? `${countText(user)} (+${countText(system)} runtime)` : countText(user);
+
 const goroutinesText = (number) => countedText(number, "goroutine");
 
 function shareText(part, whole) {
