@@ -299,6 +299,7 @@ class Goroutines:
     system         bool    one of the runtime's own
     labels         int32   index into `Snapshot.label_sets`, `NONE` or `UNREAD`
     quality        uint8   index into `QUALITIES`
+    stops          int16   how often it stopped running, modulo 256, or `NONE`
     =============  ======  ==========================================================
 
     `where` is the innermost frame of the user's code: not the runtime's, not of a wrapper that the
@@ -310,6 +311,9 @@ class Goroutines:
     `call` is the frame just inside `where`, wrappers left out: ``sync.(*Mutex).Lock``,
     ``net/http.(*Client).Do``, ``time.Sleep``. `NONE` if `where` is innermost, or if Go's traceback
     leaves the frame inside it out (``runtime.chanrecv1``): then the state says what it does.
+
+    `stops` is ``g.trackingSeq``, which ``casgstatus`` (``runtime/proc.go``) counts since Go 1.17. Documents
+    do not have it.
     """
 
     id: NDArray[np.uint64] = field(metadata=_holds(np.uint64))
@@ -327,6 +331,7 @@ class Goroutines:
     system: NDArray[np.bool_] = field(metadata=_holds(np.bool_))
     labels: NDArray[np.int32] = field(metadata=_holds(np.int32, NONE, "label_sets"))
     quality: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
+    stops: NDArray[np.int16] = field(metadata=_holds(np.int16, NONE))
 
     def __len__(self) -> int:
         return len(self.id)

@@ -107,6 +107,7 @@ class Row:
     stack: tuple[Frame, ...] | None = None
     #: None: they could not be read.
     labels: Mapping[str, str] | None = field(default_factory=dict)
+    stops: int | None = None
 
 
 def frame(
@@ -176,6 +177,7 @@ def _columns(
         system=np.array([r.system for r in rows], np.bool_),
         labels=np.full(len(rows), NONE, np.int32),
         quality=np.array([QUALITIES.index(r.quality) for r in rows], np.uint8),
+        stops=np.array([_number(r.stops) for r in rows], np.int16),
     )
 
 

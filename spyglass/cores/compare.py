@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 
 __all__ = ["differing"]
 
-#: Columns that tell which goroutine it is, how long it has waited, and how far it is trusted.
-_NOT_COMPARED = frozenset({"id", "waiting_ns", "quality"})
+#: Columns that tell which goroutine it is, how long it has waited, how far it is trusted, and how often it
+#: stopped: one that is back where it was has not changed.
+_NOT_COMPARED = frozenset({"id", "waiting_ns", "quality", "stops"})
 
 
 def differing(one: Snapshot, other: Snapshot) -> NDArray[np.uint64]:
     """The ids (uint64) of goroutines of `other` that `one` does not have, or has otherwise.
 
-    What they do, where, since when they exist and on which M counts; how far each is trusted, and how
-    long it has waited, does not.
+    What they do, where, since when they exist and on which M counts; how far each is trusted, how
+    long it has waited, and how often it stopped, does not.
     """
     ids = other.goroutines.id
     if not len(one.goroutines):

@@ -139,6 +139,7 @@ def test_a_million_goroutines() -> None:
         system=np.zeros(n, np.bool_),
         labels=np.full(n, NONE, np.int32),
         quality=np.zeros(n, np.uint8),
+        stops=np.zeros(n, np.int16),
     )
     found = groups(
         make_snapshot([], frames=frames, wait_reasons=snapshot.wait_reasons, goroutines=columns)

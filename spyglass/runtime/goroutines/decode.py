@@ -163,8 +163,16 @@ def decode(
         m=rows["m"].astype(np.int64),
         locked=rows["lockedm"] != 0,
         system=_system(code, start, (found["where"] >= 0) | ((status == RUNNING) & ~has_stack)),
+        **_stops(rows),
         **found,
     )
+
+
+def _stops(rows: NDArray[Any]) -> dict[str, NDArray[np.int16]]:
+    """The column `stops`; empty for a version of Go that does not count them."""
+    if "trackingSeq" not in (rows.dtype.names or ()):
+        return {}
+    return {"stops": rows["trackingSeq"].astype(np.int16)}
 
 
 def _places(pcs: NDArray[np.uint64], code: Symbolizer) -> NDArray[np.int32]:
