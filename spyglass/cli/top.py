@@ -156,13 +156,15 @@ def _print_frames(model: Model, ticks: TickSource, interval_ns: int, frames: Fra
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     feed = Feed(ticks, interval_ns, events.put)
     number = frames.number if feed.is_live else 1
-    printed = 0
+    model.compares = number != 1
+    printed, write = 0, _writer(interval_ns, frames)
     feed.start()
     try:
         while number is None or printed < number:
             model.note(events.get())
             feed.full = model.needs_stacks
-            _print(model, interval_ns, frames)
+            write(model)
+            sys.stdout.flush()
             printed += 1
             if model.ended and not ticks.follows:
                 raise ProcessChanged(model.ended)  # sets the exit status for scripts
@@ -170,14 +172,12 @@ def _print_frames(model: Model, ticks: TickSource, interval_ns: int, frames: Fra
         feed.close()
 
 
-def _print(model: Model, interval_ns: int, frames: Frames) -> None:
+def _writer(interval_ns: int, frames: Frames) -> Callable[[Model], None]:
+    """A function that writes a frame to standard output."""
     from spyglass.tui.layout import Style
-    from spyglass.tui.plain import frame_lines
+    from spyglass.tui.plain import TextFrames
 
-    if frames.exporter:
-        frames.exporter.write(model, sys.stdout.buffer, limit=frames.limit)
-    else:
-        style = Style(None, ascii_only=_is_ascii())
-        lines = frame_lines(model, style, frames.limit, interval_ns)
-        sys.stdout.writelines(f"{line}\n" for line in lines)
-    sys.stdout.flush()
+    if exporter := frames.exporter:
+        return lambda model: exporter.write(model, sys.stdout.buffer, limit=frames.limit)
+    text = TextFrames(Style(None, ascii_only=_is_ascii()), frames.limit, interval_ns)
+    return lambda model: sys.stdout.writelines(f"{line}\n" for line in text.lines(model))

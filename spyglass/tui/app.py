@@ -78,6 +78,7 @@ class TopApp(App[None]):
         Binding("i", "invert"),
         Binding("t", "threads"),
         Binding("r", "runtime"),
+        Binding("exclamation_mark", "problems"),
         Binding("S", "system"),
         Binding("b", "baseline"),
         Binding("p", "pause"),
@@ -152,9 +153,9 @@ class TopApp(App[None]):
         self.query_one("#status", Static).update(status_line(model, table.page, table.room, style))
         self.query_one("#keys", Static).update(keys_line(model, style))
 
-    def say(self, message: str) -> None:
-        """Show `message` until the next key or tick."""
-        self.model.message = message
+    def say(self, message: str = "", *, error: str = "") -> None:
+        """Show `message`, or `error`, until the next key."""
+        self.model.message, self.model.error = message, error
         self.show()
 
     # Actions of keys.
@@ -174,33 +175,41 @@ class TopApp(App[None]):
     def action_open(self) -> None:
         """Open the selected row."""
         self.model.open_selected()
-        self.say("")
+        self.say()
 
     async def action_back(self) -> None:
-        """Close the filter's input line, or the page."""
-        field = self.query_one("#filter", Input)
-        if field.display:
+        """Close the filter's input line, or the page, or else clear the filter."""
+        message, question = "", self.model.question
+        if self.query_one("#filter", Input).display:
             self._close_filter()
         elif len(self.model.levels) > 1:
             self.model.levels.pop()
-        self.say("")
+        elif question.query:
+            self.model.ask(replace(question, query=Query()))
+            message = "filter cleared"
+        self.say(message)
 
     def action_help(self) -> None:
         """Show the keys."""
         self.model.toggle("help")
-        self.say("")
+        self.say()
 
     def action_threads(self) -> None:
         """Show threads."""
         self.model.toggle("threads")
-        self.say("")
+        self.say()
+
+    def action_problems(self) -> None:
+        """List what is missing or doubtful."""
+        self.model.toggle("problems")
+        self.say()
 
     def action_group(self, by: int) -> None:
         """Choose the next grouping."""
         names = self.model.groupings()
         at = names.index(self.model.question.by) if self.model.question.by in names else 0
         self.model.group_by(names[(at + by) % len(names)])
-        self.say("")
+        self.say()
 
     def action_sort(self, by: int) -> None:
         """Sort by the next column."""
@@ -210,15 +219,17 @@ class TopApp(App[None]):
             name = self.model.sort[self.model.level.kind][0]
             at = names.index(name) if name in names else 0
             self.model.sort_by(names[(at + by) % len(names)])
-        self.say("")
+        self.say()
 
     def action_invert(self) -> None:
         """Reverse the order."""
         self.model.invert()
-        self.say("")
+        self.say()
 
     def action_runtime(self) -> None:
-        """Show or hide runtime frames."""
+        """Show or hide runtime frames of a stack."""
+        if self.model.level.kind != "stack":
+            return
         self.model.runtime_frames = not self.model.runtime_frames
         self.say(f"runtime frames {'shown' if self.model.runtime_frames else 'hidden'}")
 
@@ -226,18 +237,18 @@ class TopApp(App[None]):
         """Show or hide the runtime's own goroutines."""
         question = self.model.question
         self.model.ask(replace(question, system=not question.system))
-        self.say(f"system goroutines {'hidden' if question.system else 'shown'}")
+        self.say(f"runtime goroutines {'hidden' if question.system else 'shown'}")
 
     def action_baseline(self) -> None:
         """Make the shown snapshot the baseline."""
         self.model.set_baseline()
-        self.say("base set: changes count from now on")
+        self.say("base set: Δbase counts from now on" if not self._ascii_only else "base set")
 
     def action_pause(self) -> None:
         """Pause or resume."""
         if self.feed.is_live:
             self.feed.paused = not self.feed.paused
-        self.say("")
+        self.say()
 
     def action_tick(self) -> None:
         """Read now."""
@@ -279,16 +290,16 @@ class TopApp(App[None]):
         try:
             query = Query.parse(event.value)
         except BadQuery as error:
-            self.say(str(error))
+            self.say(error=str(error))
             return
         self._close_filter()
         self.model.ask(replace(self.model.question, query=query))
-        self.say("")
+        self.say()
 
     def on_table_sort_by(self, event: Table.SortBy) -> None:
         """Sort by the clicked column."""
         self.model.sort_by(event.name)
-        self.say("")
+        self.say()
 
     def on_table_opened(self) -> None:
         """Open the clicked row."""
@@ -300,14 +311,14 @@ class TopApp(App[None]):
 
     def _changed(self, change: Callable[[], None]) -> None:
         change()
-        self.say("")
+        self.say()
 
     def _save(self, save: Callable[[Snapshot, Path], Path]) -> None:
         """Save the shown snapshot; if it has no stacks, take one that has."""
         try:
             self.call_from_thread(self.say, f"saved {save(self._whole_snapshot(), Path('.'))}")
         except (SpyglassError, OSError) as error:
-            self.call_from_thread(self.say, f"not saved: {error}")
+            self.call_from_thread(self.say, error=f"not saved: {error}")
 
     def _whole_snapshot(self) -> Snapshot:
         shown = self.model.snapshot

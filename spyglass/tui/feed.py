@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from spyglass.errors import ProcessChanged, ProcessNotFound, SpyglassError
@@ -24,8 +24,8 @@ _MAX_SHARE = 0.35
 class Tick:
     """A snapshot and what belongs to the same moment.
 
-    `cpu_percent`: of one processor, since the previous tick; None: not known yet. `took_ns`: the time
-    that reading took. `previous`: the snapshot before it in a series. `position`: its index in a
+    `cpu_percent`: of one processor, since the previous tick; None: not known yet. `began_ns`: when reading
+    began (monotonic), `took_ns`: the time that it took. `previous`: the snapshot before it in a series. `position`: its index in a
     series, and the length of the series. `pause_ns`: the time until the next tick; None: the source
     does not change.
     """
@@ -36,6 +36,7 @@ class Tick:
     previous: Snapshot | None = None
     position: tuple[int, int] | None = None
     pause_ns: int | None = None
+    began_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +192,7 @@ class Feed:
             self._ended = event.ended and not self._source.follows
         else:
             pause_ns = self._pause_ns(took_ns) if self._source.is_live else None
-            event = Tick(
-                event.snapshot, event.cpu_percent, took_ns, event.previous, event.position, pause_ns
-            )
+            event = replace(event, took_ns=took_ns, pause_ns=pause_ns, began_ns=began_ns)
         if not self._closed:
             self._deliver(event)
         return took_ns

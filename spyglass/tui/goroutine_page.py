@@ -33,7 +33,11 @@ def stack_lines(model: Model, style: Style) -> list[Text]:
         return [Text(f"goroutine {goid} has ended", "yellow")]
     row = int(rows[0])
     g = snapshot.goroutine(row)
-    lines = [Text.assemble((f"goroutine {g.id}", "bold"), f" [{style.text(_state(g))}]")]
+    lines = [
+        Text.assemble(
+            (f"goroutine {g.id}", "bold"), f" [{style.text(_state(g, model.seen_waiting_ns(row)))}]"
+        )
+    ]
     if g.labels:
         lines.append(Text(style.text(labels_text(g))))
     lines += _frames(snapshot, row, model.runtime_frames, style)
@@ -81,9 +85,11 @@ def _at(frame: Frame, style: Style) -> Text:
     return Text(_INDENT + where, "dim")
 
 
-def _state(g: Goroutine) -> str:
+def _state(g: Goroutine, seen_ns: int | None) -> str:
     parts = [state_words(g.status, g.wait_reason)]
     parts += [f"{duration(g.waiting_ns)} at least"] if g.waiting_ns is not None else []
+    if seen_ns is not None and seen_ns > (g.waiting_ns or 0):
+        parts.append(f"seen at each refresh for {duration(seen_ns)}")
     parts += [f"m={g.m}"] if g.m is not None else []
     parts += ["locked to thread"] if g.locked_to_thread else []
     parts += [g.quality] if QUALITIES.index(g.quality) in DOUBTFUL else []

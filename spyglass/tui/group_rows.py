@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Hashable, Mapping
+from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spyglass.analysis.code_lines import CodeLine, code_line
 from spyglass.analysis.filters import matching
 from spyglass.analysis.group_by import groups_by_key
 from spyglass.analysis.selection import selected
 from spyglass.model import NONE, Frame, Snapshot
 from spyglass.words.states import state_at
+from spyglass.words.units import UNKNOWN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spyglass.tui.query import Query
 
-__all__ = ["GroupRow", "Growth", "Question", "group_rows", "wanted_rows"]
-
-_WINDOW = 10
-_MIN_RISES = 3
+__all__ = [
+    "GroupRow",
+    "Question",
+    "functions_of",
+    "group_rows",
+    "label_value",
+    "states_of",
+    "wanted_rows",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,8 @@ class GroupRow:
     """One group: `rows` (int64) of `snapshot`; `key` identifies it in every snapshot.
 
     `change` of its number since the previous tick, and `since` the baseline; None: not comparable.
-    `growing`: it grew at most of the last ticks and never shrank.
+    `growing`: it grew at most of the last ticks and never shrank. `seen_ns`: for each goroutine of the
+    snapshot, how long it was seen waiting (`spyglass.tui.sightings`).
     """
 
     key: Hashable
@@ -57,6 +64,7 @@ class GroupRow:
     change: int | None = None
     since: int | None = None
     growing: bool = False
+    seen_ns: NDArray[np.int64] | None = None
 
     @property
     def count(self) -> int:
@@ -66,47 +74,79 @@ class GroupRow:
     @cached_property
     def wait_ns(self) -> int | None:
         """The longest known wait in ns."""
-        longest = int(self.snapshot.goroutines.waiting_ns[self.rows].max(initial=NONE))
-        return longest if longest >= 0 else None
+        return _longest(self.snapshot.goroutines.waiting_ns, self.rows)
 
     @cached_property
+    def seen_waiting_ns(self) -> int | None:
+        """The longest time in ns that one of its goroutines was seen waiting."""
+        return None if self.seen_ns is None else _longest(self.seen_ns, self.rows)
+
+    @cached_property
+    def median_wait_ns(self) -> int | None:
+        """A lower bound of the median wait in ns: unknown waits count as 0; None if it is 0."""
+        waits = np.maximum(self.snapshot.goroutines.waiting_ns[self.rows], 0)
+        return int(np.median(waits)) or None
+
+    @cached_property
+    def states(self) -> dict[str, int]:
+        """The number of goroutines in each state, the most frequent first."""
+        return states_of(self.snapshot, self.rows)
+
+    @property
     def state(self) -> str:
         """The most frequent state, and ``+N`` if there are N other states."""
-        g, reasons = self.snapshot.goroutines, self.snapshot.wait_reasons
-        mixed = g.status[self.rows].astype(np.int64) * (len(reasons) + 1)
-        row, others = _most(mixed + g.wait_reason[self.rows] - NONE)
-        row = self.rows[row]
-        words = state_at(self.snapshot, int(g.status[row]), int(g.wait_reason[row]))
-        return f"{words} +{others}" if others else words
+        first, *others = self.states
+        return f"{first} +{len(others)}" if others else first
 
     @cached_property
     def where(self) -> tuple[Frame | None, bool]:
         """The most frequent location, and whether it is only the start function, `where` being unknown."""
         g = self.snapshot.goroutines
-        row = self.rows[_most(g.where[self.rows])[0]]
+        row = self.rows[_most(g.where[self.rows])]
         where = self.snapshot.frame(int(g.where[row]))
         return (where, False) if where else (self.snapshot.frame(int(g.start[row])), True)
+
+    @cached_property
+    def lines(self) -> set[CodeLine | None]:
+        """The different lines of code that the goroutines are at, or start at."""
+        g = self.snapshot.goroutines
+        where = g.where[self.rows]
+        return self._lines(np.where(where == NONE, g.start[self.rows], where))
 
     @cached_property
     def call(self) -> Frame | None:
         """The most frequent call made at the most frequent location."""
         g = self.snapshot.goroutines
         where = g.where[self.rows]
-        rows = self.rows[where == where[_most(where)[0]]]
-        return self.snapshot.frame(int(g.call[rows[_most(g.call[rows])[0]]]))
+        rows = self.rows[where == where[_most(where)]]
+        return self.snapshot.frame(int(g.call[rows[_most(g.call[rows])]]))
+
+    @cached_property
+    def calls(self) -> set[str | None]:
+        """The different functions that are called; None: none is."""
+        return functions_of(self._lines(self.snapshot.goroutines.call[self.rows]))
 
     @cached_property
     def creator(self) -> Frame | None:
         """The most frequent creator."""
         g = self.snapshot.goroutines
-        row = self.rows[_most(g.creator[self.rows])[0]]
+        row = self.rows[_most(g.creator[self.rows])]
         return self.snapshot.frame(int(g.creator[row]))
+
+    @cached_property
+    def creators(self) -> set[CodeLine | None]:
+        """The different ``go`` statements that made the goroutines; None: not known, or none did."""
+        return self._lines(self.snapshot.goroutines.creator[self.rows])
+
+    def _lines(self, frames: NDArray[np.int32]) -> set[CodeLine | None]:
+        found = map(self.snapshot.frame, np.unique(frames).tolist())
+        return {None if frame is None else code_line(frame) for frame in found}
 
 
 def wanted_rows(snapshot: Snapshot, question: Question) -> NDArray[np.int64]:
     """The rows of the goroutines that match `question`."""
     rows = selected(snapshot.goroutines, system=question.system)
-    return matching(snapshot, rows, question.query.filter(snapshot))
+    return matching(snapshot, rows, question.query.filter)
 
 
 def group_rows(snapshot: Snapshot, question: Question) -> dict[Hashable, NDArray[np.int64]]:
@@ -114,27 +154,35 @@ def group_rows(snapshot: Snapshot, question: Question) -> dict[Hashable, NDArray
     return groups_by_key(snapshot, wanted_rows(snapshot, question), question.by)
 
 
-class Growth:
-    """Finds the groups that keep growing, which are possible leaks."""
-
-    def __init__(self) -> None:
-        self._counts: deque[Mapping[Hashable, int]] = deque(maxlen=_WINDOW)
-
-    def note(self, counts: Mapping[Hashable, int]) -> None:
-        """Add the counts of the next tick."""
-        self._counts.append(counts)
-
-    def is_growing(self, key: Hashable) -> bool:
-        """Whether the group never shrank in the window, and grew at half of the ticks or more."""
-        if not self._counts or self._counts[-1].get(key, 0) <= self._counts[0].get(key, 0):
-            return False  # a shortcut that holds for most groups
-        counts = [each.get(key, 0) for each in self._counts]
-        rises = [after - before for before, after in pairwise(counts)]
-        grown = sum(rise > 0 for rise in rises)
-        return grown >= max(_MIN_RISES, (len(rises) + 1) // 2) and min(rises) >= 0
+def states_of(snapshot: Snapshot, rows: NDArray[np.int64]) -> dict[str, int]:
+    """The number of `rows` in each state (`state_words`), the most frequent first."""
+    g, reasons = snapshot.goroutines, len(snapshot.wait_reasons) + 1
+    counts = np.bincount(g.status[rows] * np.int64(reasons) + g.wait_reason[rows] - NONE)
+    found: Counter[str] = Counter()
+    for number in np.flatnonzero(counts).tolist():
+        status, reason = divmod(number, reasons)
+        found[state_at(snapshot, status, reason + NONE)] += int(counts[number])
+    return dict(found.most_common())
 
 
-def _most(values: NDArray[np.int32] | NDArray[np.int64]) -> tuple[int, int]:
-    """The index of the first of the most frequent value, and the number of other values."""
+def functions_of(lines: set[CodeLine | None]) -> set[str | None]:
+    """The different functions of `lines`."""
+    return {line and line[0] for line in lines}
+
+
+def label_value(by: str, key: Hashable) -> str:
+    """The value of the label in the `key` of a group (`spyglass.analysis.group_by`) `by` label."""
+    if not isinstance(key, tuple) or key[0]:
+        return UNKNOWN
+    return f"(no {by.replace(':', ' ', 1)})" if key[1] is None else str(key[1])
+
+
+def _longest(waits_ns: NDArray[np.int64], rows: NDArray[np.int64]) -> int | None:
+    longest = int(waits_ns[rows].max(initial=NONE))
+    return longest if longest >= 0 else None
+
+
+def _most(values: NDArray[np.int32] | NDArray[np.int64]) -> int:
+    """The index of the first of the most frequent value."""
     _, firsts, counts = np.unique(values, return_index=True, return_counts=True)
-    return int(firsts[counts.argmax()]), len(counts) - 1
+    return int(firsts[counts.argmax()])

@@ -79,9 +79,8 @@ def _when(model: Model, tick: Tick, paused: bool, wanted_ns: int) -> Iterator[Te
 
 def _process(model: Model, tick: Tick, style: Style) -> Iterator[Text]:
     process = tick.snapshot.process
-    if tick.pause_ns is not None:
-        cpu = UNKNOWN if tick.cpu_percent is None else f"{tick.cpu_percent:.0f}%"
-        yield _with_bars(model, "cpu", cpu, style)
+    if tick.cpu_percent is not None:
+        yield _with_bars(model, "cpu", f"{tick.cpu_percent:.0f}%", style)
     rss = size(process.rss_bytes)
     if process.memory_limit_bytes is not None:
         rss += f" of {size(process.memory_limit_bytes)}"
@@ -135,7 +134,7 @@ def _statuses(model: Model, snapshot: Snapshot, style: Style) -> Iterator[Text]:
         colour = state_colour(status)
         yield _with_bars(model, status, count(number), style, f"status {status}", colour)
     if snapshot.problems:
-        yield Text(f"problems {len(snapshot.problems)}", "yellow")
+        yield Text(f"problems {len(snapshot.problems)} (!)", "yellow")
 
 
 def _with_bars(

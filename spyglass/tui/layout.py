@@ -1,9 +1,10 @@
-"""Columns whose widths depend on the terminal alone, so that they do not move from tick to tick."""
+"""Columns whose widths do not depend on the rows, so that they do not move from tick to tick."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rich.text import Text
 
@@ -23,6 +24,14 @@ class Style:
 
     width: int | None = None
     ascii_only: bool = False
+
+    #: Below this width all columns are as narrow as possible.
+    MIDDLE: ClassVar[int] = 100
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether the output is a terminal below that width."""
+        return self.width is not None and self.width < self.MIDDLE
 
     def text(self, text: str) -> str:
         """`text`, which may come from the target, safe to show."""

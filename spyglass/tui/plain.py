@@ -4,46 +4,82 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC
 from typing import Any, BinaryIO
+
+from rich.cells import cell_len
 
 from spyglass.analysis.counts import by_status
 from spyglass.analysis.selection import selected
 from spyglass.export.snapshot_document import plain
 from spyglass.model import Frame, Snapshot
+from spyglass.render.table_columns import Column
 from spyglass.tui.feed import Tick
-from spyglass.tui.group_rows import GroupRow
+from spyglass.tui.group_rows import GroupRow, functions_of
 from spyglass.tui.header import header_lines
 from spyglass.tui.layout import Style
-from spyglass.tui.pages import page
+from spyglass.tui.pages import Page, page
 from spyglass.tui.view_state import Model
 from spyglass.version import __version__
 from spyglass.words.population import Population
+from spyglass.words.units import plural
 
-__all__ = ["SCHEMA", "frame_lines", "json_line", "write_json_line"]
+__all__ = ["SCHEMA", "TextFrames", "json_line", "write_json_line"]
 
 #: The name and version of a line of JSON, described in ``export/top.schema.json``. A new number: a
 #: field changed its meaning.
 SCHEMA = "spyglass.top/1"
 
+#: A longer cell sticks out of its column rather than widen every row.
+_WIDEST = 100
+#: Columns whose cells change most are so wide from the first frame on.
+_MIN_WIDTHS = {"count": 9, "change": 8, "since": 8, "state": 20}
 
-def frame_lines(model: Model, style: Style, limit: int | None, wanted_ns: int) -> Iterator[str]:
-    """The header, the first `limit` groups, and an empty line."""
-    if model.snapshot is not None:
-        taken_at = model.snapshot.taken_at.astimezone(UTC).isoformat(timespec="milliseconds")
-        yield f"taken {taken_at.replace('+00:00', 'Z')}"
-    yield from (line.plain for line in header_lines(model, style, wanted_ns=wanted_ns))
-    groups = page(model, style)
-    if groups.title is not None:
-        yield groups.title.plain
-    shown = len(groups) if limit is None else min(limit, len(groups))
-    yield from (groups.line(number).plain for number in range(shown))
-    if shown < len(groups):
-        yield f"... and {len(groups) - shown:,} more groups"
-    for message in (model.problem, model.ended):
-        if message:
-            yield f"! {style.text(message)}"
-    yield ""
+
+class TextFrames:
+    """Frames of text: the header, the first `limit` groups, and an empty line.
+
+    The columns are as wide as their cells, and keep their widths from frame to frame; a longer cell in a
+    later frame widens its column. `wanted_ns`: the interval that the user chose.
+    """
+
+    def __init__(self, style: Style, limit: int | None, wanted_ns: int) -> None:
+        self._style = style
+        self._limit = limit
+        self._wanted_ns = wanted_ns
+        self._widths = dict(_MIN_WIDTHS)
+
+    def lines(self, model: Model) -> Iterator[str]:
+        """The frame of the last event."""
+        style = self._style
+        if model.snapshot is not None:
+            taken_at = model.snapshot.taken_at.astimezone(UTC).isoformat(timespec="milliseconds")
+            yield f"taken {taken_at.replace('+00:00', 'Z')}"
+        yield from (line.plain for line in header_lines(model, style, wanted_ns=self._wanted_ns))
+        groups = page(model, style)
+        shown = len(groups) if self._limit is None else min(self._limit, len(groups))
+        groups.columns = self._fitted(groups, shown)
+        if groups.title is not None:
+            yield groups.title.plain
+        yield from (groups.line(number).plain for number in range(shown))
+        if shown < len(groups):
+            yield f"... and {plural(len(groups) - shown, 'more group')}"
+        for message in (model.problem, model.ended):
+            if message:
+                yield f"! {style.text(message)}"
+        yield ""
+
+    def _fitted(self, groups: Page, shown: int) -> list[Column]:
+        """The columns of `groups`, wide enough for the first `shown` rows."""
+        rows = [groups.cells(number) for number in range(shown)]
+        columns = []
+        for column in groups.columns:
+            needed = [cell_len(row[column.name]()) for row in rows]
+            widest = max([self._widths.get(column.name, 0), column.width, *needed])
+            self._widths[column.name] = min(widest, _WIDEST)
+            columns.append(replace(column, width=self._widths[column.name]))
+        return columns
 
 
 def write_json_line(model: Model, stream: BinaryIO, *, limit: int | None) -> None:
@@ -93,6 +129,11 @@ def _group(row: GroupRow) -> dict[str, Any]:
         "growing": row.growing,
         "state": plain(row.state),
         "longest_wait_ns": row.wait_ns,
+        "seen_waiting_ns": row.seen_waiting_ns,
+        "states": {plain(state): number for state, number in row.states.items()},
+        "functions": len(functions_of(row.lines)),
+        "calls": len(row.calls),
+        "creators": len(functions_of(row.creators)),
         "where": None if is_start else _place(where),
         "call": _place(row.call),
         "start": _place(where) if is_start else None,

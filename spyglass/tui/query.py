@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass
 
 from spyglass.analysis.filters import Filter
-from spyglass.model import STATUSES, Snapshot
 
 __all__ = ["BadQuery", "Query"]
 
-_TERM = re.compile(r'(?<!\S)(state|label|creator):("[^"]*"|\S+)')
+_NAME = r"(?<!\S)(state|label|creator):"
+_TERM = re.compile(_NAME + r'((?:[^\s"]|"[^"]*")+)')
+_UNFINISHED = re.compile(_NAME)
 
 
 class BadQuery(ValueError):
@@ -35,8 +36,13 @@ class Query:
     @classmethod
     def parse(cls, text: str) -> Query:
         """Parse `text`; raises `BadQuery`."""
-        terms = [(name, value.strip('"')) for name, value in _TERM.findall(text)]
+        if text.count('"') % 2:
+            raise BadQuery(f'a quote (") is not closed: {text.strip()}')
+        terms = [(name, value.replace('"', "")) for name, value in _TERM.findall(text)]
         rest = _TERM.sub("", text).strip()
+        empty = [f"{name}:" for name, value in terms if not value]
+        for name in [*empty, *(match[0] for match in _UNFINISHED.finditer(rest))]:
+            raise BadQuery(f"no value after {name}")
         creators = [value for name, value in terms if name == "creator"]
         return cls(
             text.strip(),
@@ -49,16 +55,11 @@ class Query:
     def __bool__(self) -> bool:
         return bool(self.text)
 
-    def filter(self, snapshot: Snapshot) -> Filter:
-        """The filter for `snapshot`, whose wait reasons it depends on."""
-        known = {*STATUSES, *snapshot.wait_reasons}
-        states = tuple(
-            state
-            for part in self.states
-            for state in [each for each in known if part.casefold() in each.casefold()] or [part]
-        )
+    @property
+    def filter(self) -> Filter:
+        """The conditions of the query."""
         return Filter(
-            states=states, function=self.function, creator=self.creator, labels=self.labels
+            states=self.states, function=self.function, creator=self.creator, labels=self.labels
         )
 
 

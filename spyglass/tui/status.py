@@ -16,7 +16,7 @@ _KEYS = {
     "groups": (
         ("Enter", "open"), ("g", "group"), ("/", "filter"), ("<>", "sort"), ("t", "threads"),
         ("p", "pause"), ("b", "base"), ("s", "save"), ("e", "report"), ("i", "reverse"), ("+-", "interval"),
-        ("S", "system"),
+        ("S", "runtime goroutines"),
     ),
     "goroutines": (
         ("Enter", "stack"), ("Esc", "back"), ("<>", "sort"), ("p", "pause"), ("s", "save"), ("e", "report"),
@@ -24,26 +24,27 @@ _KEYS = {
     ),
     "stack": (("Esc", "back"), ("r", "runtime frames"), ("p", "pause"), ("s", "save"), ("e", "report")),
     "threads": (("Esc", "back"), ("<>", "sort"), ("i", "reverse"), ("p", "pause")),
+    "problems": (("Esc", "back"), ("p", "pause")),
     "help": (("Esc", "back"),),
 }  # fmt: skip
 
 
 def status_line(model: Model, page: Page | None, room: int, style: Style) -> Text:
     """The current page and row, or a message about the last key or the last tick."""
-    message = _message(model)
-    if message:
-        text = Text(f"! {style.text(message)}", "bold yellow", no_wrap=True)
-        if style.width is not None:
-            text.truncate(style.width)
-        return text
+    for message, style_of_message in ((_error(model), "bold yellow"), (model.message, "bold")):
+        if message:
+            text = Text(style.text(message), style_of_message, no_wrap=True)
+            if style.width is not None:
+                text.truncate(style.width)
+            return text
     text = Text(_place(model, style), "bold", no_wrap=True)
     rows = len(page) if page is not None else 0
     if rows > room:
         first = model.level.top + 1
         text.append(f"  {first:,}-{min(first + room - 1, rows):,} of {rows:,}")
     elif page is not None and page.selectable:
-        text.append(f"  {count(rows)}" if rows else "  none")
-    if model.snapshot is not None and model.snapshot.problems:
+        text.append(f"  {count(rows)}" if rows else _none(model))
+    if model.snapshot is not None and model.snapshot.problems and model.level.kind != "problems":
         problem = model.snapshot.problems[0]
         text.append(style.text(f"  {problem.subject}: {problem.detail}"), "yellow")
     if style.width is not None:
@@ -51,13 +52,17 @@ def status_line(model: Model, page: Page | None, room: int, style: Style) -> Tex
     return text
 
 
-def _message(model: Model) -> str | None:
-    """The effect of the last key, or why nothing is read any more; None: there is no message."""
-    if model.message:
-        return model.message
-    if model.ended:
-        return f"{model.ended}; showing the last snapshot"
-    return model.problem
+def _none(model: Model) -> str:
+    return "  no goroutine matches; Esc clears the filter" if model.question.query else "  none"
+
+
+def _error(model: Model) -> str:
+    """What went wrong, with the last key or with reading; empty: nothing."""
+    if model.message:  # of a later key
+        return ""
+    problem = f"{model.ended}; showing the last snapshot" if model.ended else model.problem
+    error = model.error or problem
+    return f"! {error}" if error else ""
 
 
 def keys_line(model: Model, style: Style) -> Text:
@@ -80,6 +85,6 @@ def _place(model: Model, style: Style) -> str:
     if model.question.query:
         parts.append(f"/{style.text(model.question.query.text)}")
     if model.question.system:
-        parts.append("with system")
+        parts.append("with runtime goroutines")
     parts += [style.text(level.title or level.kind) for level in model.levels[1:]]
     return " > ".join(parts)

@@ -17,6 +17,8 @@ from spyglass.tui.view_state import Level
 __all__ = ["Table"]
 
 _SELECTED = RichStyle(reverse=True, bold=True)
+#: The rows that one step of the mouse wheel scrolls.
+_WHEEL = 3
 
 
 class Table(Widget):
@@ -108,11 +110,21 @@ class Table(Widget):
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         """Scroll down."""
-        self.move(3)
+        self._wheel(_WHEEL)
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
         """Scroll up."""
-        self.move(-3)
+        self._wheel(-_WHEEL)
+
+    def _wheel(self, by: int) -> None:
+        """Scroll `by` rows; the selection stays where it is as long as it is visible."""
+        if self.page is None:
+            return
+        self._scroll(self.level.top + by)
+        if self.page.selectable and len(self.page):
+            top = self.level.top
+            self._select(min(max(self.level.at, top), top + self.room - 1))
+        self.refresh()
 
     def _clicked_title(self, x: int) -> None:
         assert self.page is not None

@@ -6,17 +6,23 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+from rich.cells import cell_len
+
 from spyglass.analysis.counts import by_status
 from spyglass.analysis.same_process import is_same_process
 from spyglass.analysis.selection import selected
-from spyglass.model import Snapshot
+from spyglass.model import NONE, Snapshot
+from spyglass.tui.differences import differences
 from spyglass.tui.feed import Event, Failure, Tick
-from spyglass.tui.group_rows import GroupRow, Growth, Question, group_rows
+from spyglass.tui.group_rows import GroupRow, Question, group_rows, label_value, states_of
+from spyglass.tui.growth import Counts, Growth, Recent
 from spyglass.tui.history import History
 from spyglass.tui.query import Query
+from spyglass.tui.sightings import Sightings
+from spyglass.words.units import UNKNOWN, count, signed
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["GROUPINGS", "Level", "Model"]
@@ -28,9 +34,7 @@ GROUPINGS = ("function", "stack", "creator", "state")
 FEW = 2000
 
 #: Columns that are sorted in descending order first.
-_NUMBERS = ("mark", "count", "change", "since", "wait", "queue")
-
-Counts = Mapping[Hashable, int]
+_NUMBERS = ("mark", "count", "change", "since", "wait", "median", "queue", "cpu")
 
 
 @dataclass
@@ -53,19 +57,20 @@ class Model:
     """The last ticks, the question that the view answers from them, and the open pages.
 
     `sort`: for each kind of page the name of a column (`spyglass.tui.pages`), and whether the order is
-    descending.
+    descending. `gap_ns`: the time from the previous tick to this one. `seen_ns`: how long each goroutine was
+    seen waiting (`spyglass.tui.sightings`). `thread_cpu`: the processor time of threads, by their ids, in
+    percent since the previous tick. `widest`: the largest width in cells that each column of
+    groups needed since the last question. `compares`: whether there is, or will be, a previous snapshot.
+    `message`, or `error`: the effect of the last key.
     """
 
     def __init__(self, by: str = "function", query: Query | None = None) -> None:
         self.question = Question(by, query or Query())
-        self.tick: Tick | None = None
-        self.previous: Snapshot | None = None
-        self.baseline: Snapshot | None = None
         self.problem: str | None = None
         self.ended: str | None = None
-        self.message = ""
-        self.history = History()
+        self.message = self.error = ""
         self.rows: list[GroupRow] = []
+        self.widest: dict[str, int] = {}
         self.levels = [Level("groups")]
         self.sort = {
             "groups": ("count", True),
@@ -73,8 +78,23 @@ class Model:
             "threads": ("tid", False),
         }
         self.runtime_frames = False
-        self._growth = Growth()
+        self.compares = True
         self._counted: list[tuple[Snapshot, Counts]] = []
+        self._differences: dict[Hashable, str] | None = None
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        """Forget what is known of a process."""
+        self.tick: Tick | None = None
+        self.previous: Snapshot | None = None
+        self.baseline: Snapshot | None = None
+        self.gap_ns: int | None = None
+        self.is_start_base = True
+        self.seen_ns: NDArray[np.int64] | None = None
+        self.thread_cpu: Mapping[int, float] = {}
+        self.history = History()
+        self._position = 0
+        self._growth, self._recent, self._sightings = Growth(), Recent(), Sightings()
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -101,21 +121,32 @@ class Model:
         if isinstance(event, Failure):
             self.problem = None if event.ended else event.message
             self.ended = event.message if event.ended else None
-            self.message = ""
+            self.message = self.error = ""
             return
         self.problem = self.ended = None
-        self._start_anew_if_other(event)
+        if event.position is None and not self._is_same_process(event.snapshot):
+            self._start_anew()
+        self._position = event.position[0] if event.position else self._position + 1
+        self.compares &= event.pause_ns is not None or event.position is not None
+        self.gap_ns = self._gap_ns(event)
         self.previous = event.previous or self.snapshot
         self.tick = event
         self.baseline = self.baseline or event.snapshot
-        self.history.note(_figures(event))
+        self.history.note(self._position, _figures(event))
+        self._recent.note(self._position, event.snapshot)
+        if event.pause_ns is not None:
+            self.seen_ns = self._sightings.note(event.snapshot, event.began_ns, event.took_ns)
         self._answer(advance=True)
 
     def ask(self, question: Question) -> None:
         """Answer another question from the same ticks."""
         self.question = question
-        self._growth, self._counted = Growth(), []
+        self._counted, self.widest = [], {}
         del self.levels[1:]
+        self._growth = Growth()
+        for position, snapshot in self._recent.shown[:-1]:
+            if self._can_answer(snapshot):
+                self._growth.note(position, _sizes(group_rows(snapshot, question)))
         self._answer(advance=True)
 
     def group_by(self, by: str) -> None:
@@ -133,16 +164,14 @@ class Model:
 
     def set_baseline(self) -> None:
         """Make the shown snapshot the baseline of changes."""
-        self.baseline = self.snapshot
+        self.baseline, self.is_start_base = self.snapshot, False
         self._answer()
 
     def open_selected(self) -> None:
         """Open the selected row: the goroutines of a group, the stack of a goroutine."""
         key, kind = self.level.selected, self.level.kind
         if kind == "groups" and (group := self.group(key)) is not None:
-            where = group.where[0]
-            name = where.function.rpartition("/")[2] if where else "?"
-            self.levels.append(Level("goroutines", key, name))
+            self.levels.append(Level("goroutines", key, self._name_of(group)))
         elif kind == "goroutines" and isinstance(key, int):
             self.levels.append(Level("stack", key, f"goroutine {key}"))
         elif kind == "threads" and self.snapshot is not None:
@@ -178,16 +207,41 @@ class Model:
         """The group with `key`; None if it has no goroutines any more."""
         return next((row for row in self.rows if row.key == key), None)
 
-    def _start_anew_if_other(self, tick: Tick) -> None:
-        if self.snapshot is None:
-            return
-        if tick.position is not None:  # a series, in which the user may go back
-            shown = self.tick.position if self.tick and self.tick.position else tick.position
-            if tick.position[0] != shown[0] + 1:
-                self.history, self._growth = History(), Growth()
-        elif not is_same_process(self.snapshot, tick.snapshot):
-            self.baseline = self.tick = None
-            self.history, self._growth = History(), Growth()
+    @property
+    def differences(self) -> Mapping[Hashable, str]:
+        """What tells apart groups of stacks whose rows look the same, by their keys."""
+        if self._differences is None:
+            self._differences = {}
+            if self.snapshot is not None and self.question.by == "stack":
+                self._differences = differences(self.snapshot, self.rows)
+        return self._differences
+
+    def seen_waiting_ns(self, row: int) -> int | None:
+        """How long goroutine `row` of the snapshot was seen waiting, in ns; None: it was not."""
+        seen_ns = NONE if self.seen_ns is None else int(self.seen_ns[row])
+        return None if seen_ns == NONE else seen_ns
+
+    def _name_of(self, group: GroupRow) -> str:
+        """What the goroutines of `group` have in common, in a few words."""
+        by = self.question.by
+        if by == "state":
+            return str(group.key)
+        if by.startswith("label:"):
+            return label_value(by, group.key)
+        frame = group.creator if by == "creator" else group.where[0]
+        return frame.function.rpartition("/")[2] if frame else UNKNOWN
+
+    def _is_same_process(self, snapshot: Snapshot) -> bool:
+        return self.snapshot is None or is_same_process(self.snapshot, snapshot)
+
+    def _gap_ns(self, tick: Tick) -> int | None:
+        """The time between the starts of `tick` and of the one before it; None: not known."""
+        if tick.previous is not None:
+            seconds = (tick.snapshot.taken_at - tick.previous.taken_at).total_seconds()
+            return int(seconds * 1e9)
+        if self.tick is None or tick.position is not None:
+            return None
+        return tick.began_ns - self.tick.began_ns
 
     def _answer(self, *, advance: bool = False) -> None:
         if self.snapshot is None:
@@ -195,7 +249,7 @@ class Model:
         found = group_rows(self.snapshot, self.question)
         counts = _sizes(found)
         if advance:
-            self._growth.note(counts)
+            self._growth.note(self._position, counts)
             self._remember(self.snapshot, counts)
         before, base = self._counts(self.previous), self._counts(self.baseline)
         self.rows = [
@@ -206,19 +260,36 @@ class Model:
                 None if before is None else len(rows) - before.get(key, 0),
                 None if base is None else len(rows) - base.get(key, 0),
                 self._growth.is_growing(key),
+                self.seen_ns,
             )
             for key, rows in found.items()
         ]
+        self._differences = None
+        self._widen()
+
+    def _widen(self) -> None:
+        """Note how wide the columns have to be, so that no figure and no state is cut off."""
+        if self.snapshot is None or not self.rows:
+            return
+        states = states_of(self.snapshot, np.concatenate([row.rows for row in self.rows]))
+        changes = [row.change or 0 for row in self.rows]
+        since = [row.since or 0 for row in self.rows]
+        for name, texts in (
+            ("state", states),
+            ("count", [count(self.rows[0].count)]),
+            ("change", map(signed, (min(changes), max(changes)))),
+            ("since", map(signed, (min(since), max(since)))),
+        ):
+            self.widest[name] = max(self.widest.get(name, 0), *map(cell_len, texts))
+
+    def _can_answer(self, snapshot: Snapshot) -> bool:
+        """Whether `snapshot` has the stacks that the question is about."""
+        has_stacks = len(snapshot.stack_frames) > 0 or not len(snapshot.goroutines)
+        return has_stacks or not self.question.needs_stacks
 
     def _counts(self, snapshot: Snapshot | None) -> Counts | None:
         """The number of goroutines of each group in `snapshot`; None if it lacks the stacks for that."""
-        if snapshot is None:
-            return None
-        if (
-            self.question.needs_stacks
-            and not len(snapshot.stack_frames)
-            and len(snapshot.goroutines)
-        ):
+        if snapshot is None or not self._can_answer(snapshot):
             return None
         for counted, counts in self._counted:
             if counted is snapshot:

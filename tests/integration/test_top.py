@@ -245,7 +245,7 @@ def test_it_is_not_stopped_by_a_busy_machine(demo: GoProcess):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "no process given"),
+        ([], "no target given"),
         (["-p", "1", "--interval", "1ms"], "must be at least 100ms"),
         (["-p", "1", "--group", "colour"], "is not one of"),
         (["-p", "1", "--filter", "("], "is not a regular expression"),

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual.events import MouseScrollDown, MouseScrollUp
 from textual.geometry import Size
 from textual.pilot import Pilot
 from textual.widgets import Input
 
 from spyglass.errors import BadDataError, ProcessChanged
 from spyglass.export.snapshot_reader import load
-from spyglass.model import Snapshot
+from spyglass.model import Problem, Snapshot
 from spyglass.tui.app import TopApp
 from spyglass.tui.table_widget import Table
 from tests.scripted import app_of, screen, ticks_of, until
@@ -92,7 +93,7 @@ def test_header_and_groups_are_shown():
 def test_keys_are_commands_from_the_beginning():
     async def script(pilot: Pilot[None]) -> None:
         await pilot.press("question_mark")
-        await until(pilot, "a lower bound")
+        await until(pilot, "a possible leak")
         assert not app.query_one(Input).display
 
     app = app_of(snapshot())
@@ -324,10 +325,102 @@ def test_a_filter_that_is_none_says_so_and_changes_nothing():
         await pilot.press("slash", "(", "enter")
         await until(pilot, "is not a regular expression")
         await pilot.press("escape", "question_mark")
-        await until(pilot, "a lower bound")
+        await until(pilot, "a possible leak")
         assert not app.model.question.query
 
     app = app_of(snapshot())
+    play(app, script)
+
+
+def test_a_quote_that_is_not_closed_is_said_at_once():
+    async def script(pilot: Pilot[None]) -> None:
+        await until(pilot, "main.serve")
+        await pilot.press("slash")
+        app.query_one(Input).value = 'state:"chan send'
+        await pilot.press("enter")
+        await until(pilot, '! a quote (") is not closed')
+        assert app.query_one(Input).display
+        app.query_one(Input).value += '"'
+        await pilot.press("enter")
+        await pilot.pause()
+        assert names(app) == ["main.leak"]
+
+    app = app_of(snapshot())
+    play(app, script)
+
+
+def test_escape_clears_a_filter_after_it_closed_pages():
+    async def script(pilot: Pilot[None]) -> None:
+        await until(pilot, "main.serve")
+        await pilot.press("slash")
+        app.query_one(Input).value = "serve"
+        await pilot.press("enter", "enter")
+        await until(pilot, "by function > /serve > main.serve")
+        await pilot.press("escape")
+        assert names(app) == ["main.serve"]
+        await pilot.press("escape")
+        await until(pilot, "filter cleared")
+        assert len(names(app)) == 3
+
+    app = app_of(snapshot())
+    play(app, script)
+
+
+def test_problems_are_listed():
+    problems = tuple(
+        Problem("unreadable", f"goroutine {n}", "its stack cannot be read: " + "why " * 40)
+        for n in (7, 8)
+    )
+
+    async def script(pilot: Pilot[None]) -> None:
+        lines = await until(pilot, "problems 2 (!)")
+        await pilot.press("exclamation_mark")
+        lines = await until(pilot, "unreadable: goroutine 8: its stack")
+        text = " ".join(line.strip() for line in lines)
+        assert text.count("why") == 80
+        await pilot.press("escape")
+        await until(pilot, "main.serve")
+
+    app = app_of(replace(snapshot(), problems=problems))
+    play(app, script)
+
+
+def test_runtime_frames_are_offered_where_they_can_be_seen():
+    async def script(pilot: Pilot[None]) -> None:
+        lines = await until(pilot, "main.serve")
+        assert "runtime frames" not in lines[-1]
+        await pilot.press("r")
+        await pilot.pause()
+        assert not app.model.runtime_frames
+        await pilot.press("enter", "enter")
+        lines = await until(pilot, "goroutine 1004")
+        assert "r runtime frames" in lines[-1]
+        await pilot.press("r")
+        await until(pilot, "runtime.goexit")
+
+    app = app_of(snapshot())
+    play(app, script)
+
+
+def test_the_wheel_scrolls_and_the_selection_stays_visible():
+    rows = [Row(n, wait_reason="select", where=frame(f"main.f{n:03}")) for n in range(1, 80)]
+
+    async def script(pilot: Pilot[None]) -> None:
+        await until(pilot, "main.f001")
+        table = app.query_one(Table)
+        await pilot._post_mouse_events([MouseScrollDown], widget=Table, offset=(5, 3))
+        await pilot.pause()
+        assert names(app)[0] == "main.f004"
+        assert selected_name(app) == "main.f004"
+        await pilot.click(Table, offset=(30, 6))
+        assert selected_name(app) == "main.f009"
+        await pilot._post_mouse_events([MouseScrollUp], widget=Table, offset=(5, 3))
+        await pilot.pause()
+        assert names(app)[0] == "main.f001"
+        assert selected_name(app) == "main.f009"
+        assert table.level.top == 0
+
+    app = app_of(make_snapshot(rows))
     play(app, script)
 
 
@@ -430,9 +523,11 @@ def test_a_series_is_walked_through_in_both_directions():
         await until(pilot, "2 of 3")
         await pilot.press("right", "right")
         await until(pilot, "3 of 3")
-        await until(pilot, "+2")
+        lines = await until(pilot, "+2")
+        assert "waiting 10 ▁▄█" in lines[4]
         await pilot.press("left")
-        await until(pilot, "2 of 3")
+        lines = await until(pilot, "2 of 3")
+        assert "waiting 9 ▁█" in lines[4]
         await pilot.press("left")
         await until(pilot, "1 of 3")
 

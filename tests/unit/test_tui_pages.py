@@ -131,12 +131,29 @@ def test_in_a_wide_terminal_calls_have_a_column(width: int) -> None:
     assert bee[column : column + 10].strip() == ""
 
 
-def test_the_call_of_a_group_is_that_of_its_most_frequent_function() -> None:
-    rows = [Row(n, "running", where=BEE) for n in (1, 2, 3)]
-    rows += [Row(n, "running", where=ZOO, call=LOCK) for n in (4, 5)]
-    rows += [Row(n, "running", where=APE, call=LOCK) for n in (6, 7)]
-    assert "sync" not in groups_of(rows, 200, "state")[1]
-    assert "sync.(*Mutex).Lock" in groups_of(rows[2:], 200, "state")[1]
+def test_the_cells_of_a_group_name_what_is_true_of_all_its_goroutines() -> None:
+    other = frame("sync.(*Mutex).Lock", "/usr/lib/go/src/sync/mutex.go", 90)
+    again = frame("main.ape", line=9)
+    rows = [Row(n, "running", where=ZOO, call=LOCK, creator=BEE) for n in (1, 2)]
+    rows += [Row(n, "running", where=APE, call=other, creator=BEE) for n in (3, 4)]
+    line = groups_of(rows, 200, "state")[1]
+    assert "2 functions" in line
+    assert "sync.(*Mutex).Lock" in line
+    assert "2 lines" in line
+    assert "main.bee" in line
+    assert "main.ape" not in line
+    rows += [Row(5, "running", where=again, creator=ZOO), Row(6, "running", where=again)]
+    line = groups_of(rows, 200, "state")[1]
+    assert "1 call or none" in line
+    assert "2 creators or none" in line
+    line = groups_of(rows[2:4] + rows[5:], 200, "function")[1]
+    assert "main.ape" in line
+
+
+@pytest.mark.parametrize(("width", "text"), [(80, "2 states"), (160, "2 select, 1 running")])
+def test_the_states_of_a_group_are_all_named_or_counted(width: int, text: str) -> None:
+    rows = [Row(n, wait_reason="select", where=APE) for n in (1, 2)]
+    assert f" {text} " in groups_of([*rows, Row(3, "running", where=APE)], width)[1]
 
 
 @pytest.mark.parametrize(

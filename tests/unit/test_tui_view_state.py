@@ -13,11 +13,12 @@ import pytest
 from spyglass.errors import BadDataError, ProcessChanged
 from spyglass.model import Snapshot
 from spyglass.tui.feed import Event, Failure, Feed, Tick
-from spyglass.tui.group_rows import Growth, Question
+from spyglass.tui.group_rows import Question
+from spyglass.tui.growth import Growth
 from spyglass.tui.header import header_lines
 from spyglass.tui.history import History
 from spyglass.tui.layout import Style
-from spyglass.tui.plain import frame_lines, json_line
+from spyglass.tui.plain import TextFrames, json_line
 from spyglass.tui.query import BadQuery, Query
 from spyglass.tui.view_state import Model
 from tests.scripted import ScriptedTicks
@@ -84,6 +85,63 @@ class TestModel:
         assert model.rows[0].state == "select +2"
 
 
+def growing(model: Model) -> list[int]:
+    return [row.count for row in model.rows if row.growing]
+
+
+class TestGrowthMarks:
+    def watched(self, counts: range) -> Model:
+        model = Model()
+        for number in counts:
+            model.note(Tick(snapshot(number)))
+        return model
+
+    @pytest.mark.parametrize(
+        "question",
+        [
+            Question("state", Query()),
+            Question("stack", Query()),
+            Question("function", Query.parse("main.a")),
+            Question("function", Query(), system=True),
+        ],
+    )
+    def test_they_survive_another_question(self, question: Question):
+        model = self.watched(range(1, 8))
+        assert growing(model) == [7]
+        model.ask(question)
+        assert growing(model) == [7]
+        model.ask(Question("function", Query()))
+        assert growing(model) == [7]
+
+    def test_a_group_that_did_not_grow_has_none_after_another_question(self):
+        model = self.watched(range(3, 4))
+        for _ in range(9):
+            model.note(Tick(snapshot(3)))
+        model.group_by("state")
+        assert not growing(model)
+
+    def test_ticks_without_stacks_are_left_out_where_stacks_are_asked_for(self):
+        model = self.watched(range(1, 4))
+        for number in range(4, 6):
+            rows = [Row(n, wait_reason="select", where=A) for n in range(number)]
+            model.note(Tick(make_snapshot(rows)))
+        for number in range(6, 8):
+            model.note(Tick(snapshot(number)))
+        model.group_by("stack")
+        assert growing(model) == [7]
+
+    def test_of_very_many_goroutines_fewer_ticks_are_kept(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr("spyglass.tui.growth._MAX_BYTES", 1000)
+        model = self.watched(range(20, 30))
+        assert growing(model) == [29]
+        assert len(model._recent.shown) < 4
+        model.group_by("state")
+        assert not growing(model)
+        for number in range(30, 34):
+            model.note(Tick(snapshot(number)))
+        assert growing(model) == [33]
+
+
 class TestGrowth:
     @pytest.mark.parametrize(
         ("counts", "expected"),
@@ -99,8 +157,8 @@ class TestGrowth:
     )
     def test_it_grows_if_it_never_falls_and_rises_mostly(self, counts: list[int], expected: bool):
         growth = Growth()
-        for count in counts:
-            growth.note({"group": count})
+        for position, count in enumerate(counts):
+            growth.note(position, {"group": count})
         assert growth.is_growing("group") is expected
         assert not growth.is_growing("other")
 
@@ -121,28 +179,55 @@ class TestQuery:
             Row(2, wait_reason="chan receive"),
             Row(3, "running"),
         ]
-        asked = Query.parse("state:CHAN").filter(make_snapshot(rows))
-        assert set(asked.states) == {"chan send", "chan receive"}
+        model = Model("state", Query.parse("state:CHAN"))
+        model.note(Tick(make_snapshot(rows)))
+        assert {row.state for row in model.rows} == {"chan send", "chan receive"}
 
     @pytest.mark.parametrize("text", ["label:x", "label:=y", "a(", "creator:["])
     def test_what_is_none_is_refused(self, text: str):
         with pytest.raises(BadQuery, match=r"is not"):
             Query.parse(text)
 
+    @pytest.mark.parametrize("text", ['state:"chan send', 'a state:"chan', 'label:k="v', '"'])
+    def test_a_quote_must_be_closed(self, text: str):
+        with pytest.raises(BadQuery, match="not closed"):
+            Query.parse(text)
+
+    @pytest.mark.parametrize("text", ["state:", "x creator: y", 'label:""', "state: chan"])
+    def test_a_term_must_have_a_value(self, text: str):
+        with pytest.raises(BadQuery, match="no value after"):
+            Query.parse(text)
+
+    def test_a_part_of_a_value_may_be_quoted(self):
+        query = Query.parse('label:tenant="blue team" label:"a b=c" main')
+        assert query.labels == (("tenant", "blue team"), ("a b", "c"))
+        assert query.function is not None
+        assert query.function.pattern == "main"
+
     def test_nothing_asks_for_nothing(self):
         assert not Query.parse("  ")
-        assert not Query.parse(" ").filter(snapshot(1))
+        assert not Query.parse(" ").filter
 
 
 class TestHistory:
     def test_what_did_not_move_has_none(self):
         assert History().line("cpu", 10) == ""
 
+    def test_going_back_keeps_what_is_before(self):
+        history = History()
+        for position, value in enumerate((1.0, 2.0, 5.0)):
+            history.note(position, {"x": value})
+        assert len(history.line("x", 10)) == 3
+        history.note(1, {"x": 2.0})
+        assert len(history.line("x", 10)) == 2
+        history.note(2, {"x": 5.0})
+        assert len(history.line("x", 10)) == 3
+
     def test_it_keeps_no_more_than_it_shows(self):
         history = History()
         for number in range(5000):
-            history.note({"x": float(number)})
-        assert len(history._values["x"]) < 1000
+            history.note(number, {"x": float(number)})
+        assert len(history._figures._all) < 1000
 
 
 class _Events:
@@ -225,16 +310,16 @@ class TestPlain:
     def test_a_frame_has_the_header_and_the_first_groups(self):
         model = Model()
         model.note(Tick(snapshot(3)))
-        lines = list(frame_lines(model, Style(None), 1, 1_000_000_000))
+        lines = list(TextFrames(Style(None), 1, 1_000_000_000).lines(model))
         assert lines[0] == "taken 2026-11-20T06:20:00.123Z"
         assert any("main.a" in line for line in lines)
         assert not any("main.b" in line for line in lines)
-        assert "... and 1 more groups" in lines
+        assert "... and 1 more group" in lines
 
     def test_ascii_output_has_no_other_characters(self):
         model = Model()
         model.note(Tick(make_snapshot([Row(1, where=frame("main.世界"))])))
-        text = "\n".join(frame_lines(model, Style(None, ascii_only=True), 5, 1))
+        text = "\n".join(TextFrames(Style(None, ascii_only=True), 5, 1).lines(model))
         assert text.isascii()
         assert r"main.\u4e16\u754c" in text
 

@@ -1,0 +1,71 @@
+"""The pages of text: the keys, and the problems of the snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from textwrap import wrap
+
+from rich.text import Text
+
+from spyglass.model import Problem
+from spyglass.tui.layout import Style
+from spyglass.words.units import plural
+
+__all__ = ["help_lines", "problem_lines"]
+
+#: Problems are counted by the header and listed up to this number.
+_LISTED = 1000
+
+_HELP = """\
+Enter    open: the goroutines of a group, the stack of a goroutine
+Esc      back; clear the filter
+g  G     group by function, stack, creator, state, each label;  G  backwards
+/        filter: a regular expression for any function of a stack, and any of
+         state:WORDS  label:KEY=VALUE  creator:REGEX  (quote values with spaces)
+<  >     sort by the next column;  i  reverse the order
+t        threads (Ms) and Ps;  S  runtime goroutines
+r        on the page of a stack: show runtime frames
+!        problems: missing or doubtful parts of the snapshot
+p        pause, resume;  Space  read now;  b  set base;  + -  interval
+s  e     save a snapshot, or write an HTML report, in the current directory
+Left Right   the previous or next snapshot of a series
+mouse    click a row to select it, again to open it; click a title to sort
+q        quit
+
+Δ1s      change since the previous refresh;  Δstart  since the start
+         (Δbase: since key b)
+▲        growing at most refreshes and never shrinking: a possible leak
+oldest   the longest wait, median: of half of the goroutines; lower bounds:
+         Go timestamps waits only at GC.  seen 12s: no longer time from Go,
+         but top saw the same wait at each refresh for 12 s
+where    the user's function, or the (start) function;  call  what it called
+         A cell names what is true of all goroutines of a group, else says
+         how many there are: 3 functions, 2 states
+differs at   the frames (#0: innermost) at which stacks that end in the same
+         function differ; if there are several, also one of the goroutines
+[R.S]    Ps: R running, . idle, S in a system call;  queues  of each P
+"""
+
+
+def help_lines(style: Style) -> Sequence[Text]:
+    """The keys, and what the columns mean."""
+    text = _HELP
+    if style.ascii_only:
+        text = text.replace("▲", "^").replace("Δ", "+/-")
+    return list(map(Text, text.splitlines()))
+
+
+def problem_lines(problems: Sequence[Problem], style: Style) -> Sequence[Text]:
+    """The problems, each in as many lines as it takes."""
+    return list(_problem_lines(problems, style))
+
+
+def _problem_lines(problems: Sequence[Problem], style: Style) -> Iterator[Text]:
+    if not problems:
+        yield Text("no problems: nothing is missing or doubtful")
+    for each in problems[:_LISTED]:
+        text = style.text(f"{each.kind}: {each.subject}: {each.detail}")
+        width = max(style.width or len(text), 10)
+        yield from map(Text, wrap(text, width, subsequent_indent="    "))
+    if len(problems) > _LISTED:
+        yield Text(f"... and {plural(len(problems) - _LISTED, 'more problem')}")
