@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,11 @@ from spyglass.words.states import DOUBTFUL, state_words
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Group", "groups"]
+__all__ = ["Group", "at_work_first", "groups"]
+
+
+#: The statuses of goroutines that run or wait for nothing but a P, those that run first.
+_AT_WORK = ("running", "runnable", "preempted", "copystack")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,11 @@ class Group:
         """What Go's traceback would print between the brackets."""
         return state_words(self.status, self.wait_reason)
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether its goroutines run, or would if they had a P."""
+        return self.status in _AT_WORK
+
 
 def groups(snapshot: Snapshot, *, system: bool = False) -> list[Group]:
     """The groups, largest first; those of one size in the order of their first goroutine."""
@@ -58,6 +68,16 @@ def groups(snapshot: Snapshot, *, system: bool = False) -> list[Group]:
         _group(snapshot, some, wait, doubt)
         for some, wait, doubt in zip(found, waits.tolist(), doubts.tolist(), strict=True)
     ]
+
+
+def at_work_first(found: Sequence[Group], most: int) -> list[Group]:
+    """`found` with at most `most` of the groups that are at work first, those that run before all others;
+    the remaining ones in their order, and other groups at work last."""
+    at_work = sorted(
+        (each for each in found if each.is_at_work), key=lambda each: _AT_WORK.index(each.status)
+    )
+    others = [each for each in found if not each.is_at_work]
+    return [*at_work[:most], *others, *at_work[most:]]
 
 
 def _group(snapshot: Snapshot, rows: NDArray[np.int64], wait_ns: int, doubtful: int) -> Group:

@@ -27,6 +27,10 @@ __all__ = ["summary"]
 @click.option(
     "--all", "everything", is_flag=True, help="Show all rows, not only as many as fit the terminal."
 )
+@click.option(
+    "--verbose", is_flag=True,
+    help="Show all facts: build, Ps, threads, scheduler, memory and GC.",
+)  # fmt: skip
 @filter_options
 @format_options("snapshot")
 def summary(
@@ -34,6 +38,7 @@ def summary(
     goroutine_filter: GoroutineFilter,
     listed: bool,
     everything: bool,
+    verbose: bool,
     exporter: Exporter | None,
 ) -> None:
     """Show the scheduler, threads, memory and goroutines of a Go process, or of a saved snapshot.
@@ -64,6 +69,7 @@ def summary(
             listed=listed,
             system=goroutine_filter.includes_system(),
             everything=everything,
+            verbose=verbose,
             debug=debugging(),
             limit=goroutine_filter.limit,
         )

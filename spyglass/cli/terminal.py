@@ -32,6 +32,7 @@ class Terminal:
         listed: bool = False,
         system: bool = False,
         everything: bool = False,
+        verbose: bool = False,
         debug: bool = False,
         limit: int | None = None,
     ) -> View:
@@ -44,6 +45,7 @@ class Terminal:
             listed=listed,
             system=system,
             everything=everything,
+            verbose=verbose,
             debug=debug,
             limit=limit,
         )

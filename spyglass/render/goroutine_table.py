@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from spyglass.analysis.groups import Group
+from spyglass.analysis.waits import has_waits, median_wait_ns
 from spyglass.model import NONE, STATUSES, Frame, Snapshot
 from spyglass.render.cropping import cropped, function_and_call_in, function_in, location_in
 from spyglass.render.table_columns import Column
@@ -25,6 +26,8 @@ __all__ = ["Entries", "GoroutineEntries", "GroupEntries"]
 #: Narrower terminals show the call behind the function instead of in a column, leave out the creator,
 #: and leave out the creator's location.
 _CALL_WIDTH, _CREATOR_WIDTH, _CREATED_AT_WIDTH = 100, 110, 132
+#: Narrower terminals show the longest wait of a group only.
+_MEDIAN_WIDTH = 100
 
 
 class Entries(Protocol):
@@ -45,6 +48,7 @@ class GroupEntries:
     def __init__(self, snapshot: Snapshot, groups: Sequence[Group]) -> None:
         self._snapshot = snapshot
         self._groups = groups
+        self._has_waits = any(group.longest_wait_ns is not None for group in groups)
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -52,14 +56,28 @@ class GroupEntries:
     def columns(self, number: int, view: View) -> list[Column]:
         groups = self._groups[:number]
         states = [_group_state(group) for group in groups]
-        waits = [_wait(group.longest_wait_ns, group.status) for group in groups]
         firsts = np.array([group.rows[0] for group in groups], np.int64)
         return [
             Column("count", [count(group.count) for group in groups], right=True, style="bold"),
             _state_column(states, view),
-            Column("wait", waits, right=True),
+            *self._wait_columns(groups, view),
             *_place_columns(self._snapshot, firsts, view),
         ]
+
+    def _wait_columns(self, groups: Sequence[Group], view: View) -> list[Column]:
+        """The longest and, where there is room, the median wait of each group; none if no wait is known."""
+        if not self._has_waits:
+            return []
+        oldest = [_wait(group.longest_wait_ns, group.status) for group in groups]
+        columns = [Column("oldest", oldest, right=True)]
+        if view.width is None or view.width >= _MEDIAN_WIDTH:
+            medians = [median_wait_ns(self._snapshot, group.rows) for group in groups]
+            cells = [
+                _wait(median, group.status) if group.count > 1 else ""
+                for median, group in zip(medians, groups, strict=True)
+            ]
+            columns.append(Column("median", cells, right=True))
+        return columns
 
     def left_out(self, number: int) -> str:
         rest = self._groups[number:]
@@ -73,6 +91,7 @@ class GoroutineEntries:
     def __init__(self, snapshot: Snapshot, rows: NDArray[np.int64]) -> None:
         self._snapshot = snapshot
         self._rows = rows[np.argsort(snapshot.goroutines.id[rows], kind="stable")]
+        self._has_waits = has_waits(snapshot, rows)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -89,7 +108,7 @@ class GoroutineEntries:
         return [
             Column("id", list(map(str, g.id[rows].tolist())), right=True, style="bold"),
             _state_column(_states(self._snapshot, rows), view),
-            Column("wait", waits, right=True),
+            *([Column("wait", waits, right=True)] if self._has_waits else []),
             Column("M", ms, right=True),
             *_place_columns(self._snapshot, rows, view),
         ]
@@ -106,10 +125,10 @@ def _state_column(states: Sequence[str], view: View) -> Column:
 
 
 def _wait(wait_ns: int | None, status: str) -> str:
-    """The known wait, a lower bound; empty for a goroutine that does not wait."""
+    """The known wait with the mark of a lower bound; empty for a goroutine that does not wait."""
     if wait_ns is None:
         return UNKNOWN if status == "waiting" else ""
-    return duration(wait_ns)
+    return f"≥{duration(wait_ns)}"
 
 
 def _group_state(group: Group) -> str:

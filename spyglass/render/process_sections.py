@@ -1,24 +1,26 @@
-"""The sections of a summary above the goroutines: program, scheduler, threads, memory."""
+"""The sections of a summary above the goroutines: program, scheduler, threads, memory.
+
+Each has few facts, those that a first look needs, and with `verbose` all of them.
+"""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rich.text import Text
 
 from spyglass.analysis.counts import by_os_state
 from spyglass.analysis.findings.cpu import cpu_text
-from spyglass.model import CpuUse, MemoryStats, Process, Scheduler, Snapshot
+from spyglass.model import CpuUse, Process, Processor, Scheduler, Snapshot
 from spyglass.render.cropping import cropped, tail_in
-from spyglass.render.sections import LABEL_WIDTH, fact, section
+from spyglass.render.sections import GAP, LABEL_WIDTH, fact, section
 from spyglass.words.escape import visible
 from spyglass.words.units import UNKNOWN, age, count, duration, moment, size
 
 __all__ = [
     "counted",
     "cpu_lines",
-    "gc_lines",
     "memory_lines",
     "program_lines",
     "saved_lines",
@@ -28,6 +30,10 @@ __all__ = [
 
 #: Characters of the id of a build or container that are shown; enough to tell two apart.
 _ID_WIDTH = 13
+#: Cells for the end of the path of a program.
+_PATH_WIDTH = 16
+#: GOGC where the program did not choose it (``runtime/mgcpacer.go: readGOGC``).
+_DEFAULT_GOGC = 100
 
 
 def saved_lines(snapshot: Snapshot, width: int | None) -> Iterator[Text]:
@@ -44,17 +50,19 @@ def saved_lines(snapshot: Snapshot, width: int | None) -> Iterator[Text]:
     yield from section("saved", facts, width)
 
 
-def program_lines(process: Process, width: int | None) -> Iterator[Text]:
-    """The program: its file, command line and build."""
+def program_lines(process: Process, width: int | None, *, verbose: bool) -> Iterator[Text]:
+    """The program: its file and command line, and with `verbose` its build."""
     room = None if width is None else width - LABEL_WIDTH
-    yield from section("program", list(_identity(process, room)), width)
+    identity = _identity(process, room) if verbose else _compact_identity(process, room)
+    yield from section("program", list(identity), width)
     if process.library is not None:
         library = _shortened(tail_in, visible(process.library), room)
         yield from section("go library", [Text(library)], width)
-    if process.cmdline and process.cmdline != (process.exe,):
+    if len(process.cmdline) > 1 or (verbose and process.cmdline not in ((), (process.exe,))):
         command = shlex.join(map(visible, process.cmdline))
         yield from section("command", [Text(_shortened(cropped, command, room))], width)
-    yield from section("build", list(_build(process, width)), width)
+    if verbose:
+        yield from section("build", list(_build(process, width)), width)
 
 
 def _shortened(shorten: Callable[[str, int], str], text: str, room: int | None) -> str:
@@ -67,6 +75,25 @@ def _identity(process: Process, room: int | None) -> Iterator[Text]:
     yield fact("up", age(process.uptime_seconds))
     yield fact("rss", size(process.rss_bytes))
     yield fact("started", moment(process.started_at))
+    yield from _surroundings(process, room)
+
+
+def _compact_identity(process: Process, room: int | None) -> list[Text]:
+    """The path of the file is shortened so that all is on one line, if that leaves enough of it."""
+    facts = [
+        fact("pid", str(process.pid), "bold"),
+        fact("up", age(process.uptime_seconds)),
+        fact("rss", size(process.rss_bytes)),
+        Text(visible(process.go_version or "Go ?")),
+        *_surroundings(process, room),
+    ]
+    if room is not None:
+        left = room - sum(each.cell_len + len(GAP) for each in facts)
+        room = left if left >= _PATH_WIDTH else room
+    return [Text(_shortened(tail_in, visible(process.exe or UNKNOWN), room), "bold"), *facts]
+
+
+def _surroundings(process: Process, room: int | None) -> Iterator[Text]:
     if process.container is not None:
         container = visible(process.container)
         yield fact("container", container if room is None else cropped(container, _ID_WIDTH))
@@ -105,19 +132,52 @@ def cpu_lines(
     yield from section("cpu", facts, width)
 
 
-def scheduler_lines(scheduler: Scheduler, width: int | None) -> Iterator[Text]:
-    """The counters of the scheduler."""
+def scheduler_lines(snapshot: Snapshot, width: int | None, *, verbose: bool) -> Iterator[Text]:
+    """The scheduler: its counters, and without `verbose` the threads."""
+    facts = (
+        _counters(snapshot.scheduler)
+        if verbose
+        else [*_load(snapshot.scheduler, snapshot.processors), *_threads(snapshot)]
+    )
+    yield from section("scheduler", facts, width)
+
+
+def _counters(scheduler: Scheduler) -> list[Text]:
     waiting = {True: "yes", False: "no", None: UNKNOWN}[scheduler.gc_waiting]
-    facts = [
+    return [
         fact("gomaxprocs", count(scheduler.gomaxprocs)),
-        fact("run queue", count(scheduler.run_queue)),
+        fact("global run queue", count(scheduler.run_queue)),
         fact("Ps idle", count(scheduler.idle_ps)),
         fact("Ms idle", count(scheduler.idle_ms)),
         fact("spinning", count(scheduler.spinning_ms)),
         fact("freed", count(scheduler.freed_ms)),
-        fact("gc waiting", waiting, "bold red" if scheduler.gc_waiting else ""),
+        fact("stop-the-world pending", waiting, "bold red" if scheduler.gc_waiting else ""),
     ]
-    yield from section("scheduler", facts, width)
+
+
+def _load(scheduler: Scheduler, processors: Sequence[Processor]) -> Iterator[Text]:
+    """How busy the Ps are; the run queue is the global one and those of the Ps."""
+    queued = scheduler.run_queue
+    if queued is not None:
+        queued += sum(processor.run_queue for processor in processors)
+    yield fact("gomaxprocs", count(scheduler.gomaxprocs))
+    yield fact("Ps idle", count(scheduler.idle_ps))
+    yield fact("run queue", count(queued))
+    if scheduler.gc_waiting:
+        yield fact("stop-the-world pending", "yes", "bold red")
+
+
+def _threads(snapshot: Snapshot) -> Iterator[Text]:
+    """The number of threads, those that do not sleep, and those that are locked to a goroutine."""
+    some = [
+        f"{count(number)} {visible(state or UNKNOWN)}"
+        for state, number in by_os_state(snapshot).items()
+        if state != "sleeping"
+    ]
+    locked = sum(thread.locked_goroutine is not None for thread in snapshot.threads)
+    some += [f"{count(locked)} locked"] if locked else []
+    total = count(len(snapshot.threads))
+    yield fact("threads", f"{total} ({', '.join(some)})" if some else total)
 
 
 def thread_lines(snapshot: Snapshot, width: int | None) -> Iterator[Text]:
@@ -138,8 +198,9 @@ def counted(counts: Iterable[tuple[str, int]]) -> list[Text]:
     return [fact(visible(word), count(number)) for word, number in counts]
 
 
-def memory_lines(memory: MemoryStats, width: int | None) -> Iterator[Text]:
-    """The memory that the runtime holds, by use."""
+def memory_lines(snapshot: Snapshot, width: int | None, *, verbose: bool) -> Iterator[Text]:
+    """The memory that the runtime holds, by use, and garbage collections."""
+    memory = snapshot.memory
     facts = [
         fact("heap", size(memory.heap_in_use_bytes)),
         fact("idle", size(memory.heap_idle_bytes)),
@@ -147,14 +208,24 @@ def memory_lines(memory: MemoryStats, width: int | None) -> Iterator[Text]:
         fact("goal", size(memory.heap_goal_bytes)),
         fact("stacks", size(memory.stacks_in_use_bytes)),
     ]
-    yield from section("memory", facts, width)
+    if verbose:
+        yield from section("memory", facts, width)
+        yield from section("gc", _collections(snapshot), width)
+        return
+    heap, _, _, goal, stacks = facts
+    limit = memory.memory_limit_bytes
+    limits = [] if limit is None else [fact("limit", size(limit))]
+    collections = [fact("gc", count(memory.gc_count)), fact("last", _ago(snapshot))]
+    if memory.gogc_percent not in (None, _DEFAULT_GOGC):
+        collections.append(fact("GOGC", _gogc(memory.gogc_percent)))
+    yield from section("memory", [heap, goal, *limits, stacks, *collections], width)
 
 
 def _gogc(percent: int | None) -> str:
     return "off" if percent == -1 else count(percent)
 
 
-def gc_lines(snapshot: Snapshot, width: int | None) -> Iterator[Text]:
+def _collections(snapshot: Snapshot) -> list[Text]:
     """Garbage collections: their number, the last one, stop-the-world pauses, and the settings."""
     memory = snapshot.memory
     facts = [
@@ -166,7 +237,7 @@ def gc_lines(snapshot: Snapshot, width: int | None) -> Iterator[Text]:
     ]
     if memory.memory_limit_bytes is not None:
         facts.append(fact("limit", size(memory.memory_limit_bytes)))
-    yield from section("gc", facts, width)
+    return facts
 
 
 def _ago(snapshot: Snapshot) -> str:

@@ -8,10 +8,10 @@ from rich.text import Text
 
 from spyglass.words.units import UNKNOWN
 
-__all__ = ["LABEL_WIDTH", "fact", "labelled", "section"]
+__all__ = ["GAP", "LABEL_WIDTH", "fact", "labelled", "section"]
 
 LABEL_WIDTH = 11
-_GAP = "  "
+GAP = "  "
 
 
 def fact(name: str, value: str, style: str = "") -> Text:
@@ -26,10 +26,10 @@ def section(label: str, facts: Sequence[Text], width: int | None) -> Iterator[Te
         if width is not None:
             each = each.copy()
             each.truncate(max(width - LABEL_WIDTH, 1), overflow="ellipsis")
-            if not is_empty and line.cell_len + len(_GAP) + each.cell_len > width:
+            if not is_empty and line.cell_len + len(GAP) + each.cell_len > width:
                 yield line
                 line, is_empty = labelled(""), True
-        line = line if is_empty else line.append(_GAP)
+        line = line if is_empty else line.append(GAP)
         line.append_text(each)
         is_empty = False
     if not is_empty:

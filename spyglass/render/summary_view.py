@@ -12,8 +12,9 @@ from rich.text import Text
 
 from spyglass.analysis.counts import by_status, by_wait_reason
 from spyglass.analysis.findings import findings
-from spyglass.analysis.groups import groups
+from spyglass.analysis.groups import at_work_first, groups
 from spyglass.analysis.selection import selected
+from spyglass.analysis.waits import has_waits
 from spyglass.model import Snapshot
 from spyglass.render.cropping import cropped
 from spyglass.render.findings import finding_lines
@@ -22,7 +23,6 @@ from spyglass.render.problems import problem_lines
 from spyglass.render.process_sections import (
     counted,
     cpu_lines,
-    gc_lines,
     memory_lines,
     program_lines,
     saved_lines,
@@ -44,17 +44,21 @@ __all__ = ["render"]
 _FEW = 20
 
 #: Rows of goroutines that are shown even if the terminal is too low for them.
-_ROWS_AT_LEAST = 5
+_ROWS_AT_LEAST = 3
 
 #: The minimum of lines for the table of Ps, with its titles.
 _PS_AT_LEAST = 3
+
+#: Rows of groups that wait, and the line that counts what is left out: not filled by groups at work.
+_WAITS_AT_LEAST = 4
 
 #: Rows of goroutines that have priority over a line for each P.
 _ROWS_WANTED = 8
 
 #: A terminal with fewer lines gets no empty line, and fewer findings.
 _LOW = 30
-_REASONS_SHOWN = 10
+#: Wait reasons that are shown by name.
+_REASONS_SHOWN, _REASONS_SHOWN_LOW = 10, 4
 
 #: The line of titles above the table, and the line of the shell's next prompt.
 _TITLE_AND_PROMPT = 2
@@ -63,33 +67,30 @@ _TITLE_AND_PROMPT = 2
 def render(snapshot: Snapshot, view: View) -> Iterator[Text]:
     """The lines of the summary of `snapshot`, at most as wide and, if possible, as many as the view allows."""
     rows = selected(snapshot.goroutines, system=view.system)
-    entries = _entries(snapshot, rows, view)
     above = [
         *saved_lines(snapshot, view.width),
         *finding_lines(findings(snapshot), view.width, low=_is_low(view)),
-        *program_lines(snapshot.process, view.width),
+        *program_lines(snapshot.process, view.width, verbose=view.verbose),
         *cpu_lines(snapshot.cpu, snapshot.process.uptime_seconds, view.width),
-        *scheduler_lines(snapshot.scheduler, view.width),
+        *scheduler_lines(snapshot, view.width, verbose=view.verbose),
     ]
     below = [
-        *thread_lines(snapshot, view.width),
-        *memory_lines(snapshot.memory, view.width),
-        *gc_lines(snapshot, view.width),
+        *(thread_lines(snapshot, view.width) if view.verbose else []),
+        *memory_lines(snapshot, view.width, verbose=view.verbose),
         *_goroutine_lines(snapshot, rows, view),
         *([] if _is_low(view) else [Text()]),
     ]
     problems = list(problem_lines(snapshot.problems, view)) if view.debug else []
     room = _height(view) - len(above) - len(below) - len(problems) - _TITLE_AND_PROMPT
-    processors = list(
-        processor_lines(
-            snapshot.processors,
-            view.width,
-            max(room - min(len(entries), _ROWS_WANTED), _PS_AT_LEAST),
-            styled=view.styled,
-        )
-    )
+    processors = list(_processor_lines(snapshot, room, view)) if view.verbose else []
     room = max(room - len(processors), _ROWS_AT_LEAST)
-    yield from chain(above, processors, below, _table(entries, room, view), problems)
+    table_lines = _table(_entries(snapshot, rows, room, view), room, view)
+    yield from chain(above, processors, below, table_lines, problems)
+
+
+def _processor_lines(snapshot: Snapshot, room: int, view: View) -> Iterator[Text]:
+    room = max(room - _ROWS_WANTED, _PS_AT_LEAST)
+    return processor_lines(snapshot.processors, view.width, room, styled=view.styled)
 
 
 def _height(view: View) -> int:
@@ -100,10 +101,13 @@ def _is_low(view: View) -> bool:
     return _height(view) < _LOW
 
 
-def _entries(snapshot: Snapshot, rows: NDArray[np.int64], view: View) -> Entries:
-    if view.listed or len(rows) <= _FEW:
+def _entries(snapshot: Snapshot, rows: NDArray[np.int64], room: int, view: View) -> Entries:
+    """Groups, or goroutines one by one if there are few; groups at work first, and at least some of the
+    others below them."""
+    if view.listed or len(rows) <= min(_FEW, room):
         return GoroutineEntries(snapshot, rows)
-    return GroupEntries(snapshot, groups(snapshot, system=view.system))
+    found = groups(snapshot, system=view.system)
+    return GroupEntries(snapshot, at_work_first(found, max(room - _WAITS_AT_LEAST, 1)))
 
 
 def _table(entries: Entries, room: int, view: View) -> Iterator[Text]:
@@ -127,7 +131,17 @@ def _goroutine_lines(snapshot: Snapshot, rows: NDArray[np.int64], view: View) ->
     facts += counted(by_status(snapshot, rows).items())
     yield from section("goroutines", facts, view.width)
     reasons = list(by_wait_reason(snapshot, rows).items())
-    if view.width is not None and len(reasons) > _REASONS_SHOWN:
-        others = sum(number for _, number in reasons[_REASONS_SHOWN:])
-        reasons = [*reasons[:_REASONS_SHOWN], ("others", others)]
-    yield from section("waiting", counted(reasons), view.width)
+    most = _REASONS_SHOWN_LOW if _is_low(view) else _REASONS_SHOWN
+    if view.width is not None and len(reasons) > most:
+        others = sum(number for _, number in reasons[most:])
+        reasons = [*reasons[:most], ("others", others)]
+    facts = counted(reasons)
+    if reasons and not has_waits(snapshot, rows):
+        facts.append(Text(_no_times(snapshot), "dim"))
+    yield from section("waiting", facts, view.width)
+
+
+def _no_times(snapshot: Snapshot) -> str:
+    if snapshot.memory.gc_count == 0:
+        return "(no times before the first GC)"
+    return "(times not known)"

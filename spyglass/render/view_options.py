@@ -12,7 +12,8 @@ class View:
     """`width` and `height`: of the terminal, in cells; None: output goes to a pipe or file, cut nothing.
 
     `styled`: with colours and bold text. `listed`: a line for each goroutine instead of each group.
-    `system`: include the runtime's own goroutines. `everything`: all rows. `debug`: all problems.
+    `system`: include runtime goroutines. `everything`: all rows. `verbose`: all facts about the process,
+    scheduler and memory. `debug`: all problems.
     `limit`: the maximum number of rows.
     """
 
@@ -22,5 +23,6 @@ class View:
     listed: bool = False
     system: bool = False
     everything: bool = False
+    verbose: bool = False
     debug: bool = False
     limit: int | None = None
