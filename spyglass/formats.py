@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, BinaryIO, Literal
 
-__all__ = ["EXPORTERS", "Exporter", "Takes", "exporter", "exporter_of_path", "text_exporters"]
+__all__ = [
+    "EXPORTERS", "Exporter", "Takes", "dump_exporters", "exporter", "exporter_of_path", "text_exporters",
+]  # fmt: skip
 
 #: What a format is made from: `spyglass.model.Snapshot`, `spyglass.analysis.snapshot_diff.Difference`,
 #: `spyglass.process_list.ProcessList`, `spyglass.tui.view_state.Model`.
@@ -24,8 +26,10 @@ class Exporter:
     """A format of one kind of thing.
 
     `writer` is the ``module:function`` that is called with the thing, a binary stream, and options of
-    its own. `is_text`: it can be written to a terminal, so that commands have an option of its `name`,
-    with the help text `description`. `extensions` are of the files that have it.
+    its own. `is_text`: it can be written to a terminal; then commands have an option of its `name`,
+    with the help text `description`, unless `only_stacks`: it has the stacks of goroutines and nothing
+    else, so that it cannot be read back, and ``spyglass dump`` alone writes it. `extensions` are of the
+    files that have it.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Exporter:
     writer: str
     is_text: bool
     description: str
+    only_stacks: bool = False
 
     def write(self, thing: Any, stream: BinaryIO, **options: Any) -> None:
         """Write `thing` to `stream`, which stays open. Raises `OSError`."""
@@ -59,6 +64,14 @@ EXPORTERS = (
         False, "A self-contained HTML page.",
     ),
     Exporter(
+        "folded", "snapshot", (".folded",), "spyglass.export.folded:write_folded",
+        True, "Folded stacks, for flame graphs.", only_stacks=True,
+    ),
+    Exporter(
+        "pprof", "snapshot", (".pb.gz", ".pprof"), "spyglass.export.pprof:write_pprof",
+        False, "A goroutine profile, for go tool pprof.", only_stacks=True,
+    ),
+    Exporter(
         "json", "difference", (".json",), "spyglass.export.diff_document:write_difference",
         True, "A JSON document (spyglass.diff/1).",
     ),
@@ -82,14 +95,24 @@ def exporter(takes: Takes, name: str) -> Exporter:
 
 
 def text_exporters(takes: Takes) -> list[Exporter]:
-    """The formats of `takes` that can be written to a terminal."""
-    return [each for each in EXPORTERS if each.takes == takes and each.is_text]
+    """The formats of `takes` that can be written to a terminal and have all of it."""
+    fitting = (each for each in EXPORTERS if each.takes == takes)
+    return [each for each in fitting if each.is_text and not each.only_stacks]
+
+
+def dump_exporters() -> list[Exporter]:
+    """The formats that ``spyglass dump`` writes beside text."""
+    stacks = [each for each in EXPORTERS if each.takes == "snapshot" and each.only_stacks]
+    return [*text_exporters("snapshot"), *stacks]
 
 
 def exporter_of_path(takes: Takes, path: str | os.PathLike[str]) -> Exporter | None:
-    """The format of `takes` that the extension of `path` names, None if it names none."""
+    """The format of `takes` that the longest fitting extension of `path` names, None if it names none."""
     path = os.fspath(path)
-    for each in EXPORTERS:
-        if each.takes == takes and path.endswith(each.extensions):
-            return each
-    return None
+    fitting = [
+        (len(extension), each)
+        for each in EXPORTERS
+        for extension in each.extensions
+        if each.takes == takes and path.endswith(extension)
+    ]
+    return max(fitting, key=lambda item: item[0])[1] if fitting else None

@@ -13,7 +13,12 @@ from spyglass.words.population import Population
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["subset"]
+__all__ = ["part", "subset"]
+
+
+def part(snapshot: Snapshot, rows: NDArray[np.int64]) -> Snapshot:
+    """`snapshot` itself if `rows` are all of its goroutines, else its `subset`."""
+    return snapshot if len(rows) == len(snapshot.goroutines) else subset(snapshot, rows)
 
 
 def subset(snapshot: Snapshot, rows: NDArray[np.int64]) -> Snapshot:

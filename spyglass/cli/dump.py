@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from spyglass.cli.common_options import debugging, format_options, show_timings
+from spyglass.cli.common_options import debugging, show_timings
+from spyglass.cli.dump_output import Output, output_options
 from spyglass.cli.filter_options import GoroutineFilter, filter_options
 from spyglass.cli.source_options import ReadOptions, read_options, source_options
 from spyglass.cli.sources import Source
@@ -44,14 +45,14 @@ def _grouping(_context: click.Context, _option: click.Parameter, by: str | None)
 @click.option(
     "--runtime-frames", is_flag=True, help="Include runtime frames that Go hides by default."
 )
-@format_options("snapshot")
+@output_options
 def dump(
     source: Source,
     read: ReadOptions,
     goroutine_filter: GoroutineFilter,
     by: str | None,
     runtime_frames: bool,
-    exporter: Exporter | None,
+    output: Output,
 ) -> None:
     """Print the stacks of all goroutines in the form of Go's own traceback.
 
@@ -69,34 +70,63 @@ def dump(
       spyglass dump etcd --group state --min-wait 5m
       spyglass dump 1234 --function 'net/http' --state 'IO wait'
       spyglass dump incident.json.gz --group    a saved snapshot
+      spyglass dump 1234 -o x.pb.gz             then: go tool pprof x.pb.gz
+      spyglass dump 1234 --format folded | flamegraph.pl > x.svg
+
+    Formats: json is a snapshot that all commands read. pprof is a goroutine profile for go tool pprof,
+    with pprof labels and the states of goroutines as tags. folded has one line for each different
+    stack, for flame graphs; its last frame is the state.
 
     Filters are ANDed; if no goroutine matches, the exit status is 1. Wait times are lower bounds: Go
     timestamps waits only at GC.
     """
-    if exporter and by:
-        raise click.UsageError(f"--{exporter.name} and --group are mutually exclusive")
+    _check(output, read, by)
     snapshot = source.snapshot("full", stop=read.stop, thread_stacks=read.threads)
     began_ns = perf_counter_ns()
-    rows = goroutine_filter.rows(snapshot, system=exporter is not None)
-    if not exporter:
+    rows = goroutine_filter.rows(snapshot, system=output.is_document)
+    if not output.exporter:
         goroutine_filter.require_match(snapshot, len(rows), system=False)
-    if exporter:
-        part = goroutine_filter.part(snapshot, system=True, limit=goroutine_filter.limit)
-        exporter.write(part, sys.stdout.buffer)
-        remark = _first(len(part.goroutines), len(rows))
-        goroutine_filter.require_match(snapshot, len(rows), system=True)
-    elif by:
-        remark = _show_groups(snapshot, rows, by, goroutine_filter.limit, runtime_frames)
-    else:
-        remark = _write_text(snapshot, rows, goroutine_filter.limit, runtime_frames)
-    if read.threads and not exporter:
-        from spyglass.render.traceback import thread_traceback
+    shown = output.of(snapshot)
+    with output.opened() as stream:
+        if output.exporter:
+            limit = goroutine_filter.limit
+            remark = _write_format(shown, rows, limit, output.exporter, runtime_frames, stream)
+        elif by:
+            remark = _show_groups(shown, rows, by, goroutine_filter.limit, runtime_frames)
+        else:
+            remark = _write_text(shown, rows, goroutine_filter.limit, runtime_frames)
+        if read.threads and not output.exporter:
+            from spyglass.render.traceback import thread_traceback
 
-        sys.stdout.writelines(thread_traceback(snapshot))
-    sys.stdout.flush()
-    _account(snapshot, rows, remark)
+            sys.stdout.writelines(thread_traceback(shown))
+    goroutine_filter.require_match(snapshot, len(rows), system=output.is_document)
+    _account(shown, rows, remark)
     if debugging():
         show_timings(snapshot.timings_ns | {"output": perf_counter_ns() - began_ns})
+
+
+def _check(output: Output, read: ReadOptions, by: str | None) -> None:
+    if output.exporter and by:
+        raise click.UsageError("--group requires the format text")
+    if output.exporter and output.exporter.only_stacks and read.threads:
+        raise click.UsageError("--threads requires the format text or json")
+    output.check()
+
+
+def _write_format(
+    snapshot: Snapshot,
+    rows: NDArray[np.int64],
+    limit: int | None,
+    exporter: Exporter,
+    runtime_frames: bool,
+    stream: BinaryIO,
+) -> str:
+    from spyglass.analysis.subset import part
+
+    shown = rows[:limit]
+    options = {"runtime_frames": True} if runtime_frames and exporter.name == "folded" else {}
+    exporter.write(part(snapshot, shown), stream, **options)
+    return _first(len(shown), len(rows))
 
 
 def _write_text(

@@ -72,10 +72,9 @@ class GoroutineFilter:
 
     def part(self, snapshot: Snapshot, *, system: bool, limit: int | None = None) -> Snapshot:
         """`snapshot` with only the first `limit` of `rows`; the same object if those are all."""
-        from spyglass.analysis.subset import subset
+        from spyglass.analysis.subset import part
 
-        rows = self.rows(snapshot, system=system)[:limit]
-        return snapshot if len(rows) == len(snapshot.goroutines) else subset(snapshot, rows)
+        return part(snapshot, self.rows(snapshot, system=system)[:limit])
 
 
 def _ids(

@@ -58,8 +58,7 @@ def snapshot(
       spyglass snapshot etcd --every 10s --count 30 -o series
       spyglass snapshot incident.json.gz --redact -o public.json.gz
     """
-    if _is_page(output):
-        raise click.UsageError("use `spyglass report` to write a page")
+    _check_format(output)
     if every_ns is None:
         if count is not None:
             raise click.UsageError("--count requires --every")
@@ -77,8 +76,13 @@ def snapshot(
     Series(every_ns, count, Path(output) if output else None, read, redact).take(source.pid)
 
 
-def _is_page(output: str | None) -> bool:
-    return exporter_of_path("snapshot", output or "") == exporter("snapshot", "html")
+def _check_format(output: str | None) -> None:
+    """Raise `click.UsageError` if the extension of `output` is that of another command's format."""
+    found = exporter_of_path("snapshot", output or "")
+    if found == exporter("snapshot", "html"):
+        raise click.UsageError("use `spyglass report` to write a page")
+    if found is not None and found.only_stacks:
+        raise click.UsageError(f"use `spyglass dump` to write the format {found.name}")
 
 
 def _save_one(taken: Snapshot, output: str | None, redact: bool) -> None:

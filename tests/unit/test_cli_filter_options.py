@@ -56,7 +56,7 @@ def test_groups_of_nothing_known_are_wrong_usage(
 
 def test_a_document_has_no_groups(capsys: pytest.CaptureFixture[str]) -> None:
     assert failed(capsys, "dump", "--json", "--group").startswith(
-        "--json and --group are mutually exclusive"
+        "--group requires the format text"
     )
 
 
