@@ -13,7 +13,7 @@ from tests.snapshots import Row, frame, make_snapshot
 
 __all__ = [
     "LOCK", "MAIN", "SHOP", "assert_quiet", "bars", "fill", "focused", "focused_name", "frames", "group_counts",
-    "matching", "number", "settle", "show",
+    "matching", "number", "open_filters", "settle", "show",
 ]  # fmt: skip
 
 MAIN, SERVE, QUERY, LOCK = (frame(f"main.{name}") for name in ("main", "serve", "query", "lock"))
@@ -49,7 +49,7 @@ def show(window: Browser, folder: Path, snapshot: Snapshot) -> Path:
 
 
 def assert_quiet(window: Browser) -> None:
-    """Nothing was asked of anybody, and nothing is wrong."""
+    """The page made no request, and the browser reports no error."""
     assert window.complaints() == []
     assert [url for url in window.requests() if not url.startswith("blob:")] == [
         window.driver.current_url.partition("#")[0]
@@ -58,14 +58,20 @@ def assert_quiet(window: Browser) -> None:
 
 def fill(window: Browser, name: str, value: str) -> None:
     """Type into a field of the filters."""
+    open_filters(window)
     field = window.find(f"#filters [name={name}]")
     field.clear()
     field.send_keys(value)
     settle(window)
 
 
+def open_filters(window: Browser) -> None:
+    if not window.find("#filter-box").get_attribute("open"):
+        window.find("#filter-box summary").click()
+
+
 def settle(window: Browser) -> None:
-    """Wait until the page has shown what is asked for."""
+    """Wait until the page has drawn what was last chosen."""
     window.driver.execute_async_script(
         "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(done))"
     )

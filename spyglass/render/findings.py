@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from spyglass.analysis.findings import Finding
+from spyglass.analysis.findings import NOTHING, Finding
 from spyglass.render.sections import LABEL_WIDTH, labelled
 from spyglass.words.escape import visible
 from spyglass.words.units import plural
 
-__all__ = ["NOTHING", "SEVERITY_STYLES", "finding_lines"]
+__all__ = ["SEVERITY_STYLES", "finding_lines"]
 
-NOTHING = "nothing unusual"
 #: Findings that are shown on a low terminal.
 _SHOWN_LOW = 3
 SEVERITY_STYLES = {"critical": "bold red", "warning": "bold yellow", "info": "bold cyan"}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from rich.text import Text
 
 from spyglass.analysis.counts import by_os_state
-from spyglass.analysis.findings.cpu import cpu_text
+from spyglass.analysis.findings.cpu import cpu_text, lifetime_text
 from spyglass.model import CpuUse, Process, Processor, Scheduler, Snapshot
 from spyglass.render.cropping import cropped, tail_in
 from spyglass.render.sections import GAP, LABEL_WIDTH, fact, section
@@ -123,9 +123,9 @@ def cpu_lines(
     now = cpu_text(use)
     if now is not None:
         facts.append(fact("now", now, "bold"))
-    if use.lifetime_ns is not None:
-        share = f" ({use.lifetime_ns / uptime_seconds / 1e9:.2f} cores)" if uptime_seconds else ""
-        facts.append(fact("of its life", f"{duration(use.lifetime_ns)}{share}"))
+    lifetime = lifetime_text(use, uptime_seconds)
+    if lifetime is not None:
+        facts.append(fact("of its life", lifetime))
     throttling = use.throttling
     if throttling is not None and throttling.total_throttled:
         facts.append(fact("throttled", duration(throttling.total_throttled_ns)))

@@ -16,9 +16,10 @@ from spyglass.export.snapshot_writer import write_gzip
 from spyglass.model import Snapshot
 from spyglass.report.markup import joined
 from spyglass.report.page_data import report_data
-from spyglass.report.page_facts import overview, program_name, taken
+from spyglass.report.page_facts import memory, program, program_name, scheduler, taken
+from spyglass.report.page_findings import findings_list
 from spyglass.version import __version__
-from spyglass.words.units import count, moment
+from spyglass.words.units import moment
 
 __all__ = ["report", "write_page"]
 
@@ -48,8 +49,10 @@ def report(snapshot: Snapshot) -> Iterator[str]:
         "title": lambda: joined(_title(snapshot)),
         "name": lambda: joined(program_name(snapshot.process)),
         "taken": lambda: joined(taken(snapshot)),
-        "problem_count": lambda: count(len(snapshot.problems)),
-        "overview": lambda: overview(snapshot),
+        "findings": lambda: findings_list(snapshot),
+        "program": lambda: program(snapshot),
+        "scheduler": lambda: scheduler(snapshot),
+        "memory": lambda: memory(snapshot),
         "data": lambda: script_json(report_data(snapshot)),
         "download": lambda: joined(default_name(snapshot, ".json")),
         "snapshot": lambda: _embedded(snapshot),

@@ -1,21 +1,25 @@
-"""The overview of a report: facts about the program, written as HTML, so it needs no script."""
+"""Facts about the program in a report, written as HTML: they need no script."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import PurePosixPath
 
-from spyglass.model import MemoryStats, Process, Scheduler, Snapshot
+from spyglass.analysis.findings.cpu import cpu_text, lifetime_text, sampled_code
+from spyglass.model import CpuUse, MemoryStats, Process, Scheduler, Snapshot
 from spyglass.report.markup import Markup, element, joined
 from spyglass.words.escape import visible
 from spyglass.words.population import Population
 from spyglass.words.units import UNKNOWN, age, count, duration, moment, size
 
-__all__ = ["overview", "program_name", "taken"]
+__all__ = ["memory", "program", "program_name", "scheduler", "taken"]
 
 Fact = tuple[str, str | None]
+
+#: The functions that the CPU card lists with their samples.
+_SAMPLED_SHOWN = 5
 
 
 def program_name(process: Process) -> str:
@@ -47,22 +51,35 @@ def _read(snapshot: Snapshot) -> str:
     return "stopped" if paused_ns is None else f"stopped for {duration(paused_ns)}"
 
 
-def overview(snapshot: Snapshot) -> Markup:
-    """The content of the section: tiles with the main numbers, then cards of facts."""
-    process, memory = snapshot.process, snapshot.memory
-    cards = (
-        _card("Program", _program(process)),
-        _card("Scheduler", _scheduler(snapshot.scheduler)),
-        _card("Memory", _memory(memory), _heap_bar(memory)),
-        _card("Garbage collection", _collections(memory, snapshot.taken_at)),
+def program(snapshot: Snapshot) -> Markup:
+    """Tiles with the main numbers, and cards about the program and its processor time."""
+    cpu = None if snapshot.cpu is None else _card("CPU", _cpu(snapshot, snapshot.cpu))
+    return joined(_tiles(snapshot), _cards(_card("Program", _program(snapshot.process)), cpu))
+
+
+def scheduler(snapshot: Snapshot) -> Markup:
+    """A card with the counters of the scheduler."""
+    return _cards(_card("Counters", _scheduler(snapshot.scheduler)))
+
+
+def memory(snapshot: Snapshot) -> Markup:
+    """Cards about the memory that the runtime holds, and about garbage collection."""
+    stats = snapshot.memory
+    return _cards(
+        _card("Heap and stacks", _memory(stats), _heap_bar(stats)),
+        _card("Garbage collection", _collections(stats, snapshot.taken_at)),
     )
-    return joined(_tiles(snapshot), element("div", *cards, class_="cards"))
+
+
+def _cards(*cards: Markup | None) -> Markup:
+    return element("div", *cards, class_="cards")
 
 
 def _tiles(snapshot: Snapshot) -> Markup:
     process, scheduler, memory = snapshot.process, snapshot.scheduler, snapshot.memory
     tiles = (
         ("Goroutines", *_goroutines(snapshot)),
+        *_cpu_tile(snapshot.cpu),
         ("Threads", count(len(snapshot.threads)), f"{count(scheduler.idle_ms)} Ms idle"),
         ("Processors", count(scheduler.gomaxprocs), f"{count(scheduler.idle_ps)} idle"),
         ("Heap in use", size(memory.heap_in_use_bytes), f"goal {size(memory.heap_goal_bytes)}"),
@@ -86,6 +103,32 @@ def _goroutines(snapshot: Snapshot) -> tuple[str, str]:
     listed, whole = Population.listed(snapshot), Population.whole(snapshot)
     filtered = "" if listed == whole else f"filtered from {whole}"
     return count(listed.user), " ".join(filter(None, (listed.beside, filtered)))
+
+
+def _cpu_tile(use: CpuUse | None) -> Iterator[tuple[str, str, str]]:
+    """The processors that are used, and of how many; nothing if that is not known."""
+    text = use and cpu_text(use)
+    if text:
+        used, _, of = text.partition(" ")
+        yield "CPU", used, of
+
+
+def _cpu(snapshot: Snapshot, use: CpuUse) -> list[Fact]:
+    """Processor time in the window and of the process's life, and what was sampled in the window."""
+    places = sampled_code(snapshot, use)
+    total = places.total()
+    throttled_ns = use.throttling.total_throttled_ns if use.throttling else None
+    return [
+        ("Now", cpu_text(use) or UNKNOWN),
+        ("Measured over", duration(use.window_ns)),
+        ("Of its life", lifetime_text(use, snapshot.process.uptime_seconds) or UNKNOWN),
+        ("Throttled", duration(throttled_ns) if throttled_ns else None),
+        ("Samples of running threads", count(total) if total else None),
+        *(
+            (f"in {visible(name)}", f"{100 * number // total} % ({count(number)})")
+            for (name, _), number in places.most_common(_SAMPLED_SHOWN)
+        ),
+    ]
 
 
 def _limit(limit_bytes: int | None) -> str:

@@ -19,10 +19,13 @@ from tests.finished import finished_program
 from tests.open_report import (
     SHOP,
     assert_quiet,
+    fill,
     focused,
+    matching,
     settle,
     show,
 )
+from tests.unit.test_report_findings import hostile_incident, incident
 from tests.unit.test_report_page import fully_hostile
 from tests.unit.test_report_page_data import SHOWN
 
@@ -85,6 +88,7 @@ def test_the_policy_lets_nothing_in_and_nothing_out(
 
 
 def test_everything_can_be_reached_with_the_tab_key(opened: Browser) -> None:
+    opened.run("document.querySelector('#filter-box').open = true")
     opened.find("body").send_keys(Keys.TAB)
     assert focused(opened).text == "Skip to the content"
     assert focused(opened).is_displayed()
@@ -125,7 +129,7 @@ def test_on_paper_there_is_nothing_to_click(opened: Browser) -> None:
     opened.find("#group-table .opener").click()
     opened.prefer("dark", media="print")
     assert brightness(opened) == 3 * 255
-    for selector in (".contents", ".actions", "#zoom-out", "#filters button", "thead button"):
+    for selector in (".contents", ".actions", "#zoom-out", "#clear", "summary", "thead button"):
         assert not opened.find(selector).is_displayed()
     for selector in ("h1", "#flame-graph .frame", "#group-table .stack", "th .on-paper"):
         assert opened.find(selector).is_displayed()
@@ -137,6 +141,52 @@ def test_no_page_is_wider_than_its_window(opened: Browser, width: int) -> None:
     opened.resize(width, 800)
     settle(opened)
     assert opened.run("return document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("width", [320, 400])
+def test_every_link_of_the_navigation_is_visible_on_a_phone(opened: Browser, width: int) -> None:
+    opened.resize(width, 800)
+    settle(opened)
+    assert opened.run("const n = document.querySelector('.contents ul'); return n.scrollWidth") <= width  # fmt: skip
+    links = [link.rect for link in opened.all(".contents a")]
+    assert len(links) == 8
+    for link in links:
+        assert link["x"] >= 0
+        assert link["x"] + link["width"] <= width
+        assert link["height"] >= 24  # WCAG 2.2, 2.5.8
+
+
+def test_the_culprit_is_on_the_first_screen_of_a_phone(window: Browser, tmp_path: Path) -> None:
+    show(window, tmp_path, incident())
+    window.resize(400, 800)
+    settle(window)
+    names = window.all("#findings .finding code")
+    assert names[0].text == "main.report"
+    assert names[0].rect["y"] + names[0].rect["height"] < 400
+
+
+def test_an_example_of_a_finding_leads_to_its_stack(window: Browser, tmp_path: Path) -> None:
+    show(window, tmp_path, incident())
+    fill(window, "text", "quote")
+    window.find("#findings [data-goroutine]").click()
+    assert matching(window) == 1
+    assert window.texts("#group-table .ids li") == ["100 2m"]
+    assert window.texts("#group-table .stack .function") == ["main.report", "main.main"]
+    assert window.driver.current_url.endswith("#goroutines")
+    assert_quiet(window)
+
+
+def test_findings_are_readable_without_scripts(window: Browser, tmp_path: Path) -> None:
+    page = show(window, tmp_path, incident())
+    policy = "script-src 'none'"
+    page.write_text(re.sub(r"script-src [^;]+", policy, page.read_text()))
+    window.open(page)
+    assert window.texts("#findings .finding code")[0] == "main.report"
+    for section in ("findings", "program", "scheduler", "memory"):
+        assert window.find(f"#{section} h2").is_displayed()
+    for section in ("goroutines", "flame", "threads", "problems"):
+        assert not window.find(f"#{section}").is_displayed()
+    window.complaints()
 
 
 def test_the_reader_can_save_the_snapshot(opened: Browser) -> None:
@@ -162,6 +212,15 @@ def test_hostile_names_are_only_ever_text(window: Browser, tmp_path: Path) -> No
     window.find("#highlight").send_keys("<img")
     assert len(window.all("#flame-graph .hit")) == 1
     window.run("document.querySelector('#group-by').value = 'function'")
+    assert window.all("img") == []
+    assert_quiet(window)
+
+
+def test_hostile_findings_are_only_ever_text(window: Browser, tmp_path: Path) -> None:
+    show(window, tmp_path, hostile_incident())
+    assert SHOWN in window.texts("#findings code")
+    window.find("#findings [data-goroutine]").click()
+    assert matching(window) == 1
     assert window.all("img") == []
     assert_quiet(window)
 

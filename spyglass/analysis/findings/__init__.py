@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable
 from spyglass.analysis.findings.cpu import cpu_findings
 from spyglass.analysis.findings.crowds import crowd_findings
 from spyglass.analysis.findings.doubts import doubt_findings
-from spyglass.analysis.findings.finding import SEVERITIES, Findable, Finding
+from spyglass.analysis.findings.finding import NOTHING, SEVERITIES, Findable, Finding
 from spyglass.analysis.findings.memory import memory_findings
 from spyglass.analysis.findings.scheduling import scheduling_findings
 from spyglass.analysis.findings.waits import wait_findings
 from spyglass.model import Snapshot
 
-__all__ = ["SEVERITIES", "SOURCES", "Finding", "findings"]
+__all__ = ["NOTHING", "SEVERITIES", "SOURCES", "Finding", "findings"]
 
 #: What findings come from. Those of one severity are in this order.
 SOURCES: tuple[Callable[[Findable], Iterable[Finding]], ...] = (

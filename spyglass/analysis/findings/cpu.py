@@ -18,7 +18,9 @@ from spyglass.analysis.findings.thresholds import (
 from spyglass.model import CpuUse, Snapshot, Throttling
 from spyglass.words.units import count, duration
 
-__all__ = ["available_cores", "cpu_findings", "cpu_text", "used_cores"]
+__all__ = [
+    "available_cores", "cpu_findings", "cpu_text", "lifetime_text", "sampled_code", "used_cores",
+]  # fmt: skip
 
 #: What runs where no user's code does, by `CpuSample.runs`.
 _OTHER = {"goroutine": "the runtime", "g0": "the scheduler or garbage collector", "C": "C code"}
@@ -45,6 +47,24 @@ def cpu_text(use: CpuUse) -> str | None:
     of = "" if use.processors is None else f" of {use.processors}"
     limit = "" if use.limit_cores is None else f" (limit {use.limit_cores:g})"
     return f"{used:.2f}{of} cores{limit}"
+
+
+def lifetime_text(use: CpuUse, uptime_seconds: float | None) -> str | None:
+    """``1h 2m (0.26 cores)``, processor time since the process started; None if it is not known."""
+    if use.lifetime_ns is None:
+        return None
+    share = f" ({use.lifetime_ns / uptime_seconds / 1e9:.2f} cores)" if uptime_seconds else ""
+    return f"{duration(use.lifetime_ns)}{share}"
+
+
+def sampled_code(snapshot: Snapshot, use: CpuUse) -> Counter[tuple[str, bool]]:
+    """The samples by what ran: the name of a function of the user's and True, or words and False."""
+    places: Counter[tuple[str, bool]] = Counter()
+    for sample in use.samples:
+        frame = snapshot.frame(sample.where) if sample.where is not None else None
+        name = frame.function if frame else _OTHER.get(sample.runs or "", "unknown code")
+        places[name, frame is not None] += sample.count
+    return places
 
 
 def cpu_findings(findable: Findable) -> Iterator[Finding]:
@@ -76,14 +96,7 @@ def cpu_findings(findable: Findable) -> Iterator[Finding]:
 
 def _hottest(snapshot: Snapshot, use: CpuUse) -> tuple[str, str | None]:
     """Where most samples were, in words; and the function, None if it is not the user's."""
-    places: Counter[tuple[str, bool]] = Counter()
-    for sample in use.samples:
-        frame = snapshot.frame(sample.where) if sample.where is not None else None
-        is_users = frame is not None
-        name = (
-            frame.function if frame is not None else _OTHER.get(sample.runs or "", "unknown code")
-        )
-        places[name, is_users] += sample.count
+    places = sampled_code(snapshot, use)
     total = places.total()
     if total < MIN_SAMPLES:
         return "", None

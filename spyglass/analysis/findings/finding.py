@@ -21,12 +21,14 @@ from spyglass.words.units import duration
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SEVERITIES", "Findable", "Finding", "Place"]
+__all__ = ["NOTHING", "SEVERITIES", "Findable", "Finding", "Place"]
 
 Severity = Literal["critical", "warning", "info"]
 #: The most severe first. critical: requests fail, or the process is about to end; warning: it would be
 #: looked into; info: it explains what is seen elsewhere.
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
+#: What views say if there is no finding above "info".
+NOTHING = "nothing unusual"
 
 _EXAMPLES = 5
 

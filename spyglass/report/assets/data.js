@@ -57,6 +57,7 @@ class Report {
     this.strings = data.strings;
     this.processors = data.processors;
     this.threads = data.threads;
+    this.cpuWindowNs = data.cpu_window_ns;
     this.problems = data.problems;
     this.problemCount = data.problem_count;
     this.trees = { shown: new CallTree(data.trees.shown), all: new CallTree(data.trees.all) };

@@ -1,6 +1,7 @@
 // Groups of goroutines with the same stack, function, creator, state or label.
 
 const LABEL_KEYS = 50;
+const LARGEST = 10; // groups that are shown at the beginning
 
 /** The groupings: value of the option -> its text, and a function that gives the key of a cell. */
 function groupings(report) {
@@ -97,6 +98,7 @@ class Groups {
       detail: (group) => new GroupDetail(report, this.selection, this.tree, group).host,
       sortedBy: 0,
       descending: true,
+      first: LARGEST,
       empty: "No goroutine matches the filters.",
     });
   }
@@ -135,9 +137,10 @@ class Groups {
   columns(by) {
     const { report } = this;
     const place = (places) => report.functionOf(places[0][0]);
-    const value = (group) => this.labelWords(group.key);
+    const [title] = this.groupings.get(by);
+    const value = (group) => this.labelWords(group.key, title);
     const label = {
-      title: this.groupings.get(by)[0],
+      title,
       cell: (g) => breakable(value(g)),
       order: value,
     };
@@ -200,9 +203,10 @@ class Groups {
     return functions.size === 1 ? group.calls[0][0] : NONE;
   }
 
-  labelWords(value) {
+  /** The `value` of a label; `label` is its title. */
+  labelWords(value, label) {
     if (value >= 0) return this.report.text(value) || "(empty)";
-    return value === UNREAD ? "(unreadable)" : "(no label)";
+    return value === UNREAD ? "(unreadable)" : `(no ${label})`;
   }
 
   /** The states of `group`; on a narrow screen with their waits. */

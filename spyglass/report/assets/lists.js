@@ -16,14 +16,42 @@ const textColumn = (title, field, options = {}) => ({
   ...options,
 });
 
+/** Processor time of threads: in the window before the snapshot, in percent of a processor, and in all. */
+function cpuColumns({ threads, cpuWindowNs }) {
+  const columns = [];
+  if (cpuWindowNs && threads.some((row) => row.recent_cpu_ns !== null)) {
+    columns.push({
+      title: "CPU now",
+      numeric: true,
+      cell: (row) =>
+        row.recent_cpu_ns === null ? "—" : shareText(row.recent_cpu_ns, cpuWindowNs),
+      order: (row) => orLow(row.recent_cpu_ns),
+    });
+  }
+  if (threads.some((row) => row.cpu_ns !== null)) {
+    columns.push({
+      title: "CPU time",
+      numeric: true,
+      wide: true,
+      cell: (row) => (row.cpu_ns === null ? "—" : durationText(row.cpu_ns)),
+      order: (row) => orLow(row.cpu_ns),
+    });
+  }
+  return columns;
+}
+
 function showLists(report) {
+  const cpu = cpuColumns(report);
   new Table(byId("thread-table"), {
     caption: "Threads of the process",
+    sortedBy: cpu.length ? 1 : 0,
+    descending: cpu.length > 0,
     columns: [
       numberColumn("Thread", "tid", { header: true }),
+      ...cpu,
       textColumn("Name", "name", { wide: true }),
-      textColumn("State", "os_state"),
-      numberColumn("M", "m"),
+      textColumn("State", "os_state", { cell: (row) => row.os_state ?? "—" }),
+      numberColumn("M", "m", { wide: true }),
       numberColumn("P", "p"),
       numberColumn("Goroutine", "goroutine"),
       numberColumn("Locked goroutine", "locked_goroutine", { wide: true }),

@@ -8,14 +8,25 @@ class Page {
     this.form = byId("filters");
     this.offerStates();
     this.offerLabels();
-    byId("explorer").hidden = false; // drawing needs the width of the elements
+    for (const part of document.querySelectorAll(".scripted")) part.hidden = false; // drawing needs widths
     this.flame = new Flame(report);
     this.groups = new Groups(report);
     this.form.addEventListener("input", () => this.schedule());
     this.form.addEventListener("reset", () => this.schedule());
     this.form.addEventListener("submit", (event) => event.preventDefault());
+    byId("findings").addEventListener("click", (event) => this.showExample(event));
     showLists(report);
     this.show();
+  }
+
+  /** Filter by the goroutine of a finding that was clicked, and open its stack; the link goes there. */
+  showExample({ target }) {
+    const { goroutine } = target.dataset;
+    if (!goroutine) return;
+    this.form.reset();
+    this.form.elements.goroutine.value = goroutine;
+    this.show();
+    document.querySelector("#group-table .opener")?.click();
   }
 
   offerStates() {
@@ -50,6 +61,7 @@ class Page {
   }
 
   show() {
+    cancelAnimationFrame(this.frame);
     const filters = new Filters(this.form);
     const selection = new Selection(this.report, filters);
     const tree = this.report.trees[filters.tree];
@@ -65,10 +77,12 @@ class Page {
     const isAll = found[0] === all[0] && [0, all[1]].includes(found[1]);
     const whole = populationText(...all);
     const words = `${isAll ? whole : `${populationText(...found)} of ${whole}`} goroutines`;
-    byId("matching").textContent = [isAll ? words : `${words} match`, filterText(this.report, filters)]
+    const filtered = filterText(this.report, filters);
+    byId("matching").textContent = [isAll ? words : `${words} match`, filtered]
       .filter(Boolean)
       .join(": ");
     byId("tally").textContent = words;
+    byId("clear").hidden = !filtered && filters.tree === "shown";
   }
 
   drawCharts(selection, filters) {

@@ -5,20 +5,20 @@ const PAGE_ROWS = 50;
 /**
  * Columns are {title, cell(row) -> text or node, order(row) -> sort key, numeric, header, wide}: `header`
  * is the header of the row, `wide` is hidden on a narrow screen. `detail(row)` makes the details of a row;
- * rows then have a `key`, which keeps open rows open.
+ * rows then have a `key`, which keeps open rows open. At the beginning the `first` rows are shown.
  */
 class Table {
-  constructor(host, { caption, columns, detail = null, sortedBy = 0, descending = false, empty }) {
-    Object.assign(this, { host, caption, columns, detail, sortedBy, descending, empty });
+  constructor(host, { caption, columns, detail = null, sortedBy = 0, descending = false, empty, first = PAGE_ROWS }) {
+    Object.assign(this, { host, caption, columns, detail, sortedBy, descending, empty, first });
     this.open = new Set();
     this.rows = [];
-    this.limit = PAGE_ROWS;
+    this.limit = first;
   }
 
   /** Show the first page of `rows`. */
   show(rows) {
     this.rows = rows;
-    this.limit = PAGE_ROWS;
+    this.limit = this.first;
     this.sort();
   }
 

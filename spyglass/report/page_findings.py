@@ -1,0 +1,52 @@
+"""The findings of a report, written as HTML: they need no script."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from spyglass.analysis.findings import NOTHING, Finding, findings
+from spyglass.model import Snapshot
+from spyglass.report.markup import Content, Markup, element, joined
+from spyglass.words.escape import visible
+from spyglass.words.units import plural
+
+__all__ = ["findings_list"]
+
+
+def findings_list(snapshot: Snapshot) -> Markup:
+    """A list of what `findings` returns for `snapshot`, in its order; "nothing unusual" if all is "info"."""
+    found = findings(snapshot)
+    calm = all(finding.severity == "info" for finding in found)
+    nothing = element("p", NOTHING, class_="card is-calm") if calm else None
+    listed = element("ul", *map(_item, found), class_="findings") if found else None
+    return joined(nothing, listed)
+
+
+def _item(finding: Finding) -> Markup:
+    command = finding.command and visible(finding.command)
+    return element(
+        "li",
+        element("p", element("strong", finding.severity, class_="severity"), " ", *_text(finding)),
+        _examples(finding.goroutines),
+        element("p", "Next: ", element("code", command), class_="next") if command else None,
+        class_=f"card finding is-{finding.severity}",
+    )
+
+
+def _text(finding: Finding) -> Iterator[Content]:
+    """The text with its functions marked."""
+    names = sorted(map(visible, finding.functions), key=len, reverse=True)
+    pattern = "|".join(map(re.escape, names)) or "(?!)"  # which matches nothing
+    for piece in re.split(f"({pattern})", visible(finding.text)):
+        yield element("code", piece) if piece in names else piece
+
+
+def _examples(ids: tuple[int, ...]) -> Markup | None:
+    """The ids of goroutines as links, which the page's script turns into filters."""
+    if not ids:
+        return None
+    links = [element("a", str(goid), href="#goroutines", data_goroutine=str(goid)) for goid in ids]
+    spaced = [part for link in links for part in (", ", link)][1:]
+    noun = plural(len(ids), "goroutine").partition(" ")[2]
+    return element("p", f"For example {noun} ", *spaced, class_="examples muted")
