@@ -43,13 +43,15 @@ def summary(
 ) -> None:
     """Show the scheduler, threads, memory and goroutines of a Go process, or of a saved snapshot.
 
-    Goroutines with the same state, location and creator are shown as one group, the largest first.
-    Up to 20 goroutines are listed one by one. TARGET is a pid, the name of a Go process, a saved
-    snapshot or report, or a core file. The process is not stopped.
+    Goroutines with the same state, location and creator are shown as one group: first those that run
+    or could run, then those that wait, the largest group first. Up to 20 goroutines are listed one by
+    one. TARGET is a pid, the name of a Go process, a saved snapshot or report, or a core file. The
+    process is not stopped.
 
     Filters are ANDed; if no goroutine matches, the exit status is 1. Wait times are lower bounds: Go
-    timestamps waits only at GC. "?" is an unknown value; "(start)" marks the start function of a
-    goroutine whose location is not known.
+    timestamps waits only at GC; of a group, the oldest and the median are shown. "2,003 (+5 runtime)"
+    are goroutines of the program and of the runtime. "?" is an unknown value; "(start)" marks the
+    start function of a goroutine whose location is not known.
     """
     snapshot = source.snapshot("full" if goroutine_filter.criteria.function else "top")
     began_ns = perf_counter_ns()

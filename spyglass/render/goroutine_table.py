@@ -27,7 +27,7 @@ __all__ = ["Entries", "GoroutineEntries", "GroupEntries"]
 #: and leave out the creator's location.
 _CALL_WIDTH, _CREATOR_WIDTH, _CREATED_AT_WIDTH = 100, 110, 132
 #: Narrower terminals show the longest wait of a group only.
-_MEDIAN_WIDTH = 100
+_MEDIAN_WIDTH = 120
 
 
 class Entries(Protocol):
@@ -65,15 +65,20 @@ class GroupEntries:
         ]
 
     def _wait_columns(self, groups: Sequence[Group], view: View) -> list[Column]:
-        """The longest and, where there is room, the median wait of each group; none if no wait is known."""
+        """The longest wait of each group, and the median if there is room and they differ; none if no wait
+        is known."""
         if not self._has_waits:
             return []
         oldest = [_wait(group.longest_wait_ns, group.status) for group in groups]
+        medians = [
+            _wait(median_wait_ns(self._snapshot, group.rows), group.status)
+            for group in groups
+            if view.width is None or view.width >= _MEDIAN_WIDTH
+        ]
         columns = [Column("oldest", oldest, right=True)]
-        if view.width is None or view.width >= _MEDIAN_WIDTH:
-            medians = [median_wait_ns(self._snapshot, group.rows) for group in groups]
+        if medians not in ([], oldest):
             cells = [
-                _wait(median, group.status) if group.count > 1 else ""
+                median if group.count > 1 else ""
                 for median, group in zip(medians, groups, strict=True)
             ]
             columns.append(Column("median", cells, right=True))
