@@ -20,6 +20,7 @@ from textual.widgets import Input, Static
 from spyglass.errors import SpyglassError
 from spyglass.model import Snapshot
 from spyglass.tui.feed import Event, Feed, TickSource
+from spyglass.tui.findings_lines import findings_lines
 from spyglass.tui.header import header_lines
 from spyglass.tui.layout import Style
 from spyglass.tui.pages import page
@@ -33,6 +34,8 @@ __all__ = ["TopApp"]
 
 #: The intervals that + and - choose from, in ns.
 _INTERVALS_NS = [int(each * 1e9) for each in (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)]
+#: Lines of findings, and the height of a terminal from which on it has room for them.
+_FINDINGS = ((3, 20), (1, 12))
 
 
 class _Delivered(Message):
@@ -51,6 +54,7 @@ class TopApp(App[None]):
     AUTO_FOCUS = None  # keys are commands unless a filter is being entered
     CSS = """
     Screen { layout: vertical; background: ansi_default; color: ansi_default; }
+    #findings { height: 1; }
     #header { height: 5; }
     Table { height: 1fr; }
     #filter { height: 1; border: none; padding: 0; display: none; background: ansi_default; }
@@ -79,6 +83,7 @@ class TopApp(App[None]):
         Binding("t", "threads"),
         Binding("r", "runtime"),
         Binding("exclamation_mark", "problems"),
+        Binding("f", "findings"),
         Binding("S", "system"),
         Binding("b", "baseline"),
         Binding("p", "pause"),
@@ -100,7 +105,8 @@ class TopApp(App[None]):
         self._ascii_only = ascii_only
 
     def compose(self) -> ComposeResult:
-        """Header, table, input line of the filter, status line and keys."""
+        """Findings, header, table, input line of the filter, status line and keys."""
+        yield Static(id="findings")
         yield Static("reading ...", id="header")
         yield Table()
         yield Input(id="filter", compact=True)
@@ -146,12 +152,25 @@ class TopApp(App[None]):
         """Draw the state of the model."""
         self.feed.full = self.model.needs_stacks
         model, style, feed = self.model, self.style, self.feed
+        self._show_findings()
         lines = header_lines(model, style, paused=feed.paused, wanted_ns=feed.interval_ns)
         self.query_one("#header", Static).update(Text("\n").join(lines))
         table = self.query_one(Table)
         table.show(page(model, style), model.level)
         self.query_one("#status", Static).update(status_line(model, table.page, table.room, style))
         self.query_one("#keys", Static).update(keys_line(model, style))
+
+    def _show_findings(self) -> None:
+        """The first findings, in as many lines as they took so far: the table does not move up and down."""
+        model, style = self.model, self.style
+        height = self.size.height
+        limit = next((lines for lines, at_least in _FINDINGS if height >= at_least), 0)
+        lines = findings_lines(model.findings, style, limit) if model.tick is not None else []
+        model.findings_shown = min(max(model.findings_shown, len(lines)), limit)
+        widget = self.query_one("#findings", Static)
+        widget.display = limit > 0
+        widget.styles.height = max(model.findings_shown, 1)
+        widget.update(Text("\n").join(lines))
 
     def say(self, message: str = "", *, error: str = "") -> None:
         """Show `message`, or `error`, until the next key."""
@@ -197,6 +216,11 @@ class TopApp(App[None]):
     def action_threads(self) -> None:
         """Show threads."""
         self.model.toggle("threads")
+        self.say()
+
+    def action_findings(self) -> None:
+        """List all findings."""
+        self.model.toggle("findings")
         self.say()
 
     def action_problems(self) -> None:

@@ -23,6 +23,8 @@ __all__ = ["header_lines"]
 #: The sign of a P of each status.
 _P_SIGNS = {"idle": ".", "running": "R", "syscall": "S"}
 _MAX_PS = 32
+#: An interval is said to be longer than the user wanted from this ratio on.
+_NOTED_EXCESS = 1.05
 
 
 def header_lines(
@@ -68,7 +70,7 @@ def _when(model: Model, tick: Tick, paused: bool, wanted_ns: int) -> Iterator[Te
         yield Text(f"{tick.position[0] + 1} of {tick.position[1]}", "bold")
     if tick.pause_ns is None or model.ended is not None or paused:
         yield Text(moment(tick.snapshot.taken_at))
-    elif tick.pause_ns > wanted_ns:
+    elif tick.pause_ns > wanted_ns * _NOTED_EXCESS:
         yield Text(
             f"every {tick.pause_ns / 1e9:.1f}s, not {wanted_ns / 1e9:.1f}s: "
             f"a tick takes {tick.took_ns / 1e9:.2f}s", "yellow",

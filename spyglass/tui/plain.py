@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC
 from typing import Any, BinaryIO
 
 from rich.cells import cell_len
 
 from spyglass.analysis.counts import by_status
+from spyglass.analysis.findings import Finding
 from spyglass.analysis.selection import selected
 from spyglass.export.snapshot_document import plain
 from spyglass.model import Frame, Snapshot
 from spyglass.render.table_columns import Column
 from spyglass.tui.feed import Tick
+from spyglass.tui.findings_lines import findings_lines
 from spyglass.tui.group_rows import GroupRow, functions_of
 from spyglass.tui.header import header_lines
 from spyglass.tui.layout import Style
@@ -56,6 +58,7 @@ class TextFrames:
         if model.snapshot is not None:
             taken_at = model.snapshot.taken_at.astimezone(UTC).isoformat(timespec="milliseconds")
             yield f"taken {taken_at.replace('+00:00', 'Z')}"
+            yield from (line.plain for line in findings_lines(model.findings, style))
         yield from (line.plain for line in header_lines(model, style, wanted_ns=self._wanted_ns))
         groups = page(model, style)
         shown = len(groups) if self._limit is None else min(self._limit, len(groups))
@@ -93,8 +96,14 @@ def json_line(model: Model, limit: int | None) -> str:
     if model.snapshot is None or model.tick is None or model.problem or model.ended:
         return json.dumps(document | {"problem": plain(model.problem), "ended": plain(model.ended)})
     figures = _figures(model.snapshot, model.tick)
+    findings = [_finding(finding) for finding in model.findings]
     groups = [_group(row) for row in model.rows[:limit]]
-    return json.dumps(document | figures | {"group_count": len(model.rows), "groups": groups})
+    lists = {"findings": findings, "group_count": len(model.rows), "groups": groups}
+    return json.dumps(document | figures | lists)
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {each.name: plain(getattr(finding, each.name)) for each in fields(finding)}
 
 
 def _figures(snapshot: Snapshot, tick: Tick) -> dict[str, Any]:

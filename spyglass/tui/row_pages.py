@@ -160,8 +160,9 @@ class ThreadsPage(Page):
 
     def __init__(self, model: Model, style: Style) -> None:
         super().__init__(model, style)
-        self.columns = shown(thread_columns(has_cpu=bool(model.thread_cpu)), style)
         assert model.snapshot is not None
+        self._cpu = model.thread_cpu
+        self.columns = shown(thread_columns(has_cpu=bool(self._cpu)), style)
         self._ps = {p.id: p for p in model.snapshot.processors}
         name, descending = model.sort["threads"]
         self._threads = sorted(
@@ -177,13 +178,15 @@ class ThreadsPage(Page):
     def cells(self, number: int) -> Cells:
         return self._cells(self._threads[number])
 
-    def _order(self, thread: Thread, name: str) -> tuple[bool, int, str]:
+    def _order(self, thread: Thread, name: str) -> tuple[bool, float, str]:
+        if name == "cpu":
+            return (thread.tid in self._cpu, self._cpu.get(thread.tid, 0), "")
         text = self._cells(thread)[name]()
         return (text.isdecimal(), int(text) if text.isdecimal() else 0, text)
 
     def _cells(self, thread: Thread) -> Cells:
         p = self._ps.get(thread.p) if thread.p is not None else None
-        return thread_cells(thread, p, self.model.thread_cpu.get(thread.tid), self.style)
+        return thread_cells(thread, p, self._cpu.get(thread.tid), self.style)
 
 
 def _changes(model: Model, style: Style) -> Changes | None:

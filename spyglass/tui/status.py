@@ -7,14 +7,14 @@ from rich.text import Text
 from spyglass.tui.layout import Style
 from spyglass.tui.pages import Page
 from spyglass.tui.view_state import Model
-from spyglass.words.units import count
+from spyglass.words.units import count, plural
 
 __all__ = ["keys_line", "status_line"]
 
 _ALWAYS = (("?", "help"), ("q", "quit"))
 _KEYS = {
     "groups": (
-        ("Enter", "open"), ("g", "group"), ("/", "filter"), ("<>", "sort"), ("t", "threads"),
+        ("Enter", "open"), ("f", "findings"), ("g", "group"), ("/", "filter"), ("<>", "sort"), ("t", "threads"),
         ("p", "pause"), ("b", "base"), ("s", "save"), ("e", "report"), ("i", "reverse"), ("+-", "interval"),
         ("S", "runtime goroutines"),
     ),
@@ -24,6 +24,7 @@ _KEYS = {
     ),
     "stack": (("Esc", "back"), ("r", "runtime frames"), ("p", "pause"), ("s", "save"), ("e", "report")),
     "threads": (("Esc", "back"), ("<>", "sort"), ("i", "reverse"), ("p", "pause")),
+    "findings": (("Esc", "back"), ("p", "pause")),
     "problems": (("Esc", "back"), ("p", "pause")),
     "help": (("Esc", "back"),),
 }  # fmt: skip
@@ -70,6 +71,8 @@ def keys_line(model: Model, style: Style) -> Text:
     width = style.width or 80
     line, end = Text(no_wrap=True), Text("  ").join(_key(*each) for each in _ALWAYS)
     for key, words in _KEYS[model.level.kind]:
+        if key == "f":
+            words = plural(len(model.findings), "finding")
         each = _key(key, words).append("  ")
         if line.cell_len + each.cell_len + end.cell_len <= width:
             line.append_text(each)

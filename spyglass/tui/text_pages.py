@@ -1,4 +1,4 @@
-"""The pages of text: the keys, and the problems of the snapshot."""
+"""The pages of text: the keys, all findings, and the problems of the snapshot."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from textwrap import wrap
 
 from rich.text import Text
 
+from spyglass.analysis.findings import Finding
 from spyglass.model import Problem
+from spyglass.render.findings import finding_lines
 from spyglass.tui.layout import Style
 from spyglass.words.units import plural
 
-__all__ = ["help_lines", "problem_lines"]
+__all__ = ["all_findings", "help_lines", "problem_lines"]
 
 #: Problems are counted by the header and listed up to this number.
 _LISTED = 1000
@@ -25,6 +27,7 @@ g  G     group by function, stack, creator, state, each label;  G  backwards
 <  >     sort by the next column;  i  reverse the order
 t        threads (Ms) and Ps;  S  runtime goroutines
 r        on the page of a stack: show runtime frames
+f        findings: what is unusual, with the next command to run
 !        problems: missing or doubtful parts of the snapshot
 p        pause, resume;  Space  read now;  b  set base;  + -  interval
 s  e     save a snapshot, or write an HTML report, in the current directory
@@ -53,6 +56,11 @@ def help_lines(style: Style) -> Sequence[Text]:
     if style.ascii_only:
         text = text.replace("▲", "^").replace("Δ", "+/-")
     return list(map(Text, text.splitlines()))
+
+
+def all_findings(found: Sequence[Finding], style: Style) -> Sequence[Text]:
+    """All findings, each with its next command."""
+    return list(finding_lines(found, style.width))
 
 
 def problem_lines(problems: Sequence[Problem], style: Style) -> Sequence[Text]:

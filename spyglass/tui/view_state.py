@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import numpy as np
 from rich.cells import cell_len
 
 from spyglass.analysis.counts import by_status
+from spyglass.analysis.findings import Finding, findings
 from spyglass.analysis.same_process import is_same_process
 from spyglass.analysis.selection import selected
 from spyglass.model import NONE, Snapshot
@@ -58,8 +59,8 @@ class Model:
 
     `sort`: for each kind of page the name of a column (`spyglass.tui.pages`), and whether the order is
     descending. `gap_ns`: the time from the previous tick to this one. `seen_ns`: how long each goroutine was
-    seen waiting (`spyglass.tui.sightings`). `thread_cpu`: the processor time of threads, by their ids, in
-    percent since the previous tick. `widest`: the largest width in cells that each column of
+    seen waiting (`spyglass.tui.sightings`). `findings_shown`: the largest number of lines that findings took.
+    `widest`: the largest width in cells that each column of
     groups needed since the last question. `compares`: whether there is, or will be, a previous snapshot.
     `message`, or `error`: the effect of the last key.
     """
@@ -75,7 +76,7 @@ class Model:
         self.sort = {
             "groups": ("count", True),
             "goroutines": ("wait", True),
-            "threads": ("tid", False),
+            "threads": ("cpu", True),
         }
         self.runtime_frames = False
         self.compares = True
@@ -91,7 +92,8 @@ class Model:
         self.gap_ns: int | None = None
         self.is_start_base = True
         self.seen_ns: NDArray[np.int64] | None = None
-        self.thread_cpu: Mapping[int, float] = {}
+        self.findings: Sequence[Finding] = ()
+        self.findings_shown = 0
         self.history = History()
         self._position = 0
         self._growth, self._recent, self._sightings = Growth(), Recent(), Sightings()
@@ -132,6 +134,7 @@ class Model:
         self.previous = event.previous or self.snapshot
         self.tick = event
         self.baseline = self.baseline or event.snapshot
+        self.findings = findings(event.snapshot)
         self.history.note(self._position, _figures(event))
         self._recent.note(self._position, event.snapshot)
         if event.pause_ns is not None:
@@ -215,6 +218,18 @@ class Model:
             if self.snapshot is not None and self.question.by == "stack":
                 self._differences = differences(self.snapshot, self.rows)
         return self._differences
+
+    @property
+    def thread_cpu(self) -> Mapping[int, float]:
+        """The processor time of threads, by their ids, in percent since the previous tick, as far as known."""
+        use = self.snapshot.cpu if self.snapshot is not None else None
+        if self.snapshot is None or use is None or not use.window_ns:
+            return {}
+        return {
+            thread.tid: thread.recent_cpu_ns * 100 / use.window_ns
+            for thread in self.snapshot.threads
+            if thread.recent_cpu_ns is not None
+        }
 
     def seen_waiting_ns(self, row: int) -> int | None:
         """How long goroutine `row` of the snapshot was seen waiting, in ns; None: it was not."""

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from textual.widgets import Input
 
 from spyglass.errors import BadDataError, ProcessChanged
 from spyglass.export.snapshot_reader import load
-from spyglass.model import Problem, Snapshot
+from spyglass.model import CpuUse, Problem, Snapshot
 from spyglass.tui.app import TopApp
 from spyglass.tui.table_widget import Table
 from tests.scripted import app_of, screen, ticks_of, until
-from tests.snapshots import PROCESS, Row, frame, make_snapshot
+from tests.snapshots import PROCESS, THREADS, Row, frame, make_snapshot
 
 LEAK, SERVE, WORK = (
     frame("main.leak", line=10),
@@ -59,7 +59,8 @@ def play(app: TopApp, script: Script, size: tuple[int, int] = (100, 30)) -> None
 def table_rows(app: TopApp) -> list[str]:
     """The rows of the table, without its titles."""
     table = app.query_one(Table)
-    return [line for line in screen(app)[6 : 6 + table.room] if line]
+    first = table.region.y + 1
+    return [line for line in screen(app)[first : first + table.room] if line]
 
 
 def names(app: TopApp) -> list[str]:
@@ -75,14 +76,15 @@ def selected_name(app: TopApp) -> str:
 def test_header_and_groups_are_shown():
     async def script(pilot: Pilot[None]) -> None:
         lines = await until(pilot, "main.serve")
-        assert lines[0].startswith("prometheus  pid 1234  go1.24.4  up 1h 20m")
-        assert "cpu 12%" in lines[1]
-        assert "rss 100.0 MiB" in lines[1]
-        assert "heap 12.3 MiB" in lines[2]
-        assert "[.R]" in lines[3]
-        assert "queues 0 3" in lines[3]
-        assert "goroutines 9 (+1 runtime)" in lines[1]
-        assert "waiting 8  running 1" in lines[4]
+        assert lines[0] == "nothing unusual"
+        assert lines[1].startswith("prometheus  pid 1234  go1.24.4  up 1h 20m")
+        assert "cpu 12%" in lines[2]
+        assert "rss 100.0 MiB" in lines[2]
+        assert "heap 12.3 MiB" in lines[3]
+        assert "[.R]" in lines[4]
+        assert "queues 0 3" in lines[4]
+        assert "goroutines 9 (+1 runtime)" in lines[2]
+        assert "waiting 8  running 1" in lines[5]
         assert names(app) == ["main.serve", "main.leak", "main.work"]
         assert "? help  q quit" in lines[-1]
 
@@ -267,9 +269,9 @@ def test_rows_are_sorted_by_the_column_that_is_chosen():
 def test_rows_are_sorted_by_the_title_that_is_clicked():
     async def script(pilot: Pilot[None]) -> None:
         lines = await until(pilot, "main.serve")
-        await pilot.click(Table, offset=(lines[5].index("where") + 1, 0))
+        await pilot.click(Table, offset=(lines[6].index("where") + 1, 0))
         assert names(app) == ["main.leak", "main.serve", "main.work"]
-        await pilot.click(Table, offset=(lines[5].index("where") + 1, 0))
+        await pilot.click(Table, offset=(lines[6].index("where") + 1, 0))
         assert names(app) == ["main.work", "main.serve", "main.leak"]
 
     app = app_of(snapshot())
@@ -366,6 +368,55 @@ def test_escape_clears_a_filter_after_it_closed_pages():
     play(app, script)
 
 
+LOCK = frame("sync.(*Mutex).Lock", "/usr/lib/go/src/sync/mutex.go", 46)
+CARRIERS = ("report", "quote", "track", "cancel")
+
+
+def incident(carriers: Sequence[str]) -> Snapshot:
+    """A lock in each of `carriers` for which goroutines have waited for minutes."""
+    rows = [
+        Row(
+            10 * at + n, wait_reason="sync.Mutex.Lock", waiting_ns=(9 - at) * 60_000_000_000, call=LOCK,
+            where=frame(f"example.com/a/long/path/of/a/module/carrier.(*Client).{name}", line=at + 1),
+        )
+        for at, name in enumerate(carriers)
+        for n in range(1, 4)
+    ]  # fmt: skip
+    return make_snapshot(rows)
+
+
+@pytest.mark.parametrize(("size", "number"), [((80, 24), 3), ((160, 50), 3), ((80, 16), 1)])
+def test_the_first_lines_are_the_most_severe_findings(size: tuple[int, int], number: int):
+    async def script(pilot: Pilot[None]) -> None:
+        lines = await until(pilot, "(*Client).report")
+        for line, name in zip(lines[:number], CARRIERS, strict=False):
+            assert line.startswith("critical")
+            assert f"(*Client).{name}" in line
+        assert "f 4 findings" in lines[-1]
+        assert lines[number].startswith("prometheus")
+        await pilot.press("f")
+        lines = await until(pilot, "spyglass dump --pid 1234")
+        await pilot.press("f")
+        await until(pilot, "count")
+
+    app = app_of(incident(CARRIERS))
+    play(app, script, size)
+
+
+def test_the_table_does_not_move_up_when_there_are_fewer_findings():
+    async def script(pilot: Pilot[None]) -> None:
+        await until(pilot, "(*Client).track")
+        top = app.query_one(Table).region.y
+        assert top == 8
+        await pilot.press("space")
+        lines = await until(pilot, "nothing unusual")
+        assert app.query_one(Table).region.y == top
+        assert lines[1:3] == ["", ""]
+
+    app = app_of(incident(CARRIERS), snapshot())
+    play(app, script)
+
+
 def test_problems_are_listed():
     problems = tuple(
         Problem("unreadable", f"goroutine {n}", "its stack cannot be read: " + "why " * 40)
@@ -376,7 +427,7 @@ def test_problems_are_listed():
         lines = await until(pilot, "problems 2 (!)")
         await pilot.press("exclamation_mark")
         lines = await until(pilot, "unreadable: goroutine 8: its stack")
-        text = " ".join(line.strip() for line in lines)
+        text = " ".join(line.strip() for line in lines[6:-2])
         assert text.count("why") == 80
         await pilot.press("escape")
         await until(pilot, "main.serve")
@@ -439,6 +490,28 @@ def test_threads_and_the_goroutine_of_one():
     play(app, script)
 
 
+def test_threads_are_sorted_by_what_they_used_of_a_processor():
+    used = [None, 250_000_000, 900_000_000]
+    threads = tuple(
+        replace(thread, cpu_ns=each and 10 * each, recent_cpu_ns=each)
+        for thread, each in zip(THREADS, used, strict=True)
+    )
+    use = CpuUse(1_000_000_000, 1_150_000_000, 10_000_000_000, 2, None)
+
+    async def script(pilot: Pilot[None]) -> None:
+        await until(pilot, "main.serve")
+        await pilot.press("t")
+        await until(pilot, "c-worker")
+        assert [row.split()[:2] for row in table_rows(app)] == [
+            ["1240", "90%"],
+            ["1236", "25%"],
+            ["1234", "-"],
+        ]
+
+    app = app_of(replace(snapshot(), threads=threads, cpu=use))
+    play(app, script)
+
+
 def test_system_goroutines_are_shown_when_asked_for():
     async def script(pilot: Pilot[None]) -> None:
         await until(pilot, "main.serve")
@@ -495,7 +568,7 @@ def test_the_next_process_is_shown_when_it_is_followed():
         await until(pilot, "ENDED")
         await pilot.press("space")
         lines = await until(pilot, "pid 4321")
-        assert "ENDED" not in lines[0]
+        assert "ENDED" not in lines[1]
         assert "+" not in "".join(table_rows(app))
 
     app = app_of(snapshot(), ProcessChanged("it ended"), other, follows=True)
@@ -507,7 +580,7 @@ def test_an_error_of_one_tick_is_shown_and_the_next_tick_goes_on():
         await until(pilot, "main.serve")
         await pilot.press("space")
         lines = await until(pilot, "nonsense was read")
-        assert "ENDED" not in lines[0]
+        assert "ENDED" not in lines[1]
         await pilot.press("space")
         lines = await until(pilot, "+9")
         assert not any("nonsense" in line for line in lines)
@@ -524,10 +597,10 @@ def test_a_series_is_walked_through_in_both_directions():
         await pilot.press("right", "right")
         await until(pilot, "3 of 3")
         lines = await until(pilot, "+2")
-        assert "waiting 10 ▁▄█" in lines[4]
+        assert "waiting 10 ▁▄█" in lines[5]
         await pilot.press("left")
         lines = await until(pilot, "2 of 3")
-        assert "waiting 9 ▁█" in lines[4]
+        assert "waiting 9 ▁█" in lines[5]
         await pilot.press("left")
         await until(pilot, "1 of 3")
 

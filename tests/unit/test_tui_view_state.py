@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from spyglass.errors import BadDataError, ProcessChanged
-from spyglass.model import Snapshot
+from spyglass.model import Problem, Snapshot
 from spyglass.tui.feed import Event, Failure, Feed, Tick
 from spyglass.tui.group_rows import Question
 from spyglass.tui.growth import Growth
@@ -342,15 +342,23 @@ class TestPlain:
             Row(2, "leaked", wait_reason="chan send", where=None, start=B),
             Row(3, "running", where=frame("main.\udcff", file=None)),
         ]
+        problems = (Problem("unreadable", "scheduler", "it cannot be read"),)
         model = Model("state")
         lines = [json_line(model, None)]
-        for event in (Tick(make_snapshot(rows), cpu_percent=1.25), Failure("gone", ended=True)):
+        for event in (
+            Tick(make_snapshot(rows, problems=problems), cpu_percent=1.25),
+            Failure("gone", ended=True),
+        ):
             model.note(event)
             lines.append(json_line(model, None))
         documents = [json.loads(line) for line in lines]
         for document in documents:
             TOP_SCHEMA.validate(document)
             assert document["schema"] == "spyglass.top/1"
+        assert [each["kind"] for each in documents[1]["findings"]] == ["problems"]
+        assert [each["states"] for each in documents[1]["groups"]] == [
+            {"select": 1}, {"chan send (leaked)": 1}, {"running": 1},
+        ]  # fmt: skip
         assert documents[1]["taken_at"] == "2026-11-20T06:20:00.123456Z"
         assert [each["call"] and each["call"]["function"] for each in documents[1]["groups"]] == [
             "main.b", None, None,
