@@ -84,6 +84,8 @@ class GroupRow:
     @cached_property
     def median_wait_ns(self) -> int | None:
         """A lower bound of the median wait in ns: unknown waits count as 0; None if it is 0."""
+        if self.wait_ns is None:
+            return None
         waits = np.maximum(self.snapshot.goroutines.waiting_ns[self.rows], 0)
         return int(np.median(waits)) or None
 
@@ -139,7 +141,7 @@ class GroupRow:
         return self._lines(self.snapshot.goroutines.creator[self.rows])
 
     def _lines(self, frames: NDArray[np.int32]) -> set[CodeLine | None]:
-        found = map(self.snapshot.frame, np.unique(frames).tolist())
+        found = map(self.snapshot.frame, _distinct(frames).tolist())
         return {None if frame is None else code_line(frame) for frame in found}
 
 
@@ -184,5 +186,11 @@ def _longest(waits_ns: NDArray[np.int64], rows: NDArray[np.int64]) -> int | None
 
 def _most(values: NDArray[np.int32] | NDArray[np.int64]) -> int:
     """The index of the first of the most frequent value."""
+    if (values == values[0]).all():  # so in most groups, and much faster
+        return 0
     _, firsts, counts = np.unique(values, return_index=True, return_counts=True)
     return int(firsts[counts.argmax()])
+
+
+def _distinct(values: NDArray[np.int32]) -> NDArray[np.int32]:
+    return values[:1] if (values == values[0]).all() else np.unique(values)

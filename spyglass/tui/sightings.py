@@ -22,8 +22,9 @@ __all__ = ["Sightings"]
 _MIN_REPEATS = 3
 #: The mark of a goroutine that does not wait, which no wait has.
 _NO_WAIT = np.uint64((1 << 64) - 1)
-_WAITING = [STATUSES.index(status) for status in ("waiting", "leaked")]
-_TRUSTED = [QUALITIES.index(quality) for quality in ("stable", "moved")]
+#: Which statuses are waits, and which qualities are trusted.
+_WAITS = np.isin(STATUSES, ("waiting", "leaked"))
+_TRUSTED = np.isin(QUALITIES, ("stable", "moved"))
 
 
 class Sightings:
@@ -36,27 +37,36 @@ class Sightings:
     """
 
     def __init__(self) -> None:
-        self._ids = np.zeros(0, np.uint64)
-        self._marks = np.zeros((2, 0), np.uint64)
         self._reasons: dict[str, int] = {}
-        self._since_ns = np.zeros(0, np.int64)
-        self._repeats = np.zeros(0, np.int32)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Know of one goroutine, which there never is: its id is 0."""
+        self._ids = np.zeros(1, np.uint64)
+        self._marks = np.full((2, 1), _NO_WAIT)
+        self._since_ns, self._repeats = np.zeros(1, np.int64), np.zeros(1, np.int32)
 
     def note(self, snapshot: Snapshot, began_ns: int, took_ns: int) -> NDArray[np.int64]:
         """Add a tick that was read from `began_ns` on (monotonic) for `took_ns`; returns for each goroutine
         how long it was seen waiting in ns, `NONE` where it was not."""
-        ids, marks, waits = snapshot.goroutines.id, self._marks_of(snapshot), _is_wait(snapshot)
-        marks[:, ~waits] = _NO_WAIT
+        self._align(snapshot.goroutines.id)
+        marks = self._marks_of(snapshot)
+        is_same = (marks == self._marks).all(axis=0) & (marks[1] != _NO_WAIT)
+        self._marks = marks
+        self._since_ns = np.where(is_same, self._since_ns, np.int64(began_ns + took_ns))
+        self._repeats = np.where(is_same, self._repeats + np.int32(1), np.int32(0))
+        return np.where(self._repeats >= _MIN_REPEATS, began_ns - self._since_ns, np.int64(NONE))
+
+    def _align(self, ids: NDArray[np.uint64]) -> None:
+        """Bring what is known into the order of the goroutines `ids`; new ones are in no wait."""
+        if len(ids) == len(self._ids) and (ids == self._ids).all():
+            return
+        if not len(self._ids):
+            self._forget()
         before = self._rows_before(ids)
-        same = (before != NONE) & waits
-        same[same] = (marks[:, same] == self._marks[:, before[same]]).all(axis=0)
-        since_ns = np.full(len(ids), began_ns + took_ns, np.int64)
-        since_ns[same] = self._since_ns[before[same]]
-        repeats = np.zeros(len(ids), np.int32)
-        repeats[same] = self._repeats[before[same]] + 1
-        self._ids, self._marks = ids, marks
-        self._since_ns, self._repeats = since_ns, repeats
-        return np.where(repeats >= _MIN_REPEATS, began_ns - since_ns, np.int64(NONE))
+        is_new, self._ids = before == NONE, ids
+        self._marks = np.where(is_new, _NO_WAIT, self._marks[:, before])
+        self._since_ns, self._repeats = self._since_ns[before], self._repeats[before]
 
     def _marks_of(self, snapshot: Snapshot) -> NDArray[np.uint64]:
         """Two numbers of each goroutine, shape (2, n), which are the same while it is in the same wait."""
@@ -64,22 +74,12 @@ class Sightings:
         pcs = np.array([*(frame.pc for frame in snapshot.frames), 0], np.uint64)
         reasons = [known.setdefault(each, len(known) + 1) for each in snapshot.wait_reasons]
         reason = np.array([*reasons, 0], np.uint64)[g.wait_reason]
-        return np.stack([pcs[g.where], reason << np.uint64(16) | g.stops.astype(np.uint16)])
+        waits = _WAITS[g.status] & _TRUSTED[g.quality] & (g.stops != NONE)
+        states = reason << np.uint64(16) | g.stops.astype(np.uint16)
+        return np.stack([pcs[g.where], np.where(waits, states, _NO_WAIT)])
 
     def _rows_before(self, ids: NDArray[np.uint64]) -> NDArray[np.intp]:
         """The row that each goroutine had at the tick before, `NONE` if it had none."""
-        if len(ids) == len(self._ids) and (ids == self._ids).all():
-            return np.arange(len(ids))
-        if not len(self._ids):
-            return np.full(len(ids), NONE, np.intp)
         order = np.argsort(self._ids, kind="stable")
         at = np.minimum(np.searchsorted(self._ids, ids, sorter=order), len(order) - 1)
         return np.where(self._ids[order[at]] == ids, order[at], NONE)
-
-
-def _is_wait(snapshot: Snapshot) -> NDArray[np.bool_]:
-    """Which goroutines wait, can be trusted, and have a count of stops."""
-    g = snapshot.goroutines
-    waits: NDArray[np.bool_] = np.isin(g.status, _WAITING) & np.isin(g.quality, _TRUSTED)
-    waits &= g.stops != NONE
-    return waits
