@@ -60,7 +60,10 @@ class GroupsPage(Page):
 
     def _cells(self, row: GroupRow) -> Cells:
         difference = self.model.differences.get(row.key, "")
-        return group_cells(row, self._by, self.style, difference)
+        cells = group_cells(row, self._by, self.style, difference)
+        if self.model.previous is None:  # nothing could be compared yet
+            cells["change"] = str
+        return cells
 
     def _keeping_calls(self, column: Column) -> Column:
         """`column` such that groups of one function can be told apart by what it called."""

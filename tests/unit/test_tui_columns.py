@@ -84,6 +84,14 @@ def test_a_single_snapshot_has_no_changes() -> None:
     assert "?" not in lines(model, 80)[1]
 
 
+def test_the_first_tick_has_no_change_and_says_no_question_mark() -> None:
+    model = Model()
+    live(model, [Row(1, "running", where=A)])
+    assert "Δ1s" in lines(model, 80)[0]
+    assert "?" not in lines(model, 80)[1]
+    assert model.rows[0].change is None
+
+
 def test_groups_of_one_function_are_told_apart_by_its_calls() -> None:
     where = frame("github.com/example/warehouse.(*ReservationHandler).reserve")
     model = Model()
