@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from rich.text import Text
 
-from spyglass.analysis.findings import Finding
+from spyglass.analysis.findings import NOTHING, Finding
 from spyglass.render.cropping import cropped, function_in
-from spyglass.render.findings import NOTHING, SEVERITY_STYLES
+from spyglass.render.findings import SEVERITY_STYLES
 from spyglass.tui.layout import Style
 from spyglass.words.units import plural
 
