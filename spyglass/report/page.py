@@ -25,7 +25,7 @@ __all__ = ["report", "write_page"]
 
 #: The parts of the page's script; each depends on those before it.
 SCRIPTS = (
-    "words.js", "data.js", "selection.js", "table.js", "charts.js", "groups.js", "details.js", "flame.js",
+    "words.js", "data.js", "selection.js", "table.js", "charts.js", "waits.js", "groups.js", "details.js", "flame.js",
     "lists.js", "page.js",
 )  # fmt: skip
 

@@ -54,6 +54,7 @@ def report_data(snapshot: Snapshot) -> dict[str, Any]:
         "places": places.columns(),
         "processors": _records(snapshot.processors),
         "threads": _records(snapshot.threads),
+        "gc_count": snapshot.memory.gc_count,
         "cpu_window_ns": snapshot.cpu.window_ns if snapshot.cpu else None,
         "problems": _records(snapshot.problems[:_PROBLEMS_KEPT]),
         "problem_count": len(snapshot.problems),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from spyglass.analysis.counts import by_status, by_wait_reason
 from spyglass.analysis.group_by import groups_by
 from spyglass.analysis.selection import selected
 from spyglass.analysis.shown_frames import shown_frames
+from spyglass.analysis.waits import median_wait_ns
 from spyglass.export.snapshot_reader import load
 from spyglass.words.calls import call_text
+from spyglass.words.units import duration
 from tests.browser import Browser
 from tests.finished import running
 from tests.open_report import (
@@ -32,7 +35,7 @@ from tests.open_report import (
     settle,
     show,
 )
-from tests.snapshots import Row, frame, make_snapshot
+from tests.snapshots import MEMORY, Row, frame, make_snapshot
 from tests.support import NEWEST, Flavour, start
 
 
@@ -85,7 +88,7 @@ def test_filters_choose_together(opened: Browser) -> None:
     fill(opened, "goroutine", "159")
     assert matching(opened) == 1
     opened.find("#group-table .opener").click()
-    assert opened.texts("#group-table .ids li") == ["159 1h"]
+    assert opened.texts("#group-table .ids li") == ["159 ≥1h"]
     fill(opened, "goroutine", "101")
     assert matching(opened) == 0
     assert "No goroutine matches" in opened.find("#group-table").text
@@ -125,7 +128,7 @@ def test_groups_are_sorted_opened_and_grouped_otherwise(opened: Browser) -> None
     opened.find("#group-table thead th:nth-child(1) button").click()
     assert group_counts(opened) == [10, 30, 60]
     headers = opened.all("#group-table thead th")
-    assert [header.get_attribute("aria-sort") for header in headers] == ["ascending"] + [None] * 5
+    assert [header.get_attribute("aria-sort") for header in headers] == ["ascending"] + [None] * 6
     assert all(header.get_attribute("scope") == "col" for header in headers)
     opened.find("#group-table thead th:nth-child(3) button").click()
     assert opened.texts("#group-table tbody th .function") == ["main.lock", "main.query", "main.serve"]  # fmt: skip
@@ -150,16 +153,54 @@ def test_a_group_opens_to_its_stack_and_its_ids(opened: Browser) -> None:
     assert opened.texts("#group-table .stack .location") == ["/src/main.go:1"] * 3
     facts = dict(zip(opened.texts(".inline dt"), opened.texts(".inline dd"), strict=True))
     assert facts == {
-        "Waiting": "1m to 1h",
+        "Waiting": "oldest ≥1h, median ≥30m",
         "At": "main.query /src/main.go:1",
         "Created by": "main.main /src/main.go:1 in goroutine 1",
         "Labels": "tenant=red (30); tenant=blue (30)",
     }
     ids = opened.texts("#group-table .ids li")
     assert len(ids) == 60
-    assert ids[0] == "158 59m"
+    assert ids[0] == "158 ≥59m"
     opened.find("#group-table .opener").send_keys(Keys.SPACE)
     assert opened.all("#group-table .ids") == []
+
+
+def test_waits_are_ranges_of_lower_bounds(window: Browser, tmp_path: Path) -> None:
+    waits = [9, 4, None, 30, 2]  # of which 4 is the lower median, if not known is the shortest
+    rows = [
+        Row(i, wait_reason="select", waiting_ns=wait and wait * 10**9, where=MAIN, stack=(MAIN,))
+        for i, wait in enumerate(waits)
+    ]
+    rows += [
+        Row(10 + i, wait_reason="select", waiting_ns=8 * 10**9, where=MAIN, stack=(MAIN, LOCK))
+        for i in range(3)
+    ]
+    rows += [Row(20 + i, wait_reason="select", where=LOCK, stack=(LOCK,)) for i in range(2)]
+    rows += [Row(30, "running", where=LOCK, stack=(LOCK, MAIN))]
+    snapshot = make_snapshot(rows)
+    show(window, tmp_path, snapshot)
+    cells = window.texts("#group-table td.number.wide-only")
+    assert [cells[i : i + 3][1:] for i in range(0, len(cells), 3)] == [
+        ["≥30s", "≥4s"], ["≥8s", "≥8s"], ["?", "?"], ["", ""],
+    ]  # fmt: skip
+    window.find("#group-by").send_keys("function")
+    cells = window.texts("#group-table td.number.wide-only")
+    median = median_wait_ns(snapshot, np.arange(8))
+    assert (cells[1], cells[2]) == ("≥30s", f"≥{duration(median)}") == ("≥30s", "≥8s")
+
+
+@pytest.mark.parametrize(
+    ("gc_count", "words"), [(0, "No times before the first GC."), (3, "Times are not known.")]
+)
+def test_without_any_wait_there_is_no_column_of_waits(
+    window: Browser, tmp_path: Path, gc_count: int, words: str
+) -> None:
+    rows = [Row(1, wait_reason="select", where=MAIN, stack=(MAIN,))]
+    show(window, tmp_path, make_snapshot(rows, memory=replace(MEMORY, gc_count=gc_count)))
+    titles = window.texts("#group-table thead button")
+    assert titles == ["Count", "Share", "Where", "State", "Created by"]
+    assert words in window.find("#group-table caption").text
+    assert window.find("#filters [name=wait]").get_attribute("disabled")
 
 
 def test_many_rows_come_some_at_a_time(window: Browser, tmp_path: Path) -> None:

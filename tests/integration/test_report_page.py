@@ -170,7 +170,7 @@ def test_an_example_of_a_finding_leads_to_its_stack(window: Browser, tmp_path: P
     fill(window, "text", "quote")
     window.find("#findings [data-goroutine]").click()
     assert matching(window) == 1
-    assert window.texts("#group-table .ids li") == ["100 2m"]
+    assert window.texts("#group-table .ids li") == ["100 ≥2m"]
     assert window.texts("#group-table .stack .function") == ["main.report", "main.main"]
     assert window.driver.current_url.endswith("#goroutines")
     assert_quiet(window)

@@ -64,6 +64,8 @@ class Report {
     this.firsts = startsOf(data.cells.count);
     this.ids = idsOf(data.goroutines.ids);
     this.waits = waitsOf(data.goroutines.waits, this.ids.length);
+    this.hasWaits = this.waits.some((waitNs) => waitNs !== NONE);
+    this.gcCount = data.gc_count;
     this.labelTexts = data.label_sets.map((set) => set.map((pair) => this.labelText(pair)));
   }
 

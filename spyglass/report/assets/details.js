@@ -22,7 +22,7 @@ class GroupDetail {
   facts() {
     const { cells } = this.report;
     const facts = [
-      ["Waiting", waitWords(this.group)],
+      ["Waiting", this.group.waits.words],
       ["At", this.places(this.group.places)],
       ["In", this.places(this.group.calls)],
       ["Created by", this.creators()],
@@ -160,7 +160,7 @@ class Ids {
   item(row) {
     const waitNs = this.report.waits[row];
     const wait =
-      waitNs === NONE ? null : element("span", { class: "muted" }, ` ${durationText(waitNs)}`);
+      waitNs === NONE ? null : element("span", { class: "muted" }, ` ${waitText(waitNs)}`);
     return element("li", {}, String(this.report.ids[row]), wait);
   }
 }

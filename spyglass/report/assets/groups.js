@@ -3,6 +3,23 @@
 const LABEL_KEYS = 50;
 const LARGEST = 10; // groups that are shown at the beginning
 
+const WAIT_COLUMNS = [
+  {
+    title: "Oldest",
+    numeric: true,
+    wide: true,
+    cell: (group) => group.waits.oldestText,
+    order: (group) => group.waits.oldestNs,
+  },
+  {
+    title: "Median",
+    numeric: true,
+    wide: true,
+    cell: (group) => group.waits.medianText,
+    order: (group) => group.waits.medianNs,
+  },
+];
+
 /** The groupings: value of the option -> its text, and a function that gives the key of a cell. */
 function groupings(report) {
   const { cells } = report;
@@ -54,23 +71,12 @@ function groupsOf(report, selection, keyOf, tree) {
     if (!group)
       groups.set(
         key,
-        (group = { key, count: 0, cells: [], longestNs: NONE, shortestNs: Infinity }),
+        (group = { key, count: 0, cells: [] }),
       );
     group.count += count;
     group.cells.push(cell);
-    noteWaits(report, selection, cell, group);
   });
   return [...groups.values()].sort((a, b) => b.count - a.count);
-}
-
-/** A cell has the longest wait first, and unknown waits last. */
-function noteWaits(report, selection, cell, group) {
-  const [first, end] = selection.rowsOf(cell);
-  group.longestNs = Math.max(group.longestNs, report.waits[first]);
-  let last = end - 1;
-  while (last > first && report.waits[last] === NONE) last--;
-  if (report.waits[last] !== NONE)
-    group.shortestNs = Math.min(group.shortestNs, report.waits[last]);
 }
 
 /** Pairs of a value of `valueOf(cell)` and its number of goroutines in `group`, most frequent first. */
@@ -93,7 +99,7 @@ class Groups {
       this.by.append(element("option", { value }, words));
     this.by.addEventListener("change", () => this.regroup());
     this.table = new Table(byId("group-table"), {
-      caption: "Groups of goroutines. Open a row for its stacks and ids.",
+      caption: ["Open a group for its stacks and ids.", noWaitsText(report)].join(" ").trim(),
       columns: this.columns(this.by.value),
       detail: (group) => new GroupDetail(report, this.selection, this.tree, group).host,
       sortedBy: 0,
@@ -122,6 +128,7 @@ class Groups {
   /** Compute what the columns show of `group`. */
   describe(group) {
     const { cells } = this.report;
+    group.waits = new GroupWaits(this.report, this.selection, group);
     group.states = tally(group, this.selection, (cell) => cells.state[cell]);
     group.places = tally(group, this.selection, (cell) => this.placeOf(cell));
     group.calls = tally(group, this.selection, (cell) => cells.call[cell]);
@@ -161,13 +168,7 @@ class Groups {
         order: (g) => place(g.places),
       },
       { title: "State", cell: (g) => this.stateCell(g), order: (g) => report.text(g.states[0][0]) },
-      {
-        title: "Waiting",
-        numeric: true,
-        wide: true,
-        cell: (g) => waitWords(g),
-        order: (g) => g.longestNs,
-      },
+      ...(report.hasWaits ? WAIT_COLUMNS : []),
       {
         title: "Created by",
         wide: true,
@@ -211,7 +212,7 @@ class Groups {
 
   /** The states of `group`; on a narrow screen with their waits. */
   stateCell(group) {
-    const waits = element("span", { class: "narrow-only muted" }, waitWords(group));
+    const waits = element("span", { class: "narrow-only muted" }, group.waits.words);
     return element("span", { class: "place state" }, breakable(this.stateWords(group)), waits);
   }
 
@@ -223,12 +224,6 @@ class Groups {
     if (group.states.length > 3) words.push(`${countText(group.states.length - 3)} other states`);
     return words.join(", ");
   }
-}
-
-function waitWords({ longestNs, shortestNs }) {
-  if (longestNs === NONE) return "";
-  const [longest, shortest] = [durationText(longestNs), durationText(shortestNs)];
-  return longest === shortest ? longest : `${shortest} to ${longest}`;
 }
 
 /** Text that may break anywhere: it can be long and have no spaces. */

@@ -52,6 +52,7 @@ class Page {
     const field = this.form.elements.label;
     field.disabled = !words.size;
     if (!words.size) field.placeholder = "no labels";
+    this.form.elements.wait.disabled = !this.report.hasWaits;
   }
 
   /** Update the page at the next frame, once for all events until then. */
