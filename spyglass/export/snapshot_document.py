@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
-from spyglass.analysis.findings import findings
+from spyglass.analysis.findings import written_findings
 from spyglass.analysis.selection import selected
 from spyglass.model import QUALITIES, STATUSES, UNREAD, CpuUse, Snapshot
 from spyglass.version import __version__
@@ -67,7 +67,7 @@ def header(snapshot: Snapshot) -> Document:
         "threads": [_record(thread) for thread in snapshot.threads],
         "memory": _record(snapshot.memory),
         "cpu": None if snapshot.cpu is None else _cpu(snapshot.cpu),
-        "findings": [_record(finding) for finding in findings(snapshot)],
+        "findings": [_record(finding) for finding in written_findings(snapshot)],
         "chosen_from": snapshot.matched_of,
         "chosen_from_system": None if snapshot.matched_of is None else snapshot.matched_of_system,
         "goroutines": [],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from spyglass.analysis.findings import NOTHING, Finding, findings
+from spyglass.analysis.findings import NOTHING, Finding, written_findings
 from spyglass.model import Snapshot
 from spyglass.report.markup import Content, Markup, element, joined
 from spyglass.words.escape import visible
@@ -15,8 +15,8 @@ __all__ = ["findings_list"]
 
 
 def findings_list(snapshot: Snapshot) -> Markup:
-    """A list of what `findings` returns for `snapshot`, in its order; "nothing unusual" if all is "info"."""
-    found = findings(snapshot)
+    """The findings of `snapshot` in their order; "nothing unusual" if all are "info"."""
+    found = written_findings(snapshot)
     calm = all(finding.severity == "info" for finding in found)
     nothing = element("p", NOTHING, class_="card is-calm") if calm else None
     listed = element("ul", *map(_item, found), class_="findings") if found else None

@@ -62,6 +62,7 @@ def secretive() -> Snapshot:
         process=replace(PROCESS, exe=f"{HOME}/bin/shop", library=f"{HOME}/lib/shop.so", cmdline=("shop", "--user=alice"), container="alice-shop"),
         problems=(Problem("unreadable", f"{HOME}/bin/shop", f"{HOME} 1/x: no"), Problem("torn", "goroutine 2", "moved")),
         host="alice-laptop",
+        file=f"{HOME}/shop.json.gz",
     )  # fmt: skip
 
 
@@ -72,6 +73,7 @@ def test_nothing_is_left_of_it() -> None:
     assert "alice" not in text
     assert made["goroutines"][0]["start"]["function"] == "shop.Do[*T]"
     assert made["redacted"] is True
+    assert made["findings"][0]["command"] == "spyglass summary shop.json.gz --debug"
     assert made["host"] is None
     assert made["process"]["exe"] == "shop"
     assert made["process"]["library"] == "shop.so"

@@ -19,7 +19,7 @@ from spyglass.errors import MissingInfo
 from spyglass.export.decompress import unpacked
 from spyglass.export.snapshot_file import save
 from spyglass.export.snapshot_reader import load
-from spyglass.model import Snapshot, Source, Thread
+from spyglass.model import Problem, Snapshot, Source, Thread
 from spyglass.report import page as page_module
 from spyglass.report.markup import Markup, element, joined
 from spyglass.report.page import script_json
@@ -144,7 +144,10 @@ def test_a_redacted_page_holds_no_secret_of_where_and_with_what_it_runs() -> Non
     place = frame("main.serve", "/home/s3cr3t-folder/main.go")
     row = Row(1, where=place, creator=place, stack=(place,), labels={"s3cr3t-label": "x"})
     process = replace(PROCESS, exe="/home/s3cr3t-folder/shop", cmdline=("shop", "--s3cr3t-flag"))
-    snapshot = make_snapshot([row], process=process, host="s3cr3t-host")
+    snapshot = make_snapshot(
+        [row], process=process, host="s3cr3t-host", file="/home/s3cr3t-folder/shop.json.gz",
+        problems=(Problem("torn", "goroutine 1", "moved"),),
+    )  # fmt: skip
     text = page_of(snapshot).text
     assert [secret for secret in secrets if secret not in text] == []
     page = page_of(redacted(snapshot))

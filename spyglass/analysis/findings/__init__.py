@@ -7,6 +7,7 @@ their numbers; from when on something is unusual is in ``thresholds.py``, and no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from spyglass.analysis.findings.cpu import cpu_findings
 from spyglass.analysis.findings.crowds import crowd_findings
@@ -17,7 +18,7 @@ from spyglass.analysis.findings.scheduling import scheduling_findings
 from spyglass.analysis.findings.waits import wait_findings
 from spyglass.model import Snapshot
 
-__all__ = ["NOTHING", "SEVERITIES", "SOURCES", "Finding", "findings"]
+__all__ = ["NOTHING", "SEVERITIES", "SOURCES", "Finding", "findings", "written_findings"]
 
 #: What findings come from. Those of one severity are in this order.
 SOURCES: tuple[Callable[[Findable], Iterable[Finding]], ...] = (
@@ -39,3 +40,11 @@ def findings(snapshot: Snapshot) -> tuple[Finding, ...]:
     findable = Findable(snapshot)
     found = [finding for source in SOURCES for finding in source(findable)]
     return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
+
+
+def written_findings(snapshot: Snapshot) -> tuple[Finding, ...]:
+    """`findings` as pages and documents have them: of a redacted snapshot, commands name its file without
+    directories."""
+    if snapshot.redacted and snapshot.file is not None:
+        snapshot = replace(snapshot, file=snapshot.file.rpartition("/")[2])
+    return findings(snapshot)
