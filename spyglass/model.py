@@ -287,7 +287,8 @@ class Goroutines:
     id             uint64  goid
     status         uint8   index into `STATUSES`
     wait_reason    int16   index into `Snapshot.wait_reasons`, `NONE` unless waiting
-    waiting_ns     int64   a lower bound, `NONE` when not known
+    waiting_ns     int64   it has waited for as long at least, `NONE` when not known
+    printed_ns     int64   how long Go's traceback says that it waits, or `NONE`
     stack          int32   index into `Snapshot.stacks`, `NONE` when there is none
     where          int32   frame index: where the user's code waits, or `NONE`
     call           int32   frame index: what `where` called, or `NONE`
@@ -308,6 +309,11 @@ class Goroutines:
     library: an idle connection of a server is at ``net/http.(*conn).serve``. `NONE`: the stack is the
     runtime's all the way, or is not known.
 
+    `printed_ns` is no bound of the wait: the runtime notes ``g.waitsince`` when a garbage collection finds the
+    goroutine waiting, and notes the end of the collection before that one (``mgcmark.go: markroot``,
+    ``work.tstart``, which ``mgc.go: gcMark`` sets). `waiting_ns` is counted from the end of the
+    collection that found it (``runtime/goroutines/waits.py``).
+
     `call` is the frame just inside `where`, wrappers left out: ``sync.(*Mutex).Lock``,
     ``net/http.(*Client).Do``, ``time.Sleep``. `NONE` if `where` is innermost, or if Go's traceback
     leaves the frame inside it out (``runtime.chanrecv1``): then the state says what it does.
@@ -320,6 +326,7 @@ class Goroutines:
     status: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
     wait_reason: NDArray[np.int16] = field(metadata=_holds(np.int16, NONE, "wait_reasons"))
     waiting_ns: NDArray[np.int64] = field(metadata=_holds(np.int64, NONE))
+    printed_ns: NDArray[np.int64] = field(metadata=_holds(np.int64, NONE))
     stack: NDArray[np.int32] = field(metadata=_holds(np.int32, NONE, "stacks"))
     where: NDArray[np.int32] = field(metadata=_OF_FRAMES)
     call: NDArray[np.int32] = field(metadata=_OF_FRAMES)
@@ -364,6 +371,7 @@ class Goroutine:
     status: str
     wait_reason: str | None
     waiting_ns: int | None
+    printed_ns: int | None
     where: Frame | None
     call: Frame | None
     start: Frame | None
@@ -439,6 +447,7 @@ class Snapshot:
             status=STATUSES[g.status[row]],
             wait_reason=self.wait_reasons[g.wait_reason[row]] if g.wait_reason[row] >= 0 else None,
             waiting_ns=_known(g.waiting_ns[row]),
+            printed_ns=_known(g.printed_ns[row]),
             where=self.frame(int(g.where[row])),
             call=self.frame(int(g.call[row])),
             start=self.frame(int(g.start[row])),

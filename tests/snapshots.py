@@ -95,6 +95,8 @@ class Row:
     status: str = "waiting"
     wait_reason: str | None = None
     waiting_ns: int | None = None
+    #: None: as long as it has waited at least.
+    printed_ns: int | None = None
     where: Frame | None = None
     call: Frame | None = None
     start: Frame | None = None
@@ -155,6 +157,10 @@ def make_snapshot(rows: Iterable[Row] = (), **changes: object) -> Snapshot:
     return replace(snapshot, **changes)  # type: ignore[arg-type]
 
 
+def _printed(row: Row) -> int:
+    return _number(row.waiting_ns if row.printed_ns is None else row.printed_ns)
+
+
 def _columns(
     rows: Sequence[Row],
     frames: _Interned[Frame],
@@ -166,6 +172,7 @@ def _columns(
         status=np.array([STATUSES.index(r.status) for r in rows], np.uint8),
         wait_reason=np.array([reasons.number(r.wait_reason) for r in rows], np.int16),
         waiting_ns=np.array([_number(r.waiting_ns) for r in rows], np.int64),
+        printed_ns=np.array([_printed(r) for r in rows], np.int64),
         stack=np.array([stacks.number(r.stack) for r in rows], np.int32),
         where=np.array([frames.number(r.where) for r in rows], np.int32),
         call=np.array([frames.number(r.call) for r in rows], np.int32),

@@ -237,12 +237,14 @@ class _Fates:
         first, last = compared.snapshots[0], compared.snapshots[-1]
         elapsed_ns = _between_ns(first, last)
         earlier = compared.rows[0][_places(before_ids, ids[places])]
-        before_ns = np.minimum(first.goroutines.waiting_ns[earlier], _AGES_NS)
-        now_ns = np.minimum(last.goroutines.waiting_ns[compared.rows[-1][places]], _AGES_NS)
+        later = compared.rows[-1][places]
+        before_ns = np.minimum(first.goroutines.printed_ns[earlier], _AGES_NS)
+        now_ns = np.minimum(last.goroutines.printed_ns[later], _AGES_NS)
         slack_ns = min(_SLACK_NS + first.took_ns + last.took_ns, _AGES_NS)
         known = (before_ns >= 0) & (now_ns >= 0)
         moved = known & (now_ns < before_ns + elapsed_ns - slack_ns)
-        stuck_ns = np.maximum(np.maximum(before_ns, 0) + elapsed_ns, now_ns)
+        waited_ns = np.maximum(np.minimum(first.goroutines.waiting_ns[earlier], _AGES_NS), 0)
+        stuck_ns = np.maximum(waited_ns + elapsed_ns, last.goroutines.waiting_ns[later])
         return places[~moved], stuck_ns[~moved]
 
 

@@ -19,7 +19,7 @@ __all__ = ["differing"]
 
 #: Columns that tell which goroutine it is, how long it has waited, how far it is trusted, and how often it
 #: stopped: one that is back where it was has not changed.
-_NOT_COMPARED = frozenset({"id", "waiting_ns", "quality", "stops"})
+_NOT_COMPARED = frozenset({"id", "waiting_ns", "printed_ns", "quality", "stops"})
 
 
 def differing(one: Snapshot, other: Snapshot) -> NDArray[np.uint64]:

@@ -204,6 +204,7 @@ class GoroutineRows(_Elements):
             "status": np.array([_STATUS_NUMBERS[g.status] for g in records], np.uint8),
             "wait_reason": _interned(self._reasons, [g.wait_reason for g in records]),
             "waiting_ns": _numbers(g.waiting_ns for g in records),
+            "printed_ns": _numbers(_printed_ns(g) for g in records),
             "stack": _numbers(g.stack for g in records),
             "where": self._places_of("where", [g.where for g in records]),
             "call": self._places_of("call", [g.call for g in records]),
@@ -329,6 +330,11 @@ def _numbers(values: Iterable[int | None]) -> NDArray[np.int64]:
 def _interned(numbers: _Numbers, values: Iterable[Hashable]) -> NDArray[np.int32]:
     column = [NONE if value is None else numbers[value] for value in values]
     return np.array(column, np.int32)
+
+
+def _printed_ns(record: schema_types.Goroutine) -> int | None:
+    """Files of spyglass 0.2 and earlier have it as `waiting_ns`."""
+    return record.waiting_ns if record.printed_ns is msgspec.UNSET else record.printed_ns
 
 
 def elided(

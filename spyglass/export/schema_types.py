@@ -11,7 +11,7 @@ import re
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta, Raw, Struct, field
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from spyglass.errors import BadDataError
 
@@ -177,6 +177,7 @@ class Goroutine(Struct, frozen=True, gc=False):
     system: bool
     labels: dict[str, str] | None
     quality: Literal["stable", "moved", "torn", "unreadable"]
+    printed_ns: KnownCount | UnsetType = UNSET
     where: Raw = Raw(b"null")
     call: Raw = Raw(b"null")
 
@@ -202,10 +203,12 @@ class Finding(Struct, frozen=True):
 
     kind: str
     severity: Literal["critical", "warning", "info"]
-    text: str
-    goroutines: list[Count]
-    functions: list[str]
-    command: str | None
+    title: str
+    detail: str | None = None
+    goroutines: KnownCount = None
+    examples: list[Count] = field(default_factory=list)
+    functions: list[str] = field(default_factory=list)
+    next: str | None = None
 
 
 class Document(Struct, frozen=True):

@@ -105,7 +105,7 @@ class _Traceback:
         g = self._snapshot.goroutines
         states = (
             *(column[rows].tolist() for column in (g.status, g.wait_reason)),
-            (g.waiting_ns[rows] // _MINUTE_NS).tolist(),
+            (g.printed_ns[rows] // _MINUTE_NS).tolist(),
             *(column[rows].tolist() for column in (g.locked, g.quality)),
         )
         return zip(

@@ -26,6 +26,7 @@ from spyglass.runtime.context import Runtime
 from spyglass.runtime.goroutines.decode import g_pointers, last_known_ns
 from spyglass.runtime.goroutines.goroutine_reader import Reader
 from spyglass.runtime.goroutines.wait_reasons import named_reasons
+from spyglass.runtime.goroutines.waits import lower_bounds
 from spyglass.runtime.heap import memstats
 from spyglass.runtime.scheduler import sched
 from spyglass.runtime.scheduler.thread_ids import ids_by_stacks
@@ -105,12 +106,15 @@ class SnapshotBuilder:
             scheduler = self._read_scheduler(os_threads, saved or {})
         with timer.phase("memory"):
             memory = memstats.read_memory(self._runtime, taken_at)
+            ends_ns = memstats.read_collection_ends(self._runtime)
         with timer.phase("goroutines"):
             registers = self._thread_registers(scheduler, saved)
             pointers = g_pointers(self._runtime)
             now_ns = self._now_ns(pointers)
             reader = Reader(self._runtime, self._tree, now_ns, registers)
             goroutines, nodes = reader.read(pointers, stacks == "top")
+            waiting_ns = lower_bounds(goroutines.printed_ns, now_ns, ends_ns)
+            goroutines = replace(goroutines, waiting_ns=waiting_ns)
             _mark_torn(self._runtime, goroutines, process.torn)
         found, threads = registers.found, scheduler.threads
         if thread_stacks:

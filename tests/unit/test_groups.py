@@ -128,6 +128,7 @@ def test_a_million_goroutines() -> None:
         status=np.full(n, 4, np.uint8),
         wait_reason=(numbers % 2).astype(np.int16),
         waiting_ns=numbers,
+        printed_ns=numbers,
         stack=np.full(n, NONE, np.int32),
         where=(numbers % 100).astype(np.int32),
         call=np.full(n, NONE, np.int32),

@@ -132,6 +132,7 @@ _MSTATS = (
     _may("stacks_inuse"),
     _may("next_gc"),  # up to 1.16
     _need("last_gc_unix"),
+    _need("last_gc_nanotime"),
     _need("pause_total_ns"),
     _need("pause_ns", shape="ring"),
     _need("pause_end", shape="ring"),

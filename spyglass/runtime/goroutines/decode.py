@@ -69,7 +69,7 @@ def g_pointers(runtime: Runtime) -> NDArray[np.uint64]:
 def last_known_ns(runtime: Runtime, pointers: NDArray[np.uint64]) -> int | None:
     """A lower bound of the clock of a stopped process.
 
-    When the last garbage collection noticed who waits (``mgcmark.go: markroot`` sets ``waitsince``,
+    When the collection before the last one ended, which is noted of who waits (``mgcmark.go: markroot`` sets ``waitsince``,
     and the runtime's own goroutines run between any two collections); None if there was none.
     """
     kind = runtime.layouts["g"]
@@ -140,7 +140,8 @@ def decode(
     has_stack: NDArray[np.bool_],
     now_ns: int | None,
 ) -> Goroutines:
-    """The columns of `rows`; the addresses of their Ms are in column `m`, stacks are not set.
+    """The columns of `rows`; the addresses of their Ms are in column `m`, stacks and `waiting_ns` are
+    not set.
 
     `found`: other columns, by their names; `where` is one of them. `has_stack`: whose stack is known.
     `now_ns`: the clock that ``waitsince`` was read from, None if it is not known.
@@ -156,7 +157,7 @@ def decode(
         id=rows["goid"].astype(np.uint64),
         status=status,
         wait_reason=np.where(_waits(status), reason, NONE).astype(np.int16),
-        waiting_ns=_waiting_ns(rows, status, now_ns),
+        printed_ns=_printed_ns(rows, status, now_ns),
         start=start,
         creator=creator,
         creator_id=np.where((creator >= 0) & (parent > 0), parent, NONE),
@@ -199,7 +200,7 @@ def _system(
     return system
 
 
-def _waiting_ns(
+def _printed_ns(
     rows: NDArray[Any], status: NDArray[np.uint8], now_ns: int | None
 ) -> NDArray[np.int64]:
     since = rows["waitsince"].astype(np.int64)

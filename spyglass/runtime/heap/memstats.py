@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from spyglass.errors import BadDataError, MissingInfo
+from spyglass.errors import BadDataError, MemoryFault, MissingInfo
 from spyglass.model import RECENT_GC_SECONDS, MemoryStats
 from spyglass.runtime.discovery.layouts import GoVersion
 from spyglass.runtime.discovery.required_fields import limit_headroom_percent
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from spyglass.runtime.context import Runtime
 
-__all__ = ["read_memory"]
+__all__ = ["read_collection_ends", "read_memory"]
 
 #: The runtime's own pages (malloc.go), which heap and stacks are made of.
 _PAGE_BYTES = 8192
@@ -248,6 +248,22 @@ def _last_gc_at(stats: Any) -> datetime | None:
     if ns > _MAX_UNIX_NS:
         raise BadDataError(f"it cannot have ended {ns} ns after 1970")
     return datetime.fromtimestamp(ns / 1e9, UTC)
+
+
+def read_collection_ends(runtime: Runtime) -> NDArray[np.int64]:
+    """When the last collections ended (int64, ns, ascending, 256 at most), by the clock of ``nanotime``.
+
+    Empty if it cannot be read, of which `read_memory` makes a problem. The ring has wall-clock times; the last
+    collection is noted by both clocks (``mgc.go: gcMarkTermination``).
+    """
+    try:
+        stats = _read_stats(runtime)
+    except (BadDataError, MemoryFault, MissingInfo):
+        return np.zeros(0, np.int64)
+    offset_ns = int(stats["last_gc_unix"]) - int(stats["last_gc_nanotime"])
+    ends: NDArray[np.uint64] = stats["pause_end"][: min(int(stats["numgc"]), _PAUSES)]
+    known = ends[(ends < _MAX_UNIX_NS) & (ends > 0)].astype(np.int64)
+    return np.sort(known - offset_ns) if abs(offset_ns) < _MAX_UNIX_NS else known[:0]
 
 
 def _recent_count(stats: Any, taken_at: datetime) -> int | None:
