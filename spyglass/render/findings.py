@@ -41,11 +41,11 @@ def finding_lines(
 
 def _lines(finding: Finding, width: int | None) -> Iterator[Text]:
     label = Text(finding.severity.ljust(LABEL_WIDTH), SEVERITY_STYLES[finding.severity])
-    for line in _wrapped(visible(finding.text), width):
+    for line in _wrapped(visible(finding.title), width):
         yield _cut(Text.assemble(label, line), width)
         label = Text(" " * LABEL_WIDTH)
-    if finding.command is not None:
-        yield _cut(Text.assemble(label, (visible(finding.command), "dim")), width)
+    if finding.next is not None:
+        yield _cut(Text.assemble(label, (visible(finding.next), "dim")), width)
 
 
 def _cut(line: Text, width: int | None) -> Text:

@@ -85,10 +85,9 @@ def cpu_findings(findable: Findable) -> Iterator[Finding]:
     yield Finding(
         kind="cpu",
         severity=severity,
-        text=f"CPU {cpu_text(use)}{where and f': {where}'}",
-        goroutines=(),
+        title=f"CPU {cpu_text(use)}{where and f': {where}'}",
         functions=(function,) if function else (),
-        command=findable.command("top")
+        next=findable.command("top")
         if findable.snapshot.file is None
         else findable.command("dump", "--state", "running"),
     )
@@ -118,8 +117,8 @@ def _throttled(findable: Findable, throttling: Throttling) -> Iterator[Finding]:
     yield Finding(
         kind="cpu-throttled",
         severity="critical" if recent >= THROTTLED_CRITICAL_SHARE else "warning",
-        text=f"throttled by the CPU quota of its control group: {now}; {since}",
-        command=None,
+        title=f"throttled by the CPU quota of its control group: {now}; {since}",
+        next=None,
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from spyglass.analysis.findings.finding import Findable, Finding, Place
-from spyglass.analysis.findings.thresholds import CROWD_COUNT, CROWD_SHARE
-from spyglass.analysis.findings.waits import is_lock, is_serving
+from spyglass.analysis.findings.thresholds import CROWD_COUNT, CROWD_SHARE, IDLE_CROWD_SHARE
+from spyglass.analysis.findings.waits import is_lock
 from spyglass.words.units import count
 
 __all__ = ["crowd_findings"]
@@ -28,18 +28,23 @@ def crowd_findings(findable: Findable) -> Iterator[Finding]:
     total = len(findable.rows)
     if not findable.is_whole:
         return
-    blocked = [place for place in findable.places if _is_blocked(place)]
-    for number, place in enumerate(blocked):
-        if len(place.rows) < max(CROWD_COUNT, CROWD_SHARE * total):
-            return
-        yield _crowd(findable, place, total, blocked[number + 1 : number + 2])
+    waiting = [place for place in findable.places if _waits(place)]
+    for number, place in enumerate(waiting):
+        share = CROWD_SHARE if _is_blocked(place) else IDLE_CROWD_SHARE
+        if len(place.rows) >= max(CROWD_COUNT, share * total):
+            yield _crowd(findable, place, total, waiting[number + 1 : number + 2])
+
+
+def _waits(place: Place) -> bool:
+    """Whether goroutines at `place` wait for something else than work or a lock."""
+    if place.status != "waiting" or place.where is None or is_lock(place):
+        return False
+    return place.state in _BLOCKED or not place.is_idle
 
 
 def _is_blocked(place: Place) -> bool:
-    is_blocked = place.state in _BLOCKED or not place.is_idle
-    return (
-        place.status == "waiting" and place.where is not None and is_blocked and not is_lock(place)
-    )
+    """Whether it is unusual that many wait at `place`."""
+    return place.state in _BLOCKED or place.is_serving
 
 
 def _crowd(findable: Findable, place: Place, total: int, others: list[Place]) -> Finding:
@@ -55,11 +60,12 @@ def _crowd(findable: Findable, place: Place, total: int, others: list[Place]) ->
             text += f"; {count(len(other.rows))} are in {other.state} at {functions[-1]}"
     return Finding(
         kind="crowd",
-        severity="warning" if place.state in _BLOCKED or is_serving(place) else "info",
-        text=text,
-        goroutines=findable.examples(place.rows),
+        severity="warning" if _is_blocked(place) else "info",
+        title=text,
+        goroutines=len(place.rows),
+        examples=findable.examples(place.rows),
         functions=tuple(functions),
-        command=findable.command("dump", "--group", "stack", "--state", place.state),
+        next=findable.command("dump", "--group", "stack", "--state", place.state),
     )
 
 

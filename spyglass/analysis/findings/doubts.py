@@ -24,10 +24,11 @@ def doubt_findings(findable: Findable) -> Iterator[Finding]:
         yield Finding(
             kind="doubt",
             severity="warning",
-            text=f"{count(len(doubtful))} of {plural(len(rows), 'goroutine')} could not be read as of one "
+            title=f"{count(len(doubtful))} of {plural(len(rows), 'goroutine')} could not be read as of one "
             "moment: their states and stacks may be wrong",
-            goroutines=findable.examples(doubtful),
-            command=None if snapshot.file is not None else findable.command("summary"),
+            goroutines=len(doubtful),
+            examples=findable.examples(doubtful),
+            next=None if snapshot.file is not None else findable.command("summary"),
         )
     if snapshot.problems:
         yield _problems(findable, snapshot.problems)
@@ -39,6 +40,6 @@ def _problems(findable: Findable, problems: tuple[Problem, ...]) -> Finding:
     return Finding(
         kind="problems",
         severity="info",
-        text=f"{first.kind}: {first.subject}: {first.detail}{more}",
-        command=findable.command("summary", "--debug"),
+        title=f"{first.kind}: {first.subject}: {first.detail}{more}",
+        next=findable.command("summary", "--debug"),
     )

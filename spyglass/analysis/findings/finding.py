@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 from spyglass.analysis.code_lines import function_numbers
 from spyglass.analysis.grouped import grouped
 from spyglass.analysis.selection import selected
-from spyglass.columns import combined
+from spyglass.columns import combined, distinct
 from spyglass.model import NONE, STATUSES, Frame, Snapshot
 from spyglass.words.states import state_at
 from spyglass.words.units import duration
@@ -32,21 +33,32 @@ NOTHING = "nothing unusual"
 
 _EXAMPLES = 5
 
+#: What starts goroutines that serve requests of net/http: for a connection, and for a stream of HTTP/2. With
+#: code of the user's in it they are in a handler.
+_SERVERS = re.compile(
+    r"net/http\.\(\*Server\)\.Serve|"
+    r"(net/http|net/http/internal/http2|golang\.org/x/net/http2)\.\(\*(http2)?serverConn\)\.\w+"
+)
+_SERVERS_OWN = ("net/http.", "net/http/", "golang.org/x/net/http2.")
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something unusual.
 
-    `kind` names what it is about. `text` is one sentence with its numbers; names in it are the target's.
-    `goroutines` are ids of examples, `functions` those that the text names, `command` what to run next.
+    `kind` names what it is about. `title` is one sentence with its numbers, `detail` a further one; names in them are
+    the target's. `goroutines`: how many it is about, None if it is not about goroutines; `examples`: ids of
+    some. `functions`: those that the title names. `next`: the command to run next.
     """
 
     kind: str
     severity: Severity
-    text: str
-    goroutines: tuple[int, ...] = ()
+    title: str
+    detail: str | None = None
+    goroutines: int | None = None
+    examples: tuple[int, ...] = ()
     functions: tuple[str, ...] = ()
-    command: str | None = None
+    next: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +66,7 @@ class Place:
     """Goroutines of one state whose user's code is in one function.
 
     `where`, `call`, `start`: frames of the first, None if not known. `is_idle`: all began with that function: as far
-    as can be seen they wait for work; none of another place did. `longest_wait_ns`: None if none is known.
+    as can be seen they wait for work. `is_serving`: they are in a handler of a net/http server. `longest_wait_ns`: None if none is known.
     """
 
     rows: NDArray[np.int64]
@@ -64,6 +76,7 @@ class Place:
     call: Frame | None
     start: Frame | None
     is_idle: bool
+    is_serving: bool
     longest_wait_ns: int | None
 
     @property
@@ -97,9 +110,31 @@ class Findable:
         columns = np.stack((g.where[rows], g.start[rows]))
         where, start = function_numbers(snapshot.frames, columns)
         is_idle = (where == start) & (where != NONE)
-        found = grouped(rows, combined(g.status[rows], g.wait_reason[rows], where, is_idle))
+        is_serving = self._is_serving(rows)
+        found = grouped(
+            rows, combined(g.status[rows], g.wait_reason[rows], where, is_idle, is_serving)
+        )
         waits = found.reduced(np.maximum, g.waiting_ns).tolist()
         return [self._place(some, wait_ns) for some, wait_ns in zip(found, waits, strict=True)]
+
+    def _is_serving(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of `rows` are in a handler of a net/http server."""
+        frames, g = self.snapshot.frames, self.snapshot.goroutines
+        servers = [
+            index
+            for index in distinct(g.creator[rows]).tolist()
+            if index >= 0 and _SERVERS.fullmatch(frames[index].function)
+        ]
+        served = rows[np.isin(g.creator[rows], servers)]
+        inside = [
+            index
+            for index in distinct(g.where[served]).tolist()
+            if index >= 0 and not frames[index].function.startswith(_SERVERS_OWN)
+        ]
+        found: NDArray[np.bool_] = np.isin(g.creator[rows], servers) & np.isin(
+            g.where[rows], inside
+        )
+        return found
 
     def _place(self, rows: NDArray[np.int64], wait_ns: int) -> Place:
         snapshot, g, row = self.snapshot, self.snapshot.goroutines, rows[0]
@@ -112,6 +147,7 @@ class Findable:
             call=snapshot.frame(int(g.call[row])),
             start=start,
             is_idle=where is not None and start is not None and where.function == start.function,
+            is_serving=bool(self._is_serving(rows[:1])[0]),
             longest_wait_ns=None if wait_ns == NONE else wait_ns,
         )
 

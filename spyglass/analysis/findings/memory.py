@@ -28,18 +28,18 @@ def memory_findings(findable: Findable) -> Iterator[Finding]:
         yield Finding(
             kind="rss-limit",
             severity="critical" if share >= LIMIT_CRITICAL_SHARE else "warning",
-            text=f"resident memory {size(process.rss_bytes)}: {100 * share:.0f} % of the memory limit "
+            title=f"resident memory {size(process.rss_bytes)}: {100 * share:.0f} % of the memory limit "
             f"of its control group, {size(limit_bytes)}",
-            command=findable.command("summary"),
+            next=findable.command("summary"),
         )
     used_bytes, limit_bytes = _of_go(memory), memory.memory_limit_bytes
     if share := _near(used_bytes, limit_bytes):
         yield Finding(
             kind="heap-limit",
             severity="warning",
-            text=f"heap and stacks {size(used_bytes)}: {100 * share:.0f} % of GOMEMLIMIT, "
+            title=f"heap and stacks {size(used_bytes)}: {100 * share:.0f} % of GOMEMLIMIT, "
             f"{size(limit_bytes)}",
-            command=findable.command("summary"),
+            next=findable.command("summary"),
         )
     yield from _frequent_gc(findable, memory)
 
@@ -66,6 +66,6 @@ def _frequent_gc(findable: Findable, memory: MemoryStats) -> Iterator[Finding]:
     yield Finding(
         kind="gc-frequent",
         severity="warning",
-        text=f"{count(number)} {bound}garbage collections in the last {RECENT_GC_SECONDS} s{goal}",
-        command=findable.command("summary"),
+        title=f"{count(number)} {bound}garbage collections in the last {RECENT_GC_SECONDS} s{goal}",
+        next=findable.command("summary"),
     )

@@ -45,10 +45,11 @@ def _locked(findable: Findable) -> Iterator[Finding]:
     yield Finding(
         kind="locked-thread",
         severity="info",
-        text=f"{plural(len(locked), 'goroutine')} {verb} locked to a thread{where}",
-        goroutines=findable.examples(locked),
+        title=f"{plural(len(locked), 'goroutine')} {verb} locked to a thread{where}",
+        goroutines=len(locked),
+        examples=findable.examples(locked),
         functions=() if frame is None else (frame.function,),
-        command=findable.command("summary", "--list"),
+        next=findable.command("summary", "--list"),
     )
 
 
@@ -60,10 +61,11 @@ def _runnable(findable: Findable, largest: Place, number: int, ps: int) -> Findi
     return Finding(
         kind="runnable",
         severity="warning",
-        text=f"{count(number)} runnable at this moment, {plural(ps, 'P')}{all_busy}{most}",
-        goroutines=findable.examples(largest.rows),
+        title=f"{count(number)} runnable at this moment, {plural(ps, 'P')}{all_busy}{most}",
+        goroutines=len(largest.rows),
+        examples=findable.examples(largest.rows),
         functions=functions,
-        command=findable.command("dump", "--group", "function", "--state", "runnable"),
+        next=findable.command("dump", "--group", "function", "--state", "runnable"),
     )
 
 
@@ -73,11 +75,12 @@ def _calls(findable: Findable, largest: Place, number: int) -> Finding:
     return Finding(
         kind="threads",
         severity="warning",
-        text=f"{count(number)} goroutines in system calls or C, each on a thread of its own "
+        title=f"{count(number)} goroutines in system calls or C, each on a thread of its own "
         f"({plural(threads, 'thread')}){most}",
-        goroutines=findable.examples(largest.rows),
+        goroutines=len(largest.rows),
+        examples=findable.examples(largest.rows),
         functions=functions,
-        command=findable.command("dump", "--group", "function", "--state", "syscall"),
+        next=findable.command("dump", "--group", "function", "--state", "syscall"),
     )
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "DOUBT_SHARE",
     "GC_PER_SECOND",
     "HOT_SHARE",
+    "IDLE_CROWD_SHARE",
     "LIMIT_CRITICAL_SHARE",
     "LIMIT_SHARE",
     "LOCK_CRITICAL_NS",
@@ -34,14 +35,15 @@ __all__ = [
 _SECOND_NS = 10**9
 
 # Processor time.
-#: Used processors from which on CPU is worth a line: one thread that never rests uses 1.0, and the
-#: kernel's other work takes some of that.
-BUSY_CORES = 0.8
+#: Used processors from which on CPU is worth a line: a goroutine that never rests uses 1.0, and on a host
+#: whose processors are all wanted half of that.
+BUSY_CORES = 0.5
 #: Share of the processors that may be used (affinity, quota) from which on they are the bottleneck: little
 #: is left for a burst, and the run queues grow.
 SATURATED_SHARE = 0.9
-#: Share of samples in one function that makes it the place to look at: at most one can have it.
-HOT_SHARE = 0.5
+#: Share of samples in one function that makes it the place to look at. In a server that does its work
+#: the samples are in many.
+HOT_SHARE = 0.8
 #: Samples below which shares are not stated, and the shortest window for a rate: with 10 ms ticks and
 #: a window of 50 ms an error of a fifth is left.
 MIN_SAMPLES = 10
@@ -52,10 +54,13 @@ THROTTLED_SHARE = 0.1
 THROTTLED_CRITICAL_SHARE = 0.5
 
 # Goroutines that wait.
-#: A crowd: that many goroutines of one state at one function, and that share of all. Pools of
-#: idle workers are smaller, or wait at the function they began with, which is not counted.
+#: A crowd: that many goroutines of one state at one function, and that share of all. A request of net/http
+#: that waits has two goroutines (one reads ahead), and those that hold what it waits for are there
+#: too: so a quarter of all is much.
 CROWD_COUNT = 20
-CROWD_SHARE = 0.5
+CROWD_SHARE = 0.25
+#: In states in which goroutines also wait for work it takes more.
+IDLE_CROWD_SHARE = 0.5
 #: Locks are held for microseconds; one second is a thousand time slices too long, a minute a stall.
 LOCK_WAIT_NS = _SECOND_NS
 LOCK_CRITICAL_NS = 60 * _SECOND_NS

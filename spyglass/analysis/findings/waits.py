@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from spyglass.analysis.findings.finding import Findable, Finding, Place, Severity
 from spyglass.analysis.findings.thresholds import (
@@ -16,10 +13,7 @@ from spyglass.analysis.findings.thresholds import (
 )
 from spyglass.words.units import duration, plural
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["is_lock", "is_serving", "wait_findings"]
+__all__ = ["is_lock", "wait_findings"]
 
 #: Wait reasons of locks (``waitReasonStrings``, runtime2.go), since Go 1.20.
 _LOCKS = frozenset(("sync.Mutex.Lock", "sync.RWMutex.Lock", "sync.RWMutex.RLock"))
@@ -30,8 +24,6 @@ _LOCK_CALLS = frozenset(
     for kind, methods in (("Mutex", ("Lock", "lockSlow")), ("RWMutex", ("Lock", "RLock")))
     for method in methods
 )
-#: What goroutines begin with that serve requests of net/http: a connection, and a stream of HTTP/2.
-_SERVERS = frozenset(("net/http.(*conn).serve", "net/http.(*http2serverConn).runHandler"))
 
 
 def is_lock(place: Place) -> bool:
@@ -43,11 +35,6 @@ def is_lock(place: Place) -> bool:
         and place.call is not None
         and place.call.function in _LOCK_CALLS
     )
-
-
-def is_serving(place: Place) -> bool:
-    """Whether the first goroutine at `place` serves a request of net/http."""
-    return place.start is not None and place.start.function in _SERVERS and not place.is_idle
 
 
 def wait_findings(findable: Findable) -> Iterator[Finding]:
@@ -74,10 +61,11 @@ def _lock(findable: Findable, place: Place) -> Iterator[Finding]:
     yield Finding(
         kind="lock-wait",
         severity=severity,
-        text=f"{plural(number, 'goroutine')} {verb} in {call}{by} ({place.waited})",
-        goroutines=findable.examples(place.rows),
+        title=f"{plural(number, 'goroutine')} {verb} in {call}{by} ({place.waited})",
+        goroutines=len(place.rows),
+        examples=findable.examples(place.rows),
         functions=tuple(name for name in (function,) if name),
-        command=findable.command("dump", "--group", "stack", "--state", place.state),
+        next=findable.command("dump", "--group", "stack", "--state", place.state),
     )
 
 
@@ -85,10 +73,9 @@ def _requests(findable: Findable) -> Iterator[Finding]:
     """Requests of net/http that have waited long, of one function, the longest first."""
     g = findable.snapshot.goroutines
     for place in findable.places:
-        if place.start is None or place.where is None or place.is_idle or is_lock(place):
+        if place.where is None or not place.is_serving or is_lock(place):
             continue
         rows = place.rows[g.waiting_ns[place.rows] >= REQUEST_WAIT_NS]
-        rows = rows[_is_served(findable, rows)]
         if not len(rows):
             continue
         longest = duration(int(g.waiting_ns[rows].max()))
@@ -96,21 +83,10 @@ def _requests(findable: Findable) -> Iterator[Finding]:
         yield Finding(
             kind="old-request",
             severity="warning",
-            text=f"{plural(len(rows), 'request')} of net/http {verb} for over a minute in "
+            title=f"{plural(len(rows), 'request')} of net/http {verb} for over a minute in "
             f"{place.state} at {place.where.function} (oldest >= {longest})",
-            goroutines=findable.examples(rows),
+            goroutines=len(rows),
+            examples=findable.examples(rows),
             functions=(place.where.function,),
-            command=findable.command("dump", "--group", "stack", "--state", place.state),
+            next=findable.command("dump", "--group", "stack", "--state", place.state),
         )
-
-
-def _is_served(findable: Findable, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of `rows` began as a goroutine that serves requests of net/http."""
-    snapshot = findable.snapshot
-    starts = snapshot.goroutines.start[rows]
-    servers = [
-        index
-        for index in np.unique(starts).tolist()
-        if index >= 0 and snapshot.frames[index].function in _SERVERS
-    ]
-    return np.isin(starts, servers)
