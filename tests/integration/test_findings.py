@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -182,3 +184,34 @@ def test_nothing_is_unusual_in_an_idle_server(name: str) -> None:
         assert [finding for finding in found if finding.severity != "info"] == []
         screen = on_terminal("summary", "--pid", str(process.pid), width=80, height=24)
     assert ESCAPES.sub("", screen).splitlines()[0].startswith("findings   nothing unusual")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a control group")
+def test_throttling_by_a_real_quota() -> None:
+    root = Path("/sys/fs/cgroup/cpu")
+    group = root / f"spyglass-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "cpu.cfs_quota_us").write_text("20000")
+    except OSError as error:
+        pytest.skip(f"no control group with a CPU quota can be made here: {error}")
+    try:
+        with incident("spin") as process:
+            (group / "cgroup.procs").write_text(str(process.pid))
+            snapshot = observed(process, 1.0)
+            found = by_kind(snapshot)
+            assert snapshot.cpu is not None
+            assert snapshot.cpu.limit_cores == 0.2
+            assert found["cpu-throttled"].severity == "critical"
+            assert "(limit 0.2)" in found["cpu"].title
+            used = (snapshot.cpu.used_ns or 0) / (snapshot.cpu.window_ns or 1)
+            assert used == pytest.approx(0.2, abs=0.07)
+            counts = snapshot.cpu.throttling
+            assert counts is not None
+            assert 5 <= counts.recent_throttled <= counts.recent_periods <= 25
+            assert counts.recent_throttled <= counts.total_throttled
+    finally:
+        deadline = time.monotonic() + 5
+        while (group / "cgroup.procs").read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        group.rmdir()

@@ -9,7 +9,7 @@ import pytest
 
 from spyglass.runtime.context import Runtime
 from spyglass.runtime.discovery.layouts import Layouts, StructLayout, candidate_layouts
-from spyglass.runtime.heap.memstats import read_memory
+from spyglass.runtime.heap.memstats import read_collection_ends, read_memory
 from tests.image import ImageMemory
 from tests.support import NEWEST
 
@@ -249,3 +249,29 @@ def test_a_layout_that_is_in_doubt_is_not_believed() -> None:
     assert memory.gogc_percent is memory.heap_in_use_bytes is memory.heap_goal_bytes is None
     assert "as in both" in details(runtime)
     assert "they differ" in details(runtime)
+
+
+def test_collections_of_the_last_seconds_are_counted() -> None:
+    world = World()
+    now_ns = int(NOW.timestamp()) * 10**9
+    world.stats["numgc"] = 5
+    world.stats["pause_end"][:6] = [
+        now_ns - ago * 10**9
+        for ago in (40, 11, 9, 5, 1, 0)  # the last of a ring that is not full
+    ]
+    assert read_memory(world.runtime(), NOW).recent_gc_count == 3
+    world.stats["numgc"] = 1000
+    world.stats["pause_end"][:] = now_ns
+    assert read_memory(world.runtime(), NOW).recent_gc_count == 256
+
+
+def test_ends_of_collections_are_by_the_clock_of_waits() -> None:
+    world = World()
+    world.stats["numgc"], world.stats["last_gc_nanotime"] = 3, 1_000
+    world.stats["last_gc_unix"] = ENDED_NS
+    world.stats["pause_end"][:4] = [ENDED_NS, ENDED_NS - 700, ENDED_NS - 300, 5]
+    assert read_collection_ends(world.runtime()).tolist() == [300, 700, 1_000]
+    world.stats["pause_end"][:3] = (1 << 64) - 1  # hostile
+    assert read_collection_ends(world.runtime()).tolist() == []
+    world.stats["enablegc"] = 7
+    assert read_collection_ends(world.runtime()).tolist() == []

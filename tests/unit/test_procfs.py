@@ -9,11 +9,13 @@ from spyglass.errors import BadDataError, TargetError
 from spyglass.procfs import host_processes
 from spyglass.procfs.access_rules import Attempt, Credentials, explain
 from spyglass.procfs.cgroups import (
+    CpuQuota,
     Mount,
     find_container,
     find_mounted_container,
     parse_mounts,
     smallest_limit,
+    smallest_quota,
 )
 from spyglass.procfs.files import read, read_head, split_stat
 from spyglass.procfs.memory_maps import MAX_MAPPINGS, Mapping, parse_maps
@@ -126,6 +128,39 @@ def mounts_at(*lines: tuple[str, Path, str]) -> list[Mount]:
     return parse_mounts(
         "".join(f"31 23 0:28 {root} {at} rw shared:1 - {rest}\n" for root, at, rest in lines)
     )
+
+
+def write_quota(group: Path, quota: str, stat: str = "") -> None:
+    """The files of a CPU controller of version 1 and of version 2, in which `quota` is."""
+    group.mkdir(exist_ok=True, parents=True)
+    amount, _, period = quota.partition(" ")
+    (group / "cpu.max").write_text(f"{quota}\n")
+    (group / "cpu.cfs_quota_us").write_text("-1\n" if amount == "max" else f"{amount}\n")
+    (group / "cpu.cfs_period_us").write_text(f"{period}\n")
+    (group / "cpu.stat").write_text(stat)
+
+
+@pytest.mark.parametrize(
+    ("mount", "controller", "throttled"),
+    [("cgroup2 cgroup2 rw", "", "throttled_usec 7"), ("cgroup cgroup rw,cpu", "cpu", "throttled_time 7000")],
+)  # fmt: skip
+def test_the_quota_is_that_of_the_strictest_group_above(
+    tmp_path: Path, mount: str, controller: str, throttled: str
+) -> None:
+    mounts = mounts_at(("/", tmp_path, mount))
+    write_quota(tmp_path / "a" / "b", "300000 100000")
+    write_quota(tmp_path / "a", "150000 100000", f"nr_periods 50\nnr_throttled 5\n{throttled}\n")
+    write_quota(tmp_path, "max 100000")
+    assert smallest_quota({controller: "/a/b"}, mounts) == CpuQuota(1.5, 50, 5, 7000)
+    assert smallest_quota({controller: "/"}, mounts) is None
+    assert smallest_quota({}, mounts) is None
+
+
+@pytest.mark.parametrize("quota", ["", "max", "-1 100000", "100000 0", "x y", "100000"])
+def test_a_quota_that_is_none(tmp_path: Path, quota: str) -> None:
+    for mount, controller in (("cgroup2 cgroup2 rw", ""), ("cgroup cgroup rw,cpu", "cpu")):
+        write_quota(tmp_path, quota)
+        assert smallest_quota({controller: "/"}, mounts_at(("/", tmp_path, mount))) is None
 
 
 def test_the_memory_limit_is_that_of_the_strictest_group_above(tmp_path: Path) -> None:
