@@ -24,11 +24,11 @@ def findings_list(snapshot: Snapshot) -> Markup:
 
 
 def _item(finding: Finding) -> Markup:
-    command = finding.command and visible(finding.command)
+    command = finding.next and visible(finding.next)
     return element(
         "li",
         element("p", element("strong", finding.severity, class_="severity"), " ", *_text(finding)),
-        _examples(finding.goroutines),
+        _examples(finding.examples),
         element("p", "Next: ", element("code", command), class_="next") if command else None,
         class_=f"card finding is-{finding.severity}",
     )
@@ -38,7 +38,7 @@ def _text(finding: Finding) -> Iterator[Content]:
     """The text with its functions marked."""
     names = sorted(map(visible, finding.functions), key=len, reverse=True)
     pattern = "|".join(map(re.escape, names)) or "(?!)"  # which matches nothing
-    for piece in re.split(f"({pattern})", visible(finding.text)):
+    for piece in re.split(f"({pattern})", visible(finding.title)):
         yield element("code", piece) if piece in names else piece
 
 

@@ -33,7 +33,7 @@ def findings_lines(
 
 def _line(finding: Finding, style: Style) -> Text:
     label = Text(finding.severity.ljust(_LABEL_WIDTH), SEVERITY_STYLES[finding.severity])
-    text = style.text(finding.text)
+    text = style.text(finding.title)
     if style.width is not None:
         room = max(style.width - _LABEL_WIDTH, 1)
         text = _fitted(text, [*map(style.text, finding.functions)], room)

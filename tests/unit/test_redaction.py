@@ -73,7 +73,7 @@ def test_nothing_is_left_of_it() -> None:
     assert "alice" not in text
     assert made["goroutines"][0]["start"]["function"] == "shop.Do[*T]"
     assert made["redacted"] is True
-    assert made["findings"][0]["command"] == "spyglass summary shop.json.gz --debug"
+    assert made["findings"][0]["next"] == "spyglass summary shop.json.gz --debug"
     assert made["host"] is None
     assert made["process"]["exe"] == "shop"
     assert made["process"]["library"] == "shop.so"

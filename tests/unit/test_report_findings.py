@@ -54,8 +54,8 @@ def test_the_report_has_the_findings_of_summary_in_their_order() -> None:
     assert [each.severity for each in expected] == ["critical", "warning", "info"]
     for item, finding in zip(items(page), expected, strict=True):
         assert item.attributes["class"] == f"card finding is-{finding.severity}"
-        assert item.text.startswith(f"{finding.severity} {finding.text}")
-        assert item.text.endswith(f"Next: {finding.command}")
+        assert item.text.startswith(f"{finding.severity} {finding.title}")
+        assert item.text.endswith(f"Next: {finding.next}")
     assert NOTHING not in page.text
 
 
