@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from spyglass.analysis.groups import Group
-from spyglass.analysis.waits import has_waits, median_wait_ns
+from spyglass.analysis.waits import has_waits, median_waits_ns
 from spyglass.model import NONE, STATUSES, Frame, Snapshot
 from spyglass.render.cropping import cropped, function_and_call_in, function_in, location_in
 from spyglass.render.table_columns import Column
@@ -70,18 +70,14 @@ class GroupEntries:
         if not self._has_waits:
             return []
         oldest = [_wait(group.longest_wait_ns, group.status) for group in groups]
-        medians = [
-            _wait(median_wait_ns(self._snapshot, group.rows), group.status)
-            for group in groups
-            if view.width is None or view.width >= _MEDIAN_WIDTH
-        ]
         columns = [Column("oldest", oldest, right=True)]
-        if medians not in ([], oldest):
+        if view.width is None or view.width >= _MEDIAN_WIDTH:
+            medians = median_waits_ns(self._snapshot, [group.rows for group in groups])
             cells = [
-                median if group.count > 1 else ""
-                for median, group in zip(medians, groups, strict=True)
+                _wait(median, group.status) for median, group in zip(medians, groups, strict=True)
             ]
-            columns.append(Column("median", cells, right=True))
+            if cells != oldest:
+                columns.append(Column("median", _of_many(cells, groups), right=True))
         return columns
 
     def left_out(self, number: int) -> str:
@@ -120,6 +116,11 @@ class GoroutineEntries:
 
     def left_out(self, number: int) -> str:
         return f"{count(len(self) - number)} more goroutines"
+
+
+def _of_many(cells: Sequence[str], groups: Sequence[Group]) -> list[str]:
+    """`cells`, empty where a group has one goroutine."""
+    return [cell if group.count > 1 else "" for cell, group in zip(cells, groups, strict=True)]
 
 
 def _state_column(states: Sequence[str], view: View) -> Column:

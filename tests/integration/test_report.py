@@ -15,7 +15,7 @@ from spyglass.analysis.counts import by_status, by_wait_reason
 from spyglass.analysis.group_by import groups_by
 from spyglass.analysis.selection import selected
 from spyglass.analysis.shown_frames import shown_frames
-from spyglass.analysis.waits import median_wait_ns
+from spyglass.analysis.waits import median_waits_ns
 from spyglass.export.snapshot_reader import load
 from spyglass.words.calls import call_text
 from spyglass.words.units import duration
@@ -185,7 +185,7 @@ def test_waits_are_ranges_of_lower_bounds(window: Browser, tmp_path: Path) -> No
     ]  # fmt: skip
     window.find("#group-by").send_keys("function")
     cells = window.texts("#group-table td.number.wide-only")
-    median = median_wait_ns(snapshot, np.arange(8))
+    median = median_waits_ns(snapshot, [np.arange(8)])[0]
     assert (cells[1], cells[2]) == ("≥30s", f"≥{duration(median)}") == ("≥30s", "≥8s")
 
 
