@@ -81,18 +81,21 @@ def test_inlined_calls_are_one_location_and_addresses_are_of_calls() -> None:
     inner = Frame("main.inner", "/src/a.go", 1, 0x500, inlined=True)
     middle = Frame("main.middle", "/src/a.go", 2, 0x500, inlined=True)
     outer = Frame("main.outer", "/src/a.go", 3, 0x500, offset=16)
+    other = Frame("main.other", "/src/a.go", 3, 0x500, offset=16)
     begun = Frame("main.begun", "/src/a.go", 4, 0x900)
     exit_ = Frame("runtime.goexit", "/go/asm.s", 5, 0xA00, hidden=True, offset=1)
     wrapper = Frame("main.main.gowrap1", "/src/a.go", 6, 0xB00, hidden=True, offset=9)
     rows = [
         Row(1, wait_reason="select", stack=(PARK, inner, middle, outer, wrapper, exit_)),
         Row(2, wait_reason="select", stack=(PARK, middle, outer, exit_)),  # another location
+        Row(4, wait_reason="select", stack=(PARK, inner, middle, other)),  # and one more
         Row(3, "running", stack=(begun, inner)),  # a stack that ends in the middle
     ]
     snapshot = make_snapshot(rows)
     assert stacks(snapshot) == {
         (("runtime.gopark",), ("main.inner", "main.middle", "main.outer")): 1,
         (("runtime.gopark",), ("main.middle", "main.outer")): 1,
+        (("runtime.gopark",), ("main.inner", "main.middle", "main.other")): 1,
         (("main.begun",), ("main.inner",)): 1,
     }
     assert set(profile(snapshot).addresses) == {0x4320F, 0x4FF, 0x900}
