@@ -193,5 +193,9 @@ def _identify(path: str) -> _GoProgram | None:
             return None
         build = executable.build_info
         return _GoProgram(
-            build.go_version, build.path, build.module, build.module_version, executable.stripped
+            executable.go_version,
+            build.path,
+            build.module,
+            build.module_version,
+            executable.stripped,
         )

@@ -104,7 +104,8 @@ def _read_strings(executable: Executable, offset: int) -> tuple[str | None, byte
         text, _ = _inline(executable, after)
     elif pointer_size == 8 and not flags & 1:
         version, text = (
-            _pointed(executable, int.from_bytes(header[at : at + 8], "little")) for at in (16, 24)
+            executable.string(int.from_bytes(header[at : at + 8], "little"), _MAX_TEXT_BYTES)
+            for at in (16, 24)
         )
     else:
         raise BadDataError("build info of a kind that is not known")
@@ -131,15 +132,6 @@ def _inline(executable: Executable, offset: int) -> tuple[bytes, int]:
     if length > _MAX_TEXT_BYTES:
         raise BadDataError("implausible length of build info")
     return executable.image.read(offset, length), offset + length
-
-
-def _pointed(executable: Executable, header: int) -> bytes:
-    """The string whose header is at address `header`; empty if its pointer awaits relocation."""
-    raw = executable.read(header, 16)
-    pointer, length = int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:], "little")
-    if length > _MAX_TEXT_BYTES:
-        raise BadDataError("implausible length of build info")
-    return executable.read(pointer, length) if pointer and length else b""
 
 
 def _unmarked(text: bytes) -> bytes:

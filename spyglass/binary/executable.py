@@ -170,6 +170,22 @@ class Executable:
                 return self.image.read(segment.offset + begin, size)
         raise BadDataError(f"{self.path} has no {size} bytes at {address:#x}")
 
+    def string(self, address: int, limit: int) -> bytes:
+        """The Go string whose header (pointer, length) is at `address`.
+
+        Linkers write the pointer into the file even where a relocation will replace it. Empty for a
+        variable without bytes in the file, because it is empty when the program starts. Raises
+        `BadDataError` for one of more than `limit` bytes, or outside of the file.
+        """
+        try:
+            header = self.read(address, 16)
+        except BadDataError:
+            return b""
+        pointer, length = int.from_bytes(header[:8], "little"), int.from_bytes(header[8:], "little")
+        if length > limit:
+            raise BadDataError(f"implausible length of a string, {length}")
+        return self.read(pointer, length) if pointer and length else b""
+
     @cached_property
     def stripped(self) -> bool:
         """Whether there is no symbol table."""

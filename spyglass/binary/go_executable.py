@@ -24,6 +24,15 @@ class GoExecutable(Executable):
         return find_build_info(self)
 
     @cached_property
+    def go_version(self) -> str | None:
+        """The Go version: of the build info, else of the runtime's own variable; None if it is in neither."""
+        if self.build_info.go_version:
+            return self.build_info.go_version
+        from spyglass.binary.build_version import find_build_version
+
+        return find_build_version(self)
+
+    @cached_property
     def is_go(self) -> bool:
         """Whether Go's linker, or another linker given Go's objects, made this file."""
         if any(name in self.sections for name in _GO_SECTIONS) or self.build_info.go_version:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from spyglass.binary.build_version import VERSION
 from spyglass.errors import MemoryFault, SpyglassError
 from spyglass.runtime.discovery import layouts
 from spyglass.runtime.discovery.fingerprints import GLOBALS, Fingerprints, find_globals, scan
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["candidate_addresses", "go_version", "is_wait_reasons"]
 
-_VERSION = re.compile(r"(devel )?go1\.\d+")
 _MAX_VERSION_BYTES = 256
 #: A wait reason is a few words (``runtime/runtime2.go: waitReasonStrings``).
 _MAX_REASON_BYTES = 64
@@ -39,7 +38,7 @@ def go_version(target: Target, module: Module) -> str:
         places += sorted(mentioned)
     for place in places:
         text = _short_string(target, place, _MAX_VERSION_BYTES)
-        if text is not None and _VERSION.match(text):
+        if text is not None and VERSION.match(text):
             return text
     return ""
 
