@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from spyglass.errors import AmbiguousName, ProcessNotFound, SpyglassError
@@ -13,18 +13,25 @@ from spyglass.procfs import (
     comm,
     command_line,
     container,
+    cpu_quota,
     executable,
     explain_denied,
+    memory_limit_bytes,
     owner,
+    rss_bytes,
+    started_at,
     thread_count,
     uptime_seconds,
     why_denied,
 )
+from spyglass.procfs.cpu_times import ProcessTime, process_times
 from spyglass.procfs.files import read_stat
-from spyglass.procfs.host_processes import pids, usage
+from spyglass.procfs.host_processes import pids
 
 __all__ = ["find_by_name", "go_processes", "named", "only_one"]
 
+#: In a shorter time than this, what a process uses says nothing.
+_MIN_WINDOW_NS = 20_000_000
 _LIST_HINT = "`spyglass ps` lists the Go processes"
 
 #: Device, inode, time of the last change in ns, size: the same file, unchanged.
@@ -66,10 +73,13 @@ class _Programs:
         return program
 
 
-def go_processes(among: Iterable[int] | None = None) -> ProcessList:
+def go_processes(
+    among: Iterable[int] | None = None, before: Mapping[int, ProcessTime] | None = None
+) -> ProcessList:
     """The Go processes of this host, or of the pids `among`.
 
-    Memory is not read, so a Go library in another program is not noticed.
+    Memory is not read, so a Go library in another program is not noticed. `before`: an earlier reading
+    of processes' times (`process_times`), from which on their use of processors is measured.
     """
     programs = _Programs()
     found: list[GoProcess] = []
@@ -80,7 +90,21 @@ def go_processes(among: Iterable[int] | None = None) -> ProcessList:
             found.append(process)
         elif process is not None:
             unreadable.append(process)
-    return ProcessList(datetime.now(UTC), tuple(found), tuple(unreadable))
+    return ProcessList(datetime.now(UTC), tuple(_with_cpu(found, before or {})), tuple(unreadable))
+
+
+def _with_cpu(processes: list[GoProcess], before: Mapping[int, ProcessTime]) -> Iterator[GoProcess]:
+    """`processes` with what they used of the processors until now, and since `before`."""
+    times = process_times(process.pid for process in processes)
+    for process in processes:
+        now, then = times.get(process.pid), before.get(process.pid)
+        if now is None:
+            yield process
+            continue
+        cores = None
+        if then is not None and now.at_ns - then.at_ns >= _MIN_WINDOW_NS:
+            cores = max(now.used_ns - then.used_ns, 0) / (now.at_ns - then.at_ns)
+        yield replace(process, cpu_seconds=now.used_ns / 1e9, cpu_cores=cores)
 
 
 def named(name: str) -> ProcessList:
@@ -124,8 +148,8 @@ def _examine(pid: int, programs: _Programs) -> GoProcess | UnreadableProcess | N
 
 
 def _go_process(pid: int, program: _GoProgram) -> GoProcess:
-    used = usage(pid)
     exe, exe_deleted = executable(pid)
+    quota = cpu_quota(pid)
     return GoProcess(
         pid=pid,
         user=owner(pid),
@@ -133,15 +157,17 @@ def _go_process(pid: int, program: _GoProgram) -> GoProcess:
         package=program.package,
         module=program.module,
         module_version=program.module_version,
-        started_at=used.started_at,
+        started_at=started_at(pid),
         age_seconds=uptime_seconds(pid),
-        rss_bytes=used.rss_bytes,
+        rss_bytes=rss_bytes(pid),
         threads=thread_count(pid),
         cmdline=command_line(pid),
         exe=exe,
         exe_deleted=exe_deleted,
         stripped=program.stripped,
         container=container(pid),
+        cpu_limit_cores=quota.cores if quota else None,
+        memory_limit_bytes=memory_limit_bytes(pid),
     )
 
 

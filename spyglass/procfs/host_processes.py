@@ -10,23 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import psutil
 
 from spyglass.errors import TargetError
 from spyglass.procfs.access import refusals
 
-__all__ = ["Usage", "cpu_ns", "descendants", "pids", "usage"]
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """When a process started, to a second as `started_at` of `spyglass.procfs`, and its memory."""
-
-    started_at: datetime
-    rss_bytes: int
+__all__ = ["cpu_ns", "descendants", "pids"]
 
 
 def pids() -> list[int]:
@@ -46,14 +36,6 @@ def descendants(pid: int) -> list[int]:
     """The children of process `pid`, and theirs, and so on; a parent comes before its children."""
     with _psutil_refusals(pid):
         return [child.pid for child in psutil.Process(pid).children(recursive=True)]
-
-
-def usage(pid: int) -> Usage:
-    """What process `pid` uses; `ProcessNotFound` or `PermissionDenied`."""
-    with _psutil_refusals(pid):
-        process = psutil.Process(pid)
-        started_at = datetime.fromtimestamp(process.create_time(), UTC)
-        return Usage(started_at, process.memory_info().rss)
 
 
 def cpu_ns(pid: int) -> int:

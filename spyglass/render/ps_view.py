@@ -61,9 +61,11 @@ def _columns(processes: tuple[GoProcess, ...], view: View) -> list[Column]:
         Column("user", cells(lambda p: p.user, _USER_WIDTH)),
         Column("go", cells(lambda p: p.go_version, _VERSION_WIDTH)),
         Column("age", cells(lambda p: age(p.age_seconds)), right=True),
-        Column("rss", cells(lambda p: size(p.rss_bytes)), right=True),
+        Column("rss", cells(_memory), right=True),
+        Column("cpu", cells(_cpu), right=True),
     ]
     if view.width is None or view.width >= _WIDE:
+        columns.append(Column("avg", cells(lambda p: _cores(p.average_cores)), right=True))
         columns.append(Column("threads", cells(lambda p: count(p.threads)), right=True))
         columns.append(Column("stripped", cells(lambda p: "yes" if p.stripped else "no")))
         if any(process.container for process in processes):
@@ -73,6 +75,20 @@ def _columns(processes: tuple[GoProcess, ...], view: View) -> list[Column]:
         Column("module", cells(_module), weight=2, fit=_module_in),
         Column("command", cells(_command), weight=3, fit=_command_in),
     ]
+
+
+def _memory(process: GoProcess) -> str:
+    limit = process.memory_limit_bytes
+    return size(process.rss_bytes) + (f" of {size(limit)}" if limit is not None else "")
+
+
+def _cpu(process: GoProcess) -> str:
+    limit = process.cpu_limit_cores
+    return _cores(process.cpu_cores) + (f" of {limit:g}" if limit is not None else "")
+
+
+def _cores(cores: float | None) -> str:
+    return UNKNOWN if cores is None else f"{cores:.2f}"
 
 
 def _module(process: GoProcess) -> str:

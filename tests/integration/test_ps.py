@@ -23,10 +23,12 @@ from jsonschema import Draft202012Validator
 from spyglass import procfs
 from spyglass.binary.go_executable import GoExecutable
 from spyglass.errors import AmbiguousName, PermissionDenied, ProcessNotFound
+from spyglass.export.snapshot_document import plain
 from spyglass.process_list import GoProcess
 from spyglass.processes import find_by_name, go_processes
+from spyglass.procfs.cpu_times import process_times
 from tests.children import become, in_child, needs_root, sleeping
-from tests.support import Flavour, build, toolchain
+from tests.support import MATRIX, Flavour, build, start, toolchain
 
 pytestmark = [pytest.mark.live, pytest.mark.go]
 
@@ -297,6 +299,47 @@ def test_the_document_follows_its_schema(process: subprocess.Popen[bytes]) -> No
     assert found["cmdline"][1:] == ["an argument"]
     assert found["started_at"].endswith("Z")
     assert set(found) == set(SCHEMA["$defs"]["process"]["properties"])
+
+
+def test_a_start_identifies_a_process_in_every_list(process: subprocess.Popen[bytes]) -> None:
+    documents = [json.loads(spyglass("ps", "--json")) for _ in range(3)]
+    found = [each for made in documents for each in made["processes"] if each["pid"] == process.pid]
+    assert len(found) == 3
+    (started_at,) = {each["started_at"] for each in found}
+    assert started_at == plain(procfs.started_at(process.pid))
+
+
+def test_the_use_of_processors_is_measured_while_the_list_is_made() -> None:
+    """Of a process that is busy, and of one that waits."""
+    with start("labels", MATRIX[-1], Flavour.EXE, "-churn", "2") as busy, start("truth") as idle:
+        time.sleep(0.2)
+        before = process_times([busy.pid, idle.pid])
+        time.sleep(0.3)
+        first, second = go_processes([busy.pid, idle.pid], before).processes
+        if first.pid != busy.pid:
+            first, second = second, first
+        (lone,) = go_processes([idle.pid]).processes
+    assert first.cpu_cores is not None
+    assert second.cpu_cores is not None
+    assert first.cpu_seconds is not None
+    assert first.cpu_cores > 0.05 > second.cpu_cores
+    assert first.average_cores == first.cpu_seconds / first.age_seconds
+    assert lone.cpu_cores is None  # nothing to compare with
+
+
+def test_limits_are_those_of_the_control_groups(process: subprocess.Popen[bytes]) -> None:
+    found = listed(process.pid)
+    quota = procfs.cpu_quota(process.pid)
+    assert found.cpu_limit_cores == (quota.cores if quota else None)
+    assert found.memory_limit_bytes == procfs.memory_limit_bytes(process.pid)
+
+
+@pytest.mark.parametrize(("order", "key"), [("rss", "rss_bytes"), ("age", "age_seconds")])
+def test_the_command_sorts(program: Path, order: str, key: str) -> None:
+    with running(program), running(program):
+        made = json.loads(spyglass("ps", "--json", "--sort", order))["processes"]
+    assert len(made) >= 2
+    assert [each[key] for each in made] == sorted((each[key] for each in made), reverse=True)
 
 
 def test_a_pipe_gets_plain_and_whole_lines(program: Path) -> None:

@@ -29,6 +29,8 @@ ETCD = GoProcess(
     exe_deleted=False,
     stripped=True,
     container=None,
+    cpu_seconds=96.0,
+    cpu_cores=1.25,
 )
 BARE = replace(
     ETCD,
@@ -41,6 +43,10 @@ BARE = replace(
     exe="/opt/x",
     stripped=False,
     container=ID,
+    cpu_seconds=None,
+    cpu_cores=None,
+    cpu_limit_cores=1.5,
+    memory_limit_bytes=512 << 20,
 )
 LOCKED = UnreadableProcess(1, "init", "it runs as root, and spyglass as alice")
 
@@ -55,17 +61,19 @@ def lines(
 def test_the_table_has_everything_when_nobody_looks_at_its_edges() -> None:
     title, etcd, bare, total = lines(ETCD, BARE)
     assert title.split() == [
-        "pid", "user", "go", "age", "rss", "threads", "stripped", "container", "module", "command",
+        "pid", "user", "go", "age", "rss", "cpu", "avg", "threads", "stripped", "container", "module", "command",
     ]  # fmt: skip
     assert etcd.split()[:9] == [
-        "812", "etcd", "go1.24.3", "1h", "20m", "100.0", "MiB", "11", "yes",
+        "812", "etcd", "go1.24.3", "1h", "20m", "100.0", "MiB", "1.25", "0.02",
     ]  # fmt: skip
+    assert etcd.split()[9:12] == ["11", "yes", "-"]
     assert etcd.endswith(
         "go.etcd.io/etcd/server/v3 v3.5.16"
         "  /usr/bin/etcd --name 'my node' --listen-client-urls=http://127.0.0.1:2379"
     )
     assert bare.split() == [
-        "4190000", "etcd", "?", "1h", "20m", "100.0", "MiB", "11", "no", ID, "?", "/opt/x",
+        "4190000", "etcd", "?", "1h", "20m", "100.0", "MiB", "of", "512.0", "MiB", "?", "of", "1.5", "?",
+        "11", "no", ID, "?", "/opt/x",
     ]  # fmt: skip
     assert total == "2 Go processes"
 
@@ -87,7 +95,7 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
 
 def test_a_narrow_terminal_shows_what_tells_processes_apart() -> None:
     title, etcd, *_ = lines(ETCD, width=80)
-    assert title.split() == ["pid", "user", "go", "age", "rss", "module", "command"]
+    assert title.split() == ["pid", "user", "go", "age", "rss", "cpu", "module", "command"]
     assert "server/v3" in etcd
     assert "etcd --name" in etcd
     assert "container" in lines(BARE, width=120)[0]
@@ -126,3 +134,15 @@ def test_nothing_of_a_process_reaches_the_terminal_as_it_is() -> None:
         text = "".join(lines(process, unreadable=(locked,), width=width))
         assert text.isprintable()
         assert r"\x1b[31m" in text
+
+
+def test_the_list_is_sorted_by_what_is_given() -> None:
+    idle = replace(ETCD, pid=5, cpu_cores=0.0, cpu_seconds=0.01, rss_bytes=7, age_seconds=3.0)
+    old = replace(ETCD, pid=7, cpu_cores=None, cpu_seconds=90_000.0, rss_bytes=9, age_seconds=1e5)
+    listing = ProcessList(WHEN, (idle, old, ETCD), (LOCKED,))
+    for order, pids in (
+        ("cpu", [812, 7, 5]), ("rss", [812, 7, 5]), ("age", [7, 812, 5]), ("pid", [5, 7, 812]),
+    ):  # fmt: skip
+        ordered = listing.sorted_by(order)  # type: ignore[arg-type]
+        assert [each.pid for each in ordered.processes] == pids
+        assert ordered.unreadable == (LOCKED,)
