@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["NOTE", "ORIGINS", "Places", "Strings", "origin"]
 
-#: Whose code a function is: the program's own module, a module it depends on, the standard library,
-#: the runtime; or it is no function, but what a page says where a stack is not known.
-ORIGINS = ("own", "dependency", "standard", "runtime", "note")
+#: Whose code a function is: the program's own module, a module it depends on, one of these where the
+#: program's module is not known, the standard library, the runtime; or it is no function, but what a
+#: page says where a stack is not known.
+ORIGINS = ("own", "dependency", "either", "standard", "runtime", "note")
 NOTE = ORIGINS.index("note")
 
 
@@ -95,14 +96,17 @@ class Places:
 
 
 def origin(function: str, module: str | None) -> str:
-    """Whose code `function` is, as far as its name tells, in a program whose main module is `module`."""
+    """Whose code `function` is, as far as its name tells, in a program whose main module is `module`
+    (None: not known)."""
     package = _package(function)
     first = package.partition("/")[0]
     if package == "main" or (module and (package == module or package.startswith(f"{module}/"))):
         return "own"
     if package == "runtime" or package.startswith(("runtime/internal/", "internal/runtime/")):
         return "runtime"
-    return "dependency" if "." in first else "standard"
+    if "." not in first:
+        return "standard"
+    return "dependency" if module else "either"
 
 
 def _package(function: str) -> str:

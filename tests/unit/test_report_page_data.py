@@ -243,7 +243,12 @@ def test_every_text_can_be_shown_as_it_is() -> None:
 )
 def test_whose_code_a_function_is(function: str, whose: str) -> None:
     assert origin(function, "github.com/acme/shop") == whose
-    assert origin("github.com/acme/shop.Run", None) == "dependency"
+
+
+def test_in_a_program_of_an_unknown_module_nothing_is_called_a_dependency() -> None:
+    assert origin("github.com/acme/shop.Run", None) == "either"
+    assert origin("main.main", None) == "own"
+    assert origin("net/http.(*conn).serve", None) == "standard"
 
 
 def test_groups_of_one_stack_are_those_of_a_dump() -> None:

@@ -3,10 +3,11 @@
 
 const NONE = -1;
 const UNREAD = -2; // in the column of labels: unreadable
-const ORIGINS = ["own", "dependency", "standard", "runtime", "note"];
+const ORIGINS = ["own", "dependency", "either", "standard", "runtime", "note"];
 const ORIGIN_WORDS = [
   "this program",
   "dependencies",
+  "this program or dependencies",
   "standard library",
   "Go runtime",
   "not known",
