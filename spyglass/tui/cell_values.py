@@ -39,8 +39,8 @@ def group_cells(row: GroupRow, by: str, style: Style, difference: str = "") -> C
         "change": lambda: _change(row.change),
         "since": lambda: _change(row.since),
         "state": lambda: style.text(_states(row)),
-        "wait": lambda: _wait(row.wait_ns, row.seen_waiting_ns),
-        "median": lambda: _wait(row.median_wait_ns),
+        "wait": lambda: _wait(style, row.wait_ns, row.seen_waiting_ns),
+        "median": lambda: _wait(style, row.median_wait_ns) if row.count > 1 else "",
         "where": lambda: _group_where(row, style),
         "call": lambda: _group_call(row, style),
         "line": lambda: _group_line(row, style),
@@ -96,7 +96,7 @@ def goroutine_cells(g: Goroutine, style: Style, seen_ns: int | None = None) -> C
     return {
         "id": lambda: str(g.id),
         "state": lambda: style.text(state_words(g.status, g.wait_reason)),
-        "wait": lambda: _wait(g.waiting_ns, seen_ns),
+        "wait": lambda: _wait(style, g.waiting_ns, seen_ns),
         "M": lambda: "" if g.m is None else str(g.m),
         "where": lambda: _where_text(g.where or g.start, g.where is None, g.call, style),
         "call": lambda: _call_text(g.call, style),
@@ -157,11 +157,11 @@ def _call_text(call: Frame | None, style: Style) -> str:
     return "" if call is None else function_text(call, style)
 
 
-def _wait(wait_ns: int | None, seen_ns: int | None = None) -> str:
-    """A wait that Go timestamped (``4m 6s``), or if that is shorter for how long it was seen (``seen 12s``)."""
+def _wait(style: Style, wait_ns: int | None, seen_ns: int | None = None) -> str:
+    """A wait that Go timestamped (``≥4m 6s``), or if that is shorter for how long it was seen (``seen 12s``)."""
     if seen_ns is not None and seen_ns > (wait_ns or 0):
         return f"seen {duration(seen_ns).partition(' ')[0]}"
-    return "" if wait_ns is None else duration(wait_ns)
+    return "" if wait_ns is None else style.sign("≥", ">=") + duration(wait_ns)
 
 
 def _change(change: int | None) -> str:

@@ -25,8 +25,8 @@ __all__ = ["Changes", "call_kept_in", "goroutine_columns", "group_columns", "thr
 
 #: The minimum width of a terminal for the column of creators, and for lines of code and medians.
 _WIDE, _WIDEST = 130, 150
-#: A wait of any length fits: ``364d 23h``, ``seen 364d``.
-_WAIT_WIDTH = 9
+#: A wait of any length fits: ``≥364d 23h``, ``>=364d 23h``, ``seen 364d``.
+_WAIT_WIDTH = 10
 #: A state takes at most this share of the width.
 _STATE_SHARE = 4
 _MIN_STATE_WIDTH = 8
@@ -54,8 +54,8 @@ def group_columns(
         Column("", name="mark", width=1, style=lambda cell: "bold yellow" if cell else ""),
         *figures,
         _state_column(widest.get("state", 0), style),
-        Column(_bound("oldest", style), name="wait", width=_WAIT_WIDTH, right=True),
-        Column(_bound("median", style), name="median", width=_WAIT_WIDTH, right=True, from_width=_WIDEST),
+        Column("oldest", name="wait", width=_WAIT_WIDTH, right=True),
+        Column("median", name="median", width=_WAIT_WIDTH, right=True, from_width=_WIDEST),
     ]  # fmt: skip
     return columns + _places(by, style)
 
@@ -95,7 +95,7 @@ def goroutine_columns(*, labelled: bool, style: Style, widest_state: int) -> lis
     columns = [
         Column("goroutine", name="id", width=10, right=True, style=lambda _: "bold"),
         _state_column(widest_state, style),
-        Column(_bound("wait", style), name="wait", width=_WAIT_WIDTH, right=True),
+        Column("wait", name="wait", width=_WAIT_WIDTH, right=True),
         Column("M", name="M", width=4, right=True),
         Column("where", name="where", weight=4, fit=function_and_call_in),
         Column("call", name="call", weight=3, fit=function_in, from_width=style.MIDDLE),
@@ -157,11 +157,6 @@ def _difference_in(text: str, width: int) -> str:
         return number + space + function_in(name, max(width - len(number) - 1, 0))
     short = ", ".join(f"{number} {name.rpartition('/')[2]}" for number, _, name in frames)
     return tail_in(short, width)
-
-
-def _bound(title: str, style: Style) -> str:
-    """The title of a column of lower bounds."""
-    return title + style.sign("≥", ">=")
 
 
 def _change_style(cell: str) -> str:

@@ -72,6 +72,8 @@ def keys_line(model: Model, style: Style) -> Text:
     line, end = Text(no_wrap=True), Text("  ").join(_key(*each) for each in _ALWAYS)
     for key, words in _KEYS[model.level.kind]:
         if key == "f":
+            if not model.findings:
+                continue
             words = plural(len(model.findings), "finding")
         each = _key(key, words).append("  ")
         if line.cell_len + each.cell_len + end.cell_len <= width:

@@ -38,9 +38,9 @@ q        quit
 Δ1s      change since the previous refresh;  Δstart  since the start
          (Δbase: since key b)
 ▲        growing at most refreshes and never shrinking: a possible leak
-oldest   the longest wait, median: of half of the goroutines; lower bounds:
-         Go timestamps waits only at GC.  seen 12s: no longer time from Go,
-         but top saw the same wait at each refresh for 12 s
+oldest   the longest wait;  median  half of the goroutines wait as long;  ≥12s  a
+         lower bound: Go timestamps waits only at GC;  seen 12s  no longer time
+         from Go, but top saw the same wait at each refresh for 12 s
 where    the user's function, or the (start) function;  call  what it called
          A cell names what is true of all goroutines of a group, else says
          how many there are: 3 functions, 2 states
@@ -54,7 +54,7 @@ def help_lines(style: Style) -> Sequence[Text]:
     """The keys, and what the columns mean."""
     text = _HELP
     if style.ascii_only:
-        text = text.replace("▲", "^").replace("Δ", "+/-")
+        text = text.replace("▲", "^").replace("Δ", "+/-").replace("≥", ">=")
     return list(map(Text, text.splitlines()))
 
 

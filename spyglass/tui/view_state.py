@@ -198,6 +198,7 @@ class Model:
             self.invert()
         else:
             self.sort[kind] = (name, name in _NUMBERS)
+            self._to_first_row()
 
     def invert(self) -> None:
         """Reverse the order of the page."""
@@ -205,6 +206,10 @@ class Model:
         if kind in self.sort:
             name, descending = self.sort[kind]
             self.sort[kind] = (name, not descending)
+            self._to_first_row()
+
+    def _to_first_row(self) -> None:
+        self.level.selected, self.level.at, self.level.top = None, 0, 0
 
     def group(self, key: Hashable) -> GroupRow | None:
         """The group with `key`; None if it has no goroutines any more."""

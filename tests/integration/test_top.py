@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -156,6 +157,80 @@ def test_a_saved_snapshot_a_series_and_a_core(leak: GoProcess, tmp_path: Path):
         screen.until("1 of 2")
         screen.press("\x1b[C")
         screen.until("2 of 2")
+        screen.press("q")
+        assert screen.end() == 0
+
+
+def watched(pid: int, seconds: float) -> Model:
+    """The view of process `pid` after five ticks in `seconds`."""
+    ticks, model = LiveTicks(), Model()
+    ticks.attach(pid)
+    try:
+        for _ in range(5):
+            began_ns = time.monotonic_ns()
+            tick, took_ns = ticks.take(False), time.monotonic_ns() - began_ns
+            model.note(replace(tick, began_ns=began_ns, took_ns=took_ns, pause_ns=1))
+            time.sleep(seconds / 4)
+    finally:
+        ticks.close()
+    return model
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("minor", MATRIX)
+def test_before_the_first_gc_waits_are_those_that_were_seen(minor: str):
+    with start("park", minor, Flavour.EXE, "-n", "40") as process:
+        began = time.monotonic()
+        model = watched(process.pid, 1.0)
+        elapsed_ns = (time.monotonic() - began) * 1e9
+    rows = {row.where[0].function: row for row in model.rows if row.where[0]}
+    parked = [row for name, row in rows.items() if name in PARKED]
+    assert sum(row.count for row in parked) == 40
+    assert {row.wait_ns for row in model.rows} == {None}
+    for row in parked:
+        if minor in ("1.13", "1.14", "1.15", "1.16"):  # without a count of stops
+            assert row.seen_waiting_ns is None
+        else:
+            assert 0.9e9 < (row.seen_waiting_ns or 0) < elapsed_ns
+    assert rows["main.heartbeat"].seen_waiting_ns is None
+
+
+PARKED = (
+    "main.awaitReply", "main.awaitJob", "main.awaitEither", "main.sendResult", "main.lockLedger",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def contended() -> Iterator[GoProcess]:
+    with start("contended", MATRIX[-1], Flavour.EXE, "8") as process:
+        yield process
+
+
+def test_the_first_screen_names_what_is_wrong(contended: GoProcess):
+    with on_screen("-p", str(contended.pid), width=80, height=24) as screen:
+        screen.until("goroutines wait in sync.(*Mutex).Lock called by main.")
+        screen.press("f")
+        screen.until("spyglass dump --pid")
+        screen.press("q")
+        assert screen.end() == 0
+
+
+def test_the_mouse_selects_opens_and_sorts(contended: GoProcess):
+    """Below three findings and five lines of the header are the titles."""
+
+    def click(x: int, y: int) -> str:
+        return f"\x1b[<0;{x};{y}M\x1b[<0;{x};{y}m"
+
+    with on_screen("-p", str(contended.pid), width=80, height=24) as screen:
+        screen.until("main.reserveStock")
+        screen.press(click(70, 9))
+        screen.until("where▲")
+        screen.press(click(70, 11))
+        screen.press("\x1b[<65;70;11M")
+        screen.press(click(70, 11))
+        screen.until("where▲")
+        screen.press(click(70, 11))
+        screen.until("goroutine state")
         screen.press("q")
         assert screen.end() == 0
 

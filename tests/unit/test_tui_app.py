@@ -278,6 +278,21 @@ def test_rows_are_sorted_by_the_title_that_is_clicked():
     play(app, script)
 
 
+def test_another_order_is_shown_from_its_first_row_on():
+    rows = [Row(n, wait_reason="select", where=frame(f"main.f{n:03}")) for n in range(1, 80)]
+
+    async def script(pilot: Pilot[None]) -> None:
+        await until(pilot, "main.f001")
+        await pilot.press("end", *["greater_than_sign"] * 5)
+        assert app.model.sort["groups"] == ("where", False)
+        assert selected_name(app) == names(app)[0] == "main.f001"
+        await pilot.press("i")
+        assert selected_name(app) == names(app)[0] == "main.f079"
+
+    app = app_of(make_snapshot(rows))
+    play(app, script)
+
+
 def test_a_row_is_selected_by_a_click_and_opened_by_another():
     async def script(pilot: Pilot[None]) -> None:
         await until(pilot, "main.serve")
