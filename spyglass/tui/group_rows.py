@@ -14,7 +14,7 @@ from spyglass.analysis.code_lines import CodeLine, code_line
 from spyglass.analysis.filters import matching
 from spyglass.analysis.group_by import groups_by_key
 from spyglass.analysis.selection import selected
-from spyglass.analysis.waits import median_wait_ns
+from spyglass.analysis.waits import median_waits_ns
 from spyglass.model import NONE, Frame, Snapshot
 from spyglass.words.states import state_at
 from spyglass.words.units import UNKNOWN
@@ -85,7 +85,7 @@ class GroupRow:
     @cached_property
     def median_wait_ns(self) -> int | None:
         """A lower bound of the median wait in ns; None if it is not known."""
-        return None if self.wait_ns is None else median_wait_ns(self.snapshot, self.rows)
+        return None if self.wait_ns is None else median_waits_ns(self.snapshot, [self.rows])[0]
 
     @cached_property
     def states(self) -> dict[str, int]:
