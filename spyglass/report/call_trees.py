@@ -50,8 +50,8 @@ class Stacks:
     def _calls(
         self, stacks: NDArray[np.int32]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-        """The places of `stacks`, one after the other, each outermost first; whose they are, an index of
-        `stacks`; and which Go's traceback shows, as `analysis.shown_frames` has it."""
+        """The places of `stacks`, concatenated, each stack outermost first; for each place the index in
+        `stacks` of its stack, and whether Go's traceback shows it, as `analysis.shown_frames` does."""
         snapshot = self._snapshot
         low, high = (
             snapshot.stack_offsets[stacks],
@@ -94,14 +94,14 @@ class Stacks:
         return result
 
     def _ends(self, rows: NDArray[np.int64]) -> tuple[list[NDArray[np.int64]], NDArray[np.intp]]:
-        """What is known of the stacks of `rows`, which are not: where they began and where they are; and
-        which of these each has."""
+        """For `rows`, whose stacks are not known: the distinct pairs of the function that they began with
+        and their location, as places, and the number of its pair for each row."""
         g, radix = self._snapshot.goroutines, len(self._snapshot.frames) + 1
         pairs, which = numbered((g.start[rows].astype(np.int64) + 1) * radix + g.where[rows] + 1)
         return [self._known(*divmod(pair, radix)) for pair in pairs.tolist()], which
 
     def _known(self, start: int, where: int) -> NDArray[np.int64]:
-        """What is known of a stack that is not; both numbers are one too high."""
+        """The places of a stack of which only its ends are known; both are numbers of frames, plus one."""
         ends = [self._places.of_frame(start - 1), self._places.of_frame(where - 1)]
         calls = [ends[0], self._places.note(_NOT_KNOWN), ends[1]]
         return np.array([call for call in calls if call != NONE], np.int64)

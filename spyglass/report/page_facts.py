@@ -36,9 +36,17 @@ def taken(snapshot: Snapshot) -> str:
         visible(snapshot.process.go_version or "Go ?"),
         moment(snapshot.taken_at),
         _read(snapshot),
+        _filtered(snapshot),
         "redacted" if snapshot.redacted else None,
     ]
     return " · ".join(filter(None, parts))
+
+
+def _filtered(snapshot: Snapshot) -> str | None:
+    """How many goroutines filters left of how many; None without filters."""
+    if snapshot.matched_of is None:
+        return None
+    return f"filtered: {Population.listed(snapshot).out_of(Population.whole(snapshot))} goroutines"
 
 
 def _read(snapshot: Snapshot) -> str:
@@ -81,7 +89,7 @@ def _tiles(snapshot: Snapshot) -> Markup:
         ("Goroutines", *_goroutines(snapshot)),
         *_cpu_tile(snapshot.cpu),
         ("Threads", count(len(snapshot.threads)), f"{count(scheduler.idle_ms)} Ms idle"),
-        ("Processors", count(scheduler.gomaxprocs), f"{count(scheduler.idle_ps)} idle"),
+        ("GOMAXPROCS", count(scheduler.gomaxprocs), f"{count(scheduler.idle_ps)} Ps idle"),
         ("Heap in use", size(memory.heap_in_use_bytes), f"goal {size(memory.heap_goal_bytes)}"),
         ("Resident memory", size(process.rss_bytes), _limit(process.memory_limit_bytes)),
         ("Uptime", age(process.uptime_seconds), f"since {moment(process.started_at)}"),
@@ -99,10 +107,9 @@ def _tile(name: str, value: str, remark: str) -> Markup:
 
 
 def _goroutines(snapshot: Snapshot) -> tuple[str, str]:
-    """The number of the program's own, and beside it the runtime's and what they were filtered from."""
-    listed, whole = Population.listed(snapshot), Population.whole(snapshot)
-    filtered = "" if listed == whole else f"filtered from {whole}"
-    return count(listed.user), " ".join(filter(None, (listed.beside, filtered)))
+    """The number of user goroutines, and beside it that of the runtime's."""
+    listed = Population.listed(snapshot)
+    return count(listed.user), listed.beside
 
 
 def _cpu_tile(use: CpuUse | None) -> Iterator[tuple[str, str, str]]:
@@ -114,14 +121,14 @@ def _cpu_tile(use: CpuUse | None) -> Iterator[tuple[str, str, str]]:
 
 
 def _cpu(snapshot: Snapshot, use: CpuUse) -> list[Fact]:
-    """Processor time in the window and of the process's life, and what was sampled in the window."""
+    """Processor time in the window and since the process started, and the samples of the window."""
     places = sampled_code(snapshot, use)
     total = places.total()
     throttled_ns = use.throttling.total_throttled_ns if use.throttling else None
     return [
         ("Now", cpu_text(use) or UNKNOWN),
         ("Measured over", duration(use.window_ns)),
-        ("Of its life", lifetime_text(use, snapshot.process.uptime_seconds) or UNKNOWN),
+        ("Since start", lifetime_text(use, snapshot.process.uptime_seconds) or UNKNOWN),
         ("Throttled", duration(throttled_ns) if throttled_ns else None),
         ("Samples of running threads", count(total) if total else None),
         *(

@@ -17,6 +17,7 @@ from spyglass.analysis.selection import selected
 from spyglass.analysis.shown_frames import shown_frames
 from spyglass.analysis.waits import median_waits_ns
 from spyglass.export.snapshot_reader import load
+from spyglass.model import CpuUse
 from spyglass.words.calls import call_text
 from spyglass.words.units import duration
 from tests.browser import Browser
@@ -35,7 +36,7 @@ from tests.open_report import (
     settle,
     show,
 )
-from tests.snapshots import MEMORY, Row, frame, make_snapshot
+from tests.snapshots import MEMORY, THREADS, Row, frame, make_snapshot
 from tests.support import NEWEST, Flavour, start
 
 
@@ -166,7 +167,7 @@ def test_a_group_opens_to_its_stack_and_its_ids(opened: Browser) -> None:
 
 
 def test_waits_are_ranges_of_lower_bounds(window: Browser, tmp_path: Path) -> None:
-    waits = [9, 4, None, 30, 2]  # of which 4 is the lower median, if not known is the shortest
+    waits = [9, 4, None, 30, 2, 5]  # 4 is the lower median, what is not known is the shortest
     rows = [
         Row(i, wait_reason="select", waiting_ns=wait and wait * 10**9, where=MAIN, stack=(MAIN,))
         for i, wait in enumerate(waits)
@@ -185,7 +186,7 @@ def test_waits_are_ranges_of_lower_bounds(window: Browser, tmp_path: Path) -> No
     ]  # fmt: skip
     window.find("#group-by").send_keys("function")
     cells = window.texts("#group-table td.number.wide-only")
-    median = median_waits_ns(snapshot, [np.arange(8)])[0]
+    median = median_waits_ns(snapshot, [np.arange(9)])[0]
     assert (cells[1], cells[2]) == ("≥30s", f"≥{duration(median)}") == ("≥30s", "≥8s")
 
 
@@ -201,6 +202,24 @@ def test_without_any_wait_there_is_no_column_of_waits(
     assert titles == ["Count", "Share", "Where", "State", "Created by"]
     assert words in window.find("#group-table caption").text
     assert window.find("#filters [name=wait]").get_attribute("disabled")
+
+
+def test_threads_show_their_processor_time_the_busiest_first(
+    window: Browser, tmp_path: Path
+) -> None:
+    times = [(5_000_000, 0), (3 * 10**9, 196_000_000), (None, None)]
+    threads = tuple(
+        replace(THREADS[0], tid=10 + i, cpu_ns=cpu_ns, recent_cpu_ns=recent_ns)
+        for i, (cpu_ns, recent_ns) in enumerate(times)
+    )
+    use = CpuUse(200_000_000, 196_000_000, 4 * 10**9, 2, None)
+    show(window, tmp_path, make_snapshot(threads=threads, cpu=use))
+    assert window.texts("#thread-table thead button")[:3] == ["Thread", "CPU now", "CPU time"]
+    assert window.texts("#thread-table tbody th") == ["11", "10", "12"]
+    assert window.texts("#thread-table tbody td:nth-of-type(1)") == ["98 %", "0.0 %", "—"]
+    assert window.texts("#thread-table tbody td:nth-of-type(2)") == ["3s", "5ms", "—"]
+    show(window, tmp_path, make_snapshot(threads=THREADS))
+    assert window.texts("#thread-table thead button")[:2] == ["Thread", "Name"]
 
 
 def test_many_rows_come_some_at_a_time(window: Browser, tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_processor_time_is_shown() -> None:
     assert found["CPU"] == "1.50"
     assert found["Now"] == "1.50 of 4 cores (limit 1.5)"
     assert found["Measured over"] == "200ms"
-    assert found["Of its life"] == "8m (0.10 cores)"
+    assert found["Since start"] == "8m (0.10 cores)"
     assert found["Throttled"] == "3s"
     assert found["Samples of running threads"] == "40"
     assert found["in main.main"] == "75 % (30)"
@@ -134,7 +134,7 @@ def test_processor_time_that_is_not_known_is_no_number() -> None:
     assert "Now" not in with_cpu(None)
     found = with_cpu(CpuUse(None, None, None, None, None))
     assert "CPU" not in found
-    assert found["Now"] == found["Of its life"] == found["Measured over"] == "not known"
+    assert found["Now"] == found["Since start"] == found["Measured over"] == "not known"
     assert "Throttled" not in found
 
 

@@ -203,6 +203,7 @@ def test_the_heap_is_a_picture_with_words() -> None:
         ({"source": Source("core")}, "from a core"),
         ({"host": "web-3"}, "on web-3"),
         ({"redacted": True}, "redacted"),
+        ({"matched_of": 7, "matched_of_system": 2}, "filtered: 0 of 5 (+2 runtime) goroutines"),
     ],
 )
 def test_it_says_how_it_was_taken(changes: dict[str, Any], words: str) -> None:

@@ -170,7 +170,7 @@ class Flame {
     return node ? this.report.functionOf(this.tree.place[node]) : "all goroutines";
   }
 
-  /** All about a frame on one line. */
+  /** The facts about a frame on one line. */
   words(node) {
     const parts = [this.nameOf(node)];
     if (node) parts.push(this.report.locationOf(this.tree.place[node]));
