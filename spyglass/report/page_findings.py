@@ -28,6 +28,7 @@ def _item(finding: Finding) -> Markup:
     return element(
         "li",
         element("p", element("strong", finding.severity, class_="severity"), " ", *_text(finding)),
+        element("p", visible(finding.detail), class_="muted") if finding.detail else None,
         _examples(finding.examples),
         element("p", "Next: ", element("code", command), class_="next") if command else None,
         class_=f"card finding is-{finding.severity}",

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from spyglass.analysis.findings import NOTHING, findings
+from spyglass.analysis.findings import NOTHING, Finding, findings
 from spyglass.model import CpuSample, CpuUse, Frame, Problem, Snapshot, Throttling
+from spyglass.report import page_findings
 from tests.pages import Element, Page, page_of
 from tests.snapshots import PROCESS, Row, frame, make_snapshot
 from tests.unit.test_report_page import facts
@@ -90,6 +91,13 @@ def test_findings_come_first_and_need_no_script() -> None:
     section = page.one("section", id="findings")
     assert "hidden" not in section.attributes
     assert "8 goroutines wait in sync.(*Mutex).Lock called by main.report" in section.text
+
+
+def test_the_detail_of_a_finding_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = Finding("crowd", "warning", "many", detail=HOSTILE)
+    monkeypatch.setattr(page_findings, "written_findings", lambda _snapshot: (finding,))
+    (item,) = items(page_of(make_snapshot()))
+    assert item.text == f"warning many{SHOWN}"
 
 
 def test_hostile_findings_change_no_element_of_the_page() -> None:
