@@ -41,15 +41,15 @@ def _failed(snapshot: Snapshot, rows: NDArray[np.int64], wanted: Filter, name: s
     """The sentence for the condition `name`, which none of `rows` meets."""
     condition = _condition(wanted, name)
     if name == "states":
-        return f"no goroutine is in {condition}; {_there_are(by_state(snapshot, rows))}"
+        return f"no goroutine is in {condition}; {_listed('there are', by_state(snapshot, rows))}"
     if name == "function":
         functions = _functions(snapshot, snapshot.goroutines.where[rows])
-        return f"no goroutine has a {condition} on its stack; {_there_are(functions)}"
+        return f"no goroutine has a {condition} on its stack; {_listed('they are in', functions)}"
     if name == "creator":
         creators = _functions(snapshot, snapshot.goroutines.creator[rows])
-        return f"no goroutine has a {condition}; {_there_are(creators)}"
+        return f"no goroutine has a {condition}; {_listed('creators are', creators)}"
     if name == "labels":
-        return f"no goroutine has {condition}; {_there_are(by_label(snapshot, rows))}"
+        return f"no goroutine has {condition}; {_listed('labels are', by_label(snapshot, rows))}"
     if name == "ids":
         return f"there is no {condition}; {_ids(snapshot, rows)}"
     return f"no goroutine is known to have a {condition}; {_longest(snapshot, rows)}"
@@ -69,14 +69,14 @@ def _condition(wanted: Filter, name: str) -> str:
     return f'{name} matching "{pattern.pattern if pattern else ""}"'
 
 
-def _there_are(counts: Mapping[str, int]) -> str:
+def _listed(title: str, counts: Mapping[str, int]) -> str:
     """``there are: chan send 668, select 8``; the most frequent first, at most `_MAX_NAMED`."""
     if not counts:
-        return "there are none"
+        return "none is known"
     ordered = sorted(counts.items(), key=lambda item: -item[1])
     named = ", ".join(f"{words} {count(number)}" for words, number in ordered[:_MAX_NAMED])
     more = len(ordered) - _MAX_NAMED
-    return f"there are: {named}" + (f", and {count(more)} more" if more > 0 else "")
+    return f"{title}: {named}" + (f", and {count(more)} more" if more > 0 else "")
 
 
 def _functions(snapshot: Snapshot, frames: NDArray[np.int32]) -> dict[str, int]:

@@ -66,6 +66,23 @@ def test_commands_take_them(
         assert f'"pid":{process.pid},' in out
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["top", "--count", "1"],
+        ["snapshot", "-o", "out"],
+        ["report", "-o", "out"],
+        ["core", "-o", "out"],
+        ["diff", "x.json.gz"],
+    ],
+)
+def test_every_command_takes_them(process: GoProcess, empty: Path, command: list[str]) -> None:
+    assert piped("snapshot", NAME, "-o", "x.json.gz").returncode == 0
+    for target in (str(process.pid), NAME):
+        done = piped(*command, target)
+        assert done.returncode == 0, done.stderr
+
+
 def test_options_may_follow_a_target_without_a_command(
     capsys: pytest.CaptureFixture[str], process: GoProcess
 ) -> None:

@@ -48,16 +48,16 @@ USER_ROWS = np.arange(4)
         (
             {"function": re.compile("^nothing$")},
             'no goroutine has a function matching "^nothing$" on its stack; '
-            "there are: main.wait 3, main.main 1",
+            "they are in: main.wait 3, main.main 1",
         ),
         (
             {"creator": re.compile("other")},
-            'no goroutine has a creator matching "other"; there are: main.main 3',
+            'no goroutine has a creator matching "other"; creators are: main.main 3',
         ),
         (
             {"labels": (("tenant", "green"),)},
             "no goroutine has label tenant=green; "
-            "there are: tenant=blue 3, tenant=red 1, path=/x 1",
+            "labels are: tenant=blue 3, tenant=red 1, path=/x 1",
         ),
         ({"ids": (5, 6)}, "there is no goroutine 5 or 6; there are 4, with ids from 1 to 7"),
         (
@@ -67,7 +67,7 @@ USER_ROWS = np.arange(4)
         (
             {"states": ("chan",), "labels": (("tenant", "green"),)},
             "no goroutine has label tenant=green; "
-            "there are: tenant=blue 3, tenant=red 1, path=/x 1",
+            "labels are: tenant=blue 3, tenant=red 1, path=/x 1",
         ),
         (
             {"states": ("chan",), "labels": (("tenant", "red"),)},
@@ -89,7 +89,7 @@ def test_only_the_most_frequent_are_listed() -> None:
 def test_where_there_is_nothing() -> None:
     none = np.arange(0)
     assert no_match(SNAPSHOT, none, Filter(ids=(5,))) == "there is no goroutine 5; there are none"
-    assert no_match(SNAPSHOT, none, Filter(states=("x",))).endswith("; there are none")
+    assert no_match(SNAPSHOT, none, Filter(states=("x",))).endswith("; none is known")
     waits = no_match(SNAPSHOT, none, Filter(min_wait_ns=1))
     assert waits.endswith("no wait has a known beginning: Go timestamps waits only at GC")
 
