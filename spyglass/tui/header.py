@@ -73,7 +73,7 @@ def _when(model: Model, tick: Tick, paused: bool, wanted_ns: int) -> Iterator[Te
     elif tick.pause_ns > wanted_ns * _NOTED_EXCESS:
         yield Text(
             f"every {tick.pause_ns / 1e9:.1f}s, not {wanted_ns / 1e9:.1f}s: "
-            f"a tick takes {tick.took_ns / 1e9:.2f}s", "yellow",
+            f"reading takes {tick.took_ns / 1e9:.2f}s", "yellow",
         )  # fmt: skip
     else:
         yield fact("every", f"{wanted_ns / 1e9:g}s")

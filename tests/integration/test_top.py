@@ -206,7 +206,27 @@ def contended() -> Iterator[GoProcess]:
         yield process
 
 
-def test_the_first_screen_names_what_is_wrong(contended: GoProcess):
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("spin", "% in main.spin"),
+        ("mutex", "in sync.(*Mutex).Lock called by main.report"),
+        ("leak", "of goroutines are in chan send at main.quote"),
+        ("pool", "of goroutines are in chan send at main.order"),
+        ("calm", "nothing unusual"),
+    ],
+)
+def test_the_first_screen_names_the_culprit(kind: str, words: str):
+    with (
+        start("incident", MATRIX[-1], Flavour.STRIPPED, kind) as process,
+        on_screen("-p", str(process.pid), width=80, height=24) as screen,
+    ):
+        screen.until(words, 60)  # of a busy host a program that spins gets its share late
+        screen.press("q")
+        assert screen.end() == 0
+
+
+def test_all_findings_are_listed_with_what_to_run_next(contended: GoProcess):
     with on_screen("-p", str(contended.pid), width=80, height=24) as screen:
         screen.until("goroutines wait in sync.(*Mutex).Lock called by main.")
         screen.press("f")

@@ -292,7 +292,7 @@ class TestFeed:
         model = Model()
         model.note(tick)
         assert (
-            "not 0.1s: a tick takes 0.2"
+            "not 0.1s: reading takes 0.2"
             in header_lines(model, Style(120), wanted_ns=100_000_000)[0].plain
         )
 
