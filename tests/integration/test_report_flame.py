@@ -1,4 +1,4 @@
-"""The flame graph of a report: how wide its frames are, and what mouse and keyboard do."""
+"""The flame graph of a report: the widths of its frames, mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from tests.open_report import (
     focused_name,
     frames,
     matching,
+    open_filters,
+    settle,
     show,
 )
 from tests.snapshots import Row, frame, make_snapshot
 
 
-def test_frames_are_as_wide_as_goroutines_are_many(opened: Browser) -> None:
+def test_the_width_of_a_frame_is_its_number_of_goroutines(opened: Browser) -> None:
     found = frames(opened)
     assert [*found] == ["all goroutines", "main.main", "main.serve", "main.query", "main.lock"]
     whole = found["all goroutines"].rect["width"]
@@ -30,6 +32,14 @@ def test_frames_are_as_wide_as_goroutines_are_many(opened: Browser) -> None:
     )
     assert found["main.lock"].get_attribute("aria-label") == "main.lock, 30 goroutines, 30 %"
     assert found["main.lock"].get_attribute("aria-level") == "4"
+
+
+def test_the_legend_has_the_colours_of_the_frames(opened: Browser) -> None:
+    assert opened.texts("#flame-legend li") == ["this program"]
+    open_filters(opened)
+    opened.find("#filters [name=all]").click()
+    settle(opened)
+    assert opened.texts("#flame-legend li") == ["this program", "Go runtime"]
 
 
 def test_the_flame_graph_zooms_with_the_mouse(opened: Browser) -> None:

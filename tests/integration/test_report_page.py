@@ -115,7 +115,7 @@ def test_the_theme_is_the_systems_until_the_other_one_is_wanted(opened: Browser)
     assert brightness(opened) > 600 > 300 > brightness(opened, name="color")
     assert toggle.get_attribute("aria-pressed") == "false"
     opened.prefer("dark")
-    settle(opened)  # the page hears of it with the next frame
+    settle(opened)  # the event comes with the next frame
     assert brightness(opened) < 150 < 500 < brightness(opened, name="color")
     assert toggle.get_attribute("aria-pressed") == "true"
     toggle.click()

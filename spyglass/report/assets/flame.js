@@ -78,7 +78,6 @@ class Flame {
     this.zoomOut.addEventListener("click", () => this.zoom(0));
     this.search.addEventListener("input", () => this.highlight());
     this.watchWidth();
-    this.drawLegend();
   }
 
   /** Draw again when the width changes much; positions are relative, so small changes need none. */
@@ -95,6 +94,7 @@ class Flame {
     this.totals = totals;
     if (!totals[this.zoomed]) this.zoomed = 0;
     this.highlight();
+    this.drawLegend();
   }
 
   zoom(node) {
@@ -264,8 +264,13 @@ class Flame {
     at(this.focused).focus();
   }
 
+  /** The colours of the frames that goroutines are in. */
   drawLegend() {
-    const used = new Set(this.report.places.origin);
+    const { report, tree, totals } = this;
+    const used = new Set();
+    for (let node = 1; node < tree.size; node++) {
+      if (totals[node]) used.add(report.originOf(tree.place[node]));
+    }
     byId("flame-legend").replaceChildren(
       ...ORIGINS.map((origin, index) => [origin, index])
         .filter(([, index]) => used.has(index))

@@ -52,10 +52,11 @@ class GroupWaits {
     return this.count > 1 ? waitText(this.medianNs, this.isWaiting) : "";
   }
 
-  /** Both in one line; empty if no wait is known. */
+  /** Both in one line, the median if it differs; empty if no wait is known. */
   get words() {
     if (this.oldestNs === NONE) return "";
-    const median = this.medianText && `, median ${this.medianText}`;
-    return `oldest ${this.oldestText}${median}`;
+    const { oldestText, medianText } = this;
+    if (["", oldestText].includes(medianText)) return `oldest ${oldestText}`;
+    return `oldest ${oldestText}, median ${medianText}`;
   }
 }
