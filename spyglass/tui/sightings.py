@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Sightings"]
 
-#: The count of stops has 8 bits: a goroutine that runs has the same count again by chance at one tick in
-#: 256. From this number of equal ticks on it is taken as seen waiting.
+#: The count of stops has 8 bits: a goroutine that runs has the same count again by chance at one tick in 256.
+#: So it is taken as seen waiting from this number of equal ticks on, without the first and the last of them.
 _MIN_REPEATS = 3
 #: The mark of a goroutine that does not wait, which no wait has.
 _NO_WAIT = np.uint64((1 << 64) - 1)
@@ -30,14 +30,15 @@ _TRUSTED = np.isin(QUALITIES, ("stable", "moved"))
 class Sightings:
     """Since when each goroutine was seen in the same wait, at every tick.
 
-    It is the same wait if id, wait reason, location and the count of stops are the same. A goroutine that
-    stops running exactly 256 times between any two ticks would be taken for one that waits: so this is what
-    was seen, and no lower bound of a wait. Versions of Go without the count (1.16 and older) have no
-    sightings.
+    It is the same wait if id, wait reason, location and the count of stops are the same. The time is that from
+    the second such tick to the last but one: what is wrong by chance at one tick does not count. But a goroutine
+    that stops exactly 256 times from each tick to the next would be taken for one that waits: so this is what was
+    seen, and no lower bound of a wait. Versions of Go without the count (1.16 and older) have no sightings.
     """
 
     def __init__(self) -> None:
         self._reasons: dict[str, int] = {}
+        self._began_ns = 0
         self._forget()
 
     def _forget(self) -> None:
@@ -53,9 +54,10 @@ class Sightings:
         marks = self._marks_of(snapshot)
         is_same = (marks == self._marks).all(axis=0) & (marks[1] != _NO_WAIT)
         self._marks = marks
-        self._since_ns = np.where(is_same, self._since_ns, np.int64(began_ns + took_ns))
         self._repeats = np.where(is_same, self._repeats + np.int32(1), np.int32(0))
-        return np.where(self._repeats >= _MIN_REPEATS, began_ns - self._since_ns, np.int64(NONE))
+        self._since_ns = np.where(self._repeats > 1, self._since_ns, np.int64(began_ns + took_ns))
+        until_ns, self._began_ns = self._began_ns, began_ns
+        return np.where(self._repeats >= _MIN_REPEATS, until_ns - self._since_ns, np.int64(NONE))
 
     def _align(self, ids: NDArray[np.uint64]) -> None:
         """Bring what is known into the order of the goroutines `ids`; new ones are in no wait."""
