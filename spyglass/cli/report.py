@@ -39,8 +39,9 @@ def report(
 
     TARGET is a pid, the name of a Go process, a saved snapshot, or a core file.
 
-    The page needs a browser, but no network and no spyglass. It shows the process, its scheduler,
-    memory and threads, goroutines by state and in groups, and a flame graph, with search and filters.
+    The page needs a browser, but no network and no spyglass. It shows findings first, then the largest
+    groups of goroutines and a flame graph, with search and filters, then the program, its scheduler,
+    threads and memory.
     It contains the whole snapshot, including command line, paths and pprof labels (unless --redact
     is given): the page can save it, and all commands read it from the page.
 

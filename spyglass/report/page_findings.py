@@ -13,6 +13,9 @@ from spyglass.words.units import plural
 
 __all__ = ["findings_list"]
 
+#: `findings` looks at goroutines only if it has all of them.
+_FILTERED = "Goroutines were filtered: findings about goroutines are left out."
+
 
 def findings_list(snapshot: Snapshot) -> Markup:
     """The findings of `snapshot` in their order; "nothing unusual" if all are "info"."""
@@ -20,7 +23,8 @@ def findings_list(snapshot: Snapshot) -> Markup:
     calm = all(finding.severity == "info" for finding in found)
     nothing = element("p", NOTHING, class_="card is-calm") if calm else None
     listed = element("ul", *map(_item, found), class_="findings") if found else None
-    return joined(nothing, listed)
+    is_part = snapshot.matched_of is not None
+    return joined(nothing, listed, element("p", _FILTERED, class_="muted") if is_part else None)
 
 
 def _item(finding: Finding) -> Markup:

@@ -80,6 +80,14 @@ def test_without_a_finding_above_info_nothing_is_unusual(count: int) -> None:
     assert [item.attributes["class"] for item in items(page)] == ["card finding is-info"] * count
 
 
+def test_a_filtered_report_says_that_findings_about_goroutines_are_left_out() -> None:
+    note = "Goroutines were filtered: findings about goroutines are left out."
+    part = replace(incident(), matched_of=100)
+    assert note in page_of(part).one("section", id="findings").text
+    assert not any("lock" in item.text for item in items(page_of(part)))
+    assert note not in page_of(incident()).text
+
+
 def test_findings_come_first_and_need_no_script() -> None:
     page = page_of(incident())
     sections = [section.attributes["id"] for section in page.all("section")]
