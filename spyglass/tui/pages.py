@@ -3,13 +3,16 @@ problems, help."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+
+from rich.text import Text
 
 from spyglass.tui.goroutine_page import stack_lines
 from spyglass.tui.layout import Style
 from spyglass.tui.page_base import LinesPage, Page
 from spyglass.tui.row_pages import GoroutinesPage, GroupsPage, ThreadsPage
-from spyglass.tui.text_pages import all_findings, help_lines, problem_lines
+from spyglass.tui.text_pages import all_findings, help_lines, no_match_lines, problem_lines
 
 if TYPE_CHECKING:
     from spyglass.tui.view_state import Model
@@ -19,16 +22,25 @@ __all__ = ["Page", "page"]
 
 def page(model: Model, style: Style) -> Page:
     """The page of the current level."""
-    kind = model.level.kind
-    if kind == "help":
-        return LinesPage(model, style, help_lines(style))
-    if model.snapshot is None:
-        return LinesPage(model, style, [])
-    if kind == "stack":
-        return LinesPage(model, style, stack_lines(model, style))
-    if kind == "findings":
-        return LinesPage(model, style, all_findings(model.findings, style))
-    if kind == "problems":
-        return LinesPage(model, style, problem_lines(model.snapshot.problems, style))
+    lines = _lines(model, style)
+    if lines is not None:
+        return LinesPage(model, style, lines)
     pages = {"goroutines": GoroutinesPage, "threads": ThreadsPage}
-    return pages.get(kind, GroupsPage)(model, style)
+    return pages.get(model.level.kind, GroupsPage)(model, style)
+
+
+def _lines(model: Model, style: Style) -> Sequence[Text] | None:
+    """The lines of a page of text; None: it has rows and columns."""
+    kind, snapshot = model.level.kind, model.snapshot
+    if kind == "help":
+        return help_lines(style)
+    if snapshot is None:
+        return []
+    if kind == "groups" and not model.rows and model.question.query:
+        return no_match_lines(snapshot, model.question, style)
+    texts: dict[str, Callable[[], Sequence[Text]]] = {
+        "stack": lambda: stack_lines(model, style),
+        "findings": lambda: all_findings(model.findings, style),
+        "problems": lambda: problem_lines(snapshot.problems, style),
+    }
+    return texts[kind]() if kind in texts else None

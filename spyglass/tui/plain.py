@@ -75,6 +75,8 @@ class TextFrames:
 
     def _fitted(self, groups: Page, shown: int) -> list[Column]:
         """The columns of `groups`, wide enough for the first `shown` rows."""
+        if not groups.columns:
+            return []
         rows = [groups.cells(number) for number in range(shown)]
         columns = []
         for column in groups.columns:

@@ -44,17 +44,15 @@ def status_line(model: Model, page: Page | None, room: int, style: Style) -> Tex
         first = model.level.top + 1
         text.append(f"  {first:,}-{min(first + room - 1, rows):,} of {rows:,}")
     elif page is not None and page.selectable:
-        text.append(f"  {count(rows)}" if rows else _none(model))
+        text.append(f"  {count(rows)}" if rows else "  none")
+    elif model.level.kind == "groups" and model.question.query:
+        text.append("  none; Esc clears the filter")
     if model.snapshot is not None and model.snapshot.problems and model.level.kind != "problems":
         problem = model.snapshot.problems[0]
         text.append(style.text(f"  {problem.subject}: {problem.detail}"), "yellow")
     if style.width is not None:
         text.truncate(style.width)
     return text
-
-
-def _none(model: Model) -> str:
-    return "  no goroutine matches; Esc clears the filter" if model.question.query else "  none"
 
 
 def _error(model: Model) -> str:

@@ -1,4 +1,4 @@
-"""The pages of text: the keys, all findings, and the problems of the snapshot."""
+"""The pages of text: the keys, all findings, the problems of the snapshot, and why a filter matches nothing."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from textwrap import wrap
 from rich.text import Text
 
 from spyglass.analysis.findings import Finding
-from spyglass.model import Problem
+from spyglass.analysis.no_match import no_match
+from spyglass.analysis.selection import selected
+from spyglass.model import Problem, Snapshot
 from spyglass.render.findings import finding_lines
+from spyglass.tui.group_rows import Question
 from spyglass.tui.layout import Style
 from spyglass.words.units import plural
 
-__all__ = ["all_findings", "help_lines", "problem_lines"]
+__all__ = ["all_findings", "help_lines", "no_match_lines", "problem_lines"]
 
 #: Problems are counted by the header and listed up to this number.
 _LISTED = 1000
@@ -63,6 +66,12 @@ def all_findings(found: Sequence[Finding], style: Style) -> Sequence[Text]:
     return list(finding_lines(found, style.width))
 
 
+def no_match_lines(snapshot: Snapshot, question: Question, style: Style) -> Sequence[Text]:
+    """Why no goroutine matches the filter of `question`, and what there is instead."""
+    rows = selected(snapshot.goroutines, system=question.system)
+    return _wrapped(no_match(snapshot, rows, question.query.filter), style)
+
+
 def problem_lines(problems: Sequence[Problem], style: Style) -> Sequence[Text]:
     """The problems, each in as many lines as it takes."""
     return list(_problem_lines(problems, style))
@@ -72,8 +81,12 @@ def _problem_lines(problems: Sequence[Problem], style: Style) -> Iterator[Text]:
     if not problems:
         yield Text("no problems: nothing is missing or doubtful")
     for each in problems[:_LISTED]:
-        text = style.text(f"{each.kind}: {each.subject}: {each.detail}")
-        width = max(style.width or len(text), 10)
-        yield from map(Text, wrap(text, width, subsequent_indent="    "))
+        yield from _wrapped(f"{each.kind}: {each.subject}: {each.detail}", style)
     if len(problems) > _LISTED:
         yield Text(f"... and {plural(len(problems) - _LISTED, 'more problem')}")
+
+
+def _wrapped(text: str, style: Style) -> list[Text]:
+    text = style.text(text)
+    width = max(style.width or len(text), 10)
+    return list(map(Text, wrap(text, width, subsequent_indent="    ")))

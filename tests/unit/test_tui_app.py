@@ -64,6 +64,9 @@ def table_rows(app: TopApp) -> list[str]:
 
 
 def names(app: TopApp) -> list[str]:
+    page = app.query_one(Table).page
+    if page is None or not page.columns:  # text, no rows
+        return []
     return [row.split()[-1] for row in table_rows(app)]
 
 
@@ -429,6 +432,22 @@ def test_the_table_does_not_move_up_when_there_are_fewer_findings():
         assert lines[1:3] == ["", ""]
 
     app = app_of(incident(CARRIERS), snapshot())
+    play(app, script)
+
+
+def test_a_filter_that_matches_nothing_says_what_there_is():
+    async def script(pilot: Pilot[None]) -> None:
+        await until(pilot, "main.serve")
+        await pilot.press("slash")
+        app.query_one(Input).value = "state:mutex"
+        await pilot.press("enter")
+        lines = await until(pilot, 'no goroutine is in state "mutex"; there are')
+        assert "IO wait 5" in "".join(lines)
+        assert "none; Esc clears the filter" in lines[-2]
+        await pilot.press("enter", "down", "greater_than_sign", "escape")
+        await until(pilot, "main.serve")
+
+    app = app_of(snapshot())
     play(app, script)
 
 

@@ -9,6 +9,7 @@ from spyglass.tui.layout import Style
 from spyglass.tui.page_columns import call_kept_in
 from spyglass.tui.pages import page
 from spyglass.tui.plain import TextFrames
+from spyglass.tui.query import Query
 from spyglass.tui.view_state import Level, Model
 from tests.snapshots import Row, frame, make_snapshot
 
@@ -108,6 +109,13 @@ def test_a_call_is_kept_only_where_it_tells_groups_apart() -> None:
     kept = call_kept_in({"a.function.WithAVeryLongName"}, text, 30)
     assert kept.endswith(".Lock")
     assert len(kept) == 30
+
+
+def test_a_frame_of_a_filter_that_matches_nothing_says_why() -> None:
+    model = Model(query=Query.parse("nothing.like.it"))
+    live(model, [Row(1, "running", where=A)])
+    text = "\n".join(TextFrames(Style(None), 20, SECOND).lines(model))
+    assert 'no goroutine has a function matching "nothing.like.it"' in text
 
 
 def test_frames_in_a_pipe_have_the_same_columns() -> None:
