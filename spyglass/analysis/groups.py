@@ -18,7 +18,7 @@ from spyglass.words.states import DOUBTFUL, state_words
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Group", "at_work_first", "groups"]
+__all__ = ["Group", "at_work_first", "at_work_ranks", "groups"]
 
 
 #: The statuses of goroutines that run or wait for nothing but a P, those that run first.
@@ -68,6 +68,15 @@ def groups(snapshot: Snapshot, *, system: bool = False) -> list[Group]:
         _group(snapshot, some, wait, doubt)
         for some, wait, doubt in zip(found, waits.tolist(), doubts.tolist(), strict=True)
     ]
+
+
+def at_work_ranks(snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each of `rows` 0 if it runs, more if it could run, and most if it waits."""
+    ranks = np.array(
+        [_AT_WORK.index(each) if each in _AT_WORK else len(_AT_WORK) for each in STATUSES], np.int64
+    )
+    found: NDArray[np.int64] = ranks[snapshot.goroutines.status[rows]]
+    return found
 
 
 def at_work_first(found: Sequence[Group], most: int) -> list[Group]:

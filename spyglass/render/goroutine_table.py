@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from spyglass.analysis.groups import Group
+from spyglass.analysis.groups import Group, at_work_ranks
 from spyglass.analysis.waits import has_waits, median_waits_ns
 from spyglass.model import NONE, STATUSES, Frame, Snapshot
 from spyglass.render.cropping import cropped, function_and_call_in, function_in, location_in
@@ -87,11 +87,16 @@ class GroupEntries:
 
 
 class GoroutineEntries:
-    """A row for each goroutine, ordered by id."""
+    """A row for each goroutine, ordered by id, or with those `at_work_first` that run or could run."""
 
-    def __init__(self, snapshot: Snapshot, rows: NDArray[np.int64]) -> None:
+    def __init__(
+        self, snapshot: Snapshot, rows: NDArray[np.int64], *, at_work_first: bool = False
+    ) -> None:
         self._snapshot = snapshot
-        self._rows = rows[np.argsort(snapshot.goroutines.id[rows], kind="stable")]
+        keys: list[NDArray[Any]] = [snapshot.goroutines.id[rows]]
+        if at_work_first:
+            keys.append(at_work_ranks(snapshot, rows))
+        self._rows = rows[np.lexsort(keys)]
         self._has_waits = has_waits(snapshot, rows)
 
     def __len__(self) -> int:

@@ -105,7 +105,7 @@ def _entries(snapshot: Snapshot, rows: NDArray[np.int64], room: int, view: View)
     """Groups, or goroutines one by one if there are few; groups at work first, and at least some of the
     others below them."""
     if view.listed or len(rows) <= min(_FEW, room):
-        return GoroutineEntries(snapshot, rows)
+        return GoroutineEntries(snapshot, rows, at_work_first=not view.listed)
     found = groups(snapshot, system=view.system)
     return GroupEntries(snapshot, at_work_first(found, max(room - _WAITS_AT_LEAST, 1)))
 

@@ -154,8 +154,8 @@ goroutines 8 (+1 runtime)  waiting 6  running 1  syscall 1
 waiting    select 4  chan receive 1  IO wait 1
 
 id  state                         wait  M  function                              at
- 1  chan receive               ≥1h 19m  -  main.main                             main.go:930
 17  running                             2  …omql.(*evaluator).rangeEval (start)  engine.go:1022
+ 1  chan receive               ≥1h 19m  -  main.main                             main.go:930
 18  IO wait                          ?  -  internal/poll.(*pollDesc).wait        …oll_runtime.go:84
 19  syscall (torn), locked t…           3  internal/poll.(*pollDesc).wait        …oll_runtime.go:84
 40  select                         ≥0s  -  scrape.(*scrapeLoop).run              scrape.go:1371
@@ -211,6 +211,14 @@ def test_a_list_is_by_id() -> None:
     snapshot = make_snapshot([Row(id) for id in (7, 100, 20, 3)])
     lines = text(render(snapshot, View())).splitlines()
     assert [line.split()[0] for line in lines[-4:]] == ["3", "7", "20", "100"]
+
+
+def test_of_a_few_goroutines_those_that_run_are_first_unless_a_list_is_wanted() -> None:
+    rows = [Row(3), Row(7, "runnable"), Row(9, "running"), Row(5, "syscall"), Row(1, "runnable")]
+    lines = text(render(make_snapshot(rows), View())).splitlines()
+    assert [line.split()[0] for line in lines[-5:]] == ["9", "1", "7", "3", "5"]
+    lines = text(render(make_snapshot(rows), View(listed=True))).splitlines()
+    assert [line.split()[0] for line in lines[-5:]] == ["1", "3", "5", "7", "9"]
 
 
 def test_at_most_so_many_rows() -> None:
