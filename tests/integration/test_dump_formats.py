@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from fixtures.fetch import cache_directory
 from tests.command import piped
+from tests.finished import running as finished
 from tests.profiles import Profile, Sample, decoded
 from tests.support import GoProcess, start, toolchain
 
@@ -169,3 +171,26 @@ def test_text_goes_to_a_file_too(process: GoProcess, tmp_path: Path) -> None:
     assert "chan receive" in group.read_text()
     document = dump(process, tmp_path / "x.json")
     assert document.read_text().startswith('{"schema":')
+
+
+@pytest.mark.parametrize("name", ["prometheus-trixie", "etcd-trixie", "prometheus-bookworm"])
+def test_the_profile_of_a_finished_program_is_what_it_serves(name: str, tmp_path: Path) -> None:
+    """These are stripped. What they serve has also the goroutines that serve it."""
+    with finished(name) as process:
+        url = f"http://127.0.0.1:{process.port}/debug/pprof/goroutine"
+        for _ in range(20):  # some goroutines come and go
+            ours = parked(decoded(dump(process, tmp_path / "ours.pb.gz")), True)
+            served = decoded(_get(url))
+            only_ours = ours - parked(served, True)
+            if not only_ours:
+                break
+    assert not only_ours
+    only_served = parked(served, True) - ours
+    assert sum(only_served.values()) <= 3
+    assert sum(ours.values()) >= 20
+
+
+def _get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        body: bytes = answer.read()
+    return body

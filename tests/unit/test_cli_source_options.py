@@ -199,6 +199,7 @@ def hostile() -> Snapshot:
         ["dump", "--group", "creator"],
         ["dump", "--group", f"label:{ESCAPE}"],
         ["dump", "--json"],
+        ["dump", "--format", "folded"],
     ],
 )
 def test_nothing_in_a_file_is_obeyed_by_a_terminal(
