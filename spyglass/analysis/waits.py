@@ -2,7 +2,7 @@
 
 The runtime records when a goroutine began to wait only when a garbage collection sees it waiting
 (``runtime/mgcmark.go: markroot`` sets ``g.waitsince``). So each wait is a lower bound, and one that is not
-known may be short or, before the first collection, long.
+known may be short or, before the second collection, long.
 """
 
 from __future__ import annotations

@@ -142,6 +142,7 @@ def _goroutine_lines(snapshot: Snapshot, rows: NDArray[np.int64], view: View) ->
 
 
 def _no_times(snapshot: Snapshot) -> str:
-    if snapshot.memory.gc_count == 0:
-        return "(no times before the first GC)"
+    # Go's first collection notes none: it counts from the one before (`spyglass.runtime.goroutines.waits`).
+    if snapshot.memory.gc_count in (0, 1):
+        return "(no times before the second GC)"
     return "(times not known)"

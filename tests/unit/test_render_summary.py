@@ -593,7 +593,12 @@ def test_waits_of_a_group_are_a_range_of_lower_bounds(
 @pytest.mark.parametrize("listed", [False, True])
 @pytest.mark.parametrize(
     ("gc_count", "words"),
-    [(0, "(no times before the first GC)"), (3, "(times not known)"), (None, "(times not known)")],
+    [
+        (0, "(no times before the second GC)"),
+        (1, "(no times before the second GC)"),
+        (3, "(times not known)"),
+        (None, "(times not known)"),
+    ],
 )
 def test_without_any_known_wait_there_is_no_column_but_a_reason(
     gc_count: int | None, words: str, listed: bool

@@ -1,5 +1,5 @@
 // How long goroutines have waited. Go timestamps a wait when a garbage collection sees it: each is a lower
-// bound, and one that is not known may be short, or long before the first collection.
+// bound, and one that is not known may be short, or long before the second collection.
 
 /** The text of a wait of at least `ns`; `isWaiting`: of a goroutine that waits. */
 function waitText(ns, isWaiting) {
@@ -10,7 +10,7 @@ function waitText(ns, isWaiting) {
 /** Why no wait is known; empty if one is. */
 function noWaitsText({ hasWaits, gcCount }) {
   if (hasWaits) return "";
-  return gcCount === 0 ? "No times before the first GC." : "Times are not known.";
+  return gcCount === 0 || gcCount === 1 ? "No times before the second GC." : "Times are not known.";
 }
 
 /** The waits of the selected goroutines of a group. */
