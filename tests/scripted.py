@@ -1,4 +1,4 @@
-"""Ticks for the view that a test writes: what it is fed is the test's, all else is real."""
+"""The view with ticks from a test; everything else is real."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ScriptedTicks", "app_of", "screen", "ticks_of", "until"]
 
 
 class ScriptedTicks:
-    """Gives one of `events`, snapshots or errors, again and again, until it is told to step."""
+    """Gives one of `events`, snapshots or errors, again and again, until the next step."""
 
     def __init__(
         self,

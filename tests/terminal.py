@@ -21,7 +21,7 @@ from tests.support import END_TIMEOUT_SECONDS
 
 __all__ = ["ENTERS", "LEAVES", "Screen", "on_screen"]
 
-#: What a terminal is told when the view begins, and when it ends and all is as before.
+#: What a terminal receives when the view begins, and when it ends and restores the screen.
 ENTERS, LEAVES = b"\x1b[?1049h", b"\x1b[?1049l"
 _ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()][A-Z0-9]|\x1b[=>]")
 

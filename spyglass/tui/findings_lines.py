@@ -23,7 +23,7 @@ _MIN_NAME_WIDTH = 8
 def findings_lines(
     found: Sequence[Finding], style: Style, limit: int | None = None
 ) -> Sequence[Text]:
-    """The first `limit` of `found`, the most severe first, without those that are only "info"."""
+    """The first `limit` of `found`, the most severe first; findings that are only "info" are left out."""
     serious = [finding for finding in found if finding.severity != "info"]
     if not serious:
         notes = f"  {plural(len(found), 'note')} (f)" if found else ""

@@ -22,7 +22,7 @@ __all__ = ["LinesPage", "Page"]
 
 
 class Page(ABC):
-    """Lines, one of which may be selected. `columns`: those that fit the terminal."""
+    """Lines, one of which may be selected. `columns`: the ones that the terminal has room for."""
 
     columns: Sequence[Column] = ()
     selectable = True

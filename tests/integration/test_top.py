@@ -363,7 +363,7 @@ def test_what_is_not_there_is_reported_on_one_line(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize("by", ["function", "stack"])
 def test_an_hour_of_ticks_needs_no_more_memory_than_some_minutes(by: str) -> None:
-    """With so many as an hour has at one a second, of a program whose goroutines come and go."""
+    """3,600 ticks of a program whose goroutines come and go."""
 
     def memory_of_ticks(pid: int) -> list[int]:
         ticks, model, used = LiveTicks(None), Model(by), []

@@ -319,7 +319,7 @@ def test_a_row_is_selected_by_a_click_and_opened_by_another():
         ("state:chan nothing", []),
     ],
 )
-def test_a_filter_keeps_what_is_asked_for(text: str, expected: list[str]):
+def test_a_filter_keeps_what_matches(text: str, expected: list[str]):
     async def script(pilot: Pilot[None]) -> None:
         await until(pilot, "main.serve")
         await pilot.press("slash")
@@ -339,7 +339,7 @@ def test_a_filter_keeps_what_is_asked_for(text: str, expected: list[str]):
     play(app, script)
 
 
-def test_a_filter_that_is_none_says_so_and_changes_nothing():
+def test_an_invalid_filter_is_an_error_and_changes_nothing():
     async def script(pilot: Pilot[None]) -> None:
         await until(pilot, "main.serve")
         await pilot.press("slash", "(", "enter")
@@ -352,7 +352,7 @@ def test_a_filter_that_is_none_says_so_and_changes_nothing():
     play(app, script)
 
 
-def test_a_quote_that_is_not_closed_is_said_at_once():
+def test_an_unclosed_quote_is_an_error_at_once():
     async def script(pilot: Pilot[None]) -> None:
         await until(pilot, "main.serve")
         await pilot.press("slash")
@@ -546,7 +546,7 @@ def test_threads_are_sorted_by_what_they_used_of_a_processor():
     play(app, script)
 
 
-def test_system_goroutines_are_shown_when_asked_for():
+def test_a_key_shows_runtime_goroutines():
     async def script(pilot: Pilot[None]) -> None:
         await until(pilot, "main.serve")
         assert len(table_rows(app)) == 3
@@ -659,7 +659,7 @@ def test_a_snapshot_and_a_report_are_saved(tmp_path: Path, monkeypatch: pytest.M
         assert len(load(path).goroutines) == 10
 
 
-def test_what_cannot_be_saved_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failure_to_save_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path / "there")
 
@@ -749,7 +749,7 @@ def test_ascii_terminals_get_ascii():
 
 
 @pytest.mark.parametrize("key", ["q", "ctrl+c"])
-def test_it_ends_and_lets_go_of_the_process(key: str):
+def test_it_ends_and_closes_the_source(key: str):
     async def script(pilot: Pilot[None]) -> None:
         await until(pilot, "main.serve")
         await pilot.press(key)

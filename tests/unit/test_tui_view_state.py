@@ -77,7 +77,7 @@ class TestModel:
         model.note(Tick(snapshot(3)))
         assert model.problem is None
 
-    def test_the_state_of_most_is_told_and_how_many_others_there_are(self):
+    def test_the_most_frequent_state_and_the_number_of_others(self):
         rows = [Row(n, wait_reason="select", where=A) for n in (1, 2)]
         rows += [Row(3, wait_reason="chan send", where=A), Row(4, "running", where=A)]
         model = Model()
@@ -173,7 +173,7 @@ class TestQuery:
         assert query.creator is not None
         assert query.creator.pattern == "^main"
 
-    def test_a_part_of_a_state_will_do(self):
+    def test_a_part_of_a_state_matches(self):
         rows = [
             Row(1, wait_reason="chan send"),
             Row(2, wait_reason="chan receive"),
@@ -184,7 +184,7 @@ class TestQuery:
         assert {row.state for row in model.rows} == {"chan send", "chan receive"}
 
     @pytest.mark.parametrize("text", ["label:x", "label:=y", "a(", "creator:["])
-    def test_what_is_none_is_refused(self, text: str):
+    def test_an_invalid_term_is_an_error(self, text: str):
         with pytest.raises(BadQuery, match=r"is not"):
             Query.parse(text)
 
@@ -204,13 +204,13 @@ class TestQuery:
         assert query.function is not None
         assert query.function.pattern == "main"
 
-    def test_nothing_asks_for_nothing(self):
+    def test_an_empty_query_has_no_conditions(self):
         assert not Query.parse("  ")
         assert not Query.parse(" ").filter
 
 
 class TestHistory:
-    def test_what_did_not_move_has_none(self):
+    def test_a_constant_figure_has_no_bars(self):
         assert History().line("cpu", 10) == ""
 
     def test_going_back_keeps_what_is_before(self):
