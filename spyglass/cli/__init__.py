@@ -58,7 +58,7 @@ class _Commands(click.Group):
 
         if is_target(word):
             return "summary", self.get_command(ctx, "summary"), args
-        raise click.UsageError(f"No such command {word!r}.{_suggestion(word)}", ctx)
+        raise click.UsageError(f"No such command {word!r}{_suggestion(word)}", ctx)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         commands = super().shell_complete(ctx, incomplete)
@@ -74,11 +74,11 @@ class _Commands(click.Group):
 
 
 def _suggestion(word: str) -> str:
-    """`` Did you mean ...?`` with the command that is spelt most like `word`; empty if none is."""
+    """What follows "No such command": the command that is spelt most like `word`, if one is."""
     from difflib import get_close_matches
 
     close = get_close_matches(word, COMMANDS, 1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    return f". Did you mean {close[0]!r}?" if close else ", and no Go process or file is called so"
 
 
 @click.group(

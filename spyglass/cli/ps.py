@@ -31,7 +31,7 @@ def ps(order: Order, exporter: Exporter | None) -> None:
     not inspect are listed at the end, with the reason.
 
     cpu is the number of processors in use while the list is made, avg the average since the process
-    started; "of" is a limit of its control groups (container).
+    started. Limits are those of control groups (containers); wide terminals show them.
     """
     from spyglass.procfs.cpu_times import process_times
 

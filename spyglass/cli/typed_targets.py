@@ -32,7 +32,7 @@ def typed_source(word: str, exe: str | None = None, max_bytes: int | None = None
     `AmbiguousName` if there are two such things, `ProcessNotFound` if there are none,
     `PermissionDenied` if the only one is a process that may not be read.
     """
-    if word == "-" or "/" in word or word.endswith(SNAPSHOT_SUFFIXES):
+    if _is_path(word):
         return _file(word, exe, max_bytes)
     if _is_number(word):
         return _process_or_file(word, exe, max_bytes)
@@ -40,12 +40,16 @@ def typed_source(word: str, exe: str | None = None, max_bytes: int | None = None
 
 
 def is_target(word: str) -> bool:
-    """Whether `word` can be a target: a number, a path that exists, or the name of a Go process."""
-    if _is_number(word) or word == "-" or os.path.exists(word):
+    """Whether `word` can be a target: a number, a path, a file, or the name of a Go process."""
+    if _is_number(word) or _is_path(word) or os.path.exists(word):
         return True
     from spyglass.processes import named
 
-    return "/" not in word and bool(named(word).processes)
+    return bool(named(word).processes)
+
+
+def _is_path(word: str) -> bool:
+    return word == "-" or "/" in word or word.endswith(SNAPSHOT_SUFFIXES)
 
 
 def _process_or_file(word: str, exe: str | None, max_bytes: int | None) -> Source:
@@ -98,10 +102,16 @@ def _is_readable_as_file(word: str) -> bool:
     An executable, and another directory, often have the name of the process and are no target.
     """
     if os.path.isdir(word):
-        with os.scandir(word) as entries:
+        return _has_snapshots(word)
+    return os.path.exists(word) and _elf_type(word) in (None, _ET_CORE)
+
+
+def _has_snapshots(directory: str) -> bool:
+    try:
+        with os.scandir(directory) as entries:
             return any(entry.name.endswith(SNAPSHOT_SUFFIXES) for entry in entries)
-    elf_type = _elf_type(word)
-    return os.path.exists(word) and elf_type in (None, _ET_CORE)
+    except OSError:  # that of another user, such as /var/lib/etcd
+        return False
 
 
 def _file(path: str, exe: str | None, max_bytes: int | None) -> Source:

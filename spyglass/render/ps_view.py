@@ -23,7 +23,7 @@ _ID_WIDTH = 12
 _USER_WIDTH = 16
 _VERSION_WIDTH = 16
 
-#: Narrower terminals leave out threads, stripped and container.
+#: Narrower terminals leave out limits, the average use of processors, threads, stripped and container.
 _WIDE = 110
 
 #: The version that Go records for a main module built from a working directory.
@@ -61,11 +61,15 @@ def _columns(processes: tuple[GoProcess, ...], view: View) -> list[Column]:
         Column("user", cells(lambda p: p.user, _USER_WIDTH)),
         Column("go", cells(lambda p: p.go_version, _VERSION_WIDTH)),
         Column("age", cells(lambda p: age(p.age_seconds)), right=True),
-        Column("rss", cells(_memory), right=True),
-        Column("cpu", cells(_cpu), right=True),
+        Column("rss", cells(lambda p: size(p.rss_bytes)), right=True),
+        Column("cpu", cells(lambda p: _cores(p.cpu_cores)), right=True),
     ]
     if view.width is None or view.width >= _WIDE:
         columns.append(Column("avg", cells(lambda p: _cores(p.average_cores)), right=True))
+        if any(process.memory_limit_bytes is not None for process in processes):
+            columns.append(Column("rss limit", cells(_memory_limit), right=True))
+        if any(process.cpu_limit_cores is not None for process in processes):
+            columns.append(Column("cpu limit", cells(_cpu_limit), right=True))
         columns.append(Column("threads", cells(lambda p: count(p.threads)), right=True))
         columns.append(Column("stripped", cells(lambda p: "yes" if p.stripped else "no")))
         if any(process.container for process in processes):
@@ -77,14 +81,14 @@ def _columns(processes: tuple[GoProcess, ...], view: View) -> list[Column]:
     ]
 
 
-def _memory(process: GoProcess) -> str:
+def _memory_limit(process: GoProcess) -> str:
     limit = process.memory_limit_bytes
-    return size(process.rss_bytes) + (f" of {size(limit)}" if limit is not None else "")
+    return "-" if limit is None else size(limit)
 
 
-def _cpu(process: GoProcess) -> str:
+def _cpu_limit(process: GoProcess) -> str:
     limit = process.cpu_limit_cores
-    return _cores(process.cpu_cores) + (f" of {limit:g}" if limit is not None else "")
+    return "-" if limit is None else f"{limit:g}"
 
 
 def _cores(cores: float | None) -> str:

@@ -162,6 +162,8 @@ def test_what_is_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
             typed_source(pid)
     assert said(capsys, NO_PID)[2].startswith(f"spyglass: there is no process {NO_PID}. ")
     assert said(capsys, "nothing-at-all")[0] == 2
+    for path in ("./nothing", "nothing.json"):
+        assert said(capsys, path) == (1, "", f"spyglass: no such file: {path}\n")
 
 
 def test_a_fifo_is_not_read_to_find_out_what_it_is(empty: Path) -> None:

@@ -61,19 +61,20 @@ def lines(
 def test_the_table_has_everything_when_nobody_looks_at_its_edges() -> None:
     title, etcd, bare, total = lines(ETCD, BARE)
     assert title.split() == [
-        "pid", "user", "go", "age", "rss", "cpu", "avg", "threads", "stripped", "container", "module", "command",
+        "pid", "user", "go", "age", "rss", "cpu", "avg", "rss", "limit", "cpu", "limit", "threads", "stripped",
+        "container", "module", "command",
     ]  # fmt: skip
     assert etcd.split()[:9] == [
         "812", "etcd", "go1.24.3", "1h", "20m", "100.0", "MiB", "1.25", "0.02",
     ]  # fmt: skip
-    assert etcd.split()[9:12] == ["11", "yes", "-"]
+    assert etcd.split()[9:14] == ["-", "-", "11", "yes", "-"]
     assert etcd.endswith(
         "go.etcd.io/etcd/server/v3 v3.5.16"
         "  /usr/bin/etcd --name 'my node' --listen-client-urls=http://127.0.0.1:2379"
     )
     assert bare.split() == [
-        "4190000", "etcd", "?", "1h", "20m", "100.0", "MiB", "of", "512.0", "MiB", "?", "of", "1.5", "?",
-        "11", "no", ID, "?", "/opt/x",
+        "4190000", "etcd", "?", "1h", "20m", "100.0", "MiB", "?", "?", "512.0", "MiB", "1.5", "11", "no", ID, "?",
+        "/opt/x",
     ]  # fmt: skip
     assert total == "2 Go processes"
 
@@ -98,6 +99,9 @@ def test_a_narrow_terminal_shows_what_tells_processes_apart() -> None:
     assert title.split() == ["pid", "user", "go", "age", "rss", "cpu", "module", "command"]
     assert "server/v3" in etcd
     assert "etcd --name" in etcd
+    assert "512.0 MiB" not in lines(BARE, width=80)[1]
+    assert "512.0 MiB" in lines(BARE, width=120)[1]
+    assert "limit" not in lines(ETCD, width=120)[0]
     assert "container" in lines(BARE, width=120)[0]
     assert "container" not in lines(ETCD, width=120)[0]
     assert f" {ID[:11]}… " in lines(BARE, width=120)[1]
