@@ -20,13 +20,14 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from spyglass import procfs
+from spyglass import attach, procfs
 from spyglass.binary.go_executable import GoExecutable
 from spyglass.errors import AmbiguousName, PermissionDenied, ProcessNotFound
 from spyglass.export.snapshot_document import plain
 from spyglass.process_list import GoProcess
 from spyglass.processes import find_by_name, go_processes
 from spyglass.procfs.cpu_times import process_times
+from tests import finished
 from tests.children import become, in_child, needs_root, sleeping
 from tests.support import MATRIX, Flavour, build, start, toolchain
 
@@ -148,6 +149,16 @@ def test_programs_of_every_shape_are_found(flavour: Flavour) -> None:
         found = listed(child.pid)
     assert found.go_version
     assert found.stripped == (flavour is not Flavour.PIE)
+
+
+@pytest.mark.parametrize("name", ["esbuild-0.0.2", "esbuild-0.27.0", "esbuild-0.1.26"])
+def test_the_version_is_that_of_summary_without_build_info_too(name: str) -> None:
+    with finished.running(name) as child:
+        found = listed(child.pid)
+        with attach(child.pid) as inspector:
+            assert found.go_version == inspector.snapshot("top").process.go_version
+    assert found.go_version
+    assert found.go_version.startswith("go1.")
 
 
 def test_the_module_is_that_of_the_build(tmp_path: Path) -> None:
