@@ -166,6 +166,12 @@ def test_a_group_opens_to_its_stack_and_its_ids(opened: Browser) -> None:
     assert opened.all("#group-table .ids") == []
 
 
+def test_shares_are_rounded_down_as_in_findings(window: Browser, tmp_path: Path) -> None:
+    rows = [Row(i, wait_reason="select", where=MAIN, stack=(MAIN,)) for i in range(999)]
+    show(window, tmp_path, make_snapshot([*rows, Row(2000, "runnable", where=LOCK, stack=(LOCK,))]))
+    assert window.texts("#by-status td:nth-of-type(2)") == ["99 %", "0.1 %"]
+
+
 def test_waits_are_ranges_of_lower_bounds(window: Browser, tmp_path: Path) -> None:
     waits = [9, 4, None, 30, 2, 5]  # 4 is the lower median, what is not known is the shortest
     rows = [

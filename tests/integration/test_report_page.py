@@ -157,6 +157,15 @@ def test_every_link_of_the_navigation_is_visible_on_a_phone(opened: Browser, wid
         assert link["height"] >= 24  # WCAG 2.2, 2.5.8
 
 
+@pytest.mark.parametrize("width", [896, 1280])
+def test_names_and_lines_in_groups_are_not_cut_up(opened: Browser, width: int) -> None:
+    opened.resize(width, 800)
+    settle(opened)
+    line = opened.find("#group-table .location").rect["height"]
+    assert line < 25
+    assert opened.find(".contents").rect["height"] < 60
+
+
 def test_the_culprit_is_on_the_first_screen_of_a_phone(window: Browser, tmp_path: Path) -> None:
     show(window, tmp_path, incident())
     window.resize(400, 800)

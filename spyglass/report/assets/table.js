@@ -3,16 +3,18 @@
 const PAGE_ROWS = 50;
 
 /**
- * Columns are {title, cell(row) -> text or node, order(row) -> sort key, numeric, header, wide}: `header`
- * is the header of the row, `wide` is hidden on a narrow screen. `detail(row)` makes the details of a row;
- * rows then have a `key`, which keeps open rows open. At the beginning the `first` rows are shown.
+ * Columns are {title, cell(row) -> text or node, order(row) -> sort key, numeric, header, wide, roomy}:
+ * `header` is the header of the row, `wide` is hidden on a phone, `roomy` on a tablet too. `detail(row)`
+ * makes the details of a row; rows then have a `key`, which keeps open rows open. At the beginning the
+ * `first` rows are shown.
  */
 class Table {
-  constructor(host, { caption, columns, detail = null, sortedBy = 0, descending = false, empty, first = PAGE_ROWS }) {
-    Object.assign(this, { host, caption, columns, detail, sortedBy, descending, empty, first });
+  constructor(host, options) {
+    const defaults = { detail: null, sortedBy: 0, descending: false, first: PAGE_ROWS };
+    Object.assign(this, { host, ...defaults, ...options });
     this.open = new Set();
     this.rows = [];
-    this.limit = first;
+    this.limit = this.first;
   }
 
   /** Show the first page of `rows`. */
@@ -139,6 +141,6 @@ class Table {
   }
 }
 
-function classes({ numeric, wide }) {
-  return [numeric && "number", wide && "wide-only"].filter(Boolean).join(" ") || null;
+function classes({ numeric, wide, roomy }) {
+  return [numeric && "number", wide && "wide-only", roomy && "roomy-only"].filter(Boolean).join(" ") || null;
 }

@@ -14,10 +14,11 @@ const populationText = (user, system) =>
 
 const goroutinesText = (number) => countedText(number, "goroutine");
 
+/** A share in percent, rounded down as in findings: 100 % is all. */
 function shareText(part, whole) {
-  const percent = whole ? (100 * part) / whole : 0;
-  if (percent > 0 && percent < 0.1) return "< 0.1 %";
-  return `${percent.toFixed(percent < 10 ? 1 : 0)} %`;
+  const percent = whole ? Math.floor((1000 * part) / whole) / 10 : 0;
+  if (part > 0 && percent < 0.1) return "< 0.1 %";
+  return `${percent < 10 ? percent.toFixed(1) : Math.floor(percent)} %`;
 }
 
 /** A time span with its one or two largest units, as in the rest of spyglass. */
