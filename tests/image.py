@@ -23,7 +23,7 @@ class ImageMemory(Memory):
 
     def read(self, address: int, size: int) -> bytes:
         if not 0 <= size <= MAX_READ_BYTES:
-            raise BadDataError(f"{size} bytes are too many to be true")
+            raise BadDataError(f"implausible size {size}")
         for start, content in self.segments.items():
             if start <= address and address + size <= start + len(content):
                 return content[address - start : address - start + size]

@@ -108,7 +108,7 @@ def _read_strings(executable: Executable, offset: int) -> tuple[str | None, byte
             for at in (16, 24)
         )
     else:
-        raise BadDataError("build info of a kind that is not known")
+        raise BadDataError("build info of an unknown format")
     return _version(version), _unmarked(text)
 
 

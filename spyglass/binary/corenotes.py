@@ -157,7 +157,7 @@ def parse_process(content: bytes) -> ProcessInfo:
     try:
         fields = _PROCESS.unpack_from(content)
     except struct.error:
-        raise BadDataError("what the core says of its process is too short") from None
+        raise BadDataError("the process status in the core is too short") from None
     return ProcessInfo(fields[7], _text(fields[-2]), _text(fields[-1]).rstrip(" "))
 
 

@@ -88,7 +88,7 @@ def _file_and_processes(word: str, pids: tuple[int, ...]) -> AmbiguousName:
     if len(pids) == 1:
         message = f"{word} is both a Go process and a file"
         return AmbiguousName(message, f"use --pid {pids[0]}, or ./{word} for the file")
-    message = f"{word} is a file, and {len(pids)} Go processes are called so"
+    message = f"{word} is a file, and {len(pids)} Go processes have that name"
     return AmbiguousName(message, f"use --pid PID, or ./{word} for the file", pids)
 
 

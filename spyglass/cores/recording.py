@@ -159,7 +159,7 @@ class RecordingMemory(Memory):
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes at `address`; `MemoryFault` if one of them cannot be read."""
         if not 0 <= size <= MAX_READ_BYTES:
-            raise BadDataError(f"{size} bytes at {address:#x} are too many to be true")
+            raise BadDataError(f"implausible size {size} at {address:#x}")
         begin, end = address & -PAGE_BYTES, -(-(address + size) // PAGE_BYTES) * PAGE_BYTES
         try:
             whole = self.memory.read(begin, end - begin)
@@ -203,7 +203,7 @@ class RecordingMemory(Memory):
     ) -> Gathered:
         """Ranges whose pages are too many for one read, although they themselves may not be."""
         if len(addresses) < 2:
-            raise BadDataError(f"{int(sizes.sum())} bytes are too many to be true")
+            raise BadDataError(f"implausible size {int(sizes.sum())}")
         middle = len(addresses) // 2
         low, high = (
             self.gather(addresses[part], sizes[part])

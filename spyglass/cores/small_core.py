@@ -100,7 +100,7 @@ def _save(target: Target, pages: PageFile, result: SnapshotResult, descriptor: i
         again = _read_again(target, descriptor)
     except SpyglassError as error:
         raise TargetError(
-            f"the process moved too much to be saved: {error.message}", "try --stop"
+            f"the process changed too much while it was read: {error.message}", "try --stop"
         ) from error
     torn = differing(result.snapshot, again)
     if len(torn):

@@ -103,7 +103,7 @@ def _unzstd(pieces: Iterable[bytes]) -> Iterator[bytes]:
         import zstandard
     except ImportError:
         raise SpyglassError(
-            "it is packed by zstd, and Python's zstandard is not installed",
+            "it is compressed by zstd, which needs Python's zstandard",
             "`pip install 'spyglass[zstd]'`, or unpack it with `zstd -d`",
         ) from None
     unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)

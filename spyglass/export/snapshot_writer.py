@@ -48,7 +48,7 @@ def _zstd(stream: BinaryIO) -> AbstractContextManager[BinaryIO]:
     except ImportError:
         raise SpyglassError(
             "for .zst Python's zstandard is needed, and it is not installed",
-            "`pip install 'spyglass[zstd]'`, or let the name end with .gz",
+            "`pip install 'spyglass[zstd]'`, or use a name that ends with .gz",
         ) from None
     return zstandard.ZstdCompressor(_ZSTD_LEVEL).stream_writer(stream, closefd=False)
 

@@ -92,7 +92,7 @@ class Memory(ABC):
         """`count` values of `dtype` at `address`, as an array of shape (count,)."""
         kind = np.dtype(dtype)
         if not 0 <= count * kind.itemsize <= MAX_READ_BYTES:
-            raise BadDataError(f"{count} values at {address:#x} are too many to be true")
+            raise BadDataError(f"implausible count {count} at {address:#x}")
         return np.frombuffer(self.read(address, count * kind.itemsize), kind, count)
 
     def u64(self, address: int) -> int:
@@ -103,5 +103,5 @@ class Memory(ABC):
         """The Go string whose header (pointer, length) is at `address`; at most `limit` bytes."""
         pointer, length = (int(word) for word in self.array(address, "<u8", 2))
         if length > limit:
-            raise BadDataError(f"a string of {length} bytes at {address:#x} is too long to be true")
+            raise BadDataError(f"implausible length {length} of a string at {address:#x}")
         return self.read(pointer, length).decode("utf-8", "backslashreplace") if length else ""

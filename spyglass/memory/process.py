@@ -54,7 +54,7 @@ class ProcessMemory(Memory):
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes at `address`; `MemoryFault` if one of them cannot be read."""
         if not 0 <= size <= MAX_READ_BYTES:
-            raise BadDataError(f"{size} bytes at {address:#x} are too many to be true")
+            raise BadDataError(f"implausible size {size} at {address:#x}")
         if not 0 <= address <= (1 << 64) - 1 - size:
             raise MemoryFault(address, size)
         buffer = np.empty(size, np.uint8)
@@ -91,7 +91,7 @@ class ProcessMemory(Memory):
         failed = np.flatnonzero(~first.ok)
         padded = (sizes[failed] + np.uint64(7)) & ~np.uint64(7)
         if int(padded.sum()) > MAX_READ_BYTES:
-            raise BadDataError(f"{len(failed)} ranges are too large to be true")
+            raise BadDataError(f"implausible size of {len(failed)} ranges")
         begins = np.concatenate([[0], np.cumsum(padded)[:-1]]).astype(np.int64)
         extra = np.zeros(int(padded.sum()), np.uint8)
         ok, offsets = first.ok.copy(), first.offsets.copy()
@@ -114,7 +114,7 @@ class ProcessMemory(Memory):
         """The ranges one after the other in a buffer, and how many bytes of each were read."""
         total = int(sizes.sum())
         if total > MAX_READ_BYTES:
-            raise BadDataError(f"{total} bytes in {len(starts)} ranges are too many to be true")
+            raise BadDataError(f"implausible size {total} of {len(starts)} ranges")
         buffer = np.empty((total + 7) & ~7, np.uint8)
         ends = np.cumsum(sizes).astype(np.int64)
         filled = np.zeros(len(starts), np.int64)

@@ -81,7 +81,7 @@ class SegmentedMemory(Memory):
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes at `address`; `MemoryFault` if one of them is not there."""
         if not 0 <= size <= MAX_READ_BYTES:
-            raise BadDataError(f"{size} bytes at {address:#x} are too many to be true")
+            raise BadDataError(f"implausible size {size} at {address:#x}")
         if not 0 <= address <= (1 << 64) - 1 - size:
             raise MemoryFault(address, size)
         start, end = np.array([address], np.uint64), np.array([address + size], np.uint64)
@@ -101,7 +101,7 @@ class SegmentedMemory(Memory):
         merged = merge(addresses[ok], sizes[ok], _GAP_BYTES)
         total = int(merged.sizes.sum())
         if total > MAX_READ_BYTES:
-            raise BadDataError(f"{total} bytes in {len(addresses)} ranges are too many to be true")
+            raise BadDataError(f"implausible size {total} of {len(addresses)} ranges")
         begins = merged.offsets_in_buffer()
         buffer = np.zeros((total + 7) & ~7, np.uint8)
         bad = self._fill(buffer, merged.starts, merged.starts + merged.sizes, begins)

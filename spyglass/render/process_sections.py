@@ -125,7 +125,7 @@ def cpu_lines(
         facts.append(fact("now", now, "bold"))
     lifetime = lifetime_text(use, uptime_seconds)
     if lifetime is not None:
-        facts.append(fact("of its life", lifetime))
+        facts.append(fact("since start", lifetime))
     throttling = use.throttling
     if throttling is not None and throttling.total_throttled:
         facts.append(fact("throttled", duration(throttling.total_throttled_ns)))

@@ -55,7 +55,7 @@ class Runtime:
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(Problem(kind, subject, detail))
         elif len(self.problems) == MAX_PROBLEMS:
-            self.problems.append(Problem("truncated", "problems", "there are more than are listed"))
+            self.problems.append(Problem("truncated", "problems", "more problems than are listed"))
 
     def part(
         self, subject: str, read: Callable[[], T], default: Default, what: str = ""

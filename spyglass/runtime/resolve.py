@@ -66,7 +66,7 @@ def resolve(
         return partly[0]
     _require_goroutines(target, places)
     raise UnsupportedGoVersion(
-        f"the runtime of process {target.pid} ({version or 'Go version not recorded'}) is not one that spyglass knows",
+        f"no known layout fits the runtime of process {target.pid} ({version or 'Go version not recorded'})",
         "please report it with `go version -m` of the program",
     )
 
@@ -185,7 +185,7 @@ def _without(runtime: Runtime, misfits: list[str]) -> Runtime:
     """`runtime` without the layouts of the structs `misfits`, which are not known then."""
     known = runtime.layouts
     structs = {name: dtype for name, dtype in known.structs.items() if name not in misfits}
-    reason = f"what {known.source} says of it does not fit this process"
+    reason = f"its layout from {known.source} does not fit this process"
     doubts = {**known.doubts, **dict.fromkeys(misfits, reason)}
     return replace(runtime, layouts=Layouts(known.source, structs, doubts))
 

@@ -43,7 +43,7 @@ def find_program(saved: CoreProcess, given: str | None) -> tuple[Program, list[P
     """
     path = given or saved.program_path
     if path is None:
-        raise TargetError("this core does not say which program it is of", _HINT)
+        raise TargetError("this core does not name its executable", _HINT)
     executable = _open(path)
     try:
         program, checked = _fitting(saved, executable, given is not None)
@@ -55,13 +55,13 @@ def find_program(saved: CoreProcess, given: str | None) -> tuple[Program, list[P
         raise
     if checked:
         return program, []
-    detail = "nothing in the core tells whether it is of this file"
+    detail = "the core does not say whether this is its executable"
     return program, [Problem("unknown", "executable", detail)]
 
 
 def _wrong(path: str, why: str) -> WrongExecutable:
     """The error for a file at `path` that the core was not made of."""
-    return WrongExecutable(f"{path} is not the program of this core: {why}", _HINT)
+    return WrongExecutable(f"{path} is not the executable of this core: {why}", _HINT)
 
 
 def _open(path: str) -> GoExecutable:
@@ -71,9 +71,13 @@ def _open(path: str) -> GoExecutable:
         return GoExecutable.open(path)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise TargetError(f"the program of this core is missing: {path}: {reason}", _HINT) from None
+        raise TargetError(
+            f"the executable of this core cannot be opened: {path}: {reason}", _HINT
+        ) from None
     except ValueError:
-        raise TargetError("the program of this core has a name that no file has", _HINT) from None
+        raise TargetError(
+            "the name of the executable in this core is not a file name", _HINT
+        ) from None
 
 
 def _fitting(
@@ -119,7 +123,7 @@ def _go_library(saved: CoreProcess, path: str) -> Program:
         except WrongExecutable:
             pass
         library.close()
-    raise NotGoProgram(f"{path} is not a Go program", "if a library of it is, give that with --exe")
+    raise NotGoProgram(f"{path} is not a Go program", "for a Go library in it, use --exe LIBRARY")
 
 
 def _open_library(path: str) -> GoExecutable | None:

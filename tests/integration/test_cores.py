@@ -273,7 +273,7 @@ def left(minor: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
 
 
 def test_a_program_that_is_gone_must_be_given(left: Path, minor: str) -> None:
-    with pytest.raises(TargetError, match=r"is missing: .*/server") as caught:
+    with pytest.raises(TargetError, match=r"cannot be opened: .*/server") as caught:
         look(left)
     assert "--exe" in (caught.value.hint or "")
     assert len(look(left, build("truth", minor)).goroutines) > 70
@@ -326,7 +326,7 @@ def test_without_a_build_id_the_contents_tell(minor: str, folder: Path) -> None:
     with GoProcess([one]) as process:
         core = gcore(process.pid, folder)
     assert look(core).problems == ()
-    with pytest.raises(WrongExecutable, match="is not the program of this core"):
+    with pytest.raises(WrongExecutable, match="is not the executable of this core"):
         look(core, other)
 
 
@@ -380,7 +380,7 @@ def test_without_its_notes_a_core_is_read_all_the_same(crashed: Crashed, folder:
         stream.seek(notes)
         stream.write(bytes(12))
     exe = Path(look(crashed.core).process.exe or "")
-    with pytest.raises(TargetError, match="does not say which program"):
+    with pytest.raises(TargetError, match="does not name its executable"):
         look(copy)
     snapshot = look(copy, exe)
     assert (

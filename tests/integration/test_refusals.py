@@ -180,13 +180,13 @@ def test_a_version_that_nothing_describes(minor: str, tmp_path: Path) -> None:
     with running_changed(
         called(f"go{minor_after(NEWEST)}.", minor) | NO_DESCRIPTOR, tmp_path, minor
     ) as process:
-        says = rf"the runtime of process {process.pid} \(go{minor_after(NEWEST)}\.0+\) is not one that spyglass knows"
+        says = rf"no known layout fits the runtime of process {process.pid} \(go{minor_after(NEWEST)}\.0+\)"
         refused(process.pid, UnsupportedGoVersion, says, "please report it")
 
 
 def test_a_version_far_from_all_that_are_known(minor: str, tmp_path: Path) -> None:
     with running_changed(called("go1.99.", minor), tmp_path, minor) as process:
-        says = r"\(go1\.99\.0+\) is not one that spyglass knows"
+        says = r"no known layout fits the runtime of process [0-9]+ \(go1\.99\.0+\)"
         refused(process.pid, UnsupportedGoVersion, says, "please report it")
 
 

@@ -286,7 +286,7 @@ def test_it_goes_through_a_pipe(minor: str, tmp_path: Path) -> None:
         (["--core", "{here}"], "is not a core file"),
         (["--core", "{here}/text"], "is not a core file"),
         (["--core", "{here}/core", "--exe", "{here}/text"], "is not an ELF file"),
-        (["--core", "{here}/core", "--exe", "/bin/sh"], "is not the program of this core"),
+        (["--core", "{here}/core", "--exe", "/bin/sh"], "is not the executable of this core"),
         (["--core", "{here}/core", "--stop"], "--stop cannot be used with --core"),
     ],
 )

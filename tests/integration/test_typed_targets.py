@@ -150,7 +150,7 @@ def test_several_processes_of_a_name_are_listed(
             assert first == f"spyglass: 2 Go processes are called {NAME}. choose one with --pid"
             assert {line.split()[0] for line in lines} == {str(process.pid), str(other.pid)}
         Path(NAME).write_text("{}")
-        with pytest.raises(AmbiguousName, match="is a file, and 2 Go processes are called so"):
+        with pytest.raises(AmbiguousName, match="is a file, and 2 Go processes have that name"):
             typed_source(NAME)
 
 

@@ -62,5 +62,5 @@ def test_they_are_small() -> None:
 
 def test_another_ones_program_is_refused(looked: Looked, tmp_path: Path) -> None:
     other = SavedCore.unpack(next(n for n in NAMES if n != looked.saved.name), tmp_path)
-    with pytest.raises(spyglass.SpyglassError, match="is not the program of this core"):
+    with pytest.raises(spyglass.SpyglassError, match="is not the executable of this core"):
         spyglass.open_core(str(looked.saved.core), str(other.exe))

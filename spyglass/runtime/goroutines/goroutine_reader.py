@@ -224,7 +224,7 @@ class Reader:
             self.runtime.problem("unreadable", "running goroutines", self.threads.denied)
             return
         for goid in batch.rows["goid"][at][:_REPORTED].tolist():
-            detail = "runs, and was not caught on its own stack: no stack is shown"
+            detail = "running; could not be sampled on its stack"
             self.runtime.problem("unreadable", f"goroutine {goid}", detail)
 
     def _settle(self, read: ReadBatch, top_only: bool) -> None:
@@ -332,9 +332,9 @@ class Reader:
             (
                 "implausible",
                 outcome == INCOMPLETE,
-                "its stack does not end where stacks end; cut there",
+                "unwinding stopped before the stack bottom",
             ),
-            ("truncated", outcome == TRUNCATED, "so deep that frames in its middle are left out"),
+            ("truncated", outcome == TRUNCATED, "deep stack: frames in its middle are left out"),
         ):
             goids = batch.rows["goid"][which].tolist()
             for goid in goids[:_REPORTED]:
