@@ -77,8 +77,9 @@ def dump(
     with pprof labels and the states of goroutines as tags. folded has one line for each different
     stack, for flame graphs; its last frame is the state.
 
-    Filters are ANDed; if no goroutine matches, the exit status is 1. Wait times are lower bounds: Go
-    timestamps waits only at GC.
+    Filters are ANDed; if no goroutine matches, the exit status is 1. Minutes in the brackets of a
+    traceback are what Go prints, which may be too long: Go timestamps waits only at GC. Wait times
+    elsewhere, and --min-wait, are lower bounds.
     """
     _check(output, read, by)
     snapshot = source.snapshot("full", stop=read.stop, thread_stacks=read.threads)

@@ -41,12 +41,13 @@ def summary(
     verbose: bool,
     exporter: Exporter | None,
 ) -> None:
-    """Show the scheduler, threads, memory and goroutines of a Go process, or of a saved snapshot.
+    """Show what is unusual in a Go process or saved snapshot, its processor time, scheduler, memory and
+    goroutines.
 
-    Goroutines with the same state, location and creator are shown as one group: first those that run
-    or could run, then those that wait, the largest group first. Up to 20 goroutines are listed one by
-    one. TARGET is a pid, the name of a Go process, a saved snapshot or report, or a core file. The
-    process is not stopped.
+    Findings are the first lines, each with the next command to run. Goroutines with the same state,
+    location and creator are shown as one group: first running and runnable ones, then waiting ones,
+    the largest group first. Up to 20 goroutines are listed one by one. TARGET is a pid, the name of a
+    Go process, a saved snapshot or report, or a core file. The process is not stopped.
 
     Filters are ANDed; if no goroutine matches, the exit status is 1. Wait times are lower bounds: Go
     timestamps waits only at GC; of a group, the oldest and the median are shown. "2,003 (+5 runtime)"
