@@ -25,8 +25,8 @@ PAGES = [path for path in DOCUMENTS if path.name not in ("CONTRIBUTING.md", "CHA
 
 #: ``[text](target)``, and pictures.
 LINK = re.compile(r"\[[^\]]*\]\(([^()\s]+)\)")
-#: Code between backticks; a row of a table has a backslash before each ``|`` in it.
-CODE = re.compile(r"`([^`\n]+)`")
+#: Code between backticks, which may go on in the next line.
+CODE = re.compile(r"`([^`]+)`")
 FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 UNITS = {"ms": 10**6, "s": 10**9}
 
@@ -70,7 +70,7 @@ def command_lines(path: Path) -> Iterator[str]:
                 yield stripped
     for code in CODE.findall(FENCE.sub("", text)):
         if re.match(r"(sudo )?spyglass (?!COMMAND)\S", code):
-            yield code
+            yield " ".join(code.split())
 
 
 def arguments_of(line: str) -> Iterator[list[str]]:
