@@ -33,7 +33,7 @@ class Page:
     elements: list[Element] = field(default_factory=list)
 
     def all(self, name: str, **attributes: str) -> list[Element]:
-        """Those that are called `name` and have these `attributes`."""
+        """The elements with this `name` and these `attributes`."""
         return [
             element
             for element in self.elements
@@ -41,13 +41,13 @@ class Page:
         ]
 
     def one(self, name: str, **attributes: str) -> Element:
-        """The only one."""
+        """The only element with this `name` and these `attributes`."""
         (element,) = self.all(name, **attributes)
         return element
 
     @property
     def data(self) -> dict[str, Any]:
-        """What its script works with."""
+        """The data of its script."""
         data: dict[str, Any] = json.loads(self.one("script", id="spyglass-report").text)
         return data
 

@@ -109,7 +109,7 @@ def test_states_are_chosen_in_the_list_and_in_the_charts(opened: Browser) -> Non
     assert matching(opened) == 10
 
 
-def test_system_goroutines_and_hidden_frames_are_shown_when_asked_for(opened: Browser) -> None:
+def test_system_goroutines_and_hidden_frames_are_shown_if_chosen(opened: Browser) -> None:
     assert "runtime.gopark" not in frames(opened)
     open_filters(opened)
     opened.find("#filters [name=system]").click()
@@ -125,7 +125,7 @@ def test_system_goroutines_and_hidden_frames_are_shown_when_asked_for(opened: Br
     assert opened.texts("#group-table .stack .function")[0] == "runtime.gopark"
 
 
-def test_groups_are_sorted_opened_and_grouped_otherwise(opened: Browser) -> None:
+def test_groups_are_sorted_and_grouped_by_another_key(opened: Browser) -> None:
     opened.find("#group-table thead th:nth-child(1) button").click()
     assert group_counts(opened) == [10, 30, 60]
     headers = opened.all("#group-table thead th")

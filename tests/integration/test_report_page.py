@@ -1,4 +1,4 @@
-"""A report as a page: it lets nothing in or out, and can be read on any screen, on paper, and aloud."""
+"""A report as a page: it loads and sends nothing, and is usable on any screen, on paper, and by screen readers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.unit.test_report_page_data import SHOWN
 
 @pytest.fixture
 def server() -> Iterator[tuple[str, list[str]]]:
-    """The address of a server on this machine, and what it was asked for."""
+    """The address of a server on this machine, and the paths that were requested."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -52,7 +52,7 @@ def server() -> Iterator[tuple[str, list[str]]]:
         thread.join()
 
 
-#: What somebody who could put a script into the page would try; each says whether it was refused at once.
+#: What an injected script would try; for each whether it was refused at once.
 ATTEMPTS = """
     const [server, done] = arguments;
     const refused = [];
@@ -110,7 +110,7 @@ def brightness(window: Browser, selector: str = "body", name: str = "background-
     return sum(int(part) for part in re.findall(r"\d+", color)[:3])
 
 
-def test_the_theme_is_the_systems_until_the_other_one_is_wanted(opened: Browser) -> None:
+def test_the_theme_is_the_systems_until_the_other_one_is_chosen(opened: Browser) -> None:
     toggle = opened.find("#theme")
     assert brightness(opened) > 600 > 300 > brightness(opened, name="color")
     assert toggle.get_attribute("aria-pressed") == "false"
@@ -158,7 +158,7 @@ def test_every_link_of_the_navigation_is_visible_on_a_phone(opened: Browser, wid
 
 
 @pytest.mark.parametrize("width", [896, 1280])
-def test_names_and_lines_in_groups_are_not_cut_up(opened: Browser, width: int) -> None:
+def test_locations_and_navigation_fit_one_line(opened: Browser, width: int) -> None:
     opened.resize(width, 800)
     settle(opened)
     line = opened.find("#group-table .location").rect["height"]
@@ -237,8 +237,8 @@ def test_hostile_findings_are_only_ever_text(window: Browser, tmp_path: Path) ->
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_people_who_do_not_see_it_can_use_it(opened: Browser, theme: str, width: int) -> None:
-    """What axe, a checker of accessibility, can find, contrast of colours included, is not there."""
+def test_axe_finds_no_violation(opened: Browser, theme: str, width: int) -> None:
+    """axe checks accessibility, the contrast of colours included."""
     axe = finished_program("axe-core").read_text()
     opened.find("#group-table .opener").click()
     opened.prefer(theme)

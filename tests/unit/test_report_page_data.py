@@ -1,4 +1,4 @@
-"""What a page's script is given: every goroutine, once, and nothing that cannot be shown as it is."""
+"""The data of a page: every goroutine once, and only text that is safe to show."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_goroutines_that_differ_in_anything_are_two_cells(other: Row) -> None:
     assert report_data(make_snapshot([row, other]))["cells"]["count"] == [1, 1]
 
 
-def test_dead_goroutines_are_left_out_and_none_at_all_is_no_trouble() -> None:
+def test_dead_goroutines_are_left_out_and_there_may_be_none() -> None:
     assert goroutines_of(report_data(make_snapshot([Row(1, "dead")]))) == []
     assert goroutines_of(report_data(make_snapshot())) == []
 
@@ -88,7 +88,7 @@ def test_frames_on_one_line_are_one_place() -> None:
     assert data["cells"]["count"] == [2]
 
 
-def test_of_a_stack_that_is_not_known_its_ends_may_be() -> None:
+def test_the_ends_of_a_stack_that_is_not_known_are_shown() -> None:
     gap = ("(stack not known)", None, 0)
     assert one(Row(1, start=WORK, where=SERVE))["shown"] == [place(SERVE), gap, place(WORK)]
     assert one(Row(1, start=WORK))["all"] == [gap, place(WORK)]
@@ -129,7 +129,7 @@ def test_a_tree_leads_back_to_every_stack(count: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_trees_have_of_every_stack_what_is_shown_of_it(seed: int) -> None:
+def test_the_trees_have_the_shown_frames_of_every_stack(seed: int) -> None:
     random = np.random.default_rng(seed)
     frames = [
         replace(frame(name, line=line), hidden=name.startswith("runtime."))
@@ -187,7 +187,7 @@ def test_states_are_in_the_words_of_a_traceback() -> None:
     )  # fmt: skip
 
 
-def test_lists_are_there_whole_but_for_too_many_problems() -> None:
+def test_lists_are_complete_except_for_too_many_problems() -> None:
     problems = tuple(Problem("torn", f"goroutine {i}", "moved") for i in range(10_001))
     snapshot = make_snapshot([Row(1)], problems=problems)
     data = report_data(snapshot)
@@ -202,7 +202,7 @@ def test_lists_are_there_whole_but_for_too_many_problems() -> None:
 HOSTILE = "</script>\x1b[31m\u2028\u202e\ud800\udcff\x00<img onerror=alert(1)>\ufeff"
 
 
-#: `HOSTILE` as people are shown it.
+#: `HOSTILE` as it is shown.
 SHOWN = r"</script>\x1b[31m\u2028\u202e\ud800\xff\x00<img onerror=alert(1)>\ufeff"
 
 
