@@ -78,7 +78,7 @@ def _suggestion(word: str) -> str:
     from difflib import get_close_matches
 
     close = get_close_matches(word, COMMANDS, 1)
-    return f". Did you mean {close[0]!r}?" if close else ", and no Go process or file is called so"
+    return f". Did you mean {close[0]!r}?" if close else ", and no Go process or file has this name"
 
 
 @click.group(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["labels", "names", "pids", "register", "states", "targets"]
 
 _HELP_CHARACTERS = 60
-#: A request may have labels of its own; more than this nobody reads.
+#: How many states or labels are offered: each request may have labels of its own.
 _MAX_OFFERED = 200
 #: Characters that bash does not leave as they are in a word.
 _SPECIAL = re.compile(r"([^\w@%+=:,./-])")
@@ -54,7 +54,7 @@ def names(incomplete: str) -> list[CompletionItem]:
 def targets(incomplete: str) -> list[CompletionItem]:
     """Pids and names of Go processes that begin with `incomplete`, and files.
 
-    Files first: a bash completes them only where there is nothing else, if they come first.
+    Files come first: then bash completes them where there is nothing else.
     """
     files = CompletionItem(incomplete, type="file")
     if "/" in incomplete:

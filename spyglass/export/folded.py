@@ -90,5 +90,5 @@ def _shown(whole: WholeStacks) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
 
 
 def _in_line(name: str) -> str:
-    """`name` without the character that parts frames (``struct { a int; b int }``)."""
+    """`name` without the character that separates frames (``struct { a int; b int }``)."""
     return name.replace(";", ":")

@@ -33,14 +33,14 @@ def test_finished_programs_say_their_version(name: str) -> None:
         assert find_build_version(executable) == executable.go_version
 
 
-def test_a_module_that_is_not_recorded_is_no_reason_to_forget_the_version() -> None:
+def test_the_version_is_found_where_the_module_is_not_recorded() -> None:
     """Go 1.15 leaves the text of modules of a program built from files in .bss, which has no bytes."""
     with GoExecutable.open(str(build("truth", "1.15"))) as executable:
         assert executable.build_info.go_version == "go1.15.15"
         assert executable.build_info.module is None
 
 
-def test_damaged_files_are_no_reason_to_fail() -> None:
+def test_damaged_files_raise_nothing() -> None:
     """Noise over headers, relocations, build info and tables, in each of many places."""
     whole = build("truth", "1.15", Flavour.STRIPPED_PIE).read_bytes()
     random = np.random.default_rng(15)

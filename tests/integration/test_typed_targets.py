@@ -125,7 +125,7 @@ def test_a_file_called_like_a_process(process: GoProcess, empty: Path) -> None:
     assert error.value.hint == f"use --pid {process.pid}, or ./{NAME} for the file"
 
 
-def test_what_can_be_no_target_is_in_nobodys_way(
+def test_executables_and_other_directories_are_no_targets(
     process: GoProcess, program: Path, empty: Path
 ) -> None:
     """The executable of the process, and a directory with its data."""

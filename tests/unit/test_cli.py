@@ -77,7 +77,7 @@ def test_each_command_is_what_the_list_says(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["qqq"], "No such command 'qqq', and no Go process or file is called so. Try `spyglass "),
+        (["qqq"], "No such command 'qqq', and no Go process or file has this name. Try `spyglass "),
         (["sumary"], "No such command 'sumary'. Did you mean 'summary'? Try `spyglass --help`"),
         (["dmp", "1"], "No such command 'dmp'. Did you mean 'dump'? Try `spyglass --help`"),
         (["summary"], "no target given; give a pid, a process name, or a file."),
