@@ -256,6 +256,10 @@ def _is_in_profile(frame: Frame) -> bool:
 
 
 def _address(frames: list[Frame]) -> int:
-    """The address of the call: the return address less one, but for a function that has just begun."""
+    """The address of the call: the return address less one, but for a function that has just begun.
+
+    A frame does not say whether its pc was interrupted instead: where a goroutine runs, the address is
+    that of the byte before. Names and lines are right in either case.
+    """
     outermost = frames[-1]
     return outermost.pc if not outermost.inlined and not outermost.offset else outermost.pc - 1

@@ -14,7 +14,14 @@ from click.testing import CliRunner
 from spyglass import formats
 from spyglass.cli.summary import summary
 from spyglass.export.snapshot_file import save
-from spyglass.formats import EXPORTERS, Exporter, exporter, exporter_of_path, text_exporters
+from spyglass.formats import (
+    EXPORTERS,
+    Exporter,
+    dump_exporters,
+    exporter,
+    exporter_of_path,
+    text_exporters,
+)
 from tests.saved import with_everything
 
 
@@ -33,10 +40,16 @@ def test_an_extension_names_a_format() -> None:
         ("a.html", "html"), ("a.htm", "html"),
     ):  # fmt: skip
         assert exporter_of_path("snapshot", Path(path)) == exporter("snapshot", name)
+    for path, name in (("a.pb.gz", "pprof"), ("a.pprof", "pprof"), ("a.folded", "folded")):
+        assert exporter_of_path("snapshot", path) == exporter("snapshot", name)
     assert exporter_of_path("snapshot", "a.txt") is None
     assert exporter_of_path("processes", "a.html") is None
     with pytest.raises(KeyError):
         exporter("processes", "html")
+
+
+def test_dump_writes_what_can_be_read_back_and_what_has_stacks_only() -> None:
+    assert [each.name for each in dump_exporters()] == ["json", "folded", "pprof"]
 
 
 def test_the_table_imports_none_of_the_writers() -> None:
