@@ -93,10 +93,10 @@ def test_what_the_target_calls_itself_changes_no_element_of_the_page() -> None:
         with_everything(),
         process=replace(PROCESS, library="lib.so", container="c0ffee"),
         threads=(),
-        matched_of=None,
     )
     elements = [found.name for found in page_of(calm).elements]
-    assert [found.name for found in page_of(fully_hostile()).elements] == elements
+    hostile = replace(fully_hostile(), matched_of=calm.matched_of)
+    assert [found.name for found in page_of(hostile).elements] == elements
 
 
 def test_hostile_names_are_shown_as_text() -> None:
