@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Inspector", "SnapshotResult", "attach", "open_core"]
 
 #: Limit of program counters, and of tree nodes, that are kept from one snapshot to the next; beyond it
-#: the tree is made anew. A program has some thousands of both, but over days of snapshots words that
+#: a new tree is made. A program has some thousands of both, but over days of snapshots words that
 #: are no return addresses add more.
 _MAX_KNOWN = 1 << 17
 
@@ -110,12 +110,12 @@ class Inspector:
 
         `stacks`: "full" walks every stack to its end; "top" only as far as `Goroutines.where`
         needs, which is faster and enough for a summary. `stop`: stop the process while it is read,
-        so that everything is of one moment; ``snapshot.source.stopped_ns`` says for how long.
+        so that everything is of one moment; ``snapshot.source.stopped_ns`` is the duration.
         `thread_stacks`: add to each thread what it runs, and its stack. `cpu_since`: a reading
-        (`spyglass.procfs.read_cpu`) from when on processor time is counted in ``snapshot.cpu``; threads that
-        run are sampled then (``--stop`` allows no samples), for which a busy process takes 25 ms. Raises
-        `ProcessChanged` if the process ends or becomes another while it is read. A core is the same
-        every time, and stands still anyway.
+        (`spyglass.procfs.read_cpu`) that processor time in ``snapshot.cpu`` is counted from; threads that
+        run are sampled then (not with `stop`), which takes 25 ms in a busy process. Raises
+        `ProcessChanged` if the process ends or executes another program while it is read. A core gives
+        the same snapshot every time; `stop` has no effect on it.
         """
         return self.take(
             stacks, stop=stop, thread_stacks=thread_stacks, cpu_since=cpu_since

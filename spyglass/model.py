@@ -1,4 +1,4 @@
-"""A snapshot: one decoded moment of a Go program. Pure data, nothing to read it with.
+"""A snapshot: one decoded moment of a Go program, as plain data.
 
 Small things are frozen dataclasses. Goroutines are columns (numpy arrays of one length), because
 there may be a million; a `Goroutine` is a view of one row. Frames and stacks are stored once and
@@ -287,8 +287,8 @@ class Goroutines:
     id             uint64  goid
     status         uint8   index into `STATUSES`
     wait_reason    int16   index into `Snapshot.wait_reasons`, `NONE` unless waiting
-    waiting_ns     int64   it has waited for as long at least, `NONE` when not known
-    printed_ns     int64   how long Go's traceback says that it waits, or `NONE`
+    waiting_ns     int64   lower bound of its wait, `NONE` when not known
+    printed_ns     int64   the wait that Go's traceback prints, or `NONE`
     stack          int32   index into `Snapshot.stacks`, `NONE` when there is none
     where          int32   frame index: where the user's code waits, or `NONE`
     call           int32   frame index: what `where` called, or `NONE`
@@ -297,20 +297,20 @@ class Goroutines:
     creator_id     int64   goid of its creator, `NONE` when not recorded
     m              int64   id of the M it runs on, or `NONE`
     locked         bool    locked to its thread
-    system         bool    one of the runtime's own
+    system         bool    a runtime goroutine
     labels         int32   index into `Snapshot.label_sets`, `NONE` or `UNREAD`
     quality        uint8   index into `QUALITIES`
     stops          int16   how often it stopped running, modulo 256, or `NONE`
     =============  ======  ==========================================================
 
     `where` is the innermost frame of the user's code: not the runtime's, not of a wrapper that the
-    compiler made, and not the standard library's (``runtime/stacks/standard_library.py`` tells
-    how that is decided). In a stack without user's code it is the outermost frame of the standard
+    compiler made, and not the standard library's (decided in
+    ``runtime/stacks/standard_library.py``). In a stack without user's code it is the outermost frame of the standard
     library: an idle connection of a server is at ``net/http.(*conn).serve``. `NONE`: the stack is the
     runtime's all the way, or is not known.
 
-    `printed_ns` is no bound of the wait: the runtime notes ``g.waitsince`` when a garbage collection finds the
-    goroutine waiting, and notes the end of the collection before that one (``mgcmark.go: markroot``,
+    `printed_ns` is no bound of the wait: the runtime sets ``g.waitsince`` when a garbage collection finds the
+    goroutine waiting, to the mark termination of the collection before that one (``mgcmark.go: markroot``,
     ``work.tstart``, which ``mgc.go: gcMark`` sets). `waiting_ns` is counted from the end of the
     collection that found it (``runtime/goroutines/waits.py``).
 
@@ -318,8 +318,8 @@ class Goroutines:
     ``net/http.(*Client).Do``, ``time.Sleep``. `NONE` if `where` is innermost, or if Go's traceback
     leaves the frame inside it out (``runtime.chanrecv1``): then the state says what it does.
 
-    `stops` is ``g.trackingSeq``, which ``casgstatus`` (``runtime/proc.go``) counts since Go 1.17. Documents
-    do not have it.
+    `stops` is ``g.trackingSeq``, which ``casgstatus`` (``runtime/proc.go``) counts since Go 1.17. It is not in
+    documents.
     """
 
     id: NDArray[np.uint64] = field(metadata=_holds(np.uint64))

@@ -217,7 +217,7 @@ class _Fates:
 
     @staticmethod
     def _candidates(compared: _Comparison, stayed: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Those who do nothing, and of whom it is known where."""
+        """The goroutines that neither run nor could run and whose location is known."""
         g, rows = compared.snapshots[-1].goroutines, compared.rows[-1]
         is_known = (g.stack[rows] != NONE) | (g.where[rows] != NONE)
         return np.flatnonzero(stayed & is_known & ~np.isin(g.status[rows], _AT_WORK))
@@ -232,7 +232,7 @@ class _Fates:
         """Which of `places` did not move in between, as far as is known, and for how long at least.
 
         The runtime forgets how long a goroutine has waited when it runs (`execute`), and the next
-        garbage collection notes it anew. So who waits since later than he did, has moved.
+        garbage collection records it again. So a goroutine whose recorded time is later has moved.
         """
         first, last = compared.snapshots[0], compared.snapshots[-1]
         elapsed_ns = _between_ns(first, last)

@@ -54,7 +54,7 @@ _THREAD_TAIL_BYTES = 8
 _PROCESS = struct.Struct("<4b4xQ6I16s80s")
 _FILES_HEADER, _FILE = struct.Struct("<QQ"), struct.Struct("<QQQ")
 _PAIR = struct.Struct("<QQ")
-#: The kernel allows 65,530 mappings unless told otherwise.
+#: The kernel allows 65,530 mappings by default (``vm.max_map_count``).
 _MAX_FILES = 1 << 20
 _MAX_AUXV = 256
 

@@ -59,7 +59,7 @@ class Image(ABC):
 
 
 class FileImage(Image):
-    """The file behind `descriptor`, which is closed with this, or when nothing refers to this any more."""
+    """The file behind `descriptor`, which is closed with this object or when it is collected."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
@@ -81,7 +81,7 @@ class FileImage(Image):
         while done < len(buffer):
             try:
                 got = os.preadv(self._descriptor, [buffer[done:]], offset + done)
-            except OSError:  # a bad disk, or a file server that does not answer any more
+            except OSError:  # a bad disk, or a file server that stopped answering
                 return done
             if got == 0:
                 return done

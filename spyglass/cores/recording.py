@@ -68,7 +68,7 @@ class PageFile:
         self, addresses: NDArray[np.uint64], content: NDArray[np.uint8], *, replace: bool
     ) -> None:
         """Keep `content` (uint8, a row for each of `addresses`), of several of one page the last. Of
-        pages that are there already only if `replace`. `content` must not change any more. Raises
+        pages that are there already only if `replace`. `content` must not change afterwards. Raises
         `OSError`, also for an earlier write."""
         with self._lock:
             self._put(addresses, content, replace)

@@ -1,7 +1,7 @@
-"""Save of a process what a snapshot reads of it: a core of megabytes, not gigabytes.
+"""Save the memory that a snapshot reads as a core: megabytes instead of gigabytes.
 
 The pages are written to the file as they are read for the snapshot, so that the same is found in them
-again, and so that a million goroutines need no gigabytes of memory. Where the process went on
+again, and so that a million goroutines need no gigabytes of memory. Where the process ran
 meanwhile that may fail for some goroutines: what is found in the core is compared with what was found
 in the process, and the core says which of them differ.
 """
@@ -74,7 +74,7 @@ def save_core(target: Target, stream: BinaryIO, *, stop: bool = False) -> Snapsh
 def _read(target: Target, memory: RecordingMemory, stop: bool) -> SnapshotResult:
     """Read what a full snapshot reads, then what the stacks of threads need beside that.
 
-    Of a process that goes on the latter takes a while, so nothing else may change meanwhile.
+    In a running process the latter takes a while, so nothing else may change meanwhile.
     """
     inspector = Inspector(target)
     if stop or target.process.stopped:

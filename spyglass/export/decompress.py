@@ -23,7 +23,7 @@ _START_BYTES = 256
 _GZIP, _ZSTD, _ELF = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x7fELF"
 #: A gzip header in front, in zlib's words (``inflateInit2``).
 _GZIP_WBITS = 31
-#: More memory than zstd's own tools grant a file unless told to (zstd(1), ``--memory``).
+#: The window of zstd, which its own tools limit to this by default (zstd(1), ``--memory``).
 _ZSTD_WINDOW_BYTES = 1 << 27
 
 #: Where an HTML report keeps its snapshot: an element with this tag, up to the next end tag.
@@ -37,7 +37,7 @@ _PACKED = re.compile(rb'\sdata-encoding="gzip-base64"')
 def unpacked(stream: BinaryIO, max_bytes: int = MAX_BYTES) -> Iterator[bytes]:
     """The JSON text in `stream` in pieces, which may be packed by gzip or zstd, or in an HTML report.
 
-    What it is shows in its first bytes, whatever its name. Raises `BadDataError` if it is none of
+    The format is recognised by its first bytes; the name does not matter. Raises `BadDataError` if it is none of
     these, is broken, or has more than `max_bytes` bytes, packed or unpacked.
     """
     pieces, start = _peeked(_limited(iter(lambda: stream.read(_PIECE_BYTES), b""), max_bytes))

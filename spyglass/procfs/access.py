@@ -36,7 +36,7 @@ def explain_denied(pid: int, memory: bool = True) -> PermissionDenied:
     """The exception that says which rule refused access to `pid`, and what to do.
 
     `memory`: its memory was read, rather than only its files in /proc. Raises `ProcessNotFound` if
-    there is no such process any more.
+    the process has ended.
     """
     denial = why_denied(pid, memory)
     return PermissionDenied(

@@ -1,7 +1,7 @@
 """Processor time of a process and of its threads, in two readings.
 
-Imports nothing heavy: the first reading is taken before a command
-imports anything heavy, so that the time which the command needs anyway lies between the two.
+Imports nothing heavy: the first reading is taken before a command imports anything heavy, so that the
+run time of the command lies between the two.
 """
 
 from __future__ import annotations

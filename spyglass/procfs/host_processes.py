@@ -1,7 +1,7 @@
 """The processes of this host as psutil reads them: which there are, their children, and what they use.
 
 Not imported by `spyglass.procfs` itself: importing psutil takes 11 ms of processor time, 4 % of
-``spyglass summary``. psutil is not asked for names, arguments, users and numbers of threads: it reads a
+``spyglass summary``. psutil is not used for names, arguments, users and numbers of threads: it reads a
 command line of any size whole and splits ``cat and dog``, one argument, into three; and a process
 that calls itself "Uid:", tab, 0, tab, 0, tab, 0 is root to it (psutil 7.2).
 """

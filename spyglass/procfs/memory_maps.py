@@ -23,7 +23,7 @@ class Mapping:
 
     `device` is as `os.makedev` makes it; on overlayfs and btrfs it is not what stat(2) says. `path`
     is decoded as `os.fsdecode` does, so that it can be opened; empty for anonymous memory, or a
-    kernel's word in brackets. `deleted`: nothing is at `path` any more, or something else.
+    kernel's word in brackets. `deleted`: the file was removed or replaced.
     """
 
     start: int

@@ -97,7 +97,7 @@ def command_line(pid: int) -> tuple[str, ...]:
 def executable(pid: int) -> tuple[str | None, bool]:
     """The path of the executable of process `pid` in its mount namespace, None if not known.
 
-    And whether nothing is at that path any more, which the kernel notes behind it.
+    And whether that file was deleted, which the kernel appends to the path (proc(5)).
     """
     with refusals(pid):
         try:

@@ -32,7 +32,7 @@ class Target:
 
     @classmethod
     def attach(cls, pid: int) -> Target:
-        """Look into process `pid`, which goes on running.
+        """Inspect process `pid`, which keeps running.
 
         Raises a `TargetError` that says why it cannot be inspected.
         """

@@ -141,7 +141,7 @@ def _bias(executable: GoExecutable, start: int) -> int:
 
 
 def _check(saved: CoreProcess, program: Program) -> bool:
-    """Raise `WrongExecutable` if the process was made of another file; False if that cannot be told."""
+    """Raise `WrongExecutable` if the process was made of another file; False if that is not known."""
     executable, path = program.executable, program.executable.path
     if executable.arch != saved.core.arch:
         raise _wrong(path, f"it is for {executable.arch}, and the core is of {saved.core.arch}")

@@ -89,10 +89,10 @@ class LiveProcess(TargetProcess):
         return stopped(self.pid)
 
     def saved_registers(self) -> None:
-        """None: its threads go on."""
+        """None: its threads keep running."""
 
     def registers(self, tids: Sequence[int]) -> dict[int, Registers]:
-        """The kernel tells those of threads that wait in it; the others are sampled."""
+        """From /proc for threads that wait in the kernel; the others are sampled."""
         from spyglass.threads import blocked_registers, sample_threads
 
         blocked = {tid: blocked_registers(self.pid, tid) for tid in tids}

@@ -104,7 +104,7 @@ class TargetProcess(ABC):
     def stop(self) -> AbstractContextManager[StoppedThreads | None]:
         """Stop every thread while the context is entered.
 
-        None: no thread of it runs anyway. Raises `TargetError` if it cannot be stopped.
+        None: none of its threads runs (a core). Raises `TargetError` if it cannot be stopped.
         """
 
     @abstractmethod

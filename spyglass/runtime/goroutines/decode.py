@@ -69,8 +69,8 @@ def g_pointers(runtime: Runtime) -> NDArray[np.uint64]:
 def last_known_ns(runtime: Runtime, pointers: NDArray[np.uint64]) -> int | None:
     """A lower bound of the clock of a stopped process.
 
-    When the collection before the last one ended, which is noted of who waits (``mgcmark.go: markroot`` sets ``waitsince``,
-    and the runtime's own goroutines run between any two collections); None if there was none.
+    The end of the collection before the last one, which is recorded in waiting goroutines (``mgcmark.go: markroot``
+    sets ``waitsince``, and runtime goroutines run between any two collections); None if there was none.
     """
     kind = runtime.layouts["g"]
     assert kind.fields is not None

@@ -139,8 +139,8 @@ class Fetcher:
     def _signatures(self, gathered: Gathered) -> NDArray[np.uint64]:
         """The signatures of ``g`` structures, with what their M counts system calls with in the last word.
 
-        The goroutine's own count stands still between one system call and the next (since Go 1.26,
-        ``casgstatus``), that of the M does not (``reentersyscall, exitsyscall``).
+        The goroutine's own count does not change between one system call and the next (since Go 1.26,
+        ``casgstatus``), the count of the M does (``reentersyscall, exitsyscall``).
         """
         signatures, ms = self._signature.of(gathered)
         some = np.flatnonzero((ms != 0) & (ms % np.uint64(8) == 0))

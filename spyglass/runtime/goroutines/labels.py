@@ -68,8 +68,8 @@ class LabelReader:
         """For each ``g`` of `rows` the number of its set of labels; `NONE` without labels, `UNREAD` if
         they cannot be read.
 
-        The caller checks afterwards whether the goroutine moved: a set that no goroutine has any more
-        may have been overwritten.
+        The caller checks afterwards whether the goroutine moved: a set that no goroutine uses any
+        longer may have been overwritten.
         """
         return self.sets_at(rows["labels"])
 
@@ -87,7 +87,7 @@ class LabelReader:
     def finish(self, column: NDArray[np.int32]) -> tuple[NDArray[np.int32], Mapping[str, Any]]:
         """`column`, which holds what `read` gave for all goroutines, and `Snapshot.label_sets`.
 
-        They are numbered anew, without sets that no goroutine has any more. Notes what is missing.
+        Sets that no goroutine uses are dropped, the others renumbered. Reports what is missing.
         """
         held = np.bincount(column - UNREAD, minlength=len(self._sets) - UNREAD)
         unread, counts = int(held[0]), held[-UNREAD:]

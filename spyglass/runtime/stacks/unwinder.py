@@ -151,7 +151,7 @@ class Unwinder:
     def _leave_known(
         self, state: _State, run: _Run, words: NDArray[np.uint64], known: KnownPaths
     ) -> tuple[_Run, Unknown]:
-        """End the walks of `run` that go on as one that is `known`; the others, which are not."""
+        """End the walks of `run` that continue as a `known` one; return the others."""
         cursors, every = state.cursors, np.arange(len(run.at))
         keys = path_keys(run.node, run.pc, cursors.high[run.at] - run.sp(every))
         unknown = Unknown(run.at, keys, run.node, run.slot)
@@ -177,8 +177,8 @@ class Unwinder:
     def _step(
         self, state: _State, run: _Run, words: NDArray[np.uint64]
     ) -> tuple[_Run, NDArray[np.intp]]:
-        """One step of all of `run`: those that can go on, and which walks have left the bytes that were
-        read in it."""
+        """One step of all walks of `run`: the walks that can continue, and which of them left the bytes
+        that were read."""
         tree = self.tree
         offsets = run.pc - np.uint64(tree.text)
         if int(offsets.max(initial=0)) > _PC_MASK:
@@ -209,8 +209,8 @@ class Unwinder:
         slot: NDArray[np.int64],
         rows: NDArray[np.intp],
     ) -> NDArray[np.intp]:
-        """Note how the walks of `rows` end that cannot go on in what was read, whose next `nodes` are
-        these; which of them go on beyond it."""
+        """Record how those walks of `rows` end, with their next `nodes`, that cannot continue in the bytes
+        read; return the ones that continue beyond these."""
         known = flags[rows] & KNOWN != 0
         stops = known & (flags[rows] & state.stop_mask != KNOWN)
         state.node[run.at[rows[stops]]] = nodes[rows[stops]]
@@ -235,7 +235,7 @@ class Unwinder:
 
     def _follow_links(self, state: _State, run: _Run, words: NDArray[np.uint64]) -> _Run:
         """On a processor with a link register: return through it from functions that have no frame to
-        save it in, and find it again where a signal handler saved it; the walks that can go on."""
+        save it in, and find it where a signal handler saved it; the walks that can continue."""
         links, tree = state.cursors.lr, self.tree
         size = tree.sizes[run.node]
         linked = (size == 0) & (links[run.at] != 0)
