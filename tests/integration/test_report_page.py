@@ -14,6 +14,7 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from spyglass.export import document
+from spyglass.model import Snapshot
 from tests.browser import Browser
 from tests.finished import finished_program
 from tests.open_report import (
@@ -22,9 +23,11 @@ from tests.open_report import (
     fill,
     focused,
     matching,
+    open_filters,
     settle,
     show,
 )
+from tests.snapshots import make_snapshot
 from tests.unit.test_report_findings import hostile_incident, incident
 from tests.unit.test_report_page import fully_hostile
 from tests.unit.test_report_page_data import SHOWN
@@ -235,20 +238,35 @@ def test_hostile_findings_are_only_ever_text(window: Browser, tmp_path: Path) ->
     assert_quiet(window)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
-def test_axe_finds_no_violation(opened: Browser, theme: str, width: int) -> None:
-    """axe checks accessibility, the contrast of colours included."""
-    axe = finished_program("axe-core").read_text()
-    opened.find("#group-table .opener").click()
-    opened.prefer(theme)
-    opened.resize(width, 900)
-    settle(opened)
-    opened.run(f"{axe}; window.axe = axe")
-    violations = opened.driver.execute_async_script(
+def assert_accessible(window: Browser) -> None:
+    """axe finds no violation; it checks the contrast of colours too."""
+    window.run(f"{finished_program('axe-core').read_text()}; window.axe = axe")
+    passes, violations = window.driver.execute_async_script(
         """const done = arguments[0];
         axe.run({resultTypes: ['violations']}).then(({violations, passes}) => done([
             passes.length, violations.map(({id, nodes}) => [id, nodes[0].html])]), (error) => done([0, String(error)]))"""
     )
-    assert violations[0] > 20
-    assert violations[1] == []
+    assert passes > 20
+    assert violations == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_no_violation(opened: Browser, theme: str, width: int) -> None:
+    opened.find("#group-table .opener").click()
+    open_filters(opened)
+    opened.prefer(theme)
+    opened.resize(width, 900)
+    settle(opened)
+    assert_accessible(opened)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("snapshot", [incident(), make_snapshot()])
+def test_axe_finds_no_violation_in_findings_of_any_severity(
+    window: Browser, tmp_path: Path, theme: str, snapshot: Snapshot
+) -> None:
+    show(window, tmp_path, snapshot)
+    window.prefer(theme)
+    settle(window)
+    assert_accessible(window)
