@@ -32,7 +32,7 @@ __all__ = ["build_id_in", "find_program", "header_address"]
 _AT_PHDR, _AT_PHNUM = 3, 5
 _PAGE_BYTES = 1 << 12
 _MAX_LIBRARIES = 4096
-_HINT = "give the program that was running with --exe FILE"
+_HINT = "use --exe FILE to name the executable that was running"
 
 
 def find_program(saved: CoreProcess, given: str | None) -> tuple[Program, list[Problem]]:

@@ -50,7 +50,7 @@ def test_a_crowd_of_senders(count: int, total: int, found: int) -> None:
     assert len(findings(snapshot)) == found
     if found:
         assert only(snapshot).title == (
-            "25 % of goroutines are in chan send at main.quote (20, since when is not known)"
+            "25 % of goroutines are in chan send at main.quote (20, wait time not known)"
         )
 
 

@@ -83,7 +83,7 @@ class Place:
     def waited(self) -> str:
         """How long the one waits that waits longest, as far as it is known: ``oldest >= 4m 6s``."""
         if self.longest_wait_ns is None:
-            return "since when is not known"
+            return "wait time not known"
         return f"oldest >= {duration(self.longest_wait_ns)}"
 
 
