@@ -47,7 +47,7 @@ imports: venv
 types: venv
 	$(BIN)/mypy
 
-format: venv  ## format the code and mend what can be mended
+format: venv  ## format the code and apply the fixes of ruff
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
