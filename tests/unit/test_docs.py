@@ -143,7 +143,7 @@ def test_a_wrong_command_does_not_parse(line: str) -> None:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_options_exist(path: Path) -> None:
     text = text_of(path)
-    codes = [*FENCE.findall(text), *CODE.findall(FENCE.sub("", text))]
+    codes = [*command_lines(path), *CODE.findall(FENCE.sub("", text))]
     ours = [
         code for code in codes if not code.startswith(("docker", "--cap-add", "--pid container"))
     ]
