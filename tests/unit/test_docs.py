@@ -222,3 +222,20 @@ def test_exit_statuses_are_those_of_the_code() -> None:
     documented = re.findall(r"^(\d+) ", exit_status.__doc__ or "", re.MULTILINE)
     assert written == {int(number) for number in documented}
     assert {exit_status.LIMIT_EXCEEDED, exit_status.INTERRUPTED} <= written
+
+
+def folders() -> set[str]:
+    """The names of the folders of the source."""
+    return {path.parent.name for path in (ROOT / "spyglass").glob("*/__init__.py")}
+
+
+def test_the_design_names_the_parts_of_the_source() -> None:
+    parts = column(ROOT / "docs/DESIGN.md", "part")
+    assert [part for part in parts if not (ROOT / "spyglass" / part).exists()] == []
+    assert folders() == {part.split("/")[0] for part in parts if "/" in part}
+
+
+def test_the_map_in_the_readme_names_the_folders_of_the_source() -> None:
+    (block,) = (text for text in FENCE.findall(text_of(ROOT / "README.md")) if "  memory" in text)
+    starts = [re.split(r"  +", line.strip())[0] for line in block.splitlines()]
+    assert folders() <= {word for start in starts for word in start.split()}
