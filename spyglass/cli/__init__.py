@@ -85,8 +85,8 @@ def _suggestion(word: str) -> str:
     cls=_Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit status: 0 success; 1 failure, or a filter that matched no goroutine, and one line on "
-    "stderr says why; 2 wrong usage; 3 the limit of diff --fail-on was exceeded.",
+    epilog="Exit status: 0 success; 1 failure, or a filter that matched no goroutine (one line on stderr "
+    "says why); 2 wrong usage; 3 the limit of --fail-on (diff) was exceeded.",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @debug_option
