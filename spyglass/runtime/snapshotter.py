@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -222,7 +222,9 @@ class SnapshotBuilder:
         """The threads with what they run."""
         from spyglass.runtime.scheduler.thread_stacks import add_stacks
 
-        return add_stacks(self._thread_stacks(scheduler), scheduler.threads, registers)
+        describe = self._target.process.native_names(self._target.memory)
+        stacks = self._thread_stacks(scheduler, describe)
+        return add_stacks(stacks, scheduler.threads, registers)
 
     def _cpu_use(
         self, cpu: CpuWatch, scheduler: _Scheduler, threads: Sequence[Thread]
@@ -233,13 +235,12 @@ class SnapshotBuilder:
         samples = cpu.samples()
         counted: tuple[CpuSample, ...] = ()
         if samples:
-            counted = counted_samples(samples, threads, self._thread_stacks(scheduler))
+            counted = counted_samples(samples, threads, self._thread_stacks(scheduler, hex))
         return cpu.use(threads, counted)
 
-    def _thread_stacks(self, scheduler: _Scheduler) -> ThreadStacks:
+    def _thread_stacks(self, scheduler: _Scheduler, describe: Callable[[int], str]) -> ThreadStacks:
         from spyglass.runtime.scheduler.thread_stacks import ThreadStacks
 
-        describe = self._target.process.native_names(self._target.memory)
         return ThreadStacks(self._runtime, self._tree, scheduler.ms, describe)
 
     def _process(self, facts: Facts) -> Process:
