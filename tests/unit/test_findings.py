@@ -114,6 +114,36 @@ def test_lock_waits(
         assert finding.title.startswith(f"{who} in {what} called by main.report (")
 
 
+def locks(functions: int, each: int, waited_ns: int | None = None) -> Snapshot:
+    return make_snapshot(
+        Row(
+            100 * i + j, wait_reason="sync.Mutex.Lock", call=LOCK, waiting_ns=waited_ns,
+            where=frame(f"main.f{i}"),
+        )
+        for i in range(functions)
+        for j in range(each)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("functions", "each", "found"), [(10, 3, 1), (2, 2, 0), (5, 1, 1)])
+def test_locks_of_many_functions_are_one_finding(functions: int, each: int, found: int) -> None:
+    snapshot = locks(functions, each)
+    assert len(findings(snapshot)) == found
+    if found:
+        finding = only(snapshot)
+        assert finding.title == (
+            f"{functions * each} goroutines wait for locks in {functions} functions, "
+            f"{each} of them in main.f0"
+        )
+        assert (finding.severity, finding.goroutines) == ("warning", functions * each)
+
+
+def test_of_many_locks_that_are_held_long_three_are_named() -> None:
+    found = findings(locks(100, 2, 2 * SECOND_NS))
+    assert [f.kind for f in found] == ["lock-wait"] * 4
+    assert found[-1].title.startswith("194 goroutines wait for locks in 97 functions, 2 of them in")
+
+
 def test_a_semaphore_that_is_no_lock_is_none() -> None:
     some = rows(10, wait_reason="semacquire", waiting_ns=90 * SECOND_NS, where=REPORT)
     assert findings(padded(some, 50)) == ()

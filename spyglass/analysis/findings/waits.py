@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from spyglass.analysis.findings.finding import Findable, Finding, Place, Severity
 from spyglass.analysis.findings.thresholds import (
@@ -11,12 +13,14 @@ from spyglass.analysis.findings.thresholds import (
     LOCK_WAITERS,
     REQUEST_WAIT_NS,
 )
-from spyglass.words.units import duration, plural
+from spyglass.words.units import count, duration, plural
 
 __all__ = ["is_lock", "wait_findings"]
 
 #: Wait reasons of locks (``waitReasonStrings``, runtime2.go), since Go 1.20.
 _LOCKS = frozenset(("sync.Mutex.Lock", "sync.RWMutex.Lock", "sync.RWMutex.RLock"))
+#: Functions of which each has a finding of its own.
+_LOCKS_SHOWN = 3
 #: Calls that wait for a lock; in older versions their goroutines are in the state "semacquire".
 _LOCK_CALLS = frozenset(
     f"{package}.(*{kind}).{method}"
@@ -41,31 +45,53 @@ def wait_findings(findable: Findable) -> Iterator[Finding]:
     """Lock waits of a second or more, or of several goroutines; requests that have waited for a minute."""
     if not findable.is_whole:
         return
-    for place in findable.places:
-        if is_lock(place):
-            yield from _lock(findable, place)
+    locks = [place for place in findable.places if is_lock(place)]
+    long = [place for place in locks if _severity(place) is not None]
+    yield from (_lock(findable, place) for place in long[:_LOCKS_SHOWN])
+    others = [place for place in locks if _severity(place) is None] + long[_LOCKS_SHOWN:]
+    if sum(len(place.rows) for place in others) >= LOCK_WAITERS:
+        yield _locks(findable, sorted(others, key=lambda place: -len(place.rows)))
     yield from _requests(findable)
 
 
-def _lock(findable: Findable, place: Place) -> Iterator[Finding]:
-    waited_ns, number = place.longest_wait_ns, len(place.rows)
-    severity: Severity = "warning"
-    if waited_ns is not None and waited_ns >= LOCK_CRITICAL_NS:
-        severity = "critical"
-    elif (waited_ns or 0) < LOCK_WAIT_NS and number < LOCK_WAITERS:
-        return
+def _severity(place: Place) -> Severity | None:
+    """How unusual it is to wait for a lock so long or with so many; None: it is not."""
+    waited_ns = place.longest_wait_ns or 0
+    if waited_ns >= LOCK_CRITICAL_NS:
+        return "critical"
+    return "warning" if waited_ns >= LOCK_WAIT_NS or len(place.rows) >= LOCK_WAITERS else None
+
+
+def _lock(findable: Findable, place: Place) -> Finding:
+    number = len(place.rows)
     function = place.where.function if place.where is not None else None
     call = place.call.function if place.call is not None else place.state
     by = f" called by {function}" if function else ""
     verb = "waits" if number == 1 else "wait"
-    yield Finding(
+    return Finding(
         kind="lock-wait",
-        severity=severity,
+        severity=_severity(place) or "warning",
         title=f"{plural(number, 'goroutine')} {verb} in {call}{by} ({place.waited})",
-        goroutines=len(place.rows),
+        goroutines=number,
         examples=findable.examples(place.rows),
-        functions=tuple(name for name in (function,) if name),
+        functions=(function,) if function else (),
         next=findable.command("dump", "--group", "stack", "--state", place.state),
+    )
+
+
+def _locks(findable: Findable, places: Sequence[Place]) -> Finding:
+    """The finding for goroutines that wait for locks in several functions, few in each."""
+    rows = np.concatenate([place.rows for place in places])
+    functions = [place.where.function for place in places if place.where is not None]
+    most = f", {count(len(places[0].rows))} of them in {functions[0]}" if functions else ""
+    return Finding(
+        kind="lock-wait",
+        severity="warning",
+        title=f"{count(len(rows))} goroutines wait for locks in {plural(len(places), 'function')}{most}",
+        goroutines=len(rows),
+        examples=findable.examples(rows),
+        functions=tuple(functions[:1]),
+        next=findable.command("dump", "--group", "function", "--state", places[0].state),
     )
 
 
