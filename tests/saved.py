@@ -62,6 +62,8 @@ def text_of(snapshot: Snapshot) -> bytes:
 
 #: What is not about the program but about how its snapshot is kept.
 _NOT_COMPARED = {"goroutines", "wait_reasons", "label_sets", "frames", "file"}
+#: Of two snapshots of one process: no document has it.
+_NOT_SAVED = {"stops"}
 _STACKS = {"stack_offsets", "stack_frames", "elided"}
 
 
@@ -73,7 +75,7 @@ def differences(one: Snapshot, other: Snapshot) -> list[str]:
     found += [
         f"goroutines.{field.name}"
         for field in fields(Goroutines)
-        if _column(one, field.name) != _column(other, field.name)
+        if field.name not in _NOT_SAVED and _column(one, field.name) != _column(other, field.name)
     ]
     if [_stack(one, i) for i in _stacks(one)] != [_stack(other, i) for i in _stacks(other)]:
         found.append("stacks")

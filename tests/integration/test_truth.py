@@ -199,7 +199,7 @@ def assert_known_or_explained(snapshot: Snapshot, truth: Truth) -> None:
 
 def at_rest(snapshot: Snapshot) -> list[Goroutine]:
     """What stays as it is: the runtime's own goroutines may move, and the time that some have waited."""
-    return [replace(each, waiting_ns=None) for each in snapshot if not each.system]
+    return [replace(each, waiting_ns=None, printed_ns=None) for each in snapshot if not each.system]
 
 
 def ms_of(snapshot: Snapshot) -> set[tuple[int, int]]:
