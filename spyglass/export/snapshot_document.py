@@ -26,9 +26,9 @@ SCHEMA = "spyglass.snapshot/1"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 #: What is each goroutine's own in its document; the rest many have in common.
-OWN = ("id", "waiting_ns", "printed_ns", "stack", "m", "labels")
+OWN = ("id", "waiting_ns", "stack", "m", "labels")
 _SHARED = (
-    "status", "wait_reason", "where", "call", "start", "creator", "creator_id", "locked", "system",
+    "status", "wait_reason", "printed_ns", "where", "call", "start", "creator", "creator_id", "locked", "system",
     "quality",
 )  # fmt: skip
 
@@ -83,7 +83,7 @@ def header(snapshot: Snapshot) -> Document:
 
 def goroutine_rows(
     snapshot: Snapshot, encode: Callable[[Any], Any], encode_shared: Callable[[Document], Any]
-) -> Iterator[tuple[Any, Any, Any, Any, Any, Any, Any]]:
+) -> Iterator[tuple[Any, Any, Any, Any, Any, Any]]:
     """Each goroutine that is not dead: what `OWN` names, and the rest of its document, encoded.
 
     `encode` is applied to labels and to null, `encode_shared` to what many goroutines share. A million
@@ -96,10 +96,7 @@ def goroutine_rows(
     labels = lru_cache(_SHARED_KEPT)(lambda index: encode(_labels(snapshot, index)))
     for first in range(0, len(rows), _BATCH_ROWS):
         batch = rows[first : first + _BATCH_ROWS]
-        own = (
-            _numbers(column[batch], encode(None))
-            for column in (g.waiting_ns, g.printed_ns, g.stack, g.m)
-        )
+        own = (_numbers(column[batch], encode(None)) for column in (g.waiting_ns, g.stack, g.m))
         indices = zip(*(getattr(g, name)[batch].tolist() for name in _SHARED), strict=True)
         of_labels = map(labels, g.labels[batch].tolist())
         yield from zip(g.id[batch].tolist(), *own, of_labels, map(shared, indices), strict=True)
@@ -124,10 +121,12 @@ def _numbers(column: NDArray[Any], none: Any) -> list[Any]:
 
 def _shared(snapshot: Snapshot, indices: tuple[int, ...]) -> Document:
     """The part of a goroutine's document that others may have too, from its columns `_SHARED`."""
-    status, reason, where, call, start, creator, creator_id, locked, system, quality = indices
+    status, reason, printed_ns, where, call, start, creator, creator_id, *flags = indices
+    locked, system, quality = flags
     return {
         "status": STATUSES[status],
         "wait_reason": plain(snapshot.wait_reasons[reason]) if reason >= 0 else None,
+        "printed_ns": printed_ns if printed_ns >= 0 else None,
         "where": _place(snapshot, where),
         "call": _place(snapshot, call),
         "start": _place(snapshot, start),
