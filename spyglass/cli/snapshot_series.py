@@ -19,7 +19,9 @@ from spyglass.words.units import plural
 
 if TYPE_CHECKING:
     from spyglass.cli.source_options import ReadOptions
+    from spyglass.inspector import Inspector
     from spyglass.model import Snapshot
+    from spyglass.procfs import CpuReading
 
 __all__ = ["Series"]
 
@@ -43,9 +45,13 @@ class Series:
     redact: bool = False
     saved: int = field(default=0, init=False)
     late: int = field(default=0, init=False)
+    _cpu: CpuReading = field(init=False)
 
     def take(self, pid: int) -> None:
         """Take the series of process `pid`. Saved snapshots stay when it is interrupted or fails."""
+        from spyglass.procfs import read_cpu
+
+        self._cpu = read_cpu(pid)
         from spyglass import attach
         from spyglass.memory.allocator import keep_freed_memory
 
@@ -53,15 +59,19 @@ class Series:
         with attach(pid) as process:
             try:
                 with _progress(self.number) as report:
-                    self._take(
-                        partial(
-                            process.snapshot, stop=self.read.stop, thread_stacks=self.read.threads
-                        ),
-                        report,
-                    )
+                    self._take(partial(self._snapshot, process, pid), report)
                     report(self.saved, "")
             finally:
                 click.echo(self._account(), err=True)
+
+    def _snapshot(self, process: Inspector, pid: int) -> Snapshot:
+        """A snapshot with the processor time since the one before it, or since the beginning."""
+        from spyglass.procfs import read_cpu
+
+        since, self._cpu = self._cpu, read_cpu(pid)
+        return process.snapshot(
+            stop=self.read.stop, thread_stacks=self.read.threads, cpu_since=since
+        )
 
     def _account(self) -> str:
         late = f", {self.late:,} late" if self.late else ""

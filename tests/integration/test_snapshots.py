@@ -229,6 +229,11 @@ def test_a_series(tmp_path: Path) -> None:
         (later.taken_at - earlier.taken_at).total_seconds() for earlier, later in pairwise(loaded)
     ]
     assert all(0.25 < gap < 0.8 for gap in gaps), gaps
+    windows = [
+        (snapshot.cpu.window_ns or 0) / 1e9 for snapshot in loaded if snapshot.cpu is not None
+    ]
+    assert len(windows) == 3
+    assert windows[1:] == pytest.approx(gaps, abs=0.2)  # each since the one before
     assert [spyglass.load(path).redacted for path in late.stdout.splitlines()] == [True] * 3
     assert [Path(line).name[:5] for line in done.stdout.splitlines()] == ["0001-", "0002-", "0003-"]
 
