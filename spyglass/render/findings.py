@@ -44,6 +44,9 @@ def _lines(finding: Finding, width: int | None) -> Iterator[Text]:
     for line in _wrapped(visible(finding.title), width):
         yield _cut(Text.assemble(label, line), width)
         label = Text(" " * LABEL_WIDTH)
+    if finding.detail is not None:
+        for line in _wrapped(visible(finding.detail), width):
+            yield _cut(Text.assemble(label, line), width)
     if finding.next is not None:
         yield _cut(Text.assemble(label, (visible(finding.next), "dim")), width)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from spyglass.analysis.findings import SEVERITIES, Finding, findings
+from spyglass.analysis.findings.finding import Findable
 from spyglass.analysis.subset import subset
 from spyglass.model import CpuSample, CpuUse, Frame, Problem, Processor, Snapshot, Throttling
 from spyglass.render.findings import finding_lines
@@ -67,6 +68,28 @@ def test_a_crowd_is_of_all_who_wait_there_whoever_made_them() -> None:
     assert finding.examples == (129, 128, 127, 126, 125)
     assert finding.functions == ("main.quote",)
     assert finding.next == "spyglass dump --pid 1234 --group stack --state 'chan send'"
+
+
+@pytest.mark.parametrize(
+    ("waits", "examples"),
+    [
+        ([None] * 9, (100, 101, 102, 103, 104)),
+        ([None, 5, 9, 5, 5, 5, 5, 5, None], (102, 101, 103, 104, 105)),
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9], (108, 107, 106, 105, 104)),
+        ([7, None, 7], (100, 102, 101)),
+    ],
+)
+def test_examples_are_those_that_wait_longest_then_the_lowest_ids(
+    waits: list[int | None], examples: tuple[int, ...]
+) -> None:
+    some = [Row(100 + i, waiting_ns=wait, where=QUOTE) for i, wait in enumerate(waits)]
+    rows = np.arange(len(some))
+    assert Findable(make_snapshot(some[::-1])).examples(rows) == examples
+
+
+def test_the_detail_of_a_finding_is_below_its_title() -> None:
+    lines = finding_lines([Finding("x", "warning", "title", detail="more", next="run")], 80)
+    assert [line.plain.split() for line in lines] == [["warning", "title"], ["more"], ["run"]]
 
 
 def test_what_the_next_largest_group_does_is_said() -> None:

@@ -65,8 +65,9 @@ class Finding:
 class Place:
     """Goroutines of one state whose user's code is in one function.
 
-    `where`, `call`, `start`: frames of the first, None if not known. `is_idle`: all began with that function: as far
-    as can be seen they wait for work. `is_serving`: they are in a handler of a net/http server. `longest_wait_ns`: None if none is known.
+    `where`, `call`, `start`: frames of the first, None if not known. `is_idle`: all began with that
+    function: as far as can be seen they wait for work. `is_serving`: they are in a handler of a
+    net/http server. `longest_wait_ns`: None if none is known.
     """
 
     rows: NDArray[np.int64]
@@ -152,10 +153,17 @@ class Findable:
         )
 
     def examples(self, rows: NDArray[np.int64]) -> tuple[int, ...]:
-        """The ids of some of `rows`, those that wait longest first."""
+        """The ids of some of `rows`: of those that wait longest, the lowest first."""
         g = self.snapshot.goroutines
-        order = np.argsort(-g.waiting_ns[rows], kind="stable")[:_EXAMPLES]
-        return tuple(g.id[rows[order]].tolist())
+        ids, waits = g.id[rows], g.waiting_ns[rows]
+        if len(rows) > _EXAMPLES:
+            least = np.partition(waits, -_EXAMPLES)[-_EXAMPLES]
+            ties = ids[waits == least]
+            left = _EXAMPLES - int((waits > least).sum())
+            tied = ties if len(ties) <= left else np.partition(ties, left - 1)[:left]
+            chosen = (waits > least) | np.isin(ids, tied)
+            ids, waits = ids[chosen], waits[chosen]
+        return tuple(ids[np.lexsort((ids, -waits))].tolist())
 
     def command(self, command: str, *arguments: str) -> str:
         """A command line of spyglass about the same process or file."""
