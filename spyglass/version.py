@@ -1,3 +1,3 @@
 """The version of this package, where nothing else has to be imported for it."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

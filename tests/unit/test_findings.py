@@ -167,6 +167,12 @@ def test_of_many_locks_that_are_held_long_three_are_named() -> None:
     assert found[-1].title.startswith("194 goroutines wait for locks in 97 functions, 2 of them in")
 
 
+def test_no_lock_that_is_held_for_long_is_left_out() -> None:
+    found = findings(locks(4, 1, 60 * SECOND_NS))
+    assert [f.severity for f in found] == ["critical"] * 4
+    assert found[-1].title == "1 goroutine waits for a lock in main.f3"
+
+
 def test_a_semaphore_that_is_no_lock_is_none() -> None:
     some = rows(10, wait_reason="semacquire", waiting_ns=90 * SECOND_NS, where=REPORT)
     assert findings(padded(some, 50)) == ()

@@ -169,7 +169,8 @@ class Findable:
         """A command line of spyglass about the same process or file."""
         snapshot = self.snapshot
         if snapshot.file is not None:
-            target: Sequence[str] = (snapshot.file,)
+            is_stdin = snapshot.file == "<stdin>"  # the name of sys.stdin
+            target: Sequence[str] = ("-" if is_stdin else snapshot.file,)
         elif snapshot.source.kind == "core":
             target = ("--core", "FILE")
         else:

@@ -49,7 +49,7 @@ def wait_findings(findable: Findable) -> Iterator[Finding]:
     long = [place for place in locks if _severity(place) is not None]
     yield from (_lock(findable, place) for place in long[:_LOCKS_SHOWN])
     others = [place for place in locks if _severity(place) is None] + long[_LOCKS_SHOWN:]
-    if sum(len(place.rows) for place in others) >= LOCK_WAITERS:
+    if long[_LOCKS_SHOWN:] or sum(len(place.rows) for place in others) >= LOCK_WAITERS:
         yield _locks(findable, sorted(others, key=lambda place: -len(place.rows)))
     yield from _requests(findable)
 
@@ -83,11 +83,16 @@ def _locks(findable: Findable, places: Sequence[Place]) -> Finding:
     """The finding for goroutines that wait for locks in several functions, few in each."""
     rows = np.concatenate([place.rows for place in places])
     functions = [place.where.function for place in places if place.where is not None]
-    most = f", {count(len(places[0].rows))} of them in {functions[0]}" if functions else ""
+    who = f"{plural(len(rows), 'goroutine')} {'waits' if len(rows) == 1 else 'wait'}"
+    if len(places) == 1:
+        title = f"{who} for a lock" + (f" in {functions[0]}" if functions else "")
+    else:
+        most = f", {count(len(places[0].rows))} of them in {functions[0]}" if functions else ""
+        title = f"{who} for locks in {plural(len(places), 'function')}{most}"
     return Finding(
         kind="lock-wait",
-        severity="warning",
-        title=f"{count(len(rows))} goroutines wait for locks in {plural(len(places), 'function')}{most}",
+        severity="critical" if "critical" in map(_severity, places) else "warning",
+        title=title,
         goroutines=len(rows),
         examples=findable.examples(rows),
         functions=tuple(functions[:1]),
