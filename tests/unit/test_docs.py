@@ -94,7 +94,9 @@ def parse(arguments: list[str]) -> None:
     if words[0].startswith("-"):
         return cli.spyglass.make_context("spyglass", words, resilient_parsing=True).close()
     name = words.pop(0) if words[0] in cli.COMMANDS else "summary"
-    with click.Context(cli.spyglass, info_name="spyglass", obj=Settings()) as root:
+    with click.Context(
+        cli.spyglass, info_name="spyglass", obj=Settings(), **cli.spyglass.context_settings
+    ) as root:
         command = cli.spyglass.get_command(root, name)
         assert command is not None
         command.make_context(name, words, parent=root).close()
@@ -153,7 +155,7 @@ def test_options_exist(path: Path) -> None:
 
 def all_options() -> set[str]:
     """The names of the long options of all commands."""
-    root = click.Context(cli.spyglass)
+    root = click.Context(cli.spyglass, **cli.spyglass.context_settings)
     commands = [cli.spyglass, *(cli.spyglass.get_command(root, name) for name in cli.COMMANDS)]
     params = [param for command in commands if command for param in command.get_params(root)]
     return {name for param in params for name in (*param.opts, *param.secondary_opts)}
