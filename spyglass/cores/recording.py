@@ -27,7 +27,7 @@ __all__ = ["PAGE_BYTES", "PageFile", "RecordingMemory"]
 PAGE_BYTES = 1 << 12
 _INSIDE = np.uint64(PAGE_BYTES - 1)
 #: At most this much waits to be written: what bounds memory where the disk is slower than the reading.
-_WAITING_BYTES = 64 << 20
+_WAITING_BYTES = 16 << 20
 
 
 class PageFile:

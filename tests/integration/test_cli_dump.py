@@ -16,6 +16,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from rich.cells import cell_len
 
+import spyglass
 from tests.command import ESCAPES, on_terminal, piped
 from tests.support import Flavour, GoProcess, start
 from tests.traceback_text import TextGoroutine, goroutines_of_text
@@ -158,8 +159,11 @@ def test_labels_are_asked_for(truth_process: GoProcess) -> None:
 
 def test_goroutines_are_asked_for_by_id_be_they_the_runtimes(truth_process: GoProcess) -> None:
     own = min(said_by(truth_process))
-    assert dumped(truth_process, "--goroutine", "2", "--goroutine", str(own)).keys() == {2, own}
-    why = assert_nothing_matches(truth_process, "--goroutine", "2", "--no-system")
+    with spyglass.attach(truth_process.pid) as inspector:
+        runtimes = min(each.id for each in inspector.snapshot() if each.system)
+    both = ["--goroutine", str(runtimes), "--goroutine", str(own)]
+    assert dumped(truth_process, *both).keys() == {runtimes, own}
+    why = assert_nothing_matches(truth_process, "--goroutine", str(runtimes), "--no-system")
     assert why.endswith("--system includes runtime goroutines, of which 1 match\n")
 
 
