@@ -20,7 +20,12 @@ _LEFT_OUT = pytest.StashKey[list[str]]()
 
 
 def pytest_configure() -> None:
-    """A shell lets what it starts in the background ignore interrupts, which tests send to children."""
+    """Start children as a user does.
+
+    A shell lets what it starts in the background ignore interrupts, which tests send to children. Without
+    compiled files, which some environments forbid, each of some hundred commands compiles all modules.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
