@@ -5,6 +5,8 @@ GO ?= $(shell sed -n '/^\[\[toolchain/,/^$$/s/^version = "\([0-9]*\.[0-9]*\).*/\
 VENV := .venv
 BIN := $(VENV)/bin
 MINIMUM := build/minimum
+# Two processes, each with whole files: tests of a file share Go programs.
+PARALLEL := -n 2 --dist loadfile
 
 .PHONY: help venv run test test-matrix test-minimum check lint imports types format layouts bench clean
 
@@ -22,13 +24,13 @@ run: venv  ## build a small Go server, start it, show its `spyglass summary`, en
 	$(BIN)/python fixtures/run.py $(GO)
 
 test: venv  ## run the tests with the newest Go toolchain
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(PARALLEL)
 
 test-matrix: venv  ## run the tests of every Go version and of the finished programs, and the slow ones
 	SPYGLASS_GO=all $(BIN)/python -m pytest -q -m 'matrix or slow'
 
 test-minimum: $(MINIMUM)/.installed  ## run unit tests and a live one with the lowest versions of our packages
-	$(MINIMUM)/bin/python -m pytest -q tests/unit tests/integration/test_truth.py
+	$(MINIMUM)/bin/python -m pytest -q $(PARALLEL) tests/unit tests/integration/test_truth.py
 
 $(MINIMUM)/.installed: pyproject.toml fixtures/minimum.py
 	$(PYTHON) -m venv $(MINIMUM)
