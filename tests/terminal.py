@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from spyglass.procfs.host_processes import cpu_ns
+from spyglass.procfs import read_cpu
 from tests.command import SPYGLASS
 from tests.support import END_TIMEOUT_SECONDS
 
@@ -59,7 +59,7 @@ class Screen:
 
     def cpu_seconds(self) -> float:
         """What it had of processors so far."""
-        return cpu_ns(self.process.pid) / 1e9
+        return read_cpu(self.process.pid).process_ns / 1e9
 
     def end(self, seconds: float = 10.0) -> int:
         """Its exit code, once it has ended."""

@@ -1,8 +1,8 @@
 """How long goroutines have waited: what can be said of a group.
 
-The runtime records when a goroutine began to wait only when a garbage collection sees it waiting
-(``runtime/mgcmark.go: markroot`` sets ``g.waitsince``). So each wait is a lower bound, and one that is not
-known may be short or, before the second collection, long.
+Each wait is a lower bound, counted from the end of the garbage collection that found the goroutine waiting
+(`spyglass.model.Goroutines`, ``waiting_ns``). One that is not known may be short or, before the second
+collection, long.
 """
 
 from __future__ import annotations

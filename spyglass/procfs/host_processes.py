@@ -1,4 +1,4 @@
-"""The processes of this host as psutil reads them: which there are, their children, and what they use.
+"""The processes of this host as psutil reads them: which there are, and their children.
 
 Not imported by `spyglass.procfs` itself: importing psutil takes 11 ms of processor time, 4 % of
 ``spyglass summary``. psutil is not used for names, arguments, users and numbers of threads: it reads a
@@ -16,7 +16,7 @@ import psutil
 from spyglass.errors import TargetError
 from spyglass.procfs.access import refusals
 
-__all__ = ["cpu_ns", "descendants", "pids"]
+__all__ = ["descendants", "pids"]
 
 
 def pids() -> list[int]:
@@ -36,13 +36,6 @@ def descendants(pid: int) -> list[int]:
     """The children of process `pid`, and theirs, and so on; a parent comes before its children."""
     with _psutil_refusals(pid):
         return [child.pid for child in psutil.Process(pid).children(recursive=True)]
-
-
-def cpu_ns(pid: int) -> int:
-    """The processor time of all threads of process `pid`, in ns, as exact as the kernel's clock tick."""
-    with _psutil_refusals(pid):
-        times = psutil.Process(pid).cpu_times()
-        return round((times.user + times.system) * 1e9)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-// How long goroutines have waited. Go timestamps a wait when a garbage collection sees it: each is a lower
+// How long goroutines have waited since the garbage collection that found them waiting: each is a lower
 // bound, and one that is not known may be short, or long before the second collection.
 
 /** The text of a wait of at least `ns`; `isWaiting`: of a goroutine that waits. */
