@@ -18,7 +18,7 @@ from spyglass.runtime.discovery.layouts import GoVersion
 from spyglass.runtime.discovery.module import Module, find_module
 from spyglass.runtime.discovery.required_fields import has_generic_methods
 from spyglass.runtime.resolve import resolve
-from spyglass.runtime.snapshotter import SnapshotBuilder, SnapshotResult, StackDepth
+from spyglass.runtime.snapshotter import SnapshotBuilder, SnapshotResult, StackDepth, Wanted
 from spyglass.runtime.stacks.function_names import printed, printed_with_methods
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.symbolizer import Symbolizer
@@ -28,6 +28,7 @@ from spyglass.targets import Target
 if TYPE_CHECKING:
     from spyglass.procfs import CpuReading
     from spyglass.runtime.scheduler.cpu_use import CpuWatch
+    from spyglass.runtime.waiting.graph import WaitOptions
     from spyglass.targets import OsThread
     from spyglass.targets.target_process import StoppedThreads
     from spyglass.threads import Registers
@@ -105,6 +106,7 @@ class Inspector:
         stop: bool = False,
         thread_stacks: bool = False,
         cpu_since: CpuReading | None = None,
+        waits: WaitOptions | None = None,
     ) -> Snapshot:
         """Take a snapshot.
 
@@ -113,21 +115,16 @@ class Inspector:
         so that everything is of one moment; ``snapshot.source.stopped_ns`` is the duration.
         `thread_stacks`: add to each thread what it runs, and its stack. `cpu_since`: a reading
         (`spyglass.procfs.read_cpu`) that processor time in ``snapshot.cpu`` is counted from; threads that
-        run are sampled then (not with `stop`), which takes 25 ms in a busy process. Raises
+        run are sampled then (not with `stop`), which takes 25 ms in a busy process. `waits`:
+        read what goroutines wait on (``snapshot.waits``); holders need full stacks. Raises
         `ProcessChanged` if the process ends or executes another program while it is read. A core gives
         the same snapshot every time; `stop` has no effect on it.
         """
-        return self.take(
-            stacks, stop=stop, thread_stacks=thread_stacks, cpu_since=cpu_since
-        ).snapshot
+        wanted = Wanted(stacks, thread_stacks, waits)
+        return self.take(wanted, stop=stop, cpu_since=cpu_since).snapshot
 
     def take(
-        self,
-        stacks: StackDepth = "full",
-        *,
-        stop: bool = False,
-        thread_stacks: bool = False,
-        cpu_since: CpuReading | None = None,
+        self, wanted: Wanted, *, stop: bool = False, cpu_since: CpuReading | None = None
     ) -> SnapshotResult:
         """A `snapshot`, and what it was made of beside memory."""
         process = self._target.process
@@ -136,11 +133,11 @@ class Inspector:
             threads = process.threads()
             with self._watched(threads, cpu_since, stop) as cpu:
                 if not stop:
-                    return self._build(threads, None, stacks, thread_stacks, cpu)
+                    return self._build(threads, None, wanted, cpu)
                 with process.stop() as held:
                     if held is not None:
                         threads = _stopped_threads(threads, process.threads())
-                    result = self._build(threads, held, stacks, thread_stacks, cpu)
+                    result = self._build(threads, held, wanted, cpu)
             return result if held is None else _with_stop(result, held.elapsed_ns)
 
     @contextmanager
@@ -175,8 +172,7 @@ class Inspector:
         self,
         threads: Sequence[OsThread],
         held: StoppedThreads | None,
-        stacks: StackDepth,
-        thread_stacks: bool,
+        wanted: Wanted,
         cpu: CpuWatch | None,
     ) -> SnapshotResult:
         functions = self._module.functions
@@ -185,7 +181,7 @@ class Inspector:
             self._tree = self._new_tree()
         functions.allow_steps()
         builder = SnapshotBuilder(self._target, self.runtime, self._tree)
-        result = builder.build(threads, held, stacks, thread_stacks, cpu)
+        result = builder.build(threads, held, wanted, cpu)
         timings_ns = self._attach_timings | result.snapshot.timings_ns
         return replace(result, snapshot=replace(result.snapshot, timings_ns=timings_ns))
 

@@ -17,6 +17,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.wait_graph import WaitGraph
+
 __all__ = [
     "NONE",
     "QUALITIES",
@@ -419,6 +421,8 @@ class Snapshot:
     problems: tuple[Problem, ...] = ()
     #: Processor time; None in a core, and in files of spyglass 0.2 and earlier.
     cpu: CpuUse | None = None
+    #: What goroutines wait on; None: it was not read.
+    waits: WaitGraph | None = None
     #: The name of the machine it was taken on; None: not known, or left out.
     host: str | None = None
     #: Whether command line, labels, directories and host were left out (`spyglass.analysis.redaction`).

@@ -23,6 +23,7 @@ from spyglass.cores.writer import write_headers
 from spyglass.errors import SpyglassError, TargetError
 from spyglass.inspector import Inspector, SnapshotResult
 from spyglass.runtime.goroutines.consistency import Quality
+from spyglass.runtime.snapshotter import Wanted
 from spyglass.targets import Target
 from spyglass.targets.core_executable import build_id_in, header_address
 from spyglass.targets.core_metadata import CoreMetadata
@@ -78,9 +79,9 @@ def _read(target: Target, memory: RecordingMemory, stop: bool) -> SnapshotResult
     """
     inspector = Inspector(target)
     if stop or target.process.stopped:
-        result = inspector.take("full", stop=stop, thread_stacks=True)
+        result = inspector.take(Wanted(thread_stacks=True), stop=stop)
     else:
-        result = inspector.take("full")
+        result = inspector.take(Wanted())
     build_id_in(
         memory, header_address(_program(target))
     )  # by which the program of the core is identified

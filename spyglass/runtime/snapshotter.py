@@ -35,22 +35,35 @@ from spyglass.runtime.stacks.signal_frames import interrupted
 from spyglass.runtime.stacks.stack_columns import StackColumns
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.timing import Timer
+from spyglass.runtime.waiting.population import Moment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spyglass.model import CpuSample, CpuUse
+    from spyglass.runtime.goroutines.consistency import Read
     from spyglass.runtime.scheduler.cpu_use import CpuWatch
     from spyglass.runtime.scheduler.thread_stacks import ThreadStacks
+    from spyglass.runtime.waiting.graph import WaitOptions
     from spyglass.targets import Facts, OsThread, Target
     from spyglass.targets.target_process import StoppedThreads
     from spyglass.threads import Registers
+    from spyglass.wait_graph import WaitGraph
 
-__all__ = ["SnapshotBuilder", "SnapshotResult", "StackDepth"]
+__all__ = ["SnapshotBuilder", "SnapshotResult", "StackDepth", "Wanted"]
 
 StackDepth = Literal["top", "full"]
 
 _UNKNOWN_SCHEDULER = Scheduler(None, None, None, None, None, None, None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a snapshot has beside what every one has, as the arguments of `Inspector.snapshot` say."""
+
+    stacks: StackDepth = "full"
+    thread_stacks: bool = False
+    waits: WaitOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -90,14 +103,13 @@ class SnapshotBuilder:
         self,
         os_threads: Sequence[OsThread],
         held: StoppedThreads | None,
-        stacks: StackDepth,
-        thread_stacks: bool,
+        wanted: Wanted,
         cpu: CpuWatch | None = None,
     ) -> SnapshotResult:
-        """Read everything once: scheduler, memory statistics, goroutines, threads, processor time.
+        """Read everything once: scheduler, memory statistics, goroutines, threads, processor time, waits.
 
         `os_threads`: the threads as the kernel listed them. `held`: the threads are stopped meanwhile,
-        with these registers. `stacks` and `thread_stacks` as in `Inspector.snapshot`. `cpu` observes it.
+        with these registers. `cpu` observes it.
         """
         process, timer = self._target.process, self._timer
         taken_at = process.taken_at()
@@ -112,21 +124,19 @@ class SnapshotBuilder:
             pointers = g_pointers(self._runtime)
             now_ns = self._now_ns(pointers)
             reader = Reader(self._runtime, self._tree, now_ns, registers)
-            goroutines, nodes = reader.read(pointers, stacks == "top")
+            read = reader.read(pointers, wanted.stacks == "top")
+            goroutines, nodes = read.columns, read.node
             waiting_ns = lower_bounds(goroutines.printed_ns, now_ns, ends_ns)
             goroutines = replace(goroutines, waiting_ns=waiting_ns)
             _mark_torn(self._runtime, goroutines, process.torn)
         found, threads = registers.found, scheduler.threads
-        if thread_stacks:
+        if wanted.thread_stacks:
             with timer.phase("threads"):
                 found = self._all_registers(threads, registers)
                 threads = self._with_stacks(scheduler, found)
-        use = None
-        if cpu is not None:
-            with timer.phase("processor time"):
-                use, threads = self._cpu_use(cpu, scheduler, threads)
+        use, threads = self._cpu_use(cpu, scheduler, threads)
         with timer.phase("names"):
-            if stacks == "full":
+            if wanted.stacks == "full":
                 distinct_stacks = StackColumns.of(self._tree, nodes)
             else:
                 distinct_stacks = StackColumns.none(len(goroutines))
@@ -134,6 +144,8 @@ class SnapshotBuilder:
             m = _m_ids(goroutines.m, scheduler.ms)
             goroutines = replace(goroutines, m=m, stack=distinct_stacks.column)
             reasons, goroutines = named_reasons(self._runtime, goroutines)
+        moment = Moment(now_ns, found, held is not None or process.stopped)
+        waits = self._waits(read, (goroutines, reasons), moment, wanted.waits)
         facts = process.facts()
         snapshot = Snapshot(
             taken_at=taken_at, took_ns=timer.total(), process=self._process(facts),
@@ -142,10 +154,27 @@ class SnapshotBuilder:
             threads=tuple(threads), memory=memory, goroutines=goroutines, wait_reasons=reasons,
             frames=tuple(self._tree.code.frames), stack_offsets=distinct_stacks.offsets,
             stack_frames=distinct_stacks.frames, elided=distinct_stacks.elided,
-            host=facts.host, cpu=use, problems=(*self._runtime.problems, *facts.problems),
+            host=facts.host, cpu=use, waits=waits, problems=(*self._runtime.problems, *facts.problems),
             timings_ns=timer.phases, **side_fields,
         )  # fmt: skip
         return SnapshotResult(snapshot, now_ns, found)
+
+    def _waits(
+        self,
+        read: Read,
+        named: tuple[Goroutines, tuple[str, ...]],
+        moment: Moment,
+        options: WaitOptions | None,
+    ) -> WaitGraph | None:
+        """What the goroutines that were read wait on, if that is wanted."""
+        if options is None:
+            return None
+        from spyglass.runtime.waiting.graph import read_waits
+        from spyglass.runtime.waiting.population import Population
+
+        with self._timer.phase("waits"):
+            population = Population.read(self._runtime, self._tree, read, named, moment)
+            return read_waits(population, self._target.process, options)
 
     def thread_registers(
         self, os_threads: Sequence[OsThread], known: Mapping[int, Registers]
@@ -227,16 +256,19 @@ class SnapshotBuilder:
         return add_stacks(stacks, scheduler.threads, registers)
 
     def _cpu_use(
-        self, cpu: CpuWatch, scheduler: _Scheduler, threads: Sequence[Thread]
-    ) -> tuple[CpuUse, list[Thread]]:
-        """What the process used, and `threads` with their times."""
+        self, cpu: CpuWatch | None, scheduler: _Scheduler, threads: list[Thread]
+    ) -> tuple[CpuUse | None, list[Thread]]:
+        """What the process used, and `threads` with their times; not if nothing observed it."""
+        if cpu is None:
+            return None, threads
         from spyglass.runtime.scheduler.cpu_use import counted_samples
 
-        samples = cpu.samples()
-        counted: tuple[CpuSample, ...] = ()
-        if samples:
-            counted = counted_samples(samples, threads, self._thread_stacks(scheduler, hex))
-        return cpu.use(threads, counted)
+        with self._timer.phase("processor time"):
+            samples = cpu.samples()
+            counted: tuple[CpuSample, ...] = ()
+            if samples:
+                counted = counted_samples(samples, threads, self._thread_stacks(scheduler, hex))
+            return cpu.use(threads, counted)
 
     def _thread_stacks(self, scheduler: _Scheduler, describe: Callable[[int], str]) -> ThreadStacks:
         from spyglass.runtime.scheduler.thread_stacks import ThreadStacks

@@ -111,7 +111,8 @@ class World:
         threads = Threads({}, denied="not allowed")
         reader = Reader(runtime, self.program.tree, None, threads)
         pointers = np.array([self.g_address(i) for i in range(len(self.stops))], np.uint64)
-        columns, nodes = reader.read(pointers, top_only=False)
+        read = reader.read(pointers, top_only=False)
+        columns, nodes = read.columns, read.node
         names = [self._names(int(node)) for node in nodes]
         problems = [(each.kind, each.subject, each.detail) for each in runtime.problems]
         qualities = [QUALITIES[number] for number in columns.quality]

@@ -17,11 +17,13 @@ from dataclasses import dataclass
 
 __all__ = ["STRUCTS", "Field", "has_generic_methods", "limit_headroom_percent"]
 
-#: The numpy formats of a field that can be used: a number or pointer; an array of 256 words; bytes that
-#: the reader decodes.
+#: The numpy formats of a field that can be used: a number or pointer; an array of 256 words; a slice
+#: (pointer, length, capacity); an interface (type, value); bytes that the reader decodes.
 _SHAPES = {
     "number": re.compile(r"[iu][1248]"),
     "ring": re.compile(r"\(256,\)u8"),
+    "slice": re.compile(r"\(3,\)u8"),
+    "interface": re.compile(r"\(2,\)u8"),
     "bytes": re.compile(r"V[1-9][0-9]{0,6}"),
 }
 
@@ -72,6 +74,13 @@ _G = (
     _need("gopc"),
     _need("startpc"),
     _need("labels"),
+    # What it waits for (`spyglass.runtime.waiting`).
+    _may("waiting"),
+    _may("_defer"),
+    _may("timer"),
+    _may("sleepWhen"),  # since 1.23
+    _may("selectDone"),
+    _may("parkingOnChan"),  # since 1.15
 )
 
 _M = (
@@ -101,6 +110,8 @@ _P = (
     _need("runnext"),
     # gList counts its elements since 1.25; a list since 1.12.
     _need("gFree.size", "gFree.n", "gfreecnt"),
+    # A slice: of pointers to timers from 1.14 to 1.22, of timerWhen since (time.go).
+    _may("timers.heap", "timers", shape="slice"),
 )
 
 _SCHEDT = (
@@ -171,6 +182,10 @@ _MODULEDATA = (
     _need("types"),
     _need("etypes"),
     _may("gofunc"),  # since 1.18
+    _may("data"),
+    _may("edata"),
+    _may("bss"),
+    _may("ebss"),
 )
 
 # map.go, up to 1.23; unless chosen otherwise at compile time, maps are of another kind since.
@@ -181,6 +196,78 @@ _HMAP = (
     _need("B"),
     _need("buckets"),
     _need("oldbuckets"),
+)
+
+# Who waits in a queue; the pointers are in two words since 1.26 (maybeTraceablePtr), of which vu is kept.
+_SUDOG = (
+    _need("g"),
+    _need("next"),
+    _need("elem.vu", "elem"),
+    _need("isSelect"),
+    _need("waitlink"),
+    _need("c.maybeTraceablePtr.vu", "c"),
+)
+
+# chan.go
+_HCHAN = (
+    _need("qcount"),
+    _need("dataqsiz"),
+    _need("closed"),
+    _need("elemtype"),
+    _need("recvq.first"),
+    _need("sendq.first"),
+    _may("timer"),  # since 1.23: what feeds the channel of a time.Timer
+)
+
+# netpoll.go
+_POLL_DESC = (
+    _need("fd"),
+    _need("rg"),
+    _need("wg"),
+    _need("rd"),
+    _need("wd"),
+    _may("self"),  # since 1.14
+)
+
+# time.go
+_TIMER = (
+    _need("when"),
+    _need("f"),
+    _need("arg", shape="interface"),
+)
+
+# time.go, since 1.23: an entry of a P's heap of timers.
+_TIMER_WHEN = (
+    _need("timer"),
+    _need("when"),
+)
+
+_DEFER = (
+    _need("sp"),
+    _need("pc"),
+    _need("fn"),
+    _need("link"),
+    _may("siz"),  # up to 1.16: the arguments follow the struct
+    _may("openDefer"),  # 1.13 to 1.21
+)
+
+# mheap.go
+_MSPAN = (
+    _need("startAddr"),
+    _need("npages"),
+    _need("nelems"),
+    _need("elemsize"),
+    _need("freeindex"),
+    _need("allocBits"),
+    _need("spanclass"),
+    _need("state"),
+    _need("specials"),
+)
+_MHEAP = (_need("allspans", shape="slice"),)
+_SPECIAL = (
+    _need("next"),
+    _need("offset"),
+    _need("kind"),
 )
 
 #: The structs by name, without "runtime.".
@@ -194,6 +281,15 @@ STRUCTS: dict[str, tuple[Field, ...]] = {
     "heapStatsDelta": _HEAP_STATS_DELTA,
     "gcControllerState": _GC_CONTROLLER,
     "hmap": _HMAP,
+    "sudog": _SUDOG,
+    "hchan": _HCHAN,
+    "pollDesc": _POLL_DESC,
+    "timer": _TIMER,
+    "timerWhen": _TIMER_WHEN,
+    "_defer": _DEFER,
+    "mspan": _MSPAN,
+    "mheap": _MHEAP,
+    "special": _SPECIAL,
 }
 
 

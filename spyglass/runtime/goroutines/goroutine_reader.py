@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spyglass.model import Goroutines
 from spyglass.runtime.goroutines.consistency import (
     Batch,
     Capture,
@@ -75,10 +74,8 @@ class Reader:
         self._unwinder = Unwinder(runtime.memory, tree, runtime.arch == "arm64")
         self._fetcher = Fetcher(runtime, self.side_readers)
 
-    def read(
-        self, pointers: NDArray[np.uint64], top_only: bool
-    ) -> tuple[Goroutines, NDArray[np.int64]]:
-        """The goroutines at `pointers`, without the dead, and the node of the stack of each."""
+    def read(self, pointers: NDArray[np.uint64], top_only: bool) -> Read:
+        """The goroutines at `pointers`, without the dead."""
         begins = range(0, max(len(pointers), 1), _BATCH)
         ahead = (
             len(begins) >= _BATCHES_WORTH_A_THREAD
@@ -101,7 +98,7 @@ class Reader:
         running = np.flatnonzero(read.columns.status == RUNNING)
         if len(running):
             read = self._catch_running(read, running, top_only)
-        return read.columns, read.node
+        return read
 
     def _batch(self, read: ReadBatch, top_only: bool) -> Batch:
         if read.lost:

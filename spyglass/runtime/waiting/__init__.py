@@ -1,0 +1,1 @@
+"""What goroutines wait on: objects, holders, and who can never be woken."""

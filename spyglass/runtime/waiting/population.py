@@ -1,0 +1,141 @@
+"""The goroutines of a snapshot, read once more with what they wait for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from spyglass.model import NONE, STATUSES
+from spyglass.runtime.goroutines.consistency import Signature
+from spyglass.runtime.goroutines.decode import alive, fields_of, g_status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from spyglass.model import Goroutines
+    from spyglass.runtime.context import Runtime
+    from spyglass.runtime.goroutines.consistency import Read
+    from spyglass.runtime.stacks.stack_tree import StackTree
+    from spyglass.threads import Registers
+
+__all__ = ["Moment", "Population"]
+
+#: What tells what a goroutine waits for, beside what every snapshot reads of a ``g``.
+_MORE = ("waiting", "_defer", "timer", "sleepWhen", "selectDone", "parkingOnChan")
+_BATCH = 1 << 16
+
+
+class Moment(NamedTuple):
+    """When goroutines were read.
+
+    `now_ns`: the clock of ``nanotime``, None if it is not known. `registers`: those of threads that were
+    read, by thread id. `exact`: the process is stopped, or a core, so nothing can move.
+    """
+
+    now_ns: int | None
+    registers: Mapping[int, Registers]
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """All goroutines of a snapshot, a row for each, in the order of `goroutines`.
+
+    `pointers` (uint64): the addresses of their ``g``. `nodes` (int64): their stacks in `tree`, 0 or less
+    for none. `g`: their ``g`` structures, read after their stacks (fields as
+    `spyglass.runtime.goroutines.decode.fields_of`, and those of `_MORE` that this version has).
+    `steady` (bool): the ``g`` could be read, and the goroutine has not run since the snapshot read it: its
+    stack and its ``g`` are of one moment. `reasons`: the wait reasons that `goroutines.wait_reason`
+    are indices of.
+    """
+
+    runtime: Runtime
+    tree: StackTree
+    goroutines: Goroutines
+    reasons: tuple[str, ...]
+    pointers: NDArray[np.uint64]
+    nodes: NDArray[np.int64]
+    g: NDArray[Any]
+    steady: NDArray[np.bool_]
+    moment: Moment
+    _signature: Signature
+    _signatures: NDArray[np.uint64]
+
+    @classmethod
+    def read(
+        cls,
+        runtime: Runtime,
+        tree: StackTree,
+        read: Read,
+        named: tuple[Goroutines, tuple[str, ...]],
+        moment: Moment,
+    ) -> Population:
+        """The goroutines of `read`, which a snapshot was made of, read once more; `named`: as they are
+        in the snapshot, and its wait reasons."""
+        kind = fields_of(runtime.layouts["g"], _MORE)
+        more = [name for name in ("waiting", "_defer", "timer") if name in (kind.names or ())]
+        signature = Signature(kind, more)
+        count = len(read.pointers)
+        rows, ok = np.zeros(count, kind), np.zeros(count, np.bool_)
+        signatures = _signatures(runtime, signature, kind, read.pointers, rows, ok)
+        goroutines, reasons = named
+        same = (rows["goid"] == goroutines.id) & alive(rows) & (g_status(rows) == goroutines.status)
+        if "trackingSeq" in (kind.names or ()):
+            known = goroutines.stops != NONE
+            same &= ~known | (rows["trackingSeq"].astype(np.int16) == goroutines.stops)
+        return cls(
+            runtime, tree, goroutines, reasons, read.pointers, read.node, rows, ok & same,
+            moment, signature, signatures,
+        )  # fmt: skip
+
+    def still(self) -> NDArray[np.bool_]:
+        """Which goroutines are steady, and have not run until now: all that was read of them since is
+        of one moment with their ``g``. Read again, unless nothing can move."""
+        if self.moment.exact:
+            return self.steady
+        count = len(self.pointers)
+        rows, ok = np.zeros(count, self.g.dtype), np.zeros(count, np.bool_)
+        now = _signatures(self.runtime, self._signature, self.g.dtype, self.pointers, rows, ok)
+        same: NDArray[np.bool_] = (now == self._signatures).all(axis=1)
+        return self.steady & ok & same
+
+    @property
+    def waiting(self) -> NDArray[np.bool_]:
+        """Which goroutines wait (status waiting, or leaked as Go's own leak profile marks them)."""
+        status = self.goroutines.status
+        waits: NDArray[np.bool_] = (status == STATUSES.index("waiting")) | (
+            status == STATUSES.index("leaked")
+        )
+        return waits
+
+    def waits_for(self, *reasons: str) -> NDArray[np.bool_]:
+        """Which goroutines wait for one of these reasons, as Go's traceback names them; with or without
+        " (durable)" (``synctest``)."""
+        wanted = [
+            text.removesuffix(" (durable)") in reasons and bool(text) for text in self.reasons
+        ]
+        mask = np.array([*wanted, False], np.bool_)  # the last for NONE
+        chosen: NDArray[np.bool_] = mask[self.goroutines.wait_reason] & self.waiting
+        return chosen
+
+
+def _signatures(
+    runtime: Runtime,
+    signature: Signature,
+    kind: np.dtype[Any],
+    pointers: NDArray[np.uint64],
+    rows: NDArray[Any],
+    ok: NDArray[np.bool_],
+) -> NDArray[np.uint64]:
+    """Read the ``g`` structures at `pointers` into `rows`; what changes when they run."""
+    pieces = []
+    for begin in range(0, len(pointers), _BATCH):
+        part = slice(begin, begin + _BATCH)
+        gathered = runtime.memory.gather(pointers[part], kind.itemsize)
+        rows[part], ok[part] = gathered.rows(kind), gathered.ok
+        pieces.append(signature.of(gathered)[0])
+    return np.concatenate(pieces) if pieces else np.zeros((0, 1), np.uint64)

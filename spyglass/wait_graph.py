@@ -1,0 +1,258 @@
+"""What goroutines wait on, and who could wake them: plain data beside a snapshot.
+
+Objects, waits and holders are columns (numpy arrays), because a program may have a million of each.
+Goroutines are referred to by their ids, which stay the same when filters leave some of them out.
+The JSON form is described in ``export/waits.schema.json``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spyglass.model import NONE, Column, Frame
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "EVIDENCE",
+    "KINDS",
+    "MODES",
+    "OPERATIONS",
+    "UNKNOWN",
+    "UNRESOLVED",
+    "Connection",
+    "Holders",
+    "LookedAt",
+    "Stuck",
+    "Unresolved",
+    "WaitGraph",
+    "WaitObjects",
+    "Waits",
+]
+
+#: Kinds of objects; a column holds the index. "timer": a sleep, or a timer that a goroutine waits for;
+#: "nothing": what cannot happen (``select {}``, a nil channel); "runtime": an event inside the runtime.
+KINDS: tuple[str, ...] = (
+    "channel",
+    "mutex",
+    "rwmutex",
+    "waitgroup",
+    "cond",
+    "once",
+    "semaphore",
+    "fd",
+    "timer",
+    "nothing",
+    "runtime",
+)
+
+#: What a goroutine wants to do with the object.
+OPERATIONS: tuple[str, ...] = (
+    "send",
+    "receive",
+    "lock",
+    "rlock",
+    "wait",
+    "read",
+    "write",
+    "accept",
+    "connect",
+    "sleep",
+)
+
+#: How an object is held: a lock for writing (or a Mutex), a lock for reading, a WaitGroup's Done to come.
+MODES: tuple[str, ...] = ("write", "read", "done")
+
+#: The evidence for a holder by its grade; 0 is not used. Grades 1 to 3 name a holder, 4 a likely one,
+#: 5 only a reference.
+EVIDENCE: tuple[str, ...] = (
+    "",
+    "deferred unlock pending",
+    "locked here on every path",
+    "locked here on some paths",
+    "refers to it, and unlocks further on",
+    "has a reference",
+)
+
+#: Why it is not known what a waiting goroutine waits on.
+UNRESOLVED: tuple[str, ...] = ("moved while it was read", "not understood")
+
+#: In a column: the value is not known. Not `NONE`, because values may be negative.
+UNKNOWN = int(np.iinfo(np.int64).min)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What a file descriptor is of. None: not known, or the kind has none.
+
+    `target`: "socket:tcp", "socket:unix", "pipe", "eventfd", "tty", ... `local`, `remote`: addresses as
+    "10.0.3.7:5432", "[::1]:80", or a path. `state`: the kernel's word for TCP ("ESTABLISHED").
+    Queues in bytes: received and not yet read, sent and not yet acknowledged.
+    """
+
+    target: str
+    local: str | None = None
+    remote: str | None = None
+    state: str | None = None
+    receive_queue_bytes: int | None = None
+    send_queue_bytes: int | None = None
+
+
+def _holds(dtype: type[np.generic], default: int = 0) -> dict[str, Column]:
+    return {"column": Column(dtype, default)}
+
+
+class _Columns:
+    """Dataclasses whose fields are columns of one length."""
+
+    __slots__ = ()
+
+    @classmethod
+    def columns(cls) -> dict[str, Column]:
+        """What each column holds, by its name, in their order."""
+        return {each.name: each.metadata["column"] for each in fields(cls)}  # type: ignore[arg-type]
+
+    @classmethod
+    def of(cls, count: int, **known: NDArray[Any]) -> Any:
+        """`count` rows of which these columns are `known`; the others have their defaults."""
+        unknown = {
+            name: np.full(count, column.default, column.dtype)
+            for name, column in cls.columns().items()
+            if name not in known
+        }
+        return cls(**known, **unknown)
+
+    def select(self, rows: NDArray[Any]) -> Any:
+        """The rows `rows` (indices, or a bool for each)."""
+        return type(self)(**{name: getattr(self, name)[rows] for name in self.columns()})
+
+    def __len__(self) -> int:
+        return len(getattr(self, next(iter(self.columns()))))
+
+
+@dataclass(frozen=True, slots=True)
+class WaitObjects(_Columns):
+    """What goroutines wait on, each object once.
+
+    ==============  ======  ================================================================
+    column          dtype   meaning
+    ==============  ======  ================================================================
+    kind            uint8   index into `KINDS`
+    address         uint64  where it is (of a Mutex inside an RWMutex or a Once: of that); 0: nowhere
+    name            int32   index into `WaitGraph.names`: "main.(*pool).mu", a global; `NONE`
+    type            int32   index into `WaitGraph.names`: "chan main.job"; `NONE`
+    length          int64   of a channel's buffer, in elements
+    capacity        int64   of a channel's buffer, in elements
+    closed          int8    whether a channel is closed
+    locked          int8    whether a lock's state says that it is held for writing
+    readers         int64   how many hold an RWMutex for reading
+    waiters_state   int64   how many wait, as the object's own state counts them
+    counter         int64   of a WaitGroup
+    fd              int32   file descriptor, or `NONE`
+    connection      int32   index into `WaitGraph.connections`, or `NONE`
+    deadline_in_ns  int64   when an IO wait ends by itself; negative: due
+    due_in_ns       int64   when a timer fires; negative: due
+    left_locked     int8    locked, and no goroutine that could unlock it was found
+    ==============  ======  ================================================================
+
+    int64 columns: `UNKNOWN` where there is no value. int8 columns: 0 no, 1 yes, -1 not known.
+    """
+
+    kind: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
+    address: NDArray[np.uint64] = field(metadata=_holds(np.uint64))
+    name: NDArray[np.int32] = field(metadata=_holds(np.int32, NONE))
+    type: NDArray[np.int32] = field(metadata=_holds(np.int32, NONE))
+    length: NDArray[np.int64] = field(metadata=_holds(np.int64, UNKNOWN))
+    capacity: NDArray[np.int64] = field(metadata=_holds(np.int64, UNKNOWN))
+    closed: NDArray[np.int8] = field(metadata=_holds(np.int8, -1))
+    locked: NDArray[np.int8] = field(metadata=_holds(np.int8, -1))
+    readers: NDArray[np.int64] = field(metadata=_holds(np.int64, UNKNOWN))
+    waiters_state: NDArray[np.int64] = field(metadata=_holds(np.int64, UNKNOWN))
+    counter: NDArray[np.int64] = field(metadata=_holds(np.int64, UNKNOWN))
+    fd: NDArray[np.int32] = field(metadata=_holds(np.int32, NONE))
+    connection: NDArray[np.int32] = field(metadata=_holds(np.int32, NONE))
+    deadline_in_ns: NDArray[np.int64] = field(metadata=_holds(np.int64, UNKNOWN))
+    due_in_ns: NDArray[np.int64] = field(metadata=_holds(np.int64, UNKNOWN))
+    left_locked: NDArray[np.int8] = field(metadata=_holds(np.int8, -1))
+
+
+@dataclass(frozen=True, slots=True)
+class Waits(_Columns):
+    """Who waits on which object: a row for each goroutine and object (a ``select`` has several).
+
+    `goroutine` (uint64): goid. `object` (int32): row of `WaitObjects`. `operation` (uint8): index into
+    `OPERATIONS`. Rows of one object are in the order of its queue, first to be woken first, where that is
+    known.
+    """
+
+    goroutine: NDArray[np.uint64] = field(metadata=_holds(np.uint64))
+    object: NDArray[np.int32] = field(metadata=_holds(np.int32))
+    operation: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
+
+
+@dataclass(frozen=True, slots=True)
+class Holders(_Columns):
+    """Who holds which object.
+
+    `object` (int32): row of `WaitObjects`. `goroutine` (uint64): goid. `mode` (uint8): index into `MODES`.
+    `grade` (uint8): index into `EVIDENCE`. `frame` (int32): index into `WaitGraph.frames`, the call that
+    holds it, or `NONE`.
+    """
+
+    object: NDArray[np.int32] = field(metadata=_holds(np.int32))
+    goroutine: NDArray[np.uint64] = field(metadata=_holds(np.uint64))
+    mode: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
+    grade: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
+    frame: NDArray[np.int32] = field(metadata=_holds(np.int32, NONE))
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved(_Columns):
+    """Waiting goroutines whose object is not known: `goroutine` (uint64, goid), `why` (uint8: index into
+    `UNRESOLVED`)."""
+
+    goroutine: NDArray[np.uint64] = field(metadata=_holds(np.uint64))
+    why: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck(_Columns):
+    """Goroutines of which it was decided whether something can wake them: `goroutine` (uint64, goid),
+    `stuck` (bool): nothing that is alive can wake it. A goroutine that is not in it was not looked at."""
+
+    goroutine: NDArray[np.uint64] = field(metadata=_holds(np.uint64))
+    stuck: NDArray[np.bool_] = field(metadata=_holds(np.bool_))
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """What was looked at to decide which goroutines nothing can wake.
+
+    `stacks`, `globals`: whether all of them were; `heap_bytes`: how much of the heap that holds pointers;
+    `heap_complete`: whether that was all of it; `marks`: how many marks agree (2 when nothing was stopped).
+    """
+
+    stacks: bool = False
+    globals: bool = False
+    heap_bytes: int = 0
+    heap_complete: bool = False
+    marks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WaitGraph:
+    """What goroutines wait on, who holds it, and who is stuck."""
+
+    objects: WaitObjects
+    waits: Waits
+    holders: Holders
+    unresolved: Unresolved
+    stuck: Stuck
+    looked_at: LookedAt = LookedAt()
+    names: tuple[str, ...] = ()
+    connections: tuple[Connection, ...] = ()
+    frames: tuple[Frame, ...] = ()
