@@ -36,6 +36,9 @@ _FITTING = 0.9
 #: Number of tries: threads and goroutines come and go while they are read.
 _TRIES = 3
 _MAX_TYPES_BYTES = 1 << 28
+#: A program has at least these before its own code runs (``runtime/proc.go: main, init; mgc.go: gcenable``):
+#: the main one, and those that force collections and sweep.
+_FIRST_GOROUTINES = 3
 #: Up to Go 1.11 inlined calls are recorded in another way (``runtime/symtab.go: inlinedCall``): the line
 #: of a call would be shown with the name of the function that it was inlined in.
 _OLDEST = GoVersion(1, 12)
@@ -192,9 +195,10 @@ def _without(runtime: Runtime, misfits: list[str]) -> Runtime:
 
 def _require_goroutines(target: Target, places: Mapping[str, list[int]]) -> None:
     """`TargetError` if the runtime has not begun to make goroutines, or is about to: then a part of the
-    list is there already (``runtime/proc.go: allgadd``)."""
+    list, or of the first ones, is there already (``runtime/proc.go: allgadd``)."""
     found = places.get("allgs", [])
     for place in found:
         words = target.memory.array(place, "<u8", 3)
-        if not (words.all() if len(found) == 1 else words.any()):
+        begun = words.all() and words[1] >= _FIRST_GOROUTINES if len(found) == 1 else words.any()
+        if not begun:
             raise TargetError(f"process {target.pid} is still starting", "run spyglass again")

@@ -23,8 +23,10 @@ def require(*lists: tuple[int, int, int]) -> None:
     _require_goroutines(SimpleNamespace(pid=7, memory=memory), {"allgs": places})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("words", [(0, 0, 0), (0, 1, 0), (0, 1, 1), (0xC000, 0, 1)])
-def test_a_list_that_is_not_there_or_half_written_belongs_to_a_program_that_starts(
+@pytest.mark.parametrize(
+    "words", [(0, 0, 0), (0, 1, 0), (0, 1, 1), (0xC000, 0, 1), (0xC000, 1, 1), (0xC000, 2, 2)]
+)
+def test_a_list_that_is_not_there_half_written_or_too_short_belongs_to_a_program_that_starts(
     words: tuple[int, int, int],
 ) -> None:
     with pytest.raises(TargetError, match="process 7 is still starting"):
