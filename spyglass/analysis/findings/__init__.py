@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from spyglass.analysis.findings.blocked import blocked_findings
 from spyglass.analysis.findings.cpu import cpu_findings
 from spyglass.analysis.findings.crowds import crowd_findings
 from spyglass.analysis.findings.doubts import doubt_findings
@@ -22,6 +23,7 @@ __all__ = ["NOTHING", "SEVERITIES", "SOURCES", "Finding", "findings", "written_f
 
 #: What findings come from. Those of one severity are in this order.
 SOURCES: tuple[Callable[[Findable], Iterable[Finding]], ...] = (
+    blocked_findings,
     wait_findings,
     crowd_findings,
     cpu_findings,

@@ -22,6 +22,8 @@ from spyglass.words.units import duration
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.analysis.wait_verdicts import WaitVerdicts
+
 __all__ = ["NOTHING", "SEVERITIES", "Findable", "Finding", "Place"]
 
 Severity = Literal["critical", "warning", "info"]
@@ -59,6 +61,8 @@ class Finding:
     examples: tuple[int, ...] = ()
     functions: tuple[str, ...] = ()
     next: str | None = None
+    #: Rows of `spyglass.wait_graph.WaitObjects`, if it is about what goroutines wait on.
+    objects: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,15 @@ class Findable:
     def is_whole(self) -> bool:
         """Whether these are all goroutines of the program."""
         return self.snapshot.matched_of is None
+
+    @cached_property
+    def verdicts(self) -> WaitVerdicts | None:
+        """What becomes of goroutines that wait; None if what they wait on was not read."""
+        if self.snapshot.waits is None:
+            return None
+        from spyglass.analysis.wait_verdicts import verdicts
+
+        return verdicts(self.snapshot)
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:

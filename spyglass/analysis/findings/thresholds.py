@@ -22,6 +22,8 @@ __all__ = [
     "LOCK_WAIT_NS",
     "MIN_SAMPLES",
     "MIN_WINDOW_NS",
+    "PEER_WAITERS",
+    "PEER_WAIT_NS",
     "REQUEST_WAIT_NS",
     "RUNNABLE_COUNT",
     "RUNNABLE_PER_P",
@@ -67,6 +69,10 @@ LOCK_CRITICAL_NS = 60 * _SECOND_NS
 #: Goroutines that wait for a lock in one function at the same moment, if it is not known how long: a few do
 #: so in any busy program.
 LOCK_WAITERS = 5
+#: Goroutines that wait for one peer in the user's code, and how long the oldest must have waited: calls of a
+#: pool of connections take milliseconds each.
+PEER_WAITERS = 5
+PEER_WAIT_NS = 10 * _SECOND_NS
 #: Servers and load balancers time requests out after 30 or 60 seconds.
 REQUEST_WAIT_NS = 60 * _SECOND_NS
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from spyglass.analysis.findings.blocked import explained_rows
 from spyglass.analysis.findings.finding import Findable, Finding, Place, Severity
 from spyglass.analysis.findings.thresholds import (
     LOCK_CRITICAL_NS,
@@ -13,6 +15,7 @@ from spyglass.analysis.findings.thresholds import (
     LOCK_WAITERS,
     REQUEST_WAIT_NS,
 )
+from spyglass.model import NONE
 from spyglass.words.units import count, duration, plural
 
 __all__ = ["is_lock", "wait_findings"]
@@ -45,13 +48,28 @@ def wait_findings(findable: Findable) -> Iterator[Finding]:
     """Lock waits of a second or more, or of several goroutines; requests that have waited for a minute."""
     if not findable.is_whole:
         return
-    locks = [place for place in findable.places if is_lock(place)]
+    locks = list(_unexplained(findable, [place for place in findable.places if is_lock(place)]))
     long = [place for place in locks if _severity(place) is not None]
     yield from (_lock(findable, place) for place in long[:_LOCKS_SHOWN])
     others = [place for place in locks if _severity(place) is None] + long[_LOCKS_SHOWN:]
     if long[_LOCKS_SHOWN:] or sum(len(place.rows) for place in others) >= LOCK_WAITERS:
         yield _locks(findable, sorted(others, key=lambda place: -len(place.rows)))
     yield from _requests(findable)
+
+
+def _unexplained(findable: Findable, places: Sequence[Place]) -> Iterator[Place]:
+    """`places` without the goroutines that wait for a lock which has a finding of its own."""
+    if findable.verdicts is None:
+        yield from places
+        return
+    explained = explained_rows(findable)
+    waiting_ns = findable.snapshot.goroutines.waiting_ns
+    for place in places:
+        rows = place.rows[~np.isin(place.rows, explained)]
+        if len(rows):
+            longest = int(waiting_ns[rows].max())
+            longest_wait_ns = None if longest == NONE else longest
+            yield replace(place, rows=rows, longest_wait_ns=longest_wait_ns)
 
 
 def _severity(place: Place) -> Severity | None:
