@@ -80,6 +80,7 @@ def _candidate_runtimes(
     arch, types = target.executable.arch, _types(target, module, version)
     certain = {name: found[0] for name, found in places.items() if len(found) == 1}
     certain |= _wait_reason_place(target, places)
+    certain["firstmoduledata"] = module.address
     sources = (target.executable, target.memory, types, target.constant)
     for layout in layouts.candidate_layouts(version, arch, *sources):
         for allgs in places.get("allgs", []):

@@ -166,6 +166,19 @@ class StackTree:
             slot += size + 1
         return slots
 
+    def innermost(self, nodes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """The nodes of the `count` innermost pcs of the stacks that end at `nodes`, as an array of shape
+        (nodes, count), the innermost first; 0 where a stack has fewer."""
+        path = np.zeros((len(nodes), count), np.int64)
+        rows, current = np.arange(len(nodes)), nodes
+        while len(rows):
+            inside = current > self.SAMPLED
+            rows, current = rows[inside], current[inside]
+            path[rows, 1:] = path[rows, :-1]
+            path[rows, 0] = current
+            current = self._parents[current].astype(np.int64)
+        return path
+
     def frames(self, node: int) -> tuple[tuple[int, ...], tuple[int, int] | None]:
         """The frame numbers from the innermost call to `node`; where frames are left out of them, and
         how many, or None."""

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spyglass.wait_graph import Holders, LookedAt, Stuck, Unresolved, WaitGraph, WaitObjects, Waits
+from spyglass.runtime.waiting.objects import resolve_waits
+from spyglass.wait_graph import Holders, LookedAt, Stuck, WaitGraph
 
 if TYPE_CHECKING:
     from spyglass.runtime.waiting.population import Population
@@ -34,11 +35,14 @@ class WaitOptions:
 
 def read_waits(population: Population, process: TargetProcess, options: WaitOptions) -> WaitGraph:
     """The graph of waits of `population`, which are goroutines of `process`."""
+    resolved = resolve_waits(population, process)
     return WaitGraph(
-        objects=WaitObjects.of(0),
-        waits=Waits.of(0),
+        objects=resolved.objects,
+        waits=resolved.waits,
         holders=Holders.of(0),
-        unresolved=Unresolved.of(0),
+        unresolved=resolved.unresolved,
         stuck=Stuck.of(0),
         looked_at=LookedAt(),
+        names=resolved.names,
+        connections=resolved.connections,
     )

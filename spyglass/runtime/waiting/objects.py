@@ -1,0 +1,137 @@
+"""What each waiting goroutine waits on: objects, each once, and who waits on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spyglass.columns import combined, numbered
+from spyglass.runtime.waiting import semaphores
+from spyglass.runtime.waiting.channels import RECEIVE, SELECT, SEND, find_channels
+from spyglass.runtime.waiting.found import Found
+from spyglass.runtime.waiting.nowhere import find_nowhere
+from spyglass.runtime.waiting.object_state import Names, read_state
+from spyglass.runtime.waiting.semaphores import find_semaphores
+from spyglass.wait_graph import UNRESOLVED, Connection, Unresolved, WaitObjects, Waits
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spyglass.runtime.waiting.population import Population
+    from spyglass.targets.target_process import TargetProcess
+
+__all__ = ["Resolved", "resolve_waits"]
+
+_MOVED, _NOT_UNDERSTOOD = (
+    UNRESOLVED.index("moved while it was read"),
+    UNRESOLVED.index("not understood"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What goroutines wait on: parts of a `WaitGraph`, and of each of `waits`, in its order, where it was
+    found.
+
+    `row` (int64): of the goroutine in the population. `sudog` (uint64): address of its entry in the
+    queue, 0 for none. `slot` (uint64): address of the word of its stack that has the entry (or what it waits
+    on), 0 where none was needed.
+    """
+
+    objects: WaitObjects
+    waits: Waits
+    unresolved: Unresolved
+    names: tuple[str, ...]
+    connections: tuple[Connection, ...]
+    row: NDArray[np.int64]
+    sudog: NDArray[np.uint64]
+    slot: NDArray[np.uint64]
+
+
+def resolve_waits(population: Population, process: TargetProcess) -> Resolved:
+    """What the waiting goroutines of `population` wait on, who are goroutines of `process`.
+
+    A goroutine is among `Resolved.unresolved` if it moved while it was read, or if what was read of it does not
+    say what it waits on; nothing is guessed.
+    """
+    found = _find(population)
+    names = Names()
+    objects, number = _objects(population, found, names)
+    still = population.still()
+    kept = np.flatnonzero(still[found.row])
+    kept = kept[_in_order(found, number, kept)]
+    found, number = found.select(kept), number[kept]
+    used, number = numbered(number)
+    return Resolved(
+        objects=objects.select(used),
+        waits=Waits.of(
+            len(found),
+            goroutine=population.goroutines.id[found.row],
+            object=number.astype(np.int32),
+            operation=found.operation,
+        ),
+        unresolved=_unresolved(population, found, still),
+        names=names.texts,
+        connections=(),
+        row=found.row,
+        sudog=found.sudog,
+        slot=found.slot,
+    )
+
+
+def _find(population: Population) -> Found:
+    """What each goroutine waits on, by what it says that it waits for."""
+    can = population.waiting & population.steady
+    parts, others = [], can.copy()
+    for find, reasons in (
+        (find_channels, (RECEIVE, SEND, SELECT)),
+        (find_semaphores, semaphores.REASONS),
+    ):
+        wanted = can & population.waits_for(*reasons)
+        others &= ~wanted
+        parts.append(find(population, np.flatnonzero(wanted)))
+    others &= ~population.waits_for("IO wait", "sleep", "sync.Cond.Wait")
+    parts.append(find_nowhere(population, np.flatnonzero(others)))
+    return Found.joined(parts)
+
+
+def _objects(
+    population: Population, found: Found, names: Names
+) -> tuple[WaitObjects, NDArray[np.int64]]:
+    """The distinct objects of `found`, and which of them each is."""
+    key = combined(found.kind, numbered(found.address)[1], found.reason)
+    different, number = numbered(key)
+    one = np.zeros(len(different), np.int64)
+    one[number] = np.arange(len(found))
+    state = read_state(population, found.select(one), names)
+    return WaitObjects.of(
+        len(one), kind=found.kind[one], address=found.address[one], **state
+    ), number
+
+
+def _in_order(
+    found: Found, number: NDArray[np.int64], kept: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The rows of `kept` by object and place in its queue, one for each goroutine, object and operation."""
+    order = np.lexsort((found.order[kept], number[kept]))
+    row, which = found.row[kept][order], number[kept][order]
+    key = combined(row, which, found.operation[kept][order])
+    _, same = numbered(key)
+    first = np.full(len(key), len(key), np.int64)
+    np.minimum.at(first, same, np.arange(len(key)))
+    chosen: NDArray[np.int64] = order[first[same] == np.arange(len(key))]
+    return chosen
+
+
+def _unresolved(population: Population, found: Found, still: NDArray[np.bool_]) -> Unresolved:
+    left = population.waiting.copy()
+    left[found.row] = False
+    rows = np.flatnonzero(left)
+    unresolved: Unresolved = Unresolved.of(
+        len(rows),
+        goroutine=population.goroutines.id[rows],
+        why=np.where(still[rows], _NOT_UNDERSTOOD, _MOVED).astype(np.uint8),
+    )
+    return unresolved
