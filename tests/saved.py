@@ -13,7 +13,9 @@ from typing import Any
 from spyglass.analysis.selection import selected
 from spyglass.export import document
 from spyglass.model import NONE, UNREAD, Frame, Goroutines, Problem, Snapshot, Source
+from spyglass.wait_graph import Connection, LookedAt, WaitGraph
 from tests.snapshots import Row, frame, make_snapshot
+from tests.wait_things import Held, Thing, make_graph
 
 __all__ = ["INLINED", "MAIN", "ROWS", "START", "WORK", "differences", "text_of", "with_everything"]
 
@@ -35,6 +37,24 @@ ROWS = [
     Row(99, "dead"),
 ]  # fmt: skip
 
+WAITS = make_graph(
+    [
+        Thing(
+            "mutex", [(1, "lock"), (18, "lock")], [Held(2**48, "write", 2, INLINED), Held(17, "read", 5)],
+            "main.(*pool).mu", "main.pool",
+            state={"address": 0xC000012345, "locked": 1, "waiters_state": 2, "left_locked": 0},
+        ),
+        Thing(
+            "fd", [(2**48, "read")],
+            connection=Connection("socket:tcp", "127.0.0.1:80", "10.0.3.7:5432", "ESTABLISHED", 0, 12),
+            state={"fd": 7, "deadline_in_ns": -5, "address": 1},
+        ),
+        Thing("waitgroup", state={"counter": -1, "due_in_ns": 9, "length": 0, "capacity": 10, "closed": 0, "readers": 3}),
+    ],
+    stuck=(1,), alive=(18, 17), unresolved=[(2, "moved while it was read")],
+    looked_at=LookedAt(True, True, 4096, False, 2),
+)  # fmt: skip
+
 
 def with_everything() -> Snapshot:
     """A small snapshot that has something of everything that one can have."""
@@ -52,6 +72,7 @@ def with_everything() -> Snapshot:
         host="web-3",
         redacted=True,
         timings_ns={"stacks": 5},
+        waits=WAITS,
     )
 
 
@@ -61,7 +82,7 @@ def text_of(snapshot: Snapshot) -> bytes:
 
 
 #: What is not about the program but about how its snapshot is kept.
-_NOT_COMPARED = {"goroutines", "wait_reasons", "label_sets", "frames", "file"}
+_NOT_COMPARED = {"waits", "goroutines", "wait_reasons", "label_sets", "frames", "file"}
 #: Of two snapshots of one process: no document has it.
 _NOT_SAVED = {"stops"}
 _STACKS = {"stack_offsets", "stack_frames", "elided"}
@@ -72,6 +93,7 @@ def differences(one: Snapshot, other: Snapshot) -> list[str]:
     names = [field.name for field in fields(Snapshot)]
     parts = [name for name in names if name not in _NOT_COMPARED | _STACKS]
     found = [name for name in parts if getattr(one, name) != getattr(other, name)]
+    found += ["waits"] if _waits(one.waits) != _waits(other.waits) else []
     found += [
         f"goroutines.{field.name}"
         for field in fields(Goroutines)
@@ -80,6 +102,26 @@ def differences(one: Snapshot, other: Snapshot) -> list[str]:
     if [_stack(one, i) for i in _stacks(one)] != [_stack(other, i) for i in _stacks(other)]:
         found.append("stacks")
     return found
+
+
+def _waits(graph: WaitGraph | None) -> Any:
+    """A graph as values that can be compared; numbers of names, connections and frames looked up."""
+    if graph is None:
+        return None
+    parts = (graph.objects, graph.waits, graph.holders, graph.unresolved, graph.stuck)
+    found = {
+        (type(part).__name__, name): getattr(part, name).tolist()
+        for part in parts
+        for name in type(part).columns()
+    }
+    for part, name, values in (
+        ("WaitObjects", "name", graph.names),
+        ("WaitObjects", "type", graph.names),
+        ("WaitObjects", "connection", graph.connections),
+        ("Holders", "frame", graph.frames),
+    ):
+        found[part, name] = [values[i] if i != NONE else None for i in found[part, name]]
+    return found, graph.looked_at
 
 
 def _column(snapshot: Snapshot, name: str) -> list[Any]:

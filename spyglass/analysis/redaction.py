@@ -14,6 +14,8 @@ from spyglass.model import NONE, Frame, Problem, Snapshot
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.wait_graph import WaitGraph
+
 __all__ = ["redacted"]
 
 #: How a directory of the module cache writes an upper case letter (``module.EscapePath``).
@@ -24,7 +26,8 @@ _OUTSIDE = re.compile(r"(?<![\w/])_/(?:[^/\[\](),;*]+/)*")
 
 
 def redacted(snapshot: Snapshot) -> Snapshot:
-    """`snapshot` without command line, labels, host name, container, and directories above packages.
+    """`snapshot` without command line, labels, host name, container, addresses of connections, and
+    directories above packages.
 
     A file is then called as ``go build -trimpath`` calls it: by the import path of its package, with
     the version of its module where that is known, and by its name alone in package main.
@@ -48,6 +51,19 @@ def redacted(snapshot: Snapshot) -> Snapshot:
         label_sets=(),
         frames=tuple(map(_without_directories, snapshot.frames)),
         problems=tuple(map(_without_paths, snapshot.problems)),
+        waits=snapshot.waits and _without_addresses(snapshot.waits),
+    )
+
+
+def _without_addresses(graph: WaitGraph) -> WaitGraph:
+    return replace(
+        graph,
+        names=tuple(_OUTSIDE.sub("", name) for name in graph.names),
+        frames=tuple(map(_without_directories, graph.frames)),
+        connections=tuple(
+            replace(each, local=None, remote=None, target=each.target.partition("/")[0])
+            for each in graph.connections
+        ),
     )
 
 

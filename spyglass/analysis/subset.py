@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spyglass.analysis.wait_index import WaitIndex
+from spyglass.columns import among
 from spyglass.model import NONE, CpuUse, Goroutines, Snapshot, Thread
 from spyglass.words.population import Population
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["part", "subset"]
+    from spyglass.wait_graph import WaitGraph
+
+__all__ = ["part", "subset", "waits_of"]
 
 
 def part(snapshot: Snapshot, rows: NDArray[np.int64]) -> Snapshot:
@@ -24,7 +28,8 @@ def part(snapshot: Snapshot, rows: NDArray[np.int64]) -> Snapshot:
 def subset(snapshot: Snapshot, rows: NDArray[np.int64]) -> Snapshot:
     """`snapshot` with no goroutines but `rows`, and with the stacks and frames that those have.
 
-    It has the number of goroutines before filters too. All else is that of the whole program.
+    It has the number of goroutines before filters too, and what these wait on and who holds that. All else is
+    that of the whole program.
     """
     whole = Population.whole(snapshot)
     chosen = snapshot.goroutines.select(rows)
@@ -52,6 +57,25 @@ def subset(snapshot: Snapshot, rows: NDArray[np.int64]) -> Snapshot:
         matched_of=whole.user + whole.system,
         matched_of_system=whole.system,
         cpu=snapshot.cpu and _with_samples(snapshot.cpu, places),
+        waits=snapshot.waits and waits_of(snapshot.waits, chosen.id),
+    )
+
+
+def waits_of(graph: WaitGraph, goroutines: NDArray[np.uint64]) -> WaitGraph:
+    """`graph` with no goroutines but these, those that hold what they wait on, those that hold what these
+    wait on, and so on, and with no objects but those that they wait on or hold."""
+    ids = WaitIndex(graph).reached_from(goroutines)
+    waits = graph.waits.select(among(graph.waits.goroutine, ids))
+    held = graph.holders.select(among(graph.holders.goroutine, ids))
+    objects, numbers = _used(len(graph.objects), waits.object, held.object)
+    holders = graph.holders.select(numbers[graph.holders.object] != NONE)
+    return replace(
+        graph,
+        objects=graph.objects.select(objects),
+        waits=replace(waits, object=numbers[waits.object]),
+        holders=replace(holders, object=numbers[holders.object]),
+        unresolved=graph.unresolved.select(among(graph.unresolved.goroutine, ids)),
+        stuck=graph.stuck.select(among(graph.stuck.goroutine, ids)),
     )
 
 

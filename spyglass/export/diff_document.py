@@ -13,7 +13,7 @@ from spyglass.analysis.metric_changes import (
 )
 from spyglass.analysis.shown_frames import shown_frames
 from spyglass.analysis.snapshot_diff import Difference, Growth
-from spyglass.export.snapshot_document import plain
+from spyglass.export.plain_values import plain
 from spyglass.model import NONE, Snapshot
 from spyglass.version import __version__
 

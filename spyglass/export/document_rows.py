@@ -22,7 +22,9 @@ from spyglass.model import NONE, QUALITIES, STATUSES, UNREAD, Frame, Goroutines
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FrameRows", "GoroutineRows", "Memory", "StackRows", "elided"]
+__all__ = [
+    "OBJECT_BYTES", "BatchedArray", "FrameRows", "GoroutineRows", "Memory", "Numbers", "StackRows", "elided",
+]  # fmt: skip
 
 Value = TypeVar("Value")
 Place = TypeVar("Place")
@@ -30,7 +32,7 @@ Place = TypeVar("Place")
 _MAX_REASONS = np.iinfo(np.int16).max
 _MAX_INDEX = np.iinfo(np.int32).max
 #: What an object of Python needs at least, with what it takes to refer to it.
-_OBJECT_BYTES = 128
+OBJECT_BYTES = 128
 
 #: Texts of places whose numbers are kept, to be looked up.
 _TEXTS_KEPT = 1 << 16
@@ -59,7 +61,7 @@ class Memory:
             raise BadDataError(what, "--max-size allows more, if you trust it")
 
 
-class _Numbers(dict[Any, int]):
+class Numbers(dict[Any, int]):
     """Things with their numbers, in the order they came."""
 
     def __missing__(self, thing: Any) -> int:
@@ -67,7 +69,7 @@ class _Numbers(dict[Any, int]):
         return number
 
 
-class _Elements:
+class BatchedArray:
     """What the arrays have in common: a decoder of batches, and how many elements there are."""
 
     def __init__(self, name: str, kind: Any, memory: Memory) -> None:
@@ -85,7 +87,7 @@ class _Elements:
         return checked(self._decoder, text, f"/{self._name}", self.count)
 
 
-class FrameRows(_Elements):
+class FrameRows(BatchedArray):
     """The frames of a document (`all`), and further ones for places of goroutines that name no frame."""
 
     def __init__(self, memory: Memory) -> None:
@@ -99,7 +101,7 @@ class FrameRows(_Elements):
 
     def add(self, records: Sequence[schema_types.Frame]) -> None:
         """Add the next frames."""
-        self._memory.need(4 * _OBJECT_BYTES * len(records))
+        self._memory.need(4 * OBJECT_BYTES * len(records))
         for number, r in enumerate(records, self.count):
             frame = Frame(r.function, r.file, r.line, r.pc, r.inlined, r.hidden, r.offset)
             self.all.append(frame)
@@ -126,7 +128,7 @@ class FrameRows(_Elements):
         return number
 
 
-class StackRows(_Elements):
+class StackRows(BatchedArray):
     """The stacks of a document: `offsets` and `frames` are those of a snapshot when all were added."""
 
     def __init__(self, memory: Memory) -> None:
@@ -169,7 +171,7 @@ class StackRows(_Elements):
             raise misfit(pointer, f"there is no frame {int(numbers[at]):,}")
 
 
-class GoroutineRows(_Elements):
+class GoroutineRows(BatchedArray):
     """The goroutines of a document as columns, and the words and labels that these have numbers of."""
 
     def __init__(self, memory: Memory) -> None:
@@ -179,9 +181,9 @@ class GoroutineRows(_Elements):
         """Forget what was added."""
         super().begin()
         self._parts: dict[str, list[NDArray[Any]]] = {name: [] for name in Goroutines.columns()}
-        self._places = _Numbers()
-        self._reasons = _Numbers()
-        self._labels = _Numbers()
+        self._places = Numbers()
+        self._reasons = Numbers()
+        self._labels = Numbers()
         self._place_texts: dict[bytes, int] = {}
         self._creator_texts: dict[bytes, tuple[int, int]] = {}
 
@@ -221,7 +223,7 @@ class GoroutineRows(_Elements):
         columns["stack"] = columns["stack"].astype(np.int32)
         # For a moment each column is there twice, in batches and as a whole.
         size = sum(column.nbytes for column in columns.values())
-        self._memory.need(2 * size + 4 * _OBJECT_BYTES * (self._known() - known))
+        self._memory.need(2 * size + 4 * OBJECT_BYTES * (self._known() - known))
         for name, column in columns.items():
             self._parts[name].append(column)
         self.count += len(records)
@@ -327,7 +329,7 @@ def _numbers(values: Iterable[int | None]) -> NDArray[np.int64]:
     return np.array([NONE if value is None else value for value in values], np.int64)
 
 
-def _interned(numbers: _Numbers, values: Iterable[Hashable]) -> NDArray[np.int32]:
+def _interned(numbers: Numbers, values: Iterable[Hashable]) -> NDArray[np.int32]:
     column = [NONE if value is None else numbers[value] for value in values]
     return np.array(column, np.int32)
 

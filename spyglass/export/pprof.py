@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from spyglass.columns import combined, numbered
+from spyglass.export.plain_values import plain
 from spyglass.export.protobuf import number, packed, piece, varint
 from spyglass.export.pseudo_frames import WholeStacks, counted, whole_stacks
-from spyglass.export.snapshot_document import plain
 from spyglass.model import NONE, QUALITIES, STATUSES, Frame, Snapshot
 from spyglass.version import __version__
 from spyglass.words.states import DOUBTFUL

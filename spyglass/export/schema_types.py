@@ -30,6 +30,10 @@ Value = TypeVar("Value")
 
 Count = Annotated[int, Meta(ge=0, le=_MOST)]
 KnownCount = Count | None
+#: A number that may be negative; the least one of its column is left for what is not known.
+Number = Annotated[int, Meta(ge=1 - _MOST, le=_MOST)]
+Descriptor = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
+Address = Annotated[str, Meta(pattern="^0x[0-9a-f]{1,16}$")]
 Seconds = Annotated[float, Meta(ge=0, le=1e11)]
 Cores = Annotated[float, Meta(ge=0, le=1e6)]
 Percent = Annotated[int, Meta(ge=-1, le=(1 << 31) - 1)]
@@ -198,6 +202,71 @@ class Problem(Struct, frozen=True):
     detail: str
 
 
+class Holder(Struct, frozen=True):
+    goroutine: Count
+    mode: Literal["write", "read", "done"]
+    grade: Annotated[int, Meta(ge=1, le=5)]
+    frame: Frame | None = None
+
+
+class WaitObject(Struct, frozen=True, gc=False):
+    """What goroutines wait on; what is null is left out."""
+
+    kind: Literal[
+        "channel", "mutex", "rwmutex", "waitgroup", "cond", "once", "semaphore", "fd", "timer", "nothing",
+        "runtime",
+    ]  # fmt: skip
+    address: Address | None = None
+    name: str | None = None
+    type: str | None = None
+    length: KnownCount = None
+    capacity: KnownCount = None
+    closed: bool | None = None
+    locked: bool | None = None
+    readers: KnownCount = None
+    waiters_state: KnownCount = None
+    counter: Number | None = None
+    fd: Descriptor | None = None
+    target: str | None = None
+    local: str | None = None
+    remote: str | None = None
+    connection: str | None = None
+    receive_queue_bytes: KnownCount = None
+    send_queue_bytes: KnownCount = None
+    deadline_in_ns: Number | None = None
+    due_in_ns: Number | None = None
+    left_locked: bool | None = None
+    holders: list[Holder] = field(default_factory=list)
+
+
+class Waiter(Struct, frozen=True, gc=False):
+    goroutine: Count
+    object: Count
+    operation: Literal[
+        "send", "receive", "lock", "rlock", "wait", "read", "write", "accept", "connect", "sleep"
+    ]
+
+
+class Unresolved(Struct, frozen=True, gc=False):
+    goroutine: Count
+    why: Literal["moved while it was read", "not understood"]
+
+
+class LookedAt(Struct, frozen=True):
+    stacks: bool
+    globals: bool
+    heap_bytes: Count
+    heap_complete: bool
+    marks: Annotated[int, Meta(ge=0, le=1000)]
+
+
+class Waits(Struct, frozen=True):
+    looked_at: LookedAt
+    unresolved: list[Unresolved]
+    stuck: list[Count]
+    not_stuck: list[Count]
+
+
 class Finding(Struct, frozen=True):
     """Not kept: findings follow from the rest."""
 
@@ -209,6 +278,7 @@ class Finding(Struct, frozen=True):
     examples: list[Count] = field(default_factory=list)
     functions: list[str] = field(default_factory=list)
     next: str | None = None
+    objects: list[Count] = field(default_factory=list)
 
 
 class Document(Struct, frozen=True):
@@ -236,6 +306,9 @@ class Document(Struct, frozen=True):
     elided: list[Elided] = field(default_factory=list)
     cpu: CpuUse | None = None
     findings: list[Finding] = field(default_factory=list)
+    waits: Waits | None = None
+    wait_objects: list[WaitObject] = field(default_factory=list)
+    waiters: list[Waiter] = field(default_factory=list)
 
 
 _DOCUMENT = msgspec.json.Decoder(Document)

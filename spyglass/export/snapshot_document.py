@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import fields
-from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 from spyglass.analysis.findings import written_findings
 from spyglass.analysis.selection import selected
+from spyglass.export.plain_values import plain, record
+from spyglass.export.wait_records import OWN as OBJECT_OWN
+from spyglass.export.wait_records import WAITER, known_only, object_rows, summary, waiter_rows
 from spyglass.model import QUALITIES, STATUSES, UNREAD, CpuUse, Snapshot
 from spyglass.version import __version__
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["OWN", "SCHEMA", "document", "goroutine_rows", "header", "plain", "stack_batches"]
+    from spyglass.wait_graph import WaitGraph
+
+__all__ = ["OWN", "SCHEMA", "document", "goroutine_rows", "header", "stack_batches"]
 
 #: The name and version of what `document` makes. A new number: something lost its meaning.
 SCHEMA = "spyglass.snapshot/1"
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 #: What is each goroutine's own in its document; the rest many have in common.
 OWN = ("id", "waiting_ns", "stack", "m", "labels")
@@ -47,27 +47,28 @@ def document(snapshot: Snapshot) -> Document:
         for *own, shared in goroutine_rows(snapshot, _unchanged, _unchanged)
     ]
     stacks = [stack for some in stack_batches(snapshot) for stack in some]
-    return header(snapshot) | {"goroutines": goroutines, "stacks": stacks}
+    return header(snapshot) | {"goroutines": goroutines, "stacks": stacks} | _waits(snapshot.waits)
 
 
 def header(snapshot: Snapshot) -> Document:
-    """The document with its lists of goroutines and of stacks left empty."""
+    """The document with its lists of goroutines, stacks, and what goroutines wait on left empty."""
+    waits = snapshot.waits
     return {
         "schema": SCHEMA,
         "spyglass_version": __version__,
         "taken_at": plain(snapshot.taken_at),
         "took_ns": snapshot.took_ns,
         "timings_ns": snapshot.timings_ns,
-        "source": _record(snapshot.source),
+        "source": record(snapshot.source),
         "host": plain(snapshot.host),
         "redacted": snapshot.redacted,
-        "process": _record(snapshot.process),
-        "scheduler": _record(snapshot.scheduler),
-        "processors": [_record(processor) for processor in snapshot.processors],
-        "threads": [_record(thread) for thread in snapshot.threads],
-        "memory": _record(snapshot.memory),
+        "process": record(snapshot.process),
+        "scheduler": record(snapshot.scheduler),
+        "processors": [record(processor) for processor in snapshot.processors],
+        "threads": [record(thread) for thread in snapshot.threads],
+        "memory": record(snapshot.memory),
         "cpu": None if snapshot.cpu is None else _cpu(snapshot.cpu),
-        "findings": [_record(finding) for finding in written_findings(snapshot)],
+        "findings": [record(finding) for finding in written_findings(snapshot)],
         "chosen_from": snapshot.matched_of,
         "chosen_from_system": None if snapshot.matched_of is None else snapshot.matched_of_system,
         "goroutines": [],
@@ -76,9 +77,19 @@ def header(snapshot: Snapshot) -> Document:
             {"stack": stack, "after": after, "frames": frames}
             for stack, (after, frames) in sorted(snapshot.elided.items())
         ],
-        "frames": [_record(frame) for frame in snapshot.frames],
-        "problems": [_record(problem) for problem in snapshot.problems],
+        "frames": [record(frame) for frame in snapshot.frames],
+        "problems": [record(problem) for problem in snapshot.problems],
+        **({} if waits is None else {"waits": summary(waits), "wait_objects": [], "waiters": []}),
     }
+
+
+def _waits(graph: WaitGraph | None) -> Document:
+    if graph is None:
+        return {}
+    rows = object_rows(graph, range(len(graph.objects)), _unchanged, known_only)
+    objects = [dict(zip(OBJECT_OWN, own, strict=True)) | shared for *own, shared in rows]
+    waiters = [dict(zip(WAITER, row, strict=True)) for row in waiter_rows(graph)]
+    return {"wait_objects": objects, "waiters": waiters}
 
 
 def goroutine_rows(
@@ -159,36 +170,9 @@ def _place(snapshot: Snapshot, index: int) -> Document | None:
     return {"function": plain(frame.function), "file": file, "line": frame.line, "frame": index}
 
 
-def _record(part: Any) -> Document:
-    """A dataclass of the model: its fields have the names that they have in the document."""
-    return {field.name: plain(getattr(part, field.name)) for field in fields(part)}
-
-
 def _cpu(use: CpuUse) -> Document:
-    throttling = use.throttling and _record(use.throttling)
-    return _record(use) | {
+    throttling = use.throttling and record(use.throttling)
+    return record(use) | {
         "throttling": throttling,
-        "samples": [_record(sample) for sample in use.samples],
+        "samples": [record(sample) for sample in use.samples],
     }
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON knows it: moments in UTC, text without surrogates, tuples as lists."""
-    if isinstance(value, str):
-        return _unicode(value)
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, tuple):
-        return [plain(item) for item in value]
-    return value
-
-
-def _unicode(text: str) -> str:
-    r"""`text` without surrogates, which other parsers of JSON refuse: a stray byte becomes ``\xff``."""
-    return text if text.isascii() else _SURROGATE.sub(_escaped, text)
-
-
-def _escaped(surrogate: re.Match[str]) -> str:
-    code = ord(surrogate[0])
-    # `os.fsdecode` hides the byte 0xff, where it is not UTF-8, in U+DCFF.
-    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"

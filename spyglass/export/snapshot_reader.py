@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -23,6 +23,7 @@ from spyglass.export import schema_types
 from spyglass.export.decompress import MAX_BYTES, unpacked
 from spyglass.export.document_rows import FrameRows, GoroutineRows, Memory, StackRows, elided
 from spyglass.export.json_stream import Elements, read_object
+from spyglass.export.wait_columns import ObjectRows, WaiterRows, wait_graph
 from spyglass.model import (
     CpuSample,
     CpuUse,
@@ -78,13 +79,14 @@ def _snapshot(pieces: Iterable[bytes], file: str | None, max_bytes: int) -> Snap
     """The snapshot that the JSON text in `pieces` describes, which may need `max_bytes` of memory."""
     memory = Memory(max(max_bytes, _MIN_MEMORY_BYTES))
     goroutines, stacks, frames = GoroutineRows(memory), StackRows(memory), FrameRows(memory)
-    rest = read_object(pieces, {"goroutines": goroutines, "stacks": stacks, "frames": frames})
+    objects, waiters = ObjectRows(memory), WaiterRows(memory)
+    arrays: dict[str, Elements] = {
+        "goroutines": goroutines, "stacks": stacks, "frames": frames, "wait_objects": objects, "waiters": waiters,
+    }  # fmt: skip
+    rest = read_object(pieces, arrays)
     document = schema_types.decoded(rest)
-    left: tuple[tuple[Elements, Sequence[Any]], ...] = (
-        (goroutines, document.goroutines), (stacks, document.stacks), (frames, document.frames),
-    )  # fmt: skip
-    for elements, values in left:
-        if values:
+    for name, elements in arrays.items():
+        if values := getattr(document, name):  # left in the text
             elements.begin()
             elements.add(values)
     offsets, stack_frames = stacks.finish(frames.count)
@@ -110,6 +112,7 @@ def _snapshot(pieces: Iterable[bytes], file: str | None, max_bytes: int) -> Snap
         matched_of_system=min(document.chosen_from_system or 0, document.chosen_from or 0),
         problems=tuple(_part(Problem, each) for each in document.problems),
         cpu=None if document.cpu is None else _cpu(document.cpu, frames.count),
+        waits=wait_graph(objects, waiters, document.waits),
         host=document.host,
         redacted=document.redacted,
         file=file,

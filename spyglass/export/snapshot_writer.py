@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from itertools import islice
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from spyglass.errors import SpyglassError
+from spyglass.export.json_text import compact, compact_rest, joined, object_text, record_template
 from spyglass.export.snapshot_document import OWN, goroutine_rows, header, stack_batches
+from spyglass.export.wait_records import OWN as OBJECT_OWN
+from spyglass.export.wait_records import known_only, object_rows, waiter_rows
 from spyglass.model import Snapshot
+
+if TYPE_CHECKING:
+    from spyglass.wait_graph import WaitGraph
 
 __all__ = ["write_gzip", "write_json", "write_zstd"]
 
 #: More costs much time and saves little: the text of a hundred thousand goroutines becomes a thirtieth.
 _GZIP_LEVEL = 3
 _ZSTD_LEVEL = 3
-
-#: Goroutines written at a time: what a processor's cache holds of their text.
-_BATCH_ROWS = 256
 
 
 def write_json(snapshot: Snapshot, stream: BinaryIO) -> None:
@@ -55,36 +56,35 @@ def _zstd(stream: BinaryIO) -> AbstractContextManager[BinaryIO]:
 
 def _pieces(snapshot: Snapshot) -> Iterator[str]:
     """The text in pieces: there may be a gigabyte of it."""
-    lists = {"goroutines": _goroutines, "stacks": _stacks}
-    before = "{"
-    for name, value in header(snapshot).items():
-        yield f"{before}{_compact(name)}:"
-        if name in lists:
-            yield "["
-            yield from lists[name](snapshot)
-            yield "]"
-        else:
-            yield _compact(value)
-        before = ","
-    yield "}"
+    lists: dict[str, Iterator[str]] = {
+        "goroutines": _goroutines(snapshot),
+        "stacks": _stacks(snapshot),
+    }
+    if snapshot.waits is not None:
+        lists |= {"wait_objects": _objects(snapshot.waits), "waiters": _waiters(snapshot.waits)}
+    yield from object_text(header(snapshot), lists)
 
 
 def _goroutines(snapshot: Snapshot) -> Iterator[str]:
-    # What they share begins with a brace, too.
-    template = "{" + "".join(f"{_compact(name)}:%s," for name in OWN) + "%s"
-    rows = goroutine_rows(snapshot, _compact, lambda shared: _compact(shared).removeprefix("{"))
-    before = ""
-    while batch := [template % row for row in islice(rows, _BATCH_ROWS)]:
-        yield before + ",".join(batch)
-        before = ","
+    template = record_template(OWN)
+    return joined(template % row for row in goroutine_rows(snapshot, compact, compact_rest))
+
+
+def _objects(graph: WaitGraph) -> Iterator[str]:
+    template = record_template(OBJECT_OWN)
+    rows = object_rows(
+        graph, range(len(graph.objects)), compact, lambda shared: compact_rest(known_only(shared))
+    )
+    return joined(template % row for row in rows)
+
+
+def _waiters(graph: WaitGraph) -> Iterator[str]:
+    template = '{"goroutine":%d,"object":%d,"operation":"%s"}'
+    return joined(template % row for row in waiter_rows(graph))
 
 
 def _stacks(snapshot: Snapshot) -> Iterator[str]:
     before = ""
     for batch in stack_batches(snapshot):
-        yield before + _compact(batch)[1:-1]
+        yield before + compact(batch)[1:-1]
         before = ","
-
-
-# `json.dumps` makes an encoder for each value.
-_compact = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode

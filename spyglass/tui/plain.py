@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from spyglass.analysis.counts import by_status
 from spyglass.analysis.findings import Finding
 from spyglass.analysis.selection import selected
-from spyglass.export.snapshot_document import plain
+from spyglass.export.plain_values import plain
 from spyglass.model import Frame, Snapshot
 from spyglass.render.table_columns import Column
 from spyglass.tui.feed import Tick

@@ -23,7 +23,7 @@ from jsonschema import Draft202012Validator
 from spyglass import attach, procfs
 from spyglass.binary.go_executable import GoExecutable
 from spyglass.errors import AmbiguousName, PermissionDenied, ProcessNotFound
-from spyglass.export.snapshot_document import plain
+from spyglass.export.plain_values import plain
 from spyglass.process_list import GoProcess
 from spyglass.processes import find_by_name, go_processes
 from spyglass.procfs.cpu_times import process_times

@@ -8,8 +8,10 @@ import pytest
 from spyglass.analysis.redaction import redacted
 from spyglass.export import document
 from spyglass.model import Problem, Snapshot
+from spyglass.wait_graph import Connection
 from tests.saved import with_everything
 from tests.snapshots import PROCESS, Row, frame, make_snapshot
+from tests.wait_things import Held, Thing, make_graph
 
 HOME = "/home/alice"
 
@@ -63,6 +65,11 @@ def secretive() -> Snapshot:
         problems=(Problem("unreadable", f"{HOME}/bin/shop", f"{HOME} 1/x: no"), Problem("torn", "goroutine 2", "moved")),
         host="alice-laptop",
         file=f"{HOME}/shop.json.gz",
+        waits=make_graph([
+            Thing("fd", [(1, "read")], connection=Connection("socket:tcp", "alice-laptop:80", "alice:5432", "ESTABLISHED", 7, 0)),
+            Thing("fd", [(2, "read")], connection=Connection(f"file:{HOME}/secret", f"{HOME}/socket", "@alice")),
+            Thing("mutex", [(2, "lock")], [Held(1, frame=inner)], "_/home/alice/shop.(*T).mu", "*_/home/alice/T"),
+        ]),
     )  # fmt: skip
 
 
@@ -84,6 +91,15 @@ def test_nothing_is_left_of_it() -> None:
         {"kind": "unreadable", "subject": "shop", "detail": "(left out)"},
         {"kind": "torn", "subject": "goroutine 2", "detail": "moved"},
     ]
+    tcp, file, mutex = made["wait_objects"]
+    assert (tcp["target"], tcp["connection"], tcp["receive_queue_bytes"]) == (
+        "socket:tcp",
+        "ESTABLISHED",
+        7,
+    )
+    assert file["target"] == "file:"
+    assert (mutex["name"], mutex["type"]) == ("shop.(*T).mu", "*T")
+    assert mutex["holders"][0]["frame"]["file"] == "example.com/shop/db/get.go"
 
 
 def test_the_rest_stays() -> None:

@@ -1,0 +1,51 @@
+"""The text of large JSON documents in pieces: there may be a gigabyte of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+__all__ = ["compact", "compact_rest", "joined", "object_text", "record_template"]
+
+#: Elements joined at a time: what a processor's cache holds of their text.
+_BATCH_ELEMENTS = 256
+
+# `json.dumps` makes an encoder for each value.
+#: A value as JSON text in ASCII.
+compact = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+def compact_rest(members: Mapping[str, Any]) -> str:
+    """The text of an object without its opening brace: what follows `record_template`."""
+    return compact(members).removeprefix("{")
+
+
+def record_template(names: Iterable[str]) -> str:
+    """A template (for %) of an object that begins with the members `names`, as text, and goes on with what
+    `compact_rest` makes."""
+    return "{" + "".join(f"{compact(name)}:%s," for name in names) + "%s"
+
+
+def joined(elements: Iterable[str]) -> Iterator[str]:
+    """The texts of `elements` with commas between them, in pieces."""
+    rows, before = iter(elements), ""
+    while batch := list(islice(rows, _BATCH_ELEMENTS)):
+        yield before + ",".join(batch)
+        before = ","
+
+
+def object_text(members: Mapping[str, Any], lists: Mapping[str, Iterator[str]]) -> Iterator[str]:
+    """The text of the object `members` in pieces; the content of arrays in `lists` is text already."""
+    before = "{"
+    for name, value in members.items():
+        yield f"{before}{compact(name)}:"
+        if name in lists:
+            yield "["
+            yield from lists[name]
+            yield "]"
+        else:
+            yield compact(value)
+        before = ","
+    yield "}"

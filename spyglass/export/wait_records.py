@@ -1,0 +1,141 @@
+"""Objects that goroutines wait on as records of documents, of which a million share a few texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from spyglass.analysis.wait_index import Rows
+from spyglass.export.plain_values import plain, record
+from spyglass.wait_graph import (
+    KINDS,
+    MODES,
+    OPERATIONS,
+    UNKNOWN,
+    UNRESOLVED,
+    Connection,
+    WaitGraph,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["OWN", "WAITER", "known_only", "object_rows", "summary", "waiter_rows"]
+
+Record = dict[str, Any]
+
+#: What is each object's own in its record; the rest many have in common.
+OWN = ("address", "holders")
+#: What each wait has.
+WAITER = ("goroutine", "object", "operation")
+_SHARED = (
+    "kind", "name", "type", "length", "capacity", "closed", "locked", "readers", "waiters_state", "counter", "fd",
+    "connection", "deadline_in_ns", "due_in_ns", "left_locked",
+)  # fmt: skip
+_FLAGS = ("closed", "locked", "left_locked")
+_COUNTS = ("length", "capacity", "readers", "waiters_state")
+_NUMBERS = ("counter", "deadline_in_ns", "due_in_ns")
+_NO_CONNECTION: Record = dict.fromkeys(
+    ("target", "local", "remote", "connection", "receive_queue_bytes", "send_queue_bytes")
+)
+
+#: Objects made into records at a time.
+_BATCH_ROWS = 16384
+#: How many combinations of what objects have in common are kept.
+_SHARED_KEPT = 65536
+
+
+def object_rows(
+    graph: WaitGraph,
+    rows: Iterable[int],
+    encode: Callable[[Any], Any],
+    encode_shared: Callable[[Record], Any],
+) -> Iterator[tuple[Any, Any, Any]]:
+    """Each of `rows` of the graph's objects: what `OWN` names, and the rest of its record, encoded.
+
+    `encode` is applied to addresses, holders and null, `encode_shared` to what many objects share.
+    """
+    objects, held = graph.objects, Rows(graph.holders.object)
+    shared = lru_cache(_SHARED_KEPT)(lambda values: encode_shared(_shared(graph, values)))
+    no_holders, has_holders = encode([]), set(graph.holders.object.tolist())
+    rows = list(rows)
+    for first in range(0, len(rows), _BATCH_ROWS):
+        batch = rows[first : first + _BATCH_ROWS]
+        columns = (getattr(objects, name)[batch].tolist() for name in _SHARED)
+        addresses = objects.address[batch].tolist()
+        for row, address, values in zip(batch, addresses, zip(*columns, strict=True), strict=True):
+            holders = (
+                encode(holder_records(graph, held.of(row))) if row in has_holders else no_holders
+            )
+            yield encode(hex(address) if address else None), holders, shared(values)
+
+
+def waiter_rows(graph: WaitGraph) -> Iterator[tuple[int, int, str]]:
+    """Each wait: what `WAITER` names."""
+    waits = graph.waits
+    for first in range(0, len(waits), _BATCH_ROWS):
+        part = slice(first, first + _BATCH_ROWS)
+        operations = map(OPERATIONS.__getitem__, waits.operation[part].tolist())
+        yield from zip(
+            waits.goroutine[part].tolist(), waits.object[part].tolist(), operations, strict=True
+        )
+
+
+def summary(graph: WaitGraph) -> Record:
+    """What is known beside objects and who waits on them: what was looked at, and who is stuck."""
+    stuck, unresolved = graph.stuck, graph.unresolved
+    return {
+        "looked_at": record(graph.looked_at),
+        "unresolved": [
+            {"goroutine": goroutine, "why": UNRESOLVED[why]}
+            for goroutine, why in zip(
+                unresolved.goroutine.tolist(), unresolved.why.tolist(), strict=True
+            )
+        ],
+        "stuck": stuck.goroutine[stuck.stuck].tolist(),
+        "not_stuck": stuck.goroutine[~stuck.stuck].tolist(),
+    }
+
+
+def holder_records(graph: WaitGraph, rows: Iterable[int]) -> list[Record]:
+    """The records of `rows` of the graph's holders."""
+    return [_holder(graph, row) for row in rows]
+
+
+def known_only(values: Record) -> Record:
+    """`values` without those that are null."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _holder(graph: WaitGraph, row: int) -> Record:
+    holders = graph.holders
+    frame = int(holders.frame[row])
+    return {
+        "goroutine": int(holders.goroutine[row]),
+        "mode": MODES[holders.mode[row]],
+        "grade": int(holders.grade[row]),
+        "frame": record(graph.frames[frame]) if frame >= 0 else None,
+    }
+
+
+def _shared(graph: WaitGraph, values: tuple[int, ...]) -> Record:
+    """The part of an object's record that others may have too, from its columns `_SHARED`."""
+    of = dict(zip(_SHARED, values, strict=True))
+    connection = graph.connections[of["connection"]] if of["connection"] >= 0 else None
+    return {
+        "kind": KINDS[of["kind"]],
+        "name": plain(graph.names[of["name"]]) if of["name"] >= 0 else None,
+        "type": plain(graph.names[of["type"]]) if of["type"] >= 0 else None,
+        "fd": of["fd"] if of["fd"] >= 0 else None,
+        **{name: of[name] if of[name] >= 0 else None for name in _COUNTS},
+        **{name: None if of[name] == UNKNOWN else of[name] for name in _NUMBERS},
+        **{name: bool(of[name]) if of[name] >= 0 else None for name in _FLAGS},
+        **(_NO_CONNECTION if connection is None else _connection(connection)),
+    }
+
+
+def _connection(known: Connection) -> Record:
+    found = record(known)
+    found["connection"] = found.pop("state")
+    return found
