@@ -13,7 +13,8 @@
     before = spyglass.load("incident.json.gz")
 
 `attach` gives an `Inspector`, whose ``snapshot`` gives a `spyglass.model.Snapshot`: pure data,
-documented there. `open_core` opens a core file in the same way, `load` reads a saved snapshot. Errors are
+documented there. ``waits`` gives what goroutines wait on (`spyglass.wait_graph.WaitGraph`); `verdicts` of a
+snapshot with waits says who is in a deadlock, or can never be woken. `open_core` opens a core file in the same way, `load` reads a saved snapshot. Errors are
 `spyglass.errors.SpyglassError`; what is missing or doubtful in an answer is in ``snapshot.problems``.
 """
 
@@ -25,12 +26,22 @@ from typing import TYPE_CHECKING
 from spyglass.version import __version__
 
 if TYPE_CHECKING:
+    from spyglass.analysis.wait_verdicts import verdicts
     from spyglass.errors import SpyglassError
     from spyglass.export.snapshot_reader import load
     from spyglass.inspector import Inspector, attach, open_core
     from spyglass.model import Snapshot
 
-__all__ = ["Inspector", "Snapshot", "SpyglassError", "__version__", "attach", "load", "open_core"]
+__all__ = [
+    "Inspector",
+    "Snapshot",
+    "SpyglassError",
+    "__version__",
+    "attach",
+    "load",
+    "open_core",
+    "verdicts",
+]
 
 _HOMES = {
     "Inspector": "spyglass.inspector",
@@ -39,6 +50,7 @@ _HOMES = {
     "attach": "spyglass.inspector",
     "load": "spyglass.export.snapshot_reader",
     "open_core": "spyglass.inspector",
+    "verdicts": "spyglass.analysis.wait_verdicts",
 }
 
 

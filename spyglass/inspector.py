@@ -23,15 +23,16 @@ from spyglass.runtime.stacks.function_names import printed, printed_with_methods
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.symbolizer import Symbolizer
 from spyglass.runtime.timing import Timer
+from spyglass.runtime.waiting.graph import DEFAULT_HEAP_LIMIT_BYTES, WaitOptions
 from spyglass.targets import Target
 
 if TYPE_CHECKING:
     from spyglass.procfs import CpuReading
     from spyglass.runtime.scheduler.cpu_use import CpuWatch
-    from spyglass.runtime.waiting.graph import WaitOptions
     from spyglass.targets import OsThread
     from spyglass.targets.target_process import StoppedThreads
     from spyglass.threads import Registers
+    from spyglass.wait_graph import WaitGraph
 
 __all__ = ["Inspector", "SnapshotResult", "attach", "open_core"]
 
@@ -122,6 +123,24 @@ class Inspector:
         """
         wanted = Wanted(stacks, thread_stacks, waits)
         return self.take(wanted, stop=stop, cpu_since=cpu_since).snapshot
+
+    def waits(
+        self,
+        *,
+        heap: bool = True,
+        heap_limit_bytes: int = DEFAULT_HEAP_LIMIT_BYTES,
+        stop: bool = False,
+    ) -> WaitGraph:
+        """What goroutines wait on now, who holds it, and with `heap` which of them nothing can wake.
+
+        To decide that, the heap is marked as a garbage collection would, up to `heap_limit_bytes` of spans
+        that hold pointers. ``for each in graph`` gives typed objects; `snapshot` with `waits` gives
+        a graph together with the goroutines' stacks. Raises as `snapshot`.
+        """
+        options = WaitOptions(heap=heap, heap_limit_bytes=heap_limit_bytes)
+        graph = self.snapshot(stop=stop, waits=options).waits
+        assert graph is not None
+        return graph
 
     def take(
         self, wanted: Wanted, *, stop: bool = False, cpu_since: CpuReading | None = None

@@ -7,8 +7,9 @@ The JSON form is described in ``export/waits.schema.json``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,14 +26,19 @@ __all__ = [
     "UNKNOWN",
     "UNRESOLVED",
     "Connection",
+    "Holder",
     "Holders",
     "LookedAt",
     "Stuck",
     "Unresolved",
     "WaitGraph",
+    "WaitObject",
     "WaitObjects",
+    "Waiter",
     "Waits",
 ]
+
+Value = TypeVar("Value")
 
 #: Kinds of objects; a column holds the index. "timer": a sleep, or a timer that a goroutine waits for;
 #: "nothing": what cannot happen (``select {}``, a nil channel); "runtime": an event inside the runtime.
@@ -182,7 +188,8 @@ class WaitObjects(_Columns):
 
 @dataclass(frozen=True, slots=True)
 class Waits(_Columns):
-    """Who waits on which object: a row for each goroutine and object (a ``select`` has several).
+    """Who waits on which object: a row for each goroutine and object (a ``select`` has several), ordered by
+    the objects.
 
     `goroutine` (uint64): goid. `object` (int32): row of `WaitObjects`. `operation` (uint8): index into
     `OPERATIONS`. Rows of one object are in the order of its queue, first to be woken first, where that is
@@ -196,7 +203,7 @@ class Waits(_Columns):
 
 @dataclass(frozen=True, slots=True)
 class Holders(_Columns):
-    """Who holds which object.
+    """Who holds which object, ordered by the objects.
 
     `object` (int32): row of `WaitObjects`. `goroutine` (uint64): goid. `mode` (uint8): index into `MODES`.
     `grade` (uint8): index into `EVIDENCE`. `frame` (int32): index into `WaitGraph.frames`, the call that
@@ -243,9 +250,54 @@ class LookedAt:
     marks: int = 0
 
 
+class Waiter(NamedTuple):
+    """A goroutine (goid) that waits on an object, and what it wants to do: one of `OPERATIONS`."""
+
+    goroutine: int
+    operation: str
+
+
+class Holder(NamedTuple):
+    """A goroutine (goid) that holds an object: how (`MODES`), the grade of the `evidence` for it (`EVIDENCE`), and
+    the call that holds it, if it is known. Grades 4 and 5 do not make it certain."""
+
+    goroutine: int
+    mode: str
+    grade: int
+    evidence: str
+    frame: Frame | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitObject:
+    """One row of `WaitObjects`, with its indices looked up. None: not known, or its kind has none."""
+
+    kind: str
+    address: int
+    name: str | None
+    type: str | None
+    length: int | None
+    capacity: int | None
+    closed: bool | None
+    locked: bool | None
+    readers: int | None
+    waiters_state: int | None
+    counter: int | None
+    fd: int | None
+    connection: Connection | None
+    deadline_in_ns: int | None
+    due_in_ns: int | None
+    left_locked: bool | None
+    waiters: tuple[Waiter, ...]
+    holders: tuple[Holder, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class WaitGraph:
-    """What goroutines wait on, who holds it, and who is stuck."""
+    """What goroutines wait on, who holds it, and who is stuck.
+
+    Iterating gives each object as a `WaitObject`. `Waits` and `Holders` are ordered by their objects.
+    """
 
     objects: WaitObjects
     waits: Waits
@@ -256,3 +308,64 @@ class WaitGraph:
     names: tuple[str, ...] = ()
     connections: tuple[Connection, ...] = ()
     frames: tuple[Frame, ...] = ()
+
+    def __iter__(self) -> Iterator[WaitObject]:
+        return (self.object(row) for row in range(len(self.objects)))
+
+    def object(self, row: int) -> WaitObject:
+        """Row `row` of `objects`, with everything looked up."""
+        o = self.objects
+        return WaitObject(
+            kind=KINDS[int(o.kind[row])],
+            address=int(o.address[row]),
+            name=_at(self.names, o.name[row]),
+            type=_at(self.names, o.type[row]),
+            length=_number(o.length[row]),
+            capacity=_number(o.capacity[row]),
+            closed=_answer(o.closed[row]),
+            locked=_answer(o.locked[row]),
+            readers=_number(o.readers[row]),
+            waiters_state=_number(o.waiters_state[row]),
+            counter=_number(o.counter[row]),
+            fd=int(o.fd[row]) if o.fd[row] >= 0 else None,
+            connection=_at(self.connections, o.connection[row]),
+            deadline_in_ns=_number(o.deadline_in_ns[row]),
+            due_in_ns=_number(o.due_in_ns[row]),
+            left_locked=_answer(o.left_locked[row]),
+            waiters=self._waiters(row),
+            holders=self._holders(row),
+        )
+
+    def _waiters(self, row: int) -> tuple[Waiter, ...]:
+        begin, end = np.searchsorted(self.waits.object, [row, row + 1])
+        goids = self.waits.goroutine[begin:end].tolist()
+        operations = self.waits.operation[begin:end].tolist()
+        return tuple(
+            Waiter(goid, OPERATIONS[operation])
+            for goid, operation in zip(goids, operations, strict=True)
+        )
+
+    def _holders(self, row: int) -> tuple[Holder, ...]:
+        begin, end = np.searchsorted(self.holders.object, [row, row + 1])
+        return tuple(
+            Holder(
+                int(self.holders.goroutine[at]),
+                MODES[int(self.holders.mode[at])],
+                int(self.holders.grade[at]),
+                EVIDENCE[int(self.holders.grade[at])],
+                _at(self.frames, self.holders.frame[at]),
+            )
+            for at in range(begin, end)
+        )
+
+
+def _at(values: tuple[Value, ...], index: np.int32) -> Value | None:
+    return values[int(index)] if index >= 0 else None
+
+
+def _number(value: np.int64) -> int | None:
+    return None if value == UNKNOWN else int(value)
+
+
+def _answer(value: np.int8) -> bool | None:
+    return None if value < 0 else bool(value)

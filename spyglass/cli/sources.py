@@ -15,6 +15,7 @@ from spyglass.errors import SpyglassError
 
 if TYPE_CHECKING:
     from spyglass.model import Snapshot
+    from spyglass.runtime.waiting.graph import WaitOptions
 
 __all__ = ["CoreSource", "ProcessSource", "SavedSource", "Source"]
 
@@ -25,7 +26,12 @@ class Source(Protocol):
     """A source of snapshots."""
 
     def snapshot(
-        self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
+        self,
+        stacks: Stacks = "full",
+        *,
+        stop: bool = False,
+        thread_stacks: bool = False,
+        waits: WaitOptions | None = None,
     ) -> Snapshot:
         """Take a snapshot; the parameters are those of `spyglass.inspector.Inspector.snapshot`."""
         ...
@@ -38,7 +44,12 @@ class ProcessSource:
     pid: int
 
     def snapshot(
-        self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
+        self,
+        stacks: Stacks = "full",
+        *,
+        stop: bool = False,
+        thread_stacks: bool = False,
+        waits: WaitOptions | None = None,
     ) -> Snapshot:
         """Its state now, and the processor time that it uses while spyglass starts and reads it."""
         from spyglass.procfs import read_cpu
@@ -49,7 +60,9 @@ class ProcessSource:
 
         keep_freed_memory()
         with attach(self.pid) as process:
-            return process.snapshot(stacks, stop=stop, thread_stacks=thread_stacks, cpu_since=since)
+            return process.snapshot(
+                stacks, stop=stop, thread_stacks=thread_stacks, cpu_since=since, waits=waits
+            )
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,12 @@ class CoreSource:
     exe: str | None = None
 
     def snapshot(
-        self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
+        self,
+        stacks: Stacks = "full",
+        *,
+        stop: bool = False,
+        thread_stacks: bool = False,
+        waits: WaitOptions | None = None,
     ) -> Snapshot:
         """The state of the process when the core was written."""
         if stop:
@@ -69,7 +87,7 @@ class CoreSource:
 
         try:
             with open_core(self.path, self.exe) as process:
-                return process.snapshot(stacks, thread_stacks=thread_stacks)
+                return process.snapshot(stacks, thread_stacks=thread_stacks, waits=waits)
         except FileNotFoundError:
             raise SpyglassError(f"no such file: {self.path}") from None
 
@@ -82,9 +100,14 @@ class SavedSource:
     max_bytes: int | None = None
 
     def snapshot(
-        self, stacks: Stacks = "full", *, stop: bool = False, thread_stacks: bool = False
+        self,
+        stacks: Stacks = "full",
+        *,
+        stop: bool = False,
+        thread_stacks: bool = False,
+        waits: WaitOptions | None = None,
     ) -> Snapshot:
-        """The snapshot in the file, with the stacks that were saved."""
+        """The snapshot in the file, with the stacks and waits that were saved."""
         if stop:
             raise click.UsageError("--stop cannot be used with a saved snapshot")
         from spyglass.export.decompress import MAX_BYTES

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from spyglass.runtime.waiting.population import Population
     from spyglass.targets.target_process import TargetProcess
 
-__all__ = ["WaitOptions", "read_waits"]
+__all__ = ["DEFAULT_HEAP_LIMIT_BYTES", "WaitOptions", "read_waits"]
 
 DEFAULT_HEAP_LIMIT_BYTES = 2 << 30
 
