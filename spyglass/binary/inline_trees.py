@@ -43,7 +43,7 @@ class InlinedCall(NamedTuple):
 
 
 class InlineTrees:
-    """The inlining trees of the functions of one table.
+    """The inlining trees, and the other funcdata, of the functions of one table.
 
     `read` takes (address, size) and gives bytes, or raises `SpyglassError`; `gofunc` is
     ``moduledata.gofunc``, the base of offsets since Go 1.18 (None: not known, no inlined calls are
@@ -51,7 +51,7 @@ class InlineTrees:
     """
 
     def __init__(self, read: Callable[[int, int], bytes], gofunc: int | None) -> None:
-        self._read = read
+        self.read = read
         self._gofunc = gofunc
         self._indices: InlineIndices | None = None
 
@@ -87,7 +87,7 @@ class InlineTrees:
         """Whether what `indices` lead to in function `number` begins as a tree does; None: nothing."""
         try:
             function = table.function(number)
-            tree = self._find(table, function, indices)
+            tree = self.funcdata(table, function, indices.funcdata)
             if tree is None:
                 return None
             call = self.call(table, tree, 0)
@@ -97,10 +97,11 @@ class InlineTrees:
 
     def address(self, table: FunctionTable, function: Function) -> int | None:
         """Where the tree of `function` is in the process, None if it has none."""
-        return self._find(table, function, self.indices(table))
+        return self.funcdata(table, function, self.indices(table).funcdata)
 
-    def _find(self, table: FunctionTable, function: Function, indices: InlineIndices) -> int | None:
-        place = table.inline_tree(function, indices)
+    def funcdata(self, table: FunctionTable, function: Function, index: int) -> int | None:
+        """Where funcdata `index` of `function` is in the process, None if it has none."""
+        place = table.funcdata(function, index)
         if place is None:
             return None
         where, relative = place
@@ -111,7 +112,7 @@ class InlineTrees:
     def call(self, table: FunctionTable, tree: int, index: int) -> InlinedCall:
         """Call number `index` of the tree at address `tree`."""
         layout = table.format.inlined_call
-        raw = self._read(tree + index * layout.size, layout.size)
+        raw = self.read(tree + index * layout.size, layout.size)
         return InlinedCall(raw[layout.func_id], _u32(raw, layout.name), _u32(raw, layout.parent_pc))
 
 

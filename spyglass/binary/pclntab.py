@@ -354,7 +354,7 @@ class FunctionTable:
         calls: list[CallSite] = []
         base = trees.address(self, function) if pc >= function.entry else None
         while base is not None and len(calls) < _MAX_INLINE_DEPTH:
-            index = self._pc_data(function, trees.indices(self).pcdata, pc)
+            index = self.pcdata(function, trees.indices(self).pcdata, pc)
             if index is None or not 0 <= index < 1 << 20:
                 break
             func_id, name, parent = trees.call(self, base, index)
@@ -378,26 +378,34 @@ class FunctionTable:
         at = self._header.names + offset
         return 0 < at < len(self._image) and self._image[at] != 0 and self._image[at - 1] == 0
 
-    def inline_tree(self, function: Function, indices: InlineIndices) -> tuple[int, bool] | None:
-        """Where the inlining tree of `function` is, and whether that is relative to ``gofunc``."""
+    def funcdata(self, function: Function, index: int) -> tuple[int, bool] | None:
+        """Where funcdata `index` of `function` is, and whether that is relative to ``gofunc``; None if it
+        has none (``runtime/symtab.go: funcdata``)."""
         npcdata = self._u32(function.at + self._record_npcdata)
         nfuncdata = self._image[function.at + self.format.nfuncdata]
-        if npcdata > 64 or nfuncdata <= indices.funcdata:
+        if npcdata > 64 or nfuncdata <= index:
             return None
         at = function.at + self.format.nfuncdata + 1 + 4 * npcdata
         if self.format.relative:
-            offset = self._u32(at + 4 * indices.funcdata)
+            offset = self._u32(at + 4 * index)
             return None if offset == 0xFFFFFFFF else (offset, True)
         at = (at + 7) & ~7
-        address = self._u64(at + 8 * indices.funcdata)
+        address = self._u64(at + 8 * index)
         return (address, False) if address else None
+
+    def argument_bytes(self, function: Function) -> int | None:
+        """The size of the arguments and results on the stack (``_func.args``); None if only a call
+        knows it (``ArgsSizeUnknown``)."""
+        size = self._u32(function.at + self.format.name + 4)
+        return size if size < 1 << 31 else None
 
     @property
     def _record_npcdata(self) -> int:
         # name, args, deferreturn, pcsp, pcfile, pcln, npcdata: seven words of four bytes.
         return self.format.name + 24
 
-    def _pc_data(self, function: Function, table: int, pc: int) -> int | None:
+    def pcdata(self, function: Function, table: int, pc: int) -> int | None:
+        """The value of pcdata `table` at `pc`, None if there is none (``runtime/symtab.go: pcdatavalue``)."""
         if table >= self._u32(function.at + self._record_npcdata):
             return None
         return self._pc_value(

@@ -142,5 +142,6 @@ def test_where_return_addresses_are_is_known_of_whole_stacks_only(program: Progr
     names = ["runtime.gopark", "main.worker", "main.leaf", "runtime.goexit"]
     node = int(walk(program, [program.stack_of(names)]).node[0])
     assert program.tree.return_slots(node) == [6, 6 + 1 + 12, 6 + 1 + 12 + 1]
+    assert [frame.words for frame in program.tree.path_frames(node)][:3] == [6, 12, 0]
     deep = program.stack_of(["runtime.gopark", *["main.recurse"] * 5000, "runtime.goexit"])
     assert program.tree.return_slots(int(walk(program, [deep], read=4096).node[0])) == []

@@ -49,6 +49,8 @@ class CallSites:
         self._text = text
         self._numbers: dict[int, int] = {}
         self._calls: list[int] = []
+        #: The pc of each site.
+        self.pcs = [0]
         self._count = 1
         self.rows = np.zeros(_FEW_SITES, _SITE)
         self.rows[NO_SITE]["where"] = -1
@@ -89,5 +91,6 @@ class CallSites:
         found = where.frame, where.call, where.outermost
         self.rows[number] = (words, len(self._calls), len(calls), *found, flags, entry)
         self._calls += calls
+        self.pcs.append(pc)
         self._count += 1
         return number

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from spyglass.runtime.stacks.symbolizer import Symbolizer
 
-__all__ = ["StackPaths", "StackTree"]
+__all__ = ["PathFrame", "StackPaths", "StackTree"]
 
 _PC_BITS = np.uint64(32)
 _PC_MASK = np.uint64(0xFFFFFFFF)
@@ -48,6 +48,15 @@ class StackPaths(NamedTuple):
     offsets: NDArray[np.int64]
     frames: NDArray[np.int32]
     elided: dict[int, tuple[int, int]]
+
+
+class PathFrame(NamedTuple):
+    """A frame of a stack: its `pc`, the words from its sp to the return address that its caller pushed (0
+    if that is not known), and how the function that it called was `entered` (`Entry`)."""
+
+    pc: int
+    words: int
+    entered: int
 
 
 class StackTree:
@@ -154,17 +163,23 @@ class StackTree:
     def return_slots(self, node: int) -> list[int]:
         """Where the return addresses of a stack that ends at `node` are, in words from its sp, the
         innermost first, on a processor that pushes them; empty if frames are left out of it."""
+        slots, slot = [], 0
+        for step in self.path_frames(node)[:-1]:
+            slots.append(slot + step.words)
+            slot += step.words + 1
+        return slots
+
+    def path_frames(self, node: int) -> list[PathFrame]:
+        """The frames of a stack that ends at `node`, the innermost first; empty if some are left out."""
         path = []
         while node > self.SAMPLED:
             if node in self._gap_sizes:
                 return []
-            path.append(int(self.sizes[node]))
-            node = int(self._parents[node])
-        slots, slot = [], 0
-        for size in path[:0:-1]:
-            slots.append(slot + size)
-            slot += size + 1
-        return slots
+            parent = int(self._parents[node])
+            pc = self._sites.pcs[self._site_of[node]]
+            path.append(PathFrame(pc, int(self.sizes[node]), int(self._entries[parent])))
+            node = parent
+        return path[::-1]
 
     def innermost(self, nodes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         """The nodes of the `count` innermost pcs of the stacks that end at `nodes`, as an array of shape

@@ -112,7 +112,8 @@ class Symbolizer:
     """The code of one module: steps and frames of program counters, remembered.
 
     Frames are numbered in the order they are first seen; `frames` has them all. Where a pc is asked
-    for, so is how the function that it called was entered.
+    for, so is how the function that it called was entered. `functions` and `trees`: the function table,
+    and the inlining trees and other funcdata, of the module.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class Symbolizer:
     ) -> None:
         self.functions = functions
         self.frames: list[Frame] = []
-        self._trees = trees
+        self.trees = trees
         self._printed = print_name
         self._steps: dict[int, Step] = {}
         self._calls: dict[int, tuple[int, ...]] = {}
@@ -183,7 +184,7 @@ class Symbolizer:
             return ()
         inside = self._inside(function, pc, called)
         numbers = []
-        for call in self.functions.locations(function, inside, self._trees):
+        for call in self.functions.locations(function, inside, self.trees):
             # Up to Go 1.17 an inlined call was shown or hidden as the function that it was inlined
             # in: gentraceback gave that one to showframe.
             name = call.function if self.functions.relative else function.name
@@ -214,7 +215,7 @@ class Symbolizer:
             if function is None:
                 return -1
             inside = self._inside(function, pc, Entry.CALL)
-            innermost = self.functions.locations(function, inside, self._trees)[0]
+            innermost = self.functions.locations(function, inside, self.trees)[0]
         except SpyglassError:
             return -1
         place = innermost._replace(function=function.name, inlined=False, wrapper=False)
@@ -263,7 +264,7 @@ class Symbolizer:
             try:
                 function = self.functions.named(name)
                 if function is not None:
-                    sites = self.functions.locations(function, function.entry, self._trees)
+                    sites = self.functions.locations(function, function.entry, self.trees)
                     return sites[-1].file.rpartition("/")[0]
             except BadDataError:
                 continue
