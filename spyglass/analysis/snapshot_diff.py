@@ -17,6 +17,7 @@ from spyglass.analysis.redaction import redacted
 from spyglass.analysis.same_process import caveats, is_same_process
 from spyglass.analysis.selection import selected
 from spyglass.analysis.stack_matching import StackMatcher
+from spyglass.analysis.wait_verdicts import verdicts
 from spyglass.columns import among
 from spyglass.model import NONE, STATUSES, Snapshot
 
@@ -41,7 +42,8 @@ class Growth:
     `counts`: their number in each snapshot. `created` and `exited`: how many are only in the last
     snapshot, and only in the first; `stuck`: how many are in both at the same stack;
     `longest_stuck_ns`: the longest time that one of these is known to be stuck. None: ids cannot be
-    compared. `snapshot` and `row` are where one of the group is found.
+    compared. `never`: how many in the last snapshot can never be woken (`spyglass.analysis.wait_verdicts`,
+    `stuck`); None: the heap was not marked then. `snapshot` and `row` are where one of the group is found.
     """
 
     counts: tuple[int, ...]
@@ -49,6 +51,7 @@ class Growth:
     exited: int | None
     stuck: int | None
     longest_stuck_ns: int | None
+    never: int | None
     snapshot: Snapshot = field(repr=False)
     row: int
 
@@ -159,11 +162,12 @@ class _Comparison:
         change = counts[-1] - counts[0]
         ranked = there[np.lexsort((there, -counts[-1][there], -change[there]))]
         fates = self._fates_of(shifted, number, ranked)
+        never = self._never(shifted[-1], number, ranked)
         examples = zip(snapshot[ranked].tolist(), row[ranked].tolist(), strict=True)
         found = tuple(
-            Growth(tuple(each), *fate, self.snapshots[at], example)
-            for each, fate, (at, example) in zip(
-                counts[:, ranked].T.tolist(), fates, examples, strict=True
+            Growth(tuple(each), *fate, lost, self.snapshots[at], example)
+            for each, fate, lost, (at, example) in zip(
+                counts[:, ranked].T.tolist(), fates, never, examples, strict=True
             )
         )
         order = np.zeros(number, np.int64)
@@ -195,6 +199,19 @@ class _Comparison:
         known = [wait_ns if wait_ns >= 0 else None for wait_ns in longest[ranked].tolist()]
         numbers = (each[ranked].tolist() for each in (created, exited, stuck))
         return list(zip(*numbers, known, strict=True))
+
+    def _never(
+        self, keys: NDArray[np.int64], number: int, ranked: NDArray[np.int64]
+    ) -> Sequence[int | None]:
+        """For each of the keys `ranked`: how many goroutines of the last snapshot can never be woken."""
+        last, rows = self.snapshots[-1], self.rows[-1]
+        known = verdicts(last)
+        if known is None or not known.graph.looked_at.marks:
+            return [None] * len(ranked)
+        lost = known.ids[known.stuck == 1]
+        counts = np.bincount(keys[among(last.goroutines.id[rows], lost)], minlength=number)
+        never: list[int | None] = counts[ranked].tolist()
+        return never
 
 
 class _Fates:

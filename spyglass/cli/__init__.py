@@ -86,7 +86,7 @@ def _suggestion(word: str) -> str:
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit status: 0 success; 1 failure, or a filter that matched no goroutine (one line on stderr "
-    "says why); 2 wrong usage; 3 the limit of --fail-on (diff) was exceeded.",
+    "says why); 2 wrong usage; 3 a limit of --fail-on (diff, waits) was exceeded.",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @debug_option

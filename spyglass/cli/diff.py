@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spyglass.cli.common_options import format_options
-from spyglass.cli.exit_status import LIMIT_EXCEEDED
+from spyglass.cli.fail_on import Limit, exit_beyond, fail_on_option, growth_beyond, waits_beyond
 from spyglass.cli.source_options import sources_options
 from spyglass.cli.sources import Source
 from spyglass.errors import SpyglassError
@@ -24,18 +23,6 @@ if TYPE_CHECKING:
     from spyglass.model import Snapshot
 
 __all__ = ["diff"]
-
-_GROWTH = re.compile(r"growth\s*>\s*(\d{1,12})", re.ASCII)
-
-
-def _max_growth(_context: click.Context, _option: click.Parameter, bound: str | None) -> int | None:
-    """The N of ``growth>N``."""
-    if bound is None:
-        return None
-    found = _GROWTH.fullmatch(bound.strip())
-    if found is None:
-        raise click.BadParameter(f"{bound!r} is not of the form 'growth>100'")
-    return int(found[1])
 
 
 @dataclass(frozen=True)
@@ -70,22 +57,25 @@ def _show_options(command: Callable[..., None]) -> Callable[..., None]:
 @_show_options
 @click.option("--force", is_flag=True, help="Compare even if the programs differ.")
 @click.option(
-    "--fail-on", "max_growth", callback=_max_growth, metavar="'growth>N'",
-    help="Exit with status 3 if any group of goroutines grew by more than N.",
+    "--no-heap", is_flag=True,
+    help="Do not look through the heap of a process for goroutines that can never be woken.",
 )  # fmt: skip
+@fail_on_option("growth", "stuck", "deadlock")
 @format_options("difference")
 def diff(
     sources: list[Source],
     show: _ShowOptions,
     force: bool,
-    max_growth: int | None,
+    no_heap: bool,
+    limits: tuple[Limit, ...],
     exporter: Exporter | None,
 ) -> None:
     """Show what changed between snapshots of a program, for example to find leaked goroutines.
 
     Goroutines are matched by id: created, exited, or stuck (at the same stack in all snapshots).
     They are counted by creator and by stack, the largest growth first. With three or more snapshots
-    each group has a sparkline. TARGET is a saved snapshot or report, a core file, or a pid or the name of
+    each group has a sparkline. Of a process as it is now, and of snapshots saved with --heap, each group says how
+    many can never be woken. TARGET is a saved snapshot or report, a core file, or a pid or the name of
     a Go process, which is compared as it is now.
 
     \b
@@ -99,8 +89,10 @@ def diff(
     if len(sources) < 2:
         raise click.UsageError("two targets are needed, such as two files, or a file and a pid")
     from spyglass.analysis.snapshot_diff import difference
+    from spyglass.runtime.waiting.graph import WaitOptions
 
-    snapshots = [source.snapshot("full") for source in sources]
+    waits = WaitOptions(heap=not no_heap)
+    snapshots = [source.snapshot("full", waits=waits) for source in sources]
     if not force:
         _check_same_program(snapshots)
     found = difference(snapshots, system=show.system)
@@ -109,8 +101,7 @@ def diff(
     else:
         _show(found, show)
     sys.stdout.flush()
-    if max_growth is not None and _grew(found, max_growth):
-        click.get_current_context().exit(LIMIT_EXCEEDED)
+    exit_beyond([*growth_beyond(found, limits), *waits_beyond(found.last, limits)])
 
 
 def _check_same_program(snapshots: list[Snapshot]) -> None:
@@ -131,21 +122,3 @@ def _show(found: Difference, show: _ShowOptions) -> None:
     terminal.show(render(found, terminal.view(everything=show.everything, limit=show.limit)))
     for caveat in found.caveats:
         click.echo(f"note: {visible(caveat)}", err=True)
-
-
-def _grew(found: Difference, max_growth: int) -> bool:
-    """Whether a group grew by more than `max_growth`; prints the first such group on stderr."""
-    from spyglass.words.calls import call_text
-
-    for what, growths in (("creator", found.by_creator), ("stack", found.by_stack)):
-        largest = growths[0] if growths else None  # largest growth first
-        if largest is None or largest.difference <= max_growth:
-            continue
-        g = largest.snapshot.goroutines
-        place = g.creator if what == "creator" else g.where
-        frame = largest.snapshot.frame(int(place[largest.row]))
-        name = call_text(frame) if frame else "?"
-        message = f"growth>{max_growth}: {what} {name} grew by {largest.difference:,} goroutines"
-        click.echo(message, err=True)
-        return True
-    return False

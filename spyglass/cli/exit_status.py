@@ -3,7 +3,7 @@
 0    success
 1    failure, or a filter that matched no goroutine; one line on stderr says why
 2    wrong usage (click's)
-3    ``diff --fail-on``: its limit was exceeded
+3    ``--fail-on``: a limit was exceeded
 130  interrupted
 """
 

@@ -96,6 +96,7 @@ def _growth(found: Difference, growth: Growth) -> Document:
         "gone": growth.exited,
         "stuck": growth.stuck,
         "longest_stuck_ns": growth.longest_stuck_ns,
+        "never_woken": growth.never,
     }
 
 

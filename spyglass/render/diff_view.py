@@ -213,6 +213,8 @@ def _block(found: Difference, growth: Growth, width: int | None) -> Iterator[Tex
         facts.append(
             fact("stuck", f"{count(growth.stuck)}, up to {duration(growth.longest_stuck_ns)}")
         )
+    if growth.never:
+        facts.append(fact("can never be woken", count(growth.never), "bold red"))
     facts += _location(growth)
     lines = list(section(signed(growth.difference), facts, width))
     lines[0].stylize(_style(growth.difference), 0, len(signed(growth.difference)))
