@@ -327,6 +327,7 @@ def test_the_rest() -> None:
                 "examples": [],
                 "functions": [],
                 "next": "spyglass summary --pid 1234 --debug",
+                "objects": [],
             }
         ],
         "problems": [
