@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,6 +23,7 @@ from spyglass.threads.architecture import ARCHITECTURES, Registers
 
 if TYPE_CHECKING:
     from spyglass.memory.base import Memory
+    from spyglass.wait_graph import Connection
 
 __all__ = ["CoreProcess"]
 
@@ -167,6 +168,10 @@ class CoreProcess(TargetProcess):
     def files(self) -> Sequence[MappedFile]:
         """The files that were mapped."""
         return self.core.files
+
+    def connections(self, fds: Iterable[int]) -> Mapping[int, Connection]:
+        """None: a core does not tell."""
+        return {}
 
     def _find_pid(self) -> int:
         if self.core.process is not None:

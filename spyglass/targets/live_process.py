@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from spyglass.memory.base import Memory
     from spyglass.targets.target_process import StoppedThreads
     from spyglass.threads import Registers
+    from spyglass.wait_graph import Connection
 
 __all__ = ["LiveProcess", "find_program", "open_memory"]
 
@@ -130,6 +131,12 @@ class LiveProcess(TargetProcess):
             for mapping in procfs.maps(self.pid)
             if mapping.inode
         ]
+
+    def connections(self, fds: Iterable[int]) -> Mapping[int, Connection]:
+        """What the file descriptors `fds` are of now; without those that cannot be looked at."""
+        from spyglass.procfs.sockets import read_connections
+
+        return read_connections(self.pid, fds)
 
     def check(self) -> None:
         """Raise `ProcessChanged` if the process ended, or runs another program."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from spyglass.memory.base import Memory
     from spyglass.targets.live_cpu import LiveCpu
     from spyglass.threads import Registers
+    from spyglass.wait_graph import Connection
 
 __all__ = ["AT_ENTRY", "Facts", "OsThread", "Program", "StoppedThreads", "TargetProcess"]
 
@@ -134,6 +135,10 @@ class TargetProcess(ABC):
     @abstractmethod
     def files(self) -> Sequence[MappedFile]:
         """The files that are mapped."""
+
+    @abstractmethod
+    def connections(self, fds: Iterable[int]) -> Mapping[int, Connection]:
+        """What the file descriptors `fds` are of, as far as it is known."""
 
     def outer_tids(self) -> Mapping[int, int] | None:
         """The ids of `threads` by those that the process itself sees; None: they are the same."""

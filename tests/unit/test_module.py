@@ -16,6 +16,7 @@ from spyglass.runtime.discovery.module import Module, find_module
 from spyglass.targets import Target
 from spyglass.targets.target_process import Facts, TargetProcess
 from spyglass.threads import Registers
+from spyglass.wait_graph import Connection
 from tests.elf_writer import PT_LOAD, Part, symbols, write_elf
 from tests.image import ImageMemory
 from tests.pclntab_writer import FunctionSpec, pc_table, write_table
@@ -76,6 +77,9 @@ class Nothing(TargetProcess):
 
     def files(self) -> Sequence[object]:  # type: ignore[override]
         return []
+
+    def connections(self, fds: object) -> dict[int, Connection]:
+        return {}
 
 
 def module_data(table: int = TABLE + BIAS, text: int = TEXT + BIAS, size: int = 80) -> bytes:

@@ -226,7 +226,7 @@ _POLL_DESC = (
     _need("wg"),
     _need("rd"),
     _need("wd"),
-    _may("self"),  # since 1.14
+    _may("self"),  # since 1.15
 )
 
 # time.go
@@ -234,6 +234,10 @@ _TIMER = (
     _need("when"),
     _need("f"),
     _need("arg", shape="interface"),
+    # From 1.14 to 1.22: whether it will fire, and when if it was set anew.
+    _may("nextwhen"),
+    _may("status"),
+    _may("isFake"),  # since 1.24: of a synctest bubble, whose time is its own
 )
 
 # time.go, since 1.23: an entry of a P's heap of timers.

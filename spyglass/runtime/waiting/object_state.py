@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spyglass.columns import distinct, numbered
 from spyglass.model import NONE
-from spyglass.runtime.waiting.found import Found, kind
+from spyglass.runtime.waiting.found import Found, kind, operation
+from spyglass.runtime.waiting.polls import deadlines_in_ns
 from spyglass.runtime.waiting.sudogs import pointers_to
+from spyglass.runtime.waiting.timers import heap_dues, timer_dues
 from spyglass.runtime.waiting.type_names import type_names
 from spyglass.wait_graph import UNKNOWN, WaitObjects
 
@@ -18,10 +21,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spyglass.memory.base import Memory
-    from spyglass.runtime.context import Runtime
     from spyglass.runtime.waiting.population import Population
+    from spyglass.targets.target_process import TargetProcess
+    from spyglass.wait_graph import Connection
 
-__all__ = ["Names", "read_state"]
+__all__ = ["StateReader"]
 
 Columns = dict[str, "NDArray[Any]"]
 
@@ -34,9 +38,10 @@ _MAX_READERS = 1 << 30
 _WAITERS_MASK = (1 << 31) - 1
 #: More elements than any buffer has.
 _MAX_ELEMENTS = 1 << 48
+_MAX_FDS = 1 << 30
 
 
-class Names:
+class _Names:
     """Names of objects and types, each with a number."""
 
     def __init__(self) -> None:
@@ -52,36 +57,146 @@ class Names:
         return tuple(self._numbers)
 
 
-def read_state(population: Population, objects: Found, names: Names) -> Columns:
-    """The columns of `WaitObjects` for `objects` that their own memory tells."""
-    known = WaitObjects.columns()
-    columns: Columns = {
-        name: np.full(len(objects), column.default, column.dtype)
-        for name, column in known.items()
-        if name not in ("kind", "address")
-    }
-    some = np.flatnonzero(objects.reason >= 0)
-    texts = np.array([names.number(text) for text in population.reasons] or [NONE], np.int32)
-    columns["name"][some] = texts[objects.reason[some]]
-    for name, read in _READERS.items():
-        rows = np.flatnonzero((objects.kind == kind(name)) & (objects.address != 0))
-        if len(rows):
-            for column, values in read(population.runtime, objects.address[rows], names).items():
-                columns[column][rows] = values
-    return columns
+class StateReader:
+    """Reads what objects that goroutines of `population`, which are of `process`, wait on say of themselves.
 
+    `names` and `connections` get what the columns refer to.
+    """
 
-def _channels(runtime: Runtime, addresses: NDArray[np.uint64], names: Names) -> Columns:
-    rows, ok = pointers_to(runtime, "hchan", addresses)
-    length, capacity = rows["qcount"].astype(np.int64), rows["dataqsiz"].astype(np.int64)
-    ok &= (length >= 0) & (length <= capacity) & (capacity < _MAX_ELEMENTS)
-    element = np.where(ok, rows["elemtype"].astype(np.uint64), np.uint64(0))
-    return {
-        "length": np.where(ok, length, UNKNOWN),
-        "capacity": np.where(ok, capacity, UNKNOWN),
-        "closed": np.where(ok, rows["closed"] != 0, -1),
-        "type": _numbers(names, [_of_channel(text) for text in type_names(runtime, element)]),
-    }
+    def __init__(self, population: Population, process: TargetProcess) -> None:
+        self._population = population
+        self._process = process
+        self._runtime = population.runtime
+        self._memory = population.runtime.memory
+        self._now_ns = population.moment.now_ns
+        self.names = _Names()
+        self.connections: list[Connection] = []
+
+    def read(self, objects: Found) -> WaitObjects:
+        """`objects`, each once, with what their own memory tells."""
+        known = WaitObjects.columns()
+        columns = {
+            name: np.full(len(objects), column.default, column.dtype)
+            for name, column in known.items()
+        }
+        columns["kind"], columns["address"] = objects.kind, objects.address
+        some = np.flatnonzero(objects.reason >= 0)
+        texts = _numbers(self.names, list(self._population.reasons))
+        columns["name"][some] = texts[objects.reason[some]]
+        for name, read in _READERS.items():
+            rows = np.flatnonzero((objects.kind == kind(name)) & (objects.address != 0))
+            if len(rows):
+                for column, values in read(self, objects.select(rows)).items():
+                    columns[column][rows] = values
+        return WaitObjects(**columns)
+
+    def channels(self, objects: Found) -> Columns:
+        """Buffers and types of channels, and when a timer feeds them."""
+        rows, ok = pointers_to(self._runtime, "hchan", objects.address)
+        length, capacity = rows["qcount"].astype(np.int64), rows["dataqsiz"].astype(np.int64)
+        ok &= (length >= 0) & (length <= capacity) & (capacity < _MAX_ELEMENTS)
+        element = np.where(ok, rows["elemtype"].astype(np.uint64), np.uint64(0))
+        elements, which = numbered(element)
+        types = type_names(self._runtime, elements)
+        numbers = _numbers(self.names, [_of_channel(text) for text in types])
+        timed = np.array([text == "time.Time" for text in types], np.bool_)[which]
+        return {
+            "length": np.where(ok, length, UNKNOWN),
+            "capacity": np.where(ok, capacity, UNKNOWN),
+            "closed": np.where(ok, rows["closed"] != 0, -1),
+            "type": numbers[which],
+            "due_in_ns": self._dues(objects.address, rows, timed & (capacity == 1)),
+        }
+
+    def _dues(
+        self, addresses: NDArray[np.uint64], rows: NDArray[Any], timed: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """When a timer feeds the channels `rows`: their own (since Go 1.23), or for those that may be `timed`
+        one of the heaps."""
+        dues = np.full(len(rows), UNKNOWN, np.int64)
+        if "timer" in (rows.dtype.names or ()):
+            timers = np.where(timed, rows["timer"].astype(np.uint64), np.uint64(0))
+            dues = timer_dues(self._runtime, timers, self._now_ns)
+            timed = timed & (timers == 0)
+        if timed.any():
+            dues[timed] = heap_dues(self._runtime, addresses[timed], self._now_ns)
+        return dues
+
+    def mutexes(self, objects: Found) -> Columns:
+        """The state of Mutexes."""
+        return _mutex_state(*_words32(self._memory, objects.address, 1))
+
+    def onces(self, objects: Found) -> Columns:
+        """A Once has its Mutex behind the word that says that it is done (since Go 1.13)."""
+        words, ok = _words32(self._memory, objects.address, 2)
+        return _mutex_state(words[:, 1:], ok)
+
+    def rwmutexes(self, objects: Found) -> Columns:
+        """sync/rwmutex.go: {w Mutex; writerSem, readerSem uint32; readerCount, readerWait int32}.
+
+        While a writer waits for the readers to leave, `readerWait` counts them; when it has the lock, that
+        is 0. The count of readers has those who wait for it, too. Further writers wait for the Mutex.
+        """
+        words, ok = _words32(self._memory, objects.address, 6)
+        count, leaving = words[:, 4].astype(np.int64), words[:, 5].astype(np.int64)
+        writer = count < 0
+        readers = np.where(writer, leaving, count)
+        waiting = np.where(writer, count + _MAX_READERS - leaving, 0)
+        good = ok & (readers >= 0) & (waiting >= 0)
+        waiting += writer & (leaving > 0)
+        waiting += (words[:, 0].astype(np.int64) & 0xFFFFFFFF) >> _WAITERS_SHIFT
+        return {
+            "locked": np.where(good, writer & (leaving == 0), -1),
+            "readers": np.where(good, readers, UNKNOWN),
+            "waiters_state": np.where(good, waiting, UNKNOWN),
+        }
+
+    def wait_groups(self, objects: Found) -> Columns:
+        """Up to Go 1.17 the state of one at an odd multiple of 4 is behind its semaphore."""
+        state = objects.address + (objects.address & np.uint64(4))
+        words, ok = _words32(self._memory, state, 2)
+        waiters = words[:, 0].astype(np.int64) & _WAITERS_MASK
+        return {
+            "counter": np.where(ok, words[:, 1].astype(np.int64), UNKNOWN),
+            "waiters_state": np.where(ok, waiters, UNKNOWN),
+        }
+
+    def conditions(self, objects: Found) -> Columns:
+        """sync/cond.go: {L Locker; notify {wait, notify uint32; ...}}, of which the difference waits."""
+        words, ok = _words32(self._memory, objects.address + np.uint64(16), 2)
+        waiting = (words[:, 0] - words[:, 1]).astype(np.int64)
+        return {"waiters_state": np.where(ok & (waiting >= 0), waiting, UNKNOWN)}
+
+    def timers(self, objects: Found) -> Columns:
+        """When timers fire."""
+        return {"due_in_ns": timer_dues(self._runtime, objects.address, self._now_ns)}
+
+    def poll_descs(self, objects: Found) -> Columns:
+        """File descriptors, and what they are of."""
+        rows, ok = pointers_to(self._runtime, "pollDesc", objects.address)
+        fds = rows["fd"].astype(np.uint64)
+        columns = self._files(fds, ok)
+        columns["deadline_in_ns"] = np.where(ok, deadlines_in_ns(rows, self._now_ns), UNKNOWN)
+        return columns
+
+    def semaphores(self, objects: Found) -> Columns:
+        """Of those that are an ``internal/poll.FD`` {fdmu fdMutex (16 bytes); Sysfd int} the file descriptor."""
+        addresses = np.where(objects.operation == operation("wait"), 0, objects.address)
+        some = np.flatnonzero(addresses)
+        gathered = self._memory.gather(addresses[some] + np.uint64(16), 8)
+        fds, ok = np.zeros(len(addresses), np.uint64), np.zeros(len(addresses), np.bool_)
+        fds[some], ok[some] = gathered.words(1)[:, 0], gathered.ok
+        return self._files(fds, ok)
+
+    def _files(self, fds: NDArray[np.uint64], ok: NDArray[np.bool_]) -> Columns:
+        known = ok & (fds < _MAX_FDS)
+        column = np.where(known, fds, 0).astype(np.int32)
+        found = self._process.connections(distinct(column[known]).tolist())
+        first = len(self.connections)
+        self.connections += found.values()
+        number = {fd: first + at for at, fd in enumerate(found)}
+        numbers = [number.get(fd, NONE) for fd in np.where(known, column, NONE).tolist()]
+        return {"fd": np.where(known, column, NONE), "connection": np.array(numbers, np.int32)}
 
 
 def _of_channel(element: str) -> str:
@@ -91,18 +206,8 @@ def _of_channel(element: str) -> str:
     return f"chan {element}" if element else ""
 
 
-def _numbers(names: Names, texts: list[str]) -> NDArray[np.int32]:
+def _numbers(names: _Names, texts: list[str]) -> NDArray[np.int32]:
     return np.array([names.number(text) for text in texts], np.int32)
-
-
-def _mutexes(runtime: Runtime, addresses: NDArray[np.uint64], _: Names) -> Columns:
-    return _mutex_state(*_words32(runtime.memory, addresses, 1))
-
-
-def _onces(runtime: Runtime, addresses: NDArray[np.uint64], _: Names) -> Columns:
-    """A Once has its Mutex behind the word that says that it is done (since Go 1.13)."""
-    words, ok = _words32(runtime.memory, addresses, 2)
-    return _mutex_state(words[:, 1:], ok)
 
 
 def _mutex_state(words: NDArray[np.int32], ok: NDArray[np.bool_]) -> Columns:
@@ -110,37 +215,6 @@ def _mutex_state(words: NDArray[np.int32], ok: NDArray[np.bool_]) -> Columns:
     return {
         "locked": np.where(ok, state & _LOCKED, -1),
         "waiters_state": np.where(ok, (state & 0xFFFFFFFF) >> _WAITERS_SHIFT, UNKNOWN),
-    }
-
-
-def _rwmutexes(runtime: Runtime, addresses: NDArray[np.uint64], _: Names) -> Columns:
-    """sync/rwmutex.go: {w Mutex; writerSem, readerSem uint32; readerCount, readerWait int32}.
-
-    While a writer waits for the readers to leave, `readerWait` counts them; when it has the lock, that is 0. The
-    count of readers has those who wait for it, too. Further writers wait for the Mutex.
-    """
-    words, ok = _words32(runtime.memory, addresses, 6)
-    count, leaving = words[:, 4].astype(np.int64), words[:, 5].astype(np.int64)
-    writer = count < 0
-    readers = np.where(writer, leaving, count)
-    waiting = np.where(writer, count + _MAX_READERS - leaving, 0)
-    waiting += (writer & (leaving > 0)) + (words[:, 0].astype(np.int64) >> _WAITERS_SHIFT)
-    good = ok & (readers >= 0) & (waiting >= 0)
-    return {
-        "locked": np.where(good, writer & (leaving == 0), -1),
-        "readers": np.where(good, readers, UNKNOWN),
-        "waiters_state": np.where(good, waiting, UNKNOWN),
-    }
-
-
-def _wait_groups(runtime: Runtime, addresses: NDArray[np.uint64], _: Names) -> Columns:
-    """Up to Go 1.17 the state of one at an odd multiple of 4 is behind its semaphore."""
-    state = addresses + (addresses & np.uint64(4))
-    words, ok = _words32(runtime.memory, state, 2)
-    waiters = words[:, 0].astype(np.int64) & _WAITERS_MASK
-    return {
-        "counter": np.where(ok, words[:, 1], UNKNOWN),
-        "waiters_state": np.where(ok, waiters, UNKNOWN),
     }
 
 
@@ -157,10 +231,14 @@ def _words32(
     ], gathered.ok
 
 
-_READERS: dict[str, Callable[[Runtime, NDArray[np.uint64], Names], Columns]] = {
-    "channel": _channels,
-    "mutex": _mutexes,
-    "once": _onces,
-    "rwmutex": _rwmutexes,
-    "waitgroup": _wait_groups,
+_READERS: dict[str, Callable[[StateReader, Found], Columns]] = {
+    "channel": StateReader.channels,
+    "mutex": StateReader.mutexes,
+    "once": StateReader.onces,
+    "rwmutex": StateReader.rwmutexes,
+    "waitgroup": StateReader.wait_groups,
+    "cond": StateReader.conditions,
+    "timer": StateReader.timers,
+    "fd": StateReader.poll_descs,
+    "semaphore": StateReader.semaphores,
 }

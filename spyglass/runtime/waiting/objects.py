@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spyglass.columns import combined, numbered
-from spyglass.runtime.waiting import semaphores
+from spyglass.model import NONE
+from spyglass.runtime.waiting import conditions, polls, semaphores, timers
 from spyglass.runtime.waiting.channels import RECEIVE, SELECT, SEND, find_channels
-from spyglass.runtime.waiting.found import Found
+from spyglass.runtime.waiting.conditions import find_conditions
+from spyglass.runtime.waiting.found import Found, kind, operation
 from spyglass.runtime.waiting.nowhere import find_nowhere
-from spyglass.runtime.waiting.object_state import Names, read_state
+from spyglass.runtime.waiting.object_state import StateReader
+from spyglass.runtime.waiting.polls import find_polls
 from spyglass.runtime.waiting.semaphores import find_semaphores
+from spyglass.runtime.waiting.timers import find_sleeps
 from spyglass.wait_graph import UNRESOLVED, Connection, Unresolved, WaitObjects, Waits
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from spyglass.runtime.waiting.population import Population
@@ -57,8 +63,9 @@ def resolve_waits(population: Population, process: TargetProcess) -> Resolved:
     say what it waits on; nothing is guessed.
     """
     found = _find(population)
-    names = Names()
-    objects, number = _objects(population, found, names)
+    state = StateReader(population, process)
+    objects, number = _objects(found, state)
+    found = _with_ends(found, objects, number, state.connections)
     still = population.still()
     kept = np.flatnonzero(still[found.row])
     kept = kept[_in_order(found, number, kept)]
@@ -73,8 +80,8 @@ def resolve_waits(population: Population, process: TargetProcess) -> Resolved:
             operation=found.operation,
         ),
         unresolved=_unresolved(population, found, still),
-        names=names.texts,
-        connections=(),
+        names=state.names.texts,
+        connections=tuple(state.connections),
         row=found.row,
         sudog=found.sudog,
         slot=found.slot,
@@ -85,30 +92,54 @@ def _find(population: Population) -> Found:
     """What each goroutine waits on, by what it says that it waits for."""
     can = population.waiting & population.steady
     parts, others = [], can.copy()
+    # A select that has only nil channels is in no queue.
+    can &= ~(population.waits_for(SELECT) & _has_no(population, "waiting"))
     for find, reasons in (
         (find_channels, (RECEIVE, SEND, SELECT)),
         (find_semaphores, semaphores.REASONS),
+        (find_conditions, (conditions.REASON,)),
+        (find_polls, (polls.REASON,)),
+        (find_sleeps, (timers.REASON,)),
     ):
         wanted = can & population.waits_for(*reasons)
         others &= ~wanted
         parts.append(find(population, np.flatnonzero(wanted)))
-    others &= ~population.waits_for("IO wait", "sleep", "sync.Cond.Wait")
     parts.append(find_nowhere(population, np.flatnonzero(others)))
     return Found.joined(parts)
 
 
-def _objects(
-    population: Population, found: Found, names: Names
-) -> tuple[WaitObjects, NDArray[np.int64]]:
+def _has_no(population: Population, field: str) -> NDArray[np.bool_]:
+    """Which goroutines have nil in this field of their ``g``; none if the field is not known."""
+    if field not in (population.g.dtype.names or ()):
+        return np.zeros(len(population.pointers), np.bool_)
+    nil: NDArray[np.bool_] = population.g[field] == 0
+    return nil
+
+
+def _objects(found: Found, state: StateReader) -> tuple[WaitObjects, NDArray[np.int64]]:
     """The distinct objects of `found`, and which of them each is."""
     key = combined(found.kind, numbered(found.address)[1], found.reason)
     different, number = numbered(key)
     one = np.zeros(len(different), np.int64)
     one[number] = np.arange(len(found))
-    state = read_state(population, found.select(one), names)
-    return WaitObjects.of(
-        len(one), kind=found.kind[one], address=found.address[one], **state
-    ), number
+    return state.read(found.select(one)), number
+
+
+def _with_ends(
+    found: Found,
+    objects: WaitObjects,
+    number: NDArray[np.int64],
+    connections: Sequence[Connection],
+) -> Found:
+    """`found` with "accept" instead of "read" from a listening socket, and "connect" instead of "write" to one
+    whose other end has not answered."""
+    listens = np.array([each.state == "LISTEN" for each in connections] + [False], np.bool_)
+    connects = np.array([each.state == "SYN_SENT" for each in connections] + [False], np.bool_)
+    which = np.where(found.kind == kind("fd"), objects.connection[number], NONE)
+    wants = found.operation.copy()
+    wants[listens[which] & (wants == operation("read"))] = operation("accept")
+    wants[connects[which] & (wants == operation("write"))] = operation("connect")
+    return replace(found, operation=wants)
 
 
 def _in_order(

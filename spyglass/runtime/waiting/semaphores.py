@@ -14,7 +14,7 @@ import numpy as np
 
 from spyglass.columns import numbered
 from spyglass.runtime.waiting.found import Found, kind, operation
-from spyglass.runtime.waiting.stack_words import StackWords, find_words
+from spyglass.runtime.waiting.stack_words import find_entries
 from spyglass.runtime.waiting.sudogs import Sudogs, index_of, ranked
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ _REASON_USES = {
 
 def find_semaphores(population: Population, rows: NDArray[np.int64]) -> Found:
     """What the goroutines `rows` wait on, of those that wait for one of `REASONS`."""
-    held = _entries(population, rows)
+    held = find_entries(population, rows, _fits)
     there = np.flatnonzero(held.words)
     rows, entries = rows[there], Sudogs(population.runtime, held.words[there])
     good = np.flatnonzero(_fits(population, rows, entries))
@@ -107,25 +107,6 @@ def find_semaphores(population: Population, rows: NDArray[np.int64]) -> Found:
         slot=held.slots[there][good],
         order=(np.maximum(first, 0) << 31) + position,
     )
-
-
-def _entries(population: Population, rows: NDArray[np.int64]) -> StackWords:
-    """The addresses of the entries, and the words of the stacks that told them."""
-    words, slots = np.zeros(len(rows), np.uint64), np.zeros(len(rows), np.uint64)
-    if "waiting" in (population.g.dtype.names or ()):
-        pointers = population.g["waiting"][rows].astype(np.uint64)
-        told = np.flatnonzero(pointers)
-        entries = Sudogs(population.runtime, pointers[told])
-        good = told[_fits(population, rows[told], entries)]
-        words[good] = pointers[good]
-    left = np.flatnonzero(words == 0)
-
-    def fits(some: NDArray[np.int64], pointers: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        return _fits(population, some, Sudogs(population.runtime, pointers))
-
-    found = find_words(population, rows[left], fits)
-    words[left], slots[left] = found.words, found.slots
-    return StackWords(words, slots)
 
 
 def _fits(population: Population, rows: NDArray[np.int64], entries: Sudogs) -> NDArray[np.bool_]:

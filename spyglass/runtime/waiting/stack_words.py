@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from spyglass.runtime.waiting.sudogs import Sudogs
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spyglass.runtime.waiting.population import Population
 
-__all__ = ["StackWords", "find_words"]
+__all__ = ["StackWords", "find_entries", "find_words"]
 
 #: Words above sp that are examined: the frames of gopark, of what called it, and arguments of that.
 _WORDS = 64
@@ -53,6 +55,29 @@ def find_words(population: Population, rows: NDArray[np.int64], fits: Fits) -> S
         good[good] = fits(rows[left[good]], found[good])
         words[left[good]], slots[left[good]] = found[good], address[good]
         left = left[~good]
+    return StackWords(words, slots)
+
+
+def find_entries(
+    population: Population,
+    rows: NDArray[np.int64],
+    fits: Callable[[Population, NDArray[np.int64], Sudogs], NDArray[np.bool_]],
+) -> StackWords:
+    """For each goroutine of `rows` the address of its entry of a queue that `fits`, and of the word of its
+    stack that told it: 0 where ``g.waiting`` did, which it does of all entries since Go 1.26."""
+    words, slots = np.zeros(len(rows), np.uint64), np.zeros(len(rows), np.uint64)
+    if "waiting" in (population.g.dtype.names or ()):
+        pointers = population.g["waiting"][rows].astype(np.uint64)
+        told = np.flatnonzero(pointers)
+        good = told[fits(population, rows[told], Sudogs(population.runtime, pointers[told]))]
+        words[good] = pointers[good]
+    left = np.flatnonzero(words == 0)
+    found = find_words(
+        population,
+        rows[left],
+        lambda some, words: fits(population, some, Sudogs(population.runtime, words)),
+    )
+    words[left], slots[left] = found.words, found.slots
     return StackWords(words, slots)
 
 
