@@ -1,0 +1,73 @@
+"""A deadlock, a convoy behind a slow peer and a leak in one stripped program: what is said of each."""
+
+from __future__ import annotations
+
+import pytest
+
+import spyglass
+from spyglass.analysis.findings import findings
+from spyglass.model import Snapshot
+from spyglass.runtime.waiting.graph import WaitOptions
+from tests.support import MATRIX, Flavour, start
+
+pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
+
+
+def ids(snapshot: Snapshot, function: str) -> set[int]:
+    """The goroutines with `function` on their stacks."""
+    return {
+        each.id
+        for each in snapshot
+        if any(frame.function == function for frame in each.stack or ())
+    }
+
+
+@pytest.mark.parametrize("minor", MATRIX)
+def test_each_knot_is_found_and_nothing_else(minor: str) -> None:
+    options = ("-deadlock", "-convoy", "12", "-leak", "30")
+    with (
+        start("knots", minor, Flavour.STRIPPED, *options) as process,
+        spyglass.attach(process.pid) as program,
+    ):
+        snapshot = program.snapshot(waits=WaitOptions())
+    (book,), (rebuild,) = (
+        ids(snapshot, "main.(*ledger).book"),
+        ids(snapshot, "main.(*cache).rebuild"),
+    )
+    (refresh,) = ids(snapshot, "main.(*pool).refresh")
+    known = spyglass.verdicts(snapshot)
+    assert known is not None
+    assert [set(each.goroutines) for each in known.deadlocks] == [{book, rebuild}]
+    by_kind = {each.kind: each for each in findings(snapshot)}
+    names = {
+        book: "main.(*ledger).mu and main.(*cache).mu",
+        rebuild: "main.(*cache).mu and main.(*ledger).mu",
+    }
+    first = min(book, rebuild)
+    assert by_kind["deadlock"].title == (
+        f"goroutines {first} and {max(book, rebuild)} hold what the other wants: {names[first]}"
+    )
+    convoy = by_kind["lock_convoy"].title
+    assert convoy.startswith("12 goroutines wait for main.(*pool).mu (oldest >= ")
+    assert f"; goroutine {refresh} holds it, and waits for 127.0.0.1:" in convoy
+    assert by_kind["leak"].title.startswith(
+        "30 goroutines at main.askCarrier.func1 can never be woken: nothing else refers to their channels"
+    )
+    stuck = set(known.ids[known.stuck == 1].tolist())
+    assert stuck == {book, rebuild} | ids(snapshot, "main.askCarrier.func1")
+
+
+@pytest.mark.parametrize("minor", MATRIX)
+def test_without_knots_nothing_is_said(minor: str) -> None:
+    with (
+        start("knots", minor, Flavour.STRIPPED) as process,
+        spyglass.attach(process.pid) as program,
+    ):
+        snapshot = program.snapshot(waits=WaitOptions())
+    known = spyglass.verdicts(snapshot)
+    assert known is not None
+    assert known.deadlocks == ()
+    assert not (known.stuck == 1).any()
+    assert {"deadlock", "lock_convoy", "leak", "left_locked"}.isdisjoint(
+        each.kind for each in findings(snapshot)
+    )
