@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from spyglass.analysis.findings.blocked import blocked_findings
 from spyglass.analysis.findings.cpu import cpu_findings
 from spyglass.analysis.findings.crowds import crowd_findings
 from spyglass.analysis.findings.doubts import doubt_findings
@@ -21,9 +20,18 @@ from spyglass.model import Snapshot
 
 __all__ = ["NOTHING", "SEVERITIES", "SOURCES", "Finding", "findings", "written_findings"]
 
+
+def _blocked_findings(findable: Findable) -> Iterable[Finding]:
+    if findable.verdicts is None:  # and what is needed for them is not imported
+        return ()
+    from spyglass.analysis.findings.blocked import blocked_findings
+
+    return blocked_findings(findable)
+
+
 #: What findings come from. Those of one severity are in this order.
 SOURCES: tuple[Callable[[Findable], Iterable[Finding]], ...] = (
-    blocked_findings,
+    _blocked_findings,
     wait_findings,
     crowd_findings,
     cpu_findings,

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from spyglass.analysis.findings.blocked import explained_rows
 from spyglass.analysis.findings.finding import Findable, Finding, Place, Severity
 from spyglass.analysis.findings.thresholds import (
     LOCK_CRITICAL_NS,
@@ -62,6 +61,8 @@ def _unexplained(findable: Findable, places: Sequence[Place]) -> Iterator[Place]
     if findable.verdicts is None:
         yield from places
         return
+    from spyglass.analysis.findings.blocked import explained_rows
+
     explained = explained_rows(findable)
     waiting_ns = findable.snapshot.goroutines.waiting_ns
     for place in places:
