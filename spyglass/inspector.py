@@ -23,7 +23,7 @@ from spyglass.runtime.stacks.function_names import printed, printed_with_methods
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.symbolizer import Symbolizer
 from spyglass.runtime.timing import Timer
-from spyglass.runtime.waiting.graph import DEFAULT_HEAP_LIMIT_BYTES, WaitOptions
+from spyglass.runtime.waiting.options import DEFAULT_HEAP_LIMIT_BYTES, WaitOptions
 from spyglass.targets import Target
 
 if TYPE_CHECKING:

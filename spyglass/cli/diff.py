@@ -89,7 +89,7 @@ def diff(
     if len(sources) < 2:
         raise click.UsageError("two targets are needed, such as two files, or a file and a pid")
     from spyglass.analysis.snapshot_diff import difference
-    from spyglass.runtime.waiting.graph import WaitOptions
+    from spyglass.runtime.waiting.options import WaitOptions
 
     waits = WaitOptions(heap=not no_heap)
     snapshots = [source.snapshot("full", waits=waits) for source in sources]

@@ -15,7 +15,7 @@ from spyglass.errors import SpyglassError
 
 if TYPE_CHECKING:
     from spyglass.model import Snapshot
-    from spyglass.runtime.waiting.graph import WaitOptions
+    from spyglass.runtime.waiting.options import WaitOptions
 
 __all__ = ["CoreSource", "ProcessSource", "SavedSource", "Source"]
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from spyglass.runtime.goroutines.consistency import Read
     from spyglass.runtime.scheduler.cpu_use import CpuWatch
     from spyglass.runtime.scheduler.thread_stacks import ThreadStacks
-    from spyglass.runtime.waiting.graph import WaitOptions
+    from spyglass.runtime.waiting.options import WaitOptions
     from spyglass.targets import Facts, OsThread, Target
     from spyglass.targets.target_process import StoppedThreads
     from spyglass.threads import Registers

@@ -7,7 +7,7 @@ import pytest
 import spyglass
 from spyglass.analysis.findings import findings
 from spyglass.model import Snapshot
-from spyglass.runtime.waiting.graph import WaitOptions
+from spyglass.runtime.waiting.options import WaitOptions
 from tests.support import MATRIX, Flavour, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]

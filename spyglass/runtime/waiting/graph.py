@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spyglass.runtime.waiting.objects import resolve_waits
+from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.wait_graph import Holders, LookedAt, Stuck, WaitGraph
 
 if TYPE_CHECKING:
     from spyglass.runtime.waiting.population import Population
     from spyglass.targets.target_process import TargetProcess
 
-__all__ = ["DEFAULT_HEAP_LIMIT_BYTES", "WaitOptions", "read_waits"]
-
-DEFAULT_HEAP_LIMIT_BYTES = 2 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class WaitOptions:
-    """What is read of waits beside the objects that goroutines wait on.
-
-    `holders`: who holds the contended locks. `heap`: which goroutines nothing can wake, for which the heap
-    is marked, up to `heap_limit_bytes` of spans that hold pointers. `progress` is called with the part of
-    the heap that was marked, from 0 to 1.
-    """
-
-    holders: bool = True
-    heap: bool = True
-    heap_limit_bytes: int = DEFAULT_HEAP_LIMIT_BYTES
-    progress: Callable[[float], None] | None = None
+__all__ = ["WaitOptions", "read_waits"]
 
 
 def read_waits(population: Population, process: TargetProcess, options: WaitOptions) -> WaitGraph:
