@@ -35,7 +35,7 @@ from spyglass.runtime.stacks.signal_frames import interrupted
 from spyglass.runtime.stacks.stack_columns import StackColumns
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.timing import Timer
-from spyglass.runtime.waiting.population import Moment
+from spyglass.runtime.waiting.options import Moment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,11 +1,15 @@
-"""What is read of waits."""
+"""What is read of waits, and when: what a snapshot without waits needs of this room."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
-__all__ = ["DEFAULT_HEAP_LIMIT_BYTES", "WaitOptions"]
+if TYPE_CHECKING:
+    from spyglass.threads import Registers
+
+__all__ = ["DEFAULT_HEAP_LIMIT_BYTES", "Moment", "WaitOptions"]
 
 DEFAULT_HEAP_LIMIT_BYTES = 2 << 30
 
@@ -23,3 +27,15 @@ class WaitOptions:
     heap: bool = True
     heap_limit_bytes: int = DEFAULT_HEAP_LIMIT_BYTES
     progress: Callable[[float], None] | None = None
+
+
+class Moment(NamedTuple):
+    """When goroutines were read.
+
+    `now_ns`: the clock of ``nanotime``, None if it is not known. `registers`: those of threads that were
+    read, by thread id. `exact`: the process is stopped, or a core, so nothing can move.
+    """
+
+    now_ns: int | None
+    registers: Mapping[int, Registers]
+    exact: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,33 +12,19 @@ from spyglass.runtime.goroutines.consistency import Signature
 from spyglass.runtime.goroutines.decode import alive, fields_of, g_status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from spyglass.model import Goroutines
     from spyglass.runtime.context import Runtime
     from spyglass.runtime.goroutines.consistency import Read
     from spyglass.runtime.stacks.stack_tree import StackTree
-    from spyglass.threads import Registers
+    from spyglass.runtime.waiting.options import Moment
 
-__all__ = ["Moment", "Population"]
+__all__ = ["Population"]
 
 #: What tells what a goroutine waits for, beside what every snapshot reads of a ``g``.
 _MORE = ("waiting", "_defer", "timer", "sleepWhen", "selectDone", "parkingOnChan")
 _BATCH = 1 << 16
-
-
-class Moment(NamedTuple):
-    """When goroutines were read.
-
-    `now_ns`: the clock of ``nanotime``, None if it is not known. `registers`: those of threads that were
-    read, by thread id. `exact`: the process is stopped, or a core, so nothing can move.
-    """
-
-    now_ns: int | None
-    registers: Mapping[int, Registers]
-    exact: bool
 
 
 @dataclass(frozen=True, slots=True)
