@@ -1,0 +1,155 @@
+"""What goroutines wait on: as the program that blocked them knows it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+import spyglass
+from spyglass.model import NONE, Snapshot
+from spyglass.runtime.waiting.graph import WaitOptions
+from spyglass.wait_graph import KINDS, OPERATIONS, UNKNOWN, UNRESOLVED, WaitGraph
+from tests.support import MATRIX, Flavour, GoProcess, start
+
+pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
+
+#: Not a library, which has no main; not arm64, which does not run here.
+_FLAVOURS = [each for each in Flavour if each not in (Flavour.C_SHARED, Flavour.ARM64)]
+_OBJECTS = WaitOptions(holders=False, heap=False)
+#: Between the program's look at its clock and ours.
+_SLACK_NS = 10**9 * 60
+_STATE = (
+    "length", "capacity", "readers", "waiters_state", "counter", "locked",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """A wait as the snapshot has it, in the words of the truth."""
+
+    goroutine: int
+    place: int
+    values: dict[str, Any]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.values["kind"], self.values["operation"], self.values["address"]
+
+
+def rows_of(graph: WaitGraph) -> dict[int, list[Row]]:
+    """The waits by goroutine."""
+    rows: dict[int, list[Row]] = defaultdict(list)
+    places: dict[int, int] = defaultdict(int)
+    objects, waits = graph.objects, graph.waits
+    for goroutine, number, operation in zip(
+        waits.goroutine.tolist(), waits.object.tolist(), waits.operation.tolist(), strict=True
+    ):
+        values = {name: getattr(objects, name)[number].item() for name in objects.columns()}
+        values["kind"], values["operation"] = KINDS[values["kind"]], OPERATIONS[operation]
+        values["address"] = f"{values['address']:#x}"
+        for name in ("name", "type"):
+            values[name] = graph.names[values[name]] if values[name] != NONE else None
+        if values["connection"] != NONE:
+            connection = graph.connections[values["connection"]]
+            values |= {name: getattr(connection, name) for name in connection.__slots__}
+        rows[goroutine].append(Row(goroutine, places[number], values))
+        places[number] += 1
+    return rows
+
+
+def truth_of(process: GoProcess) -> dict[int, list[dict[str, Any]]]:
+    """What the program says, by goroutine."""
+    by_goroutine: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for each in json.loads(process.ask("truth")):
+        by_goroutine[each["id"]].append(each)
+    return by_goroutine
+
+
+def key_of(said: dict[str, Any]) -> tuple[str, str, str]:
+    return said["kind"], said["operation"], said["address"]
+
+
+def differences(said: dict[str, Any], row: Row, now_ns: int) -> list[str]:
+    """What the snapshot has of a wait that the program says otherwise."""
+    wrong = [
+        f"{name} {row.values.get(name)!r}, not {said[name]!r}"
+        for name in (*_STATE, "type", "name", "target", "local", "remote", "state")
+        if name in said and row.values.get(name) != said[name]
+    ]
+    if said.get("due_ns", 0) > 0 or "deadline_ns" in said:
+        name = "due" if "due_ns" in said else "deadline"
+        ours = now_ns + row.values[f"{name}_in_ns"]
+        if abs(ours - said[f"{name}_ns"]) > _SLACK_NS:
+            wrong.append(f"{name} {ours}, not {said[f'{name}_ns']}")
+    elif said["kind"] in ("channel", "timer") and row.values["due_in_ns"] != UNKNOWN:
+        wrong.append(f"due {row.values['due_in_ns']}")
+    elif said["kind"] == "fd" and row.values["deadline_in_ns"] != UNKNOWN:
+        wrong.append(f"deadline {row.values['deadline_in_ns']}")
+    return wrong
+
+
+def all_differences(
+    truth: dict[int, list[dict[str, Any]]], rows: dict[int, list[Row]], now_ns: int
+) -> list[str]:
+    wrong = []
+    for goroutine, waits in truth.items():
+        ours = rows[goroutine]
+        expected = {key_of(said) for said in waits}
+        if not waits[0]["address"]:  # which only the runtime knows
+            expected = (
+                {(kind, operation, ours[0].key[2]) for kind, operation, _ in expected}
+                if ours
+                else expected
+            )
+        if {row.key for row in ours} != expected or len(ours) != len(expected):
+            wrong.append(f"{goroutine}: {[row.key for row in ours]}, not {expected}")
+            continue
+        for said in waits:
+            row = next(
+                row
+                for row in ours
+                if row.key[:2] == key_of(said)[:2] and said["address"] in ("", row.key[2])
+            )
+            wrong += [
+                f"{goroutine} {said['kind']}: {text}" for text in differences(said, row, now_ns)
+            ]
+            if "order" in said and said["operation"] != "lock" and row.place != said["order"]:
+                wrong.append(
+                    f"{goroutine}: place {row.place} of a {said['kind']}, not {said['order']}"
+                )
+    return wrong
+
+
+@pytest.mark.parametrize("flavour", _FLAVOURS)
+@pytest.mark.parametrize("minor", MATRIX)
+def test_every_wait_is_what_the_program_says(minor: str, flavour: Flavour) -> None:
+    with start("blocked", minor, flavour) as process, spyglass.attach(process.pid) as inspector:
+        truth = truth_of(process)
+        now_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        snapshot = inspector.snapshot(waits=_OBJECTS)
+    graph = snapshot.waits
+    assert graph is not None
+    assert all_differences(truth, rows_of(graph), now_ns) == []
+    assert_all_resolved(snapshot)
+
+
+def assert_all_resolved(snapshot: Snapshot) -> None:
+    """Each goroutine that waits has what it waits on, and only those. The runtime's own may have run."""
+    graph = snapshot.waits
+    assert graph is not None
+    system = {goroutine.id for goroutine in snapshot if goroutine.system}
+    unresolved = {
+        goroutine: UNRESOLVED[why]
+        for goroutine, why in zip(
+            graph.unresolved.goroutine.tolist(), graph.unresolved.why.tolist(), strict=True
+        )
+        if goroutine not in system
+    }
+    assert unresolved == {}
+    waiting = {goroutine.id for goroutine in snapshot if goroutine.status == "waiting"}
+    assert set(graph.waits.goroutine.tolist()) - system == waiting - system
