@@ -17,8 +17,8 @@ __all__ = [
 ]  # fmt: skip
 
 #: What a format is made from: `spyglass.model.Snapshot`, `spyglass.analysis.snapshot_diff.Difference`,
-#: `spyglass.process_list.ProcessList`, `spyglass.tui.view_state.Model`.
-Takes = Literal["snapshot", "difference", "processes", "view"]
+#: `spyglass.process_list.ProcessList`, `spyglass.tui.view_state.Model`, `spyglass.analysis.wait_view.WaitView`.
+Takes = Literal["snapshot", "difference", "processes", "view", "waits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,14 @@ EXPORTERS = (
     Exporter(
         "json", "view", (".jsonl",), "spyglass.tui.plain:write_json_line",
         True, "A line of JSON for each frame (spyglass.top/1).",
+    ),
+    Exporter(
+        "json", "waits", (".json",), "spyglass.export.waits_document:write_waits",
+        True, "A JSON document (spyglass.waits/1).",
+    ),
+    Exporter(
+        "dot", "waits", (".dot", ".gv"), "spyglass.export.waits_dot:write_dot",
+        True, "The graph in Graphviz's language.",
     ),
 )  # fmt: skip
 

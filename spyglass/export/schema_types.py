@@ -206,6 +206,7 @@ class Holder(Struct, frozen=True):
     goroutine: Count
     mode: Literal["write", "read", "done"]
     grade: Annotated[int, Meta(ge=1, le=5)]
+    evidence: str | None = None
     frame: Frame | None = None
 
 

@@ -156,7 +156,8 @@ class WaiterRows(BatchedArray):
             }
         )
         self._check(waits.object, object_count, 0)
-        return waits
+        ordered: Waits = waits.select(np.argsort(waits.object, kind="stable"))
+        return ordered
 
     def _check(self, objects: NDArray[Any], object_count: int, first: int) -> None:
         for row in np.flatnonzero(objects >= object_count)[:1].tolist():

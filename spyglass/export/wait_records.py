@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from spyglass.analysis.wait_index import Rows
 from spyglass.export.plain_values import plain, record
 from spyglass.wait_graph import (
+    EVIDENCE,
     KINDS,
     MODES,
     OPERATIONS,
@@ -115,6 +116,7 @@ def _holder(graph: WaitGraph, row: int) -> Record:
         "goroutine": int(holders.goroutine[row]),
         "mode": MODES[holders.mode[row]],
         "grade": int(holders.grade[row]),
+        "evidence": EVIDENCE[holders.grade[row]],
         "frame": record(graph.frames[frame]) if frame >= 0 else None,
     }
 

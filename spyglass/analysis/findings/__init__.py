@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from spyglass.analysis.findings.cpu import cpu_findings
 from spyglass.analysis.findings.crowds import crowd_findings
@@ -18,7 +19,12 @@ from spyglass.analysis.findings.scheduling import scheduling_findings
 from spyglass.analysis.findings.waits import wait_findings
 from spyglass.model import Snapshot
 
-__all__ = ["NOTHING", "SEVERITIES", "SOURCES", "Finding", "findings", "written_findings"]
+if TYPE_CHECKING:
+    from spyglass.analysis.wait_verdicts import WaitVerdicts
+
+__all__ = [
+    "NOTHING", "SEVERITIES", "SOURCES", "Finding", "findings", "findings_of", "written_findings", "written_wait_findings",
+]  # fmt: skip
 
 
 def _blocked_findings(findable: Findable) -> Iterable[Finding]:
@@ -47,14 +53,30 @@ def findings(snapshot: Snapshot) -> tuple[Finding, ...]:
     Of a part that filters chose only what concerns the whole program is said: shares of a part would
     mislead.
     """
-    findable = Findable(snapshot)
-    found = [finding for source in SOURCES for finding in source(findable)]
+    return findings_of(Findable(snapshot), SOURCES)
+
+
+def findings_of(
+    findable: Findable, sources: Iterable[Callable[[Findable], Iterable[Finding]]]
+) -> tuple[Finding, ...]:
+    """What `sources` find unusual in `findable`, the most severe first."""
+    found = [finding for source in sources for finding in source(findable)]
     return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
 def written_findings(snapshot: Snapshot) -> tuple[Finding, ...]:
     """`findings` as pages and documents have them: of a redacted snapshot, commands name its file without
     directories."""
-    if snapshot.redacted and snapshot.file is not None:
-        snapshot = replace(snapshot, file=snapshot.file.rpartition("/")[2])
-    return findings(snapshot)
+    return findings(_without_directories(snapshot))
+
+
+def written_wait_findings(known: WaitVerdicts) -> tuple[Finding, ...]:
+    """Those of `written_findings` that are about waits."""
+    findable = Findable(_without_directories(known.snapshot), known)
+    return findings_of(findable, (_blocked_findings, wait_findings))
+
+
+def _without_directories(snapshot: Snapshot) -> Snapshot:
+    if not snapshot.redacted or snapshot.file is None:
+        return snapshot
+    return replace(snapshot, file=snapshot.file.rpartition("/")[2])

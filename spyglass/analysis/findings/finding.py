@@ -95,8 +95,9 @@ class Place:
 class Findable:
     """A snapshot, and what several sources of findings ask of it."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, known: WaitVerdicts | None = None) -> None:
         self.snapshot = snapshot
+        self._known = known
 
     @property
     def is_whole(self) -> bool:
@@ -106,8 +107,8 @@ class Findable:
     @cached_property
     def verdicts(self) -> WaitVerdicts | None:
         """What becomes of goroutines that wait; None if what they wait on was not read."""
-        if self.snapshot.waits is None:
-            return None
+        if self._known is not None or self.snapshot.waits is None:
+            return self._known
         from spyglass.analysis.wait_verdicts import verdicts
 
         return verdicts(self.snapshot)
