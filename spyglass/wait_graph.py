@@ -268,7 +268,8 @@ class Holder(NamedTuple):
     frame: Frame | None
 
 
-class WaitObject(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class WaitObject:
     """One row of `WaitObjects`, with its indices looked up. None: not known, or its kind has none."""
 
     kind: str

@@ -24,6 +24,7 @@ COMMANDS = {
     "ps": "List the Go processes on this host.",
     "summary": "Show what a Go process is doing, on one screen.",
     "top": "Watch what a Go process is doing, live.",
+    "waits": "Show what goroutines wait on, who holds it, and who is stuck.",
     "dump": "Print the stacks of all goroutines.",
     "snapshot": "Save the state of a Go process in a file.",
     "diff": "Show what changed between snapshots.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from spyglass.cli.account import show_account
 from spyglass.cli.common_options import debugging, show_timings
 from spyglass.cli.dump_output import Output, output_options
 from spyglass.cli.filter_options import GoroutineFilter, filter_options
@@ -101,7 +102,7 @@ def dump(
 
             sys.stdout.writelines(thread_traceback(shown))
     goroutine_filter.require_match(snapshot, len(rows), system=output.is_document)
-    _account(shown, rows, remark)
+    show_account(shown, rows, remark)
     if debugging():
         show_timings(snapshot.timings_ns | {"output": perf_counter_ns() - began_ns})
 
@@ -163,15 +164,3 @@ def _show_groups(
 def _first(shown: int, number: int) -> str:
     """A remark if only the first `shown` of `number` are printed."""
     return "" if shown == number else f", the first {shown:,} shown"
-
-
-def _account(snapshot: Snapshot, rows: NDArray[np.int64], remark: str) -> None:
-    from spyglass.words.account import account
-
-    if snapshot.problems:
-        from spyglass.render.problems import problem_lines  # rich, which takes long to import
-        from spyglass.render.view_options import View
-
-        for line in problem_lines(snapshot.problems, View(debug=debugging())):
-            click.echo(line.plain, err=True)
-    click.echo(account(snapshot, rows, remark), err=True)

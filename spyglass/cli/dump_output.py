@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import io
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from spyglass.cli.common_options import format_options, redact_option
+from spyglass.cli.output_file import written_to
 from spyglass.formats import Exporter, dump_exporters, exporter_of_path
-from spyglass.words.escape import visible
 
 if TYPE_CHECKING:
     from spyglass.model import Snapshot
@@ -50,21 +49,9 @@ class Output:
 
         return redacted(snapshot)
 
-    @contextmanager
-    def opened(self) -> Iterator[BinaryIO]:
-        """The stream to write to. What the block prints goes there too."""
-        if self.path is None:
-            yield sys.stdout.buffer
-            sys.stdout.flush()
-            return
-        from spyglass.export.snapshot_file import replacing
-
-        with replacing(self.path) as stream:
-            text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", write_through=True)
-            with redirect_stdout(text):
-                yield stream
-            text.detach()
-        click.echo(visible(str(self.path)))
+    def opened(self) -> AbstractContextManager[BinaryIO]:
+        """The stream to write to. What is printed meanwhile goes there too."""
+        return written_to(self.path)
 
 
 def output_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -11,7 +11,12 @@ import click
 
 from spyglass.cli.common_options import debugging, redact_option, show_timings
 from spyglass.cli.filter_options import span_ns
-from spyglass.cli.source_options import ReadOptions, read_options, source_options
+from spyglass.cli.source_options import (
+    ReadOptions,
+    read_options,
+    saved_waits_options,
+    source_options,
+)
 from spyglass.cli.sources import ProcessSource, Source
 from spyglass.formats import exporter, exporter_of_path
 from spyglass.words.escape import visible
@@ -36,6 +41,7 @@ __all__ = ["snapshot"]
     help="Number of snapshots with --every (default: until interrupted).",
 )  # fmt: skip
 @read_options
+@saved_waits_options
 def snapshot(
     source: Source,
     output: str | None,
@@ -44,11 +50,12 @@ def snapshot(
     count: int | None,
     read: ReadOptions,
 ) -> None:
-    """Save all stacks, the scheduler, threads and memory statistics of a Go process in a file.
+    """Save all stacks, what goroutines wait on, the scheduler, threads and memory statistics of a Go
+    process in a file.
 
     All commands read the file in place of a process. It contains no memory contents, no arguments of
-    functions and no environment variables, but the command line, paths and pprof labels, unless
-    --redact is given. Only the file's owner may read it. The name of the file is printed; by default
+    functions and no environment variables, but the command line, paths, pprof labels and addresses of
+    connections, unless --redact is given. Only the file's owner may read it. The name of the file is printed; by default
     it is made of program, host, pid and time. TARGET is a pid, the name of a Go process, a core file,
     or a saved snapshot.
 
@@ -62,7 +69,9 @@ def snapshot(
     if every_ns is None:
         if count is not None:
             raise click.UsageError("--count requires --every")
-        taken = source.snapshot("full", stop=read.stop, thread_stacks=read.threads)
+        taken = source.snapshot(
+            "full", stop=read.stop, thread_stacks=read.threads, waits=read.wait_options()
+        )
         _save_one(taken, output, redact)
         return
     if not isinstance(source, ProcessSource):

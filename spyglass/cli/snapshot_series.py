@@ -70,7 +70,10 @@ class Series:
 
         since, self._cpu = self._cpu, read_cpu(pid)
         return process.snapshot(
-            stop=self.read.stop, thread_stacks=self.read.threads, cpu_since=since
+            stop=self.read.stop,
+            thread_stacks=self.read.threads,
+            cpu_since=since,
+            waits=self.read.wait_options(),
         )
 
     def _account(self) -> str:

@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -19,9 +19,14 @@ __all__ = [
     "ReadOptions",
     "optional_source_options",
     "read_options",
+    "saved_waits_options",
+    "size_bytes",
     "source_options",
     "sources_options",
 ]
+
+if TYPE_CHECKING:
+    from spyglass.runtime.waiting.options import WaitOptions
 
 Command = Callable[..., None]
 
@@ -31,10 +36,21 @@ _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read a process: `stop` it meanwhile, and read what its `threads` run."""
+    """How to read a process: `stop` it meanwhile, read what its `threads` run, what goroutines wait on
+    (`waits`), and the `heap`, which tells what nothing can wake."""
 
     stop: bool
     threads: bool
+    waits: bool = False
+    heap: bool = False
+
+    def wait_options(self) -> WaitOptions | None:
+        """The options of reading waits; None: they are not read."""
+        if not (self.waits or self.heap):
+            return None
+        from spyglass.runtime.waiting.options import WaitOptions
+
+        return WaitOptions(heap=self.heap)
 
 
 def read_options(command: Command) -> Command:
@@ -48,10 +64,25 @@ def read_options(command: Command) -> Command:
         "--threads", is_flag=True, help="Also show what each OS thread runs, including C."
     )
     @functools.wraps(command)
-    def wrapper(stop: bool, threads: bool, **others: Any) -> None:
-        command(read=ReadOptions(stop, threads), **others)
+    def wrapper(
+        stop: bool, threads: bool, waits: bool = False, heap: bool = False, **others: Any
+    ) -> None:
+        command(read=ReadOptions(stop, threads, waits, heap), **others)
 
     return wrapper
+
+
+def saved_waits_options(command: Command) -> Command:
+    """Add --waits and --heap, which `read_options`, the decorator before this one, takes too."""
+    heap = click.option(
+        "--heap", is_flag=True, help="Also read the heap to find goroutines that nothing can wake."
+    )
+    waits = click.option(
+        "--waits/--no-waits", default=True,
+        help="Save what goroutines wait on and who holds it (default), for `spyglass waits`.",
+    )  # fmt: skip
+    decorated: Command = waits(heap(command))
+    return decorated
 
 
 def source_options(command: Command) -> Command:
@@ -171,7 +202,8 @@ class _Target(click.types.StringParamType):
         return targets(incomplete)
 
 
-def _bytes(_context: click.Context, _option: click.Parameter, size: str | None) -> int | None:
+def size_bytes(_context: click.Context, _option: click.Parameter, size: str | None) -> int | None:
+    """A size in bytes, from a number with a unit."""
     if size is None:
         return None
     found = _SIZE.fullmatch(size.strip())
@@ -198,7 +230,7 @@ def _options(command: Command) -> Command:
         help="Executable for a core file, if it has moved.",
     )
     @click.option(
-        "--max-size", callback=_bytes, metavar="SIZE",
+        "--max-size", callback=size_bytes, metavar="SIZE",
         help="Maximum unpacked size of a saved snapshot (default: 2GiB).",
     )  # fmt: skip
     @debug_option
