@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spyglass.columns import distinct
+from spyglass.columns import among, distinct
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,8 +59,10 @@ class WaitIndex:
         """`goroutines`, and all that they wait for in the end: who holds what they wait on, who holds what
         these wait on, and so on; ascending."""
         graph = self.graph
-        of_these = np.isin(graph.waits.goroutine, goroutines)
-        left: list[int] = distinct(graph.waits.object[of_these]).tolist()
+        waited = graph.waits.object[among(graph.waits.goroutine, goroutines)]
+        left: list[int] = distinct(
+            graph.holders.object[among(graph.holders.object, waited)]
+        ).tolist()
         things = set(left)
         found: set[int] = set()
         while left:

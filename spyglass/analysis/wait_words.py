@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from spyglass.analysis.wait_reasons import object_name
+from spyglass.analysis.wait_verdicts import STRONG
 from spyglass.model import NONE
 from spyglass.wait_graph import EVIDENCE, KINDS, OPERATIONS, UNKNOWN, WaitGraph
 from spyglass.words.units import count, duration, plural, size
 
 if TYPE_CHECKING:
+    from spyglass.analysis.wait_index import WaitIndex
     from spyglass.wait_graph import Connection
 
-__all__ = ["address_of", "evidence", "kind_word", "object_title", "state_facts", "wait_phrase"]
+__all__ = [
+    "address_of", "evidence", "kind_word", "object_title", "state_facts", "wait_note", "wait_phrase",
+]  # fmt: skip
 
 _HELD_AS = {"read": "for reading", "done": "as a worker"}
 
@@ -77,6 +81,25 @@ def wait_phrase(graph: WaitGraph, row: int, operation: int) -> str:
     if kind == "rwmutex":
         return f"{name}, to {'read' if word == 'rlock' else 'write'}"
     return name
+
+
+def wait_note(index: WaitIndex, goroutine: int) -> str:
+    """What `goroutine` (goid) waits for, in a few words, and who holds it; empty if it is not known."""
+    graph, waits = index.graph, index.graph.waits
+    rows = index.waits_of.of(goroutine)
+    if not rows:
+        return ""
+    row = rows[0]
+    target = int(waits.object[row])
+    phrase = wait_phrase(graph, target, int(waits.operation[row]))
+    if len(rows) > 1:
+        return f"waits for {phrase} or {count(len(rows) - 1)} more"
+    held = [each for each in index.holders_of.of(target) if graph.holders.grade[each] <= STRONG]
+    if not held:
+        return f"waits for {phrase}"
+    first = min(held, key=lambda each: int(graph.holders.grade[each]))
+    others = f" and {count(len(held) - 1)} more" if len(held) > 1 else ""
+    return f"waits for {phrase}, held by goroutine {graph.holders.goroutine[first]}{others}"
 
 
 def evidence(mode: str, grade: int) -> str:

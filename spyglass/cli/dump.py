@@ -14,6 +14,7 @@ from spyglass.cli.dump_output import Output, output_options
 from spyglass.cli.filter_options import GoroutineFilter, filter_options
 from spyglass.cli.source_options import ReadOptions, read_options, source_options
 from spyglass.cli.sources import Source
+from spyglass.cli.wait_options import require_waits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +44,9 @@ def _grouping(_context: click.Context, _option: click.Parameter, by: str | None)
 )  # fmt: skip
 @filter_options
 @read_options
+@click.option(
+    "--waits", is_flag=True, help="Also say what each goroutine waits for, and who holds it."
+)
 @click.option(
     "--runtime-frames", is_flag=True, help="Include runtime frames that Go hides by default."
 )
@@ -78,12 +82,21 @@ def dump(
     with pprof labels and the states of goroutines as tags. folded has one line for each different
     stack, for flame graphs; its last frame is the state.
 
+    --waits adds to the brackets of each goroutine what it waits for and who holds it, in a form that
+    parsers skip. json then has it too.
+
     Filters are ANDed; if no goroutine matches, the exit status is 1. Minutes in the brackets of a
     traceback are what Go prints, which may be too long: Go timestamps waits only at GC. Wait times
     elsewhere, and --min-wait, are lower bounds.
     """
     _check(output, read, by)
-    snapshot = source.snapshot("full", stop=read.stop, thread_stacks=read.threads)
+    from spyglass.render.traceback import thread_traceback, traceback
+
+    snapshot = source.snapshot(
+        "full", stop=read.stop, thread_stacks=read.threads, waits=read.wait_options()
+    )
+    if read.waits:
+        require_waits(snapshot)
     began_ns = perf_counter_ns()
     rows = goroutine_filter.rows(snapshot, system=output.is_document)
     if not output.exporter:
@@ -96,10 +109,11 @@ def dump(
         elif by:
             remark = _show_groups(shown, rows, by, goroutine_filter.limit, runtime_frames)
         else:
-            remark = _write_text(shown, rows, goroutine_filter.limit, runtime_frames)
+            chosen = rows[: goroutine_filter.limit]
+            text = traceback(shown, chosen, runtime_frames=runtime_frames, waits=read.waits)
+            sys.stdout.writelines(text)
+            remark = _first(len(chosen), len(rows))
         if read.threads and not output.exporter:
-            from spyglass.render.traceback import thread_traceback
-
             sys.stdout.writelines(thread_traceback(shown))
     goroutine_filter.require_match(snapshot, len(rows), system=output.is_document)
     show_account(shown, rows, remark)
@@ -112,6 +126,8 @@ def _check(output: Output, read: ReadOptions, by: str | None) -> None:
         raise click.UsageError("--group requires the format text")
     if output.exporter and output.exporter.only_stacks and read.threads:
         raise click.UsageError("--threads requires the format text or json")
+    if read.waits and (by or (output.exporter and output.exporter.only_stacks)):
+        raise click.UsageError("--waits requires the format text without --group, or json")
     output.check()
 
 
@@ -128,16 +144,6 @@ def _write_format(
     shown = rows[:limit]
     options = {"runtime_frames": True} if runtime_frames and exporter.name == "folded" else {}
     exporter.write(part(snapshot, shown), stream, **options)
-    return _first(len(shown), len(rows))
-
-
-def _write_text(
-    snapshot: Snapshot, rows: NDArray[np.int64], limit: int | None, runtime_frames: bool
-) -> str:
-    from spyglass.render.traceback import traceback
-
-    shown = rows[:limit]
-    sys.stdout.writelines(traceback(snapshot, shown, runtime_frames=runtime_frames))
     return _first(len(shown), len(rows))
 
 

@@ -16,12 +16,22 @@ import click
 from spyglass.cli.common_options import format_options, redact_option
 from spyglass.cli.filter_options import GoroutineFilter, filter_options
 from spyglass.cli.source_options import size_bytes
+from spyglass.errors import SpyglassError
 from spyglass.formats import Exporter, exporter_of_path
 
 if TYPE_CHECKING:
+    from spyglass.model import Snapshot
     from spyglass.runtime.waiting.options import WaitOptions
 
-__all__ = ["WaitChoice", "WaitOutput", "WaitRead", "wait_choice", "wait_output", "wait_read"]
+__all__ = [
+    "WaitChoice",
+    "WaitOutput",
+    "WaitRead",
+    "require_waits",
+    "wait_choice",
+    "wait_output",
+    "wait_read",
+]
 
 Command = Callable[..., None]
 
@@ -121,6 +131,15 @@ class _Address(click.types.StringParamType):
         if not 0 < address < 1 << 64:
             self.fail(f"{value!r} is not an address such as 0xc000132018", param, ctx)
         return address
+
+
+def require_waits(snapshot: Snapshot) -> None:
+    """Raise `SpyglassError` if it is not known what the goroutines of `snapshot` wait on."""
+    if snapshot.waits is None:
+        raise SpyglassError(
+            f"{snapshot.file or 'the snapshot'} does not say what goroutines wait on",
+            "it was saved with --no-waits, or by an older version of spyglass",
+        )
 
 
 def wait_read(command: Command) -> Command:

@@ -17,11 +17,12 @@ from spyglass.cli.wait_options import (
     WaitChoice,
     WaitOutput,
     WaitRead,
+    require_waits,
     wait_choice,
     wait_output,
     wait_read,
 )
-from spyglass.errors import NoMatch, SpyglassError
+from spyglass.errors import NoMatch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,12 +104,9 @@ def _view(snapshot: Snapshot, choice: WaitChoice, *, is_document: bool) -> WaitV
     from spyglass.analysis.wait_verdicts import verdicts
     from spyglass.analysis.wait_view import wait_view
 
+    require_waits(snapshot)
     known = verdicts(snapshot)
-    if known is None:
-        raise SpyglassError(
-            f"{snapshot.file or 'the snapshot'} does not say what goroutines wait on",
-            "it was saved with --no-waits, or by an older version of spyglass",
-        )
+    assert known is not None
     wanted = choice.goroutine_filter
     rows = wanted.rows(snapshot, system=is_document)
     wanted.require_match(snapshot, len(rows), system=is_document)

@@ -9,8 +9,8 @@ marks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from spyglass.analysis.shown_frames import shown_frames
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from spyglass.wait_graph import WaitGraph
+
 __all__ = ["thread_traceback", "traceback"]
 
 #: Rows whose columns become Python numbers at a time, which bounds memory.
@@ -32,6 +34,7 @@ _PIECE_CHARACTERS = 1 << 16
 #: Sizes of the caches of texts; the text of a deep stack can have 100,000 characters.
 _STACKS_KEPT, _HEADERS_KEPT = 4096, 65536
 
+_HEADER_END = "]:\n"
 _MINUTE_NS = 60_000_000_000
 
 #: Go prints this for a goroutine that runs while another one prints (``tracebacksomeothers``); parsers
@@ -40,13 +43,27 @@ _NO_STACK = "\tgoroutine running on other thread; stack unavailable\n"
 
 
 def traceback(
-    snapshot: Snapshot, rows: NDArray[np.int64], *, runtime_frames: bool = False
+    snapshot: Snapshot,
+    rows: NDArray[np.int64],
+    *,
+    runtime_frames: bool = False,
+    waits: bool = False,
 ) -> Iterator[str]:
     """The text of goroutines `rows` (int64) in large pieces, with an empty line after each goroutine.
 
-    `runtime_frames`: include the frames that Go hides by default.
+    `runtime_frames`: include the frames that Go hides by default. `waits`: say in the brackets of each header
+    what the goroutine waits for, as far as `snapshot` knows. Parsers skip what they do not know there; panicparse
+    stops at a line of its own.
     """
-    return _Traceback(snapshot, runtime_frames).pieces(rows)
+    note = _notes(snapshot.waits) if waits and snapshot.waits is not None else None
+    return _Traceback(snapshot, runtime_frames, note).pieces(rows)
+
+
+def _notes(graph: WaitGraph) -> Callable[[int], str]:
+    from spyglass.analysis.wait_index import WaitIndex
+    from spyglass.analysis.wait_words import wait_note
+
+    return partial(wait_note, WaitIndex(graph))
 
 
 def thread_traceback(snapshot: Snapshot) -> Iterator[str]:
@@ -75,8 +92,11 @@ def thread_traceback(snapshot: Snapshot) -> Iterator[str]:
 class _Traceback:
     """The texts of one snapshot. Text that goroutines share (headers, stacks, creators) is made once."""
 
-    def __init__(self, snapshot: Snapshot, runtime_frames: bool) -> None:
+    def __init__(
+        self, snapshot: Snapshot, runtime_frames: bool, note: Callable[[int], str] | None = None
+    ) -> None:
         self._snapshot = snapshot
+        self._note = note
         self._runtime_frames = runtime_frames
         self._frames = [_frame_text(frame) for frame in snapshot.frames]
         self._header = lru_cache(_HEADERS_KEPT)(self._make_header)
@@ -90,8 +110,10 @@ class _Traceback:
         size = 0
         for first in range(0, len(rows), _BATCH_ROWS):
             for goid, state, number, creation in self._columns(rows[first : first + _BATCH_ROWS]):
-                frames = stack(number)
-                parts += (f"goroutine {goid} {header(*state)}", frames, creator(*creation), "\n")
+                frames, title = stack(number), header(*state)
+                if self._note is not None:
+                    title = _with_note(title, self._note(goid))
+                parts += (f"goroutine {goid} {title}", frames, creator(*creation), "\n")
                 size += len(frames)
                 if size >= _PIECE_CHARACTERS:
                     yield "".join(parts)
@@ -125,7 +147,7 @@ class _Traceback:
             words += f", {minutes} minutes"
         if locked:
             words += ", locked to thread"
-        return f"[{words}]:\n"
+        return f"[{words}{_HEADER_END}"
 
     def _make_stack(self, stack: int) -> str:
         if stack == NONE:
@@ -144,6 +166,15 @@ class _Traceback:
             return ""
         by = f" in goroutine {goid}" if goid != NONE else ""
         return f"created by {call_text(frame)}{by}\n{_at(frame)}"
+
+
+def _with_note(title: str, note: str) -> str:
+    """The part of a header after the id, with `note` before the bracket that ends it."""
+    if not note:
+        return title
+    # What parsers take for the end of the brackets, or of an item in them.
+    text = visible(note).replace("[", "(").replace("]", ")").replace(", ", " ")
+    return f"{title.removesuffix(_HEADER_END)}, {text}{_HEADER_END}"
 
 
 def _frame_text(frame: Frame) -> str:

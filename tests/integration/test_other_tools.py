@@ -96,3 +96,11 @@ def test_panicparse_reads_one_that_runs_and_very_deep_ones(panicparse: Path) -> 
     assert read_by(panicparse, text) == printed_in(text)
     assert "goroutine 1 [" in text
     assert re.search(r"^goroutine \d+ \[running\]:$", text, re.MULTILINE)
+
+
+def test_panicparse_reads_what_goroutines_wait_for_as_it_reads_the_rest(panicparse: Path) -> None:
+    options = ("-deadlock", "-convoy", "5", "-leak", "3")
+    with start("knots", ALL_MINORS[-1], Flavour.STRIPPED, *options) as process:
+        plain, text = dump(process), dump(process, "--waits")
+    assert text.count(", waits for ") >= 10
+    assert read_by(panicparse, text) == read_by(panicparse, plain) == printed_in(text)

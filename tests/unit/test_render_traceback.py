@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from textwrap import dedent
 
@@ -10,8 +11,10 @@ import pytest
 
 from spyglass.model import Frame, Snapshot
 from spyglass.render.traceback import traceback
+from spyglass.wait_graph import Connection
 from tests.snapshots import Row, make_snapshot
 from tests.traceback_text import goroutines_of_text
+from tests.wait_things import Held, Thing, make_graph
 
 MINUTE_NS = 60_000_000_000
 
@@ -183,3 +186,39 @@ def test_only_what_is_asked_for_in_that_order() -> None:
 
 def test_no_goroutine_no_text() -> None:
     assert text() == ""
+
+
+def with_waits(*rows: Row, things: Sequence[Thing]) -> list[str]:
+    """The headers of `rows`."""
+    snapshot = make_snapshot(rows, waits=make_graph(things))
+    whole = "".join(traceback(snapshot, np.arange(len(rows)), waits=True))
+    states = {each.id: each.state for each in goroutines_of_text(whole)}
+    assert states == {row.id: row.wait_reason for row in rows}
+    return [line for line in whole.splitlines() if line.startswith("goroutine ")]
+
+
+def test_what_goroutines_wait_for_is_in_the_brackets_where_parsers_skip_it() -> None:
+    things = [
+        Thing("mutex", [(7, "lock")], [Held(9, grade=2), Held(8), Held(5, grade=4)], "main.(*Pool[int, string]).mu"),
+        Thing("fd", [(8, "read")], connection=Connection("socket:tcp", None, "[::1]:5432\x1b"), state={"fd": 3}),
+        Thing("channel", [(9, "receive")], type="chan int"),
+        Thing("channel", [(9, "send")], type="chan error"),
+    ]  # fmt: skip
+    rows = [
+        Row(7, wait_reason="sync.Mutex.Lock", printed_ns=5 * MINUTE_NS, stack=(WORK,)),
+        Row(8, wait_reason="IO wait", stack=(WORK,)),
+        Row(9, wait_reason="select", locked=True),
+        Row(10, wait_reason="sleep", stack=(WORK,)),
+    ]
+    assert with_waits(*rows, things=things) == [
+        "goroutine 7 [sync.Mutex.Lock, 5 minutes, waits for mutex main.(*Pool(int string)).mu "
+        "held by goroutine 8 and 1 more]:",
+        r"goroutine 8 [IO wait, waits for a read from (::1):5432\x1b (fd 3) no deadline]:",
+        "goroutine 9 [select, locked to thread, waits for a receive from chan int or 1 more]:",
+        "goroutine 10 [sleep]:",
+    ]
+
+
+def test_without_the_option_nothing_is_said_of_waits() -> None:
+    graph = make_graph([Thing("mutex", [(7, "lock")], name="main.mu")])
+    assert "main.mu" not in text(Row(7, wait_reason="sync.Mutex.Lock", stack=(WORK,)), waits=graph)

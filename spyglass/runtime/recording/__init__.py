@@ -1,1 +1,0 @@
-"""Record for a while where a program spends its time."""
