@@ -404,6 +404,10 @@ class FunctionTable:
         # name, args, deferreturn, pcsp, pcfile, pcln, npcdata: seven words of four bytes.
         return self.format.name + 24
 
+    def defers(self, function: Function) -> bool:
+        """Whether `function` has defer statements (``_func.deferreturn``)."""
+        return self._u32(function.at + self.format.name + 8) != 0
+
     def pcdata(self, function: Function, table: int, pc: int) -> int | None:
         """The value of pcdata `table` at `pc`, None if there is none (``runtime/symtab.go: pcdatavalue``)."""
         if table >= self._u32(function.at + self._record_npcdata):

@@ -15,7 +15,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["STRUCTS", "Field", "has_generic_methods", "limit_headroom_percent"]
+__all__ = [
+    "STRUCTS",
+    "Field",
+    "has_generic_methods",
+    "limit_headroom_percent",
+    "passes_in_registers",
+]
 
 #: The numpy formats of a field that can be used: a number or pointer; an array of 256 words; a slice
 #: (pointer, length, capacity); an interface (type, value); bytes that the reader decodes.
@@ -312,3 +318,9 @@ def has_generic_methods(version: tuple[int, int] | None) -> bool:
     Up to 1.26 ``funcNamePiecesForPrint`` (traceback.go) left out all from the first to the last bracket.
     """
     return version is None or version >= (1, 27)
+
+
+def passes_in_registers(version: tuple[int, int] | None, arch: str) -> bool:
+    """Whether Go's calls pass arguments in registers: nothing in memory tells
+    (``internal/buildcfg: RegabiArgs``). `version` is (1, 21) or the like, None the newest."""
+    return version is None or version >= ((1, 18) if arch == "arm64" else (1, 17))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from spyglass.runtime.waiting.objects import resolve_waits
 from spyglass.runtime.waiting.options import WaitOptions
-from spyglass.wait_graph import Holders, LookedAt, Stuck, WaitGraph
+from spyglass.wait_graph import Holders, LookedAt, Stuck, WaitGraph, WaitObjects
 
 if TYPE_CHECKING:
+    from spyglass.model import Frame
+    from spyglass.runtime.waiting.objects import Resolved
     from spyglass.runtime.waiting.population import Population
     from spyglass.targets.target_process import TargetProcess
 
@@ -18,13 +21,27 @@ __all__ = ["WaitOptions", "read_waits"]
 def read_waits(population: Population, process: TargetProcess, options: WaitOptions) -> WaitGraph:
     """The graph of waits of `population`, which are goroutines of `process`."""
     resolved = resolve_waits(population, process)
+    holders, frames, objects = _holders(population, resolved, options)
     return WaitGraph(
-        objects=resolved.objects,
+        objects=objects,
         waits=resolved.waits,
-        holders=Holders.of(0),
+        holders=holders,
         unresolved=resolved.unresolved,
         stuck=Stuck.of(0),
         looked_at=LookedAt(),
         names=resolved.names,
         connections=resolved.connections,
+        frames=frames,
     )
+
+
+def _holders(
+    population: Population, resolved: Resolved, options: WaitOptions
+) -> tuple[Holders, tuple[Frame, ...], WaitObjects]:
+    """Who holds what goroutines wait on, the frames that tell it, and the objects with that known."""
+    if not options.holders:
+        return Holders.of(0), (), resolved.objects
+    from spyglass.runtime.waiting.holders import find_holders
+
+    found = find_holders(population, resolved)
+    return found.holders, found.frames, replace(resolved.objects, left_locked=found.left_locked)

@@ -1,0 +1,1 @@
+"""Record for a while where a program spends its time."""

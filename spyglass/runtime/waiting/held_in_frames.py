@@ -1,0 +1,136 @@
+"""Locks that functions have taken, by their code, where goroutines wait in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from spyglass.binary.flow_state import FREE, HELD
+from spyglass.runtime.waiting.frame_words import Roots, addresses_of
+from spyglass.runtime.waiting.holder_evidence import AHEAD, EVERY_PATH, SOME_PATHS, Evidence
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spyglass.binary.code_flow import CallFacts, LockFact
+    from spyglass.runtime.waiting.contended import Contended
+    from spyglass.runtime.waiting.lock_frames import LockFrames, LockStacks
+    from spyglass.runtime.waiting.population import Population
+
+__all__ = ["Held", "find_held"]
+
+#: A struct that has a lock in it has it within so many bytes, most often.
+_REACH = 1 << 12
+#: Frames whose words are examined before a function is followed, and words of each.
+_MAX_EXAMINED = 1 << 10
+_MAX_WORDS = 1 << 7
+#: Time in seconds for functions in whose frames no pointer to a lock was seen, as a part of all.
+_SECONDS_FOR_OTHERS = 0.5
+
+
+class Held(NamedTuple):
+    """What frames tell of locks. `doubtful`: which goroutines (of the population) may hold locks, or release
+    some later, that their frames do not tell."""
+
+    evidence: Evidence
+    doubtful: NDArray[np.bool_]
+
+
+def find_held(
+    population: Population,
+    frames: LockFrames,
+    stacks: LockStacks,
+    contended: Contended,
+    waited: NDArray[np.uint64],
+) -> Held:
+    """Which of the locks `contended` the functions of `frames` have taken. `waited`: the lock that each
+    goroutine of the population waits for, 0 for none."""
+    calls = {
+        number: rows for number, rows in frames.by_call().items() if stacks.calls[number].may_lock
+    }
+    doubtful = np.zeros(len(population.pointers), np.bool_)
+    found = []
+    for number in _in_order(population, frames, stacks, contended, calls):
+        rows, call = calls[number], stacks.calls[number]
+        facts = stacks.code.flow_so_far(call.function).calls.get(call.pc)
+        if facts is None:
+            doubtful[frames.row[rows]] = True
+            continue
+        if facts.lost:
+            doubtful[frames.row[rows]] = True
+        base = frames.base[rows]
+        roots = Roots.of(len(rows), frame=base, waited=waited[frames.row[rows]])
+        for fact, is_ahead in _each(facts):
+            address = addresses_of(population.runtime.memory, fact.place, roots)
+            held = contended.find(address, fact.mode)
+            hits = np.flatnonzero(held >= 0)
+            if len(hits):
+                found.append(_evidence(frames, rows[hits], held[hits], fact, is_ahead))
+    return Held(Evidence.joined(found), doubtful)
+
+
+def _each(facts: CallFacts) -> list[tuple[LockFact, bool]]:
+    return [*((fact, False) for fact in facts.locks), *((fact, True) for fact in facts.ahead)]
+
+
+def _in_order(
+    population: Population,
+    frames: LockFrames,
+    stacks: LockStacks,
+    contended: Contended,
+    calls: dict[int, NDArray[np.intp]],
+) -> list[int]:
+    """The calls whose functions are known, then those that have pointers to locks in their frames, then
+    others while there is time."""
+    code = stacks.code
+    known: list[int] = []
+    near: list[int] = []
+    others: list[int] = []
+    for number, rows in calls.items():
+        call = stacks.calls[number]
+        if code.is_known(call.function):
+            known.append(number)
+            continue
+        some = rows[:: max(1, len(rows) // _MAX_EXAMINED)]
+        size = 8 * (min(call.words, _MAX_WORDS) + 9)
+        begin = frames.base[some] - np.uint64(size - 72)
+        gathered = population.runtime.memory.gather(begin, size)
+        words = gathered.words(size // 8)[gathered.ok]
+        (near if contended.is_near(words, _REACH).any() else others).append(number)
+    for number in near:
+        code.flow(stacks.calls[number].function)
+    for number in others:
+        if code.time_left(_SECONDS_FOR_OTHERS):
+            code.flow(stacks.calls[number].function)
+    return [*known, *near, *others]
+
+
+def _evidence(
+    frames: LockFrames,
+    rows: NDArray[np.intp],
+    held: NDArray[np.int64],
+    fact: LockFact,
+    is_ahead: bool,
+) -> Evidence:
+    grade, released = _grade(fact.mask, is_ahead)
+    return Evidence(
+        row=frames.row[rows],
+        object=held,
+        mode=np.full(len(rows), fact.mode, np.int64),
+        grade=np.full(len(rows), grade, np.int64),
+        released=np.full(len(rows), released, np.bool_),
+        depth=frames.depth[rows],
+        frame=rows.astype(np.int64),
+    )
+
+
+def _grade(mask: int, is_ahead: bool) -> tuple[int, bool]:
+    """The grade of what became of a lock, and whether a lock of a caller was released."""
+    if is_ahead:
+        return AHEAD, False
+    if mask == HELD:
+        return EVERY_PATH, False
+    if mask & HELD and not mask & FREE:
+        return SOME_PATHS, False
+    return 0, bool(mask & FREE)

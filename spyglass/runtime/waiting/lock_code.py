@@ -1,0 +1,325 @@
+"""What functions do to locks: those of package sync by their names, all others by their code."""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from spyglass.binary.call_edges import CallEdges
+from spyglass.binary.code_flow import (
+    DONE,
+    READ,
+    WRITE,
+    Code,
+    Effect,
+    FlowResult,
+    Net,
+    Place,
+    analyse,
+)  # fmt: skip
+from spyglass.binary.flow_state import FREE, HELD, NUMBER, Value
+from spyglass.binary.instructions import MAX_CODE_BYTES, processor
+from spyglass.errors import SpyglassError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spyglass.binary.inline_trees import InlineTrees
+    from spyglass.binary.pclntab import Function, FunctionTable
+
+__all__ = ["LockCode", "Release"]
+
+#: ``internal/abi.FuncIDWrapper`` and the like do not matter here: names do.
+_MUTEX = ("sync.(*Mutex).", "internal/sync.(*Mutex).")
+
+
+def _locks(prefix: str, taking: str, releasing: str, mode: int) -> dict[str, list[Effect]]:
+    return {
+        f"{prefix}{taking}": [Effect(0, 0, mode, True)],
+        f"{prefix}Try{taking}": [Effect(0, 0, mode, True, tells=True)],
+        f"{prefix}{releasing}": [Effect(0, 0, mode, False)],
+    }
+
+
+#: What functions do to locks. sync/mutex.go, internal/sync/mutex.go, sync/rwmutex.go, sync/waitgroup.go,
+#: internal/poll/fd_mutex.go. The slow paths of Unlock and RUnlock come after the lock was released; the
+#: address that ``runtime_Semacquire...`` is given in an inlined RLock is that of readerSem.
+_EFFECTS: dict[str, list[Effect]] = {
+    **_locks(_MUTEX[0], "Lock", "Unlock", WRITE),
+    **_locks(_MUTEX[1], "Lock", "Unlock", WRITE),
+    **_locks("sync.(*RWMutex).", "Lock", "Unlock", WRITE),
+    **_locks("sync.(*RWMutex).", "RLock", "RUnlock", READ),
+    **_locks("sync.(*rlocker).", "Lock", "Unlock", READ),
+    f"{_MUTEX[0]}lockSlow": [Effect(0, 0, WRITE, True)],
+    f"{_MUTEX[1]}lockSlow": [Effect(0, 0, WRITE, True)],
+    **{
+        f"sync.runtime_{name}": [Effect(0, -12, READ, True, waits_inside=True)]
+        for name in ("SemacquireMutex", "SemacquireRWMutexR", "SemacquireRWMutex")
+    },
+    "sync.(*WaitGroup).Done": [Effect(0, 0, DONE, False)],
+    "sync.(*WaitGroup).Add": [Effect(0, 0, DONE, False, number=-1)],
+    "internal/poll.(*FD).readLock": [Effect(0, 0, READ, True)],
+    "internal/poll.(*FD).readUnlock": [Effect(0, 0, READ, False)],
+    "internal/poll.(*FD).writeLock": [Effect(0, 0, WRITE, True)],
+    "internal/poll.(*FD).writeUnlock": [Effect(0, 0, WRITE, False)],
+    "internal/poll.(*fdMutex).rwlock": [
+        Effect(0, 0, READ, True, number=1), Effect(0, 0, WRITE, True, number=0),
+    ],
+    "internal/poll.(*fdMutex).rwunlock": [
+        Effect(0, 0, READ, False, number=1), Effect(0, 0, WRITE, False, number=0),
+    ],
+}  # fmt: skip
+#: Slow paths that have no effect of their own, but tell that a fast one is inlined where they are called.
+_SLOW = (f"{_MUTEX[0]}unlockSlow", f"{_MUTEX[1]}unlockSlow", "sync.(*RWMutex).rUnlockSlow")
+#: How the names of functions begin that never return, and of those that change few registers.
+_ENDS = (
+    "runtime.panic", "runtime.goPanic", "runtime.gopanic", "runtime.throw", "runtime.fatal",
+    "runtime.goexit", "runtime.Goexit", "runtime.morestack", "runtime.sigpanic",
+)  # fmt: skip
+_KEEPS = {
+    "runtime.duff": ("rdi", "rsi", "x16", "x17", "x20", "x21", "x26", "x27"),
+    "runtime.gcWriteBarrier": ("r11", "x25"),
+    "runtime.wbZero": (), "runtime.wbMove": (), "runtime.race": ("rax",), "runtime.debugCall": (),
+}  # fmt: skip
+#: Bytes of arguments of what is called through a pointer, in programs that pass them on the stack.
+_UNKNOWN_AREA = 128
+#: How deep helpers are followed that take or release locks for their callers.
+_MAX_HELPERS = 3
+#: Functions that are followed, in all and for one snapshot; the time for one.
+_MAX_FLOWS = 1 << 14
+_MAX_SECONDS = 2.0
+_MAX_HELPER_BYTES = 1 << 12
+
+
+class Release(NamedTuple):
+    """A lock that a function releases which it did not take: where its address is found when the function
+    is called, its mode, and whether that happens on every path."""
+
+    place: Place
+    mode: int
+    always: bool
+
+
+class LockCode:
+    """The functions of one program; what was found out of them is remembered.
+
+    `in_registers`: Go's calls pass arguments in registers (amd64 since Go 1.17, arm64 since 1.18).
+    """
+
+    def __init__(
+        self, functions: FunctionTable, trees: InlineTrees, arch: str, in_registers: bool
+    ) -> None:
+        self.functions = functions
+        self.trees = trees
+        self._arch = arch
+        self._processor = processor(arch)
+        self._in_registers = in_registers
+        self._flows: dict[int, FlowResult | None] = {}
+        self._active: list[int] = []
+        self._releases: dict[int, tuple[Release, ...]] = {}
+        self._targets: dict[int, tuple[int, str]] = {}
+        self._seconds = 0.0
+
+    def allow_time(self) -> None:
+        """Allow as much time as at first: for each snapshot."""
+        self._seconds = 0.0
+
+    def time_left(self, most: float = _MAX_SECONDS) -> bool:
+        """Whether less than `most` seconds were used for this snapshot, and there is room for more functions."""
+        return self._seconds < most and len(self._flows) < _MAX_FLOWS
+
+    @cached_property
+    def primitives(self) -> dict[int, list[Effect]]:
+        """The effects of the functions that take and release locks, by their entries."""
+        found = {}
+        for name, effects in _EFFECTS.items():
+            function = self.functions.named(name)
+            if function is not None:
+                found[function.entry] = effects
+        return found
+
+    @cached_property
+    def _edges(self) -> CallEdges:
+        return CallEdges(self.functions, self.trees.read, self._arch)
+
+    @cached_property
+    def _lockers(self) -> NDArray[np.int8]:
+        """Of each function how far it is from one that takes or releases locks: 1: calls such a one, 2: calls
+        one that does; 0: further."""
+        names = [self.functions.named(name) for name in (*_EFFECTS, *_SLOW)]
+        wanted = np.array([each.index for each in names if each is not None], np.int64)
+        level = np.zeros(len(self.functions) + 1, np.int8)
+        for depth in range(1, _MAX_HELPERS + 1):
+            callers = self._edges.callers_of(wanted)
+            new = callers[level[callers] == 0]
+            level[new] = depth
+            wanted = new
+        return level
+
+    def may_lock(self, function: Function) -> bool:
+        """Whether `function` may take or release locks, itself or by what it calls, and is none of
+        package sync that does that for others."""
+        is_primitive = function.entry in self.primitives or function.name.startswith(_PRIMITIVE)
+        return not is_primitive and bool(self._lockers[function.index])
+
+    def flow_so_far(self, function: Function) -> FlowResult:
+        """What is known of `function` now; nothing if it was not followed."""
+        return self._flows.get(function.index) or FlowResult()
+
+    def is_known(self, function: Function) -> bool:
+        """Whether `function` was followed."""
+        return function.index in self._flows
+
+    def flow(self, function: Function) -> FlowResult:
+        """What `function` does to locks, up to each of its calls."""
+        known = self._flows.get(function.index)
+        if known is None:
+            if function.index in self._flows or not self.time_left():
+                return FlowResult()
+            self._flows[function.index] = None  # while it is followed: it may call itself
+            began = time.perf_counter()
+            known = self._flows[function.index] = self._follow(function)
+            if not self._active:
+                self._seconds += time.perf_counter() - began
+        return known
+
+    def _follow(self, function: Function) -> FlowResult:
+        if function.end - function.entry > MAX_CODE_BYTES:
+            return FlowResult()
+        try:
+            raw = self.trees.read(function.entry, function.end - function.entry)
+        except SpyglassError:
+            return FlowResult()
+        self._active.append(function.index)
+        try:
+            return analyse(
+                Code(
+                    self._processor.decode(raw, function.entry), self._processor,
+                    self._in_registers, function.entry, self.effects, self._ends, self._keeps,
+                    self._area,
+                )
+            )  # fmt: skip
+        finally:
+            self._active.pop()
+
+    def effects(self, entry: int) -> list[Effect] | None:
+        """What a call of the function at `entry` does to locks, None if nothing, or it is not known."""
+        known = self.primitives.get(entry)
+        if known is not None:
+            return known
+        function = self._function_at(entry)
+        if function is None or not self._is_helper(function):
+            return None
+        found = [
+            self._effect(net)
+            for net in self.flow(function).net
+            if net.mask & FREE or net.mask == HELD
+        ]
+        return [each for each in found if each is not None] or None
+
+    def _is_helper(self, function: Function) -> bool:
+        """Whether `function` may take or release locks for its caller. One that defers calls releases
+        what it takes, or nothing is known."""
+        small = function.end - function.entry <= _MAX_HELPER_BYTES
+        if not small or len(self._active) > _MAX_HELPERS or not self.may_lock(function):
+            return False
+        return not self.functions.defers(function) and function.index not in self._active
+
+    def _effect(self, net: Net) -> Effect | None:
+        """What a caller sees of `net`: a lock at an argument + offset, or that one is released which it
+        may have taken."""
+        base, offset = net.address
+        number = None
+        if base[0] == "in" and base[1] in self._processor.arguments and self._in_registers:
+            number = self._processor.arguments.index(base[1])
+        elif base[0] == "argument" and not self._in_registers:
+            number = (base[1] - 8) // 8
+        if number is None or not 0 <= number < len(self._processor.arguments):
+            return Effect(-1, offset, net.mode, False) if net.mask & FREE else None
+        return Effect(number, offset, net.mode, net.mask == HELD, direct=False)
+
+    def releases(self, entry: int) -> tuple[Release, ...]:
+        """The locks that a deferred call of the function at `entry` releases."""
+        known = self._releases.get(entry)
+        if known is None:
+            known = tuple(self._find_releases(entry))
+            if self.time_left():
+                self._releases[entry] = known
+        return known
+
+    def _find_releases(self, entry: int) -> list[Release]:
+        primitive = self.primitives.get(entry)
+        if primitive is not None:
+            return [
+                Release(self._argument(each.argument, (each.offset,)), each.mode, True)
+                for each in primitive
+                if not each.taken and each.number is None
+            ]
+        function = self._function_at(entry)
+        if function is None or not self.may_lock(function):
+            return []
+        found = []
+        for net in self.flow(function).net:
+            place = self._place(net.address) if net.mask & FREE else None
+            if place is not None:
+                found.append(Release(place, net.mode, net.mask == FREE))
+        return found
+
+    def _argument(self, number: int, steps: tuple[int, ...]) -> Place:
+        return Place("argument", (8 * number, *steps))
+
+    def _place(self, value: Value) -> Place | None:
+        """Where `value` is found when the function is called."""
+        base, offset = value
+        if base == NUMBER:
+            return Place("number", (offset,))
+        if base[0] == "argument":
+            return self._argument((base[1] - 8) // 8, (offset,))
+        if base[0] == "in":
+            if base[1] == self._processor.context:
+                return Place("context", (offset,))
+            if base[1] in self._processor.arguments:
+                return self._argument(self._processor.arguments.index(base[1]), (offset,))
+        if base[0] == "memory" and len(base) == 2:
+            inner = self._place(base[1])
+            if inner is not None:
+                return Place(inner.root, (*inner.steps, offset))
+        return None
+
+    def _function_at(self, entry: int) -> Function | None:
+        try:
+            function = self.functions.at(entry)
+        except SpyglassError:
+            return None
+        return function if function is not None and function.entry == entry else None
+
+    def _name(self, entry: int) -> str:
+        function = self._function_at(entry)
+        return function.name if function is not None else ""
+
+    def _ends(self, entry: int) -> bool:
+        return self._name(entry).startswith(_ENDS)
+
+    def _keeps(self, entry: int) -> tuple[str, ...] | None:
+        name = self._name(entry)
+        for prefix, changed in _KEEPS.items():
+            if name.startswith(prefix):
+                return changed
+        return None
+
+    def _area(self, entry: int) -> int:
+        function = self._function_at(entry) if entry else None
+        size = self.functions.argument_bytes(function) if function is not None else None
+        if size is None:
+            return 0 if self._in_registers else _UNKNOWN_AREA
+        return min(size, 1 << 12)
+
+
+#: What package sync itself does to its locks while it takes or releases them is no evidence.
+_PRIMITIVE = (
+    *_MUTEX, "sync.(*RWMutex).", "sync.(*rlocker).", "sync.(*Cond).", "sync.runtime_",
+    "internal/sync.runtime_", "internal/poll.(*fdMutex).", "runtime.",
+)  # fmt: skip

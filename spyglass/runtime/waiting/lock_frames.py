@@ -1,0 +1,184 @@
+"""The frames that may tell who holds a lock, of all goroutines: those of functions that defer calls, or that
+take or release locks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from spyglass.binary.open_defers import DeferForm, OpenDefer, open_defers
+from spyglass.columns import numbered
+from spyglass.errors import SpyglassError
+from spyglass.runtime.discovery.layouts import GoVersion
+from spyglass.runtime.discovery.required_fields import passes_in_registers
+from spyglass.runtime.goroutines.fetcher import saved_cursors
+from spyglass.runtime.waiting.lock_code import LockCode
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spyglass.binary.pclntab import Function
+    from spyglass.runtime.context import Runtime
+    from spyglass.runtime.stacks.stack_tree import StackTree
+    from spyglass.runtime.waiting.population import Population
+
+__all__ = ["LockCall", "LockFrames", "LockStacks", "read_frames", "stacks_of"]
+
+_WORD_BYTES = 8
+#: Stacks whose frames are remembered.
+_MAX_NODES = 1 << 18
+
+
+class LockCall(NamedTuple):
+    """A call in a function: it returns to `pc`; `entered` as `PathFrame`. `words`: the size of the frame.
+    `defers`: the open-coded defers of the function. `may_lock`: it may take or release locks. `matters`: that, or
+    it defers calls."""
+
+    pc: int
+    entered: int
+    function: Function
+    words: int
+    defers: tuple[OpenDefer, ...]
+    may_lock: bool
+    matters: bool
+
+
+class _Planned(NamedTuple):
+    """A frame of every stack of a node: `depth` from the innermost, where the return address of its function
+    is in words from sp, the number of its call, and the pc that it returns to (0: not known)."""
+
+    depth: int
+    slot: int
+    call: int
+    returns_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class LockFrames:
+    """Frames, a row each: `row` of the goroutine in the population, `depth`, `base` (uint64): the address of
+    the return address, which local variables are below and arguments above; `call`: index into
+    `LockStacks.calls`; `returns_to` (uint64): what its return address must be.
+    """
+
+    row: NDArray[np.int64]
+    depth: NDArray[np.int64]
+    base: NDArray[np.uint64]
+    call: NDArray[np.int64]
+    returns_to: NDArray[np.uint64]
+
+    def by_call(self) -> dict[int, NDArray[np.intp]]:
+        """The rows of each call."""
+        order = np.argsort(self.call, kind="stable")
+        calls, first = numbered(self.call[order])
+        cuts = np.searchsorted(first, np.arange(len(calls) + 1))
+        return {
+            int(call): order[cuts[number] : cuts[number + 1]] for number, call in enumerate(calls)
+        }
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+class LockStacks:
+    """What is known of the stacks of one tree: remembered from one snapshot to the next."""
+
+    def __init__(self, runtime: Runtime, tree: StackTree) -> None:
+        version = GoVersion.parse(runtime.go_version)
+        known = (version.major, version.minor) if version else None
+        self.in_registers = passes_in_registers(known, runtime.arch)
+        layouts = runtime.layouts
+        has_flag = layouts.has("_defer", "openDefer")
+        self.form = DeferForm(arguments=not self.in_registers and has_flag, slots=not has_flag)
+        self.link = runtime.arch == "arm64"
+        code = tree.code
+        self.code = LockCode(code.functions, code.trees, runtime.arch, self.in_registers)
+        self.calls: list[LockCall] = []
+        self._numbers: dict[tuple[int, int], int] = {}
+        self._plans: dict[int, tuple[_Planned, ...] | None] = {}
+
+    def plan(self, tree: StackTree, node: int) -> tuple[_Planned, ...] | None:
+        """The frames that matter of stacks that end at `node`; None if not all of its frames are known."""
+        if node not in self._plans:
+            if len(self._plans) >= _MAX_NODES:
+                self._plans.clear()
+            self._plans[node] = self._make_plan(tree, node)
+        return self._plans[node]
+
+    def _make_plan(self, tree: StackTree, node: int) -> tuple[_Planned, ...] | None:
+        path = tree.path_frames(node)
+        if not path:
+            return None
+        planned, slot = [], 0
+        for depth, frame in enumerate(path):
+            slot += frame.words
+            number = self._call(frame.pc, frame.entered, frame.words)
+            call = self.calls[number] if number >= 0 else None
+            if call is not None and call.matters:
+                outer = path[depth + 1].pc if depth + 1 < len(path) else 0
+                planned.append(_Planned(depth, slot, number, outer))
+            slot += 0 if self.link else 1
+        return tuple(planned)
+
+    def _call(self, pc: int, entered: int, words: int) -> int:
+        key = pc, entered
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = -1
+            call = self._describe(pc, entered, words)
+            if call is not None:
+                number = self._numbers[key] = len(self.calls)
+                self.calls.append(call)
+        return number
+
+    def _describe(self, pc: int, entered: int, words: int) -> LockCall | None:
+        code = self.code
+        try:
+            function = code.functions.at(pc)
+        except SpyglassError:
+            return None
+        if function is None:
+            return None
+        may_lock, defers = code.may_lock(function), code.functions.defers(function)
+        open_coded: tuple[OpenDefer, ...] = ()
+        if defers:
+            open_coded = open_defers(code.functions, code.trees, function, self.form)
+        return LockCall(pc, entered, function, words, open_coded, may_lock, may_lock or defers)
+
+
+_KNOWN: WeakKeyDictionary[StackTree, LockStacks] = WeakKeyDictionary()
+
+
+def stacks_of(population: Population) -> LockStacks:
+    """What is known of the stacks of `population`, from earlier snapshots of the process too."""
+    known = _KNOWN.get(population.tree)
+    if known is None:
+        known = _KNOWN[population.tree] = LockStacks(population.runtime, population.tree)
+    return known
+
+
+def read_frames(population: Population, stacks: LockStacks) -> tuple[LockFrames, NDArray[np.bool_]]:
+    """The frames that matter, of all goroutines that stand still; and which goroutines could not be
+    looked at."""
+    count = len(population.pointers)
+    some, cursors = saved_cursors(population.g)
+    sp = np.zeros(count, np.uint64)
+    sp[some] = cursors.sp
+    there = population.steady & (sp != 0) & (population.nodes > population.tree.SAMPLED)
+    rows = np.flatnonzero(there)
+    nodes, which = numbered(population.nodes[rows])
+    plans = [stacks.plan(population.tree, node) for node in nodes.tolist()]
+    lost = ~there
+    lost[rows] = np.array([plan is None for plan in plans], np.bool_)[which]
+    flat = np.array([each for plan in plans for each in plan or ()], np.int64).reshape(-1, 4)
+    sizes = np.array([len(plan or ()) for plan in plans], np.int64)
+    first = np.cumsum(sizes) - sizes
+    # A row for each goroutine and frame of its node.
+    of = np.repeat(np.arange(len(rows)), sizes[which])
+    begin = np.cumsum(sizes[which]) - sizes[which]
+    at = first[which][of] + (np.arange(len(of)) - begin[of])
+    depth, slot, call, returns_to = flat[at].T
+    base = sp[rows][of] + (slot * _WORD_BYTES).astype(np.uint64)
+    return LockFrames(rows[of], depth, base, call, returns_to.astype(np.uint64)), lost

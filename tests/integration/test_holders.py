@@ -1,0 +1,110 @@
+"""Who holds locks: what is said against what the program says of itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+import spyglass
+from spyglass.runtime.waiting.options import WaitOptions
+from spyglass.wait_graph import KINDS, MODES, WaitGraph
+from tests.support import MATRIX, Flavour, GoProcess, start
+
+pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
+
+CERTAIN = (1, 2, 3)
+LEAST_RECALL = 0.9
+FLAVOURS = (Flavour.EXE, Flavour.STRIPPED, Flavour.STRIPPED_PIE)
+
+
+@dataclass(frozen=True)
+class Named:
+    """A holder that spyglass names."""
+
+    goroutine: int
+    mode: str
+    grade: int
+    function: str | None
+
+
+@dataclass(frozen=True)
+class Said:
+    """What spyglass says of the locks of a program: by address."""
+
+    holders: dict[int, list[Named]]
+    left_locked: dict[int, int]
+    kinds: dict[int, str]
+
+    @classmethod
+    def of(cls, graph: WaitGraph) -> Said:
+        addresses = graph.objects.address.tolist()
+        holders: dict[int, list[Named]] = {address: [] for address in addresses}
+        columns = graph.holders
+        for number in range(len(columns)):
+            frame = int(columns.frame[number])
+            holders[addresses[columns.object[number]]].append(
+                Named(
+                    int(columns.goroutine[number]),
+                    MODES[columns.mode[number]],
+                    int(columns.grade[number]),
+                    graph.frames[frame].function if frame >= 0 else None,
+                )
+            )
+        kinds = [KINDS[kind] for kind in graph.objects.kind.tolist()]
+        return cls(
+            holders,
+            dict(zip(addresses, graph.objects.left_locked.tolist(), strict=True)),
+            dict(zip(addresses, kinds, strict=True)),
+        )
+
+
+def truth_of(process: GoProcess) -> list[dict[str, Any]]:
+    """The locks of the program: see fixtures/programs/locks.go."""
+    locks: list[dict[str, Any]] = json.loads(process.read_line(10))
+    return [{**each, "Address": int(each["Address"], 16)} for each in locks]
+
+
+def said_of(process: GoProcess, **options: Any) -> Said:
+    with spyglass.attach(process.pid) as inspector:
+        snapshot = inspector.snapshot(waits=WaitOptions(heap=False), **options)
+    assert snapshot.waits is not None
+    return Said.of(snapshot.waits)
+
+
+def assert_true(truth: list[dict[str, Any]], said: Said) -> None:
+    """No holder is named that is none, nothing is called left locked that somebody will release."""
+    for lock in truth:
+        name, address = lock["Case"], lock["Address"]
+        assert address in said.kinds, name
+        assert said.kinds[address] == lock["Kind"], name
+        holders = set(lock["Holders"] or ())
+        for named in said.holders[address]:
+            assert named.goroutine in holders, (name, named)
+            assert named.mode == lock["Mode"], (name, named)
+        if holders:
+            assert said.left_locked[address] != 1, name
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("minor", MATRIX)
+def test_holders_are_those_that_hold(minor: str, flavour: Flavour) -> None:
+    with start("locks", minor, flavour) as process:
+        truth = truth_of(process)
+        said = said_of(process)
+    assert_true(truth, said)
+    known = wanted = 0
+    missed = []
+    for lock in truth:
+        if lock["Weak"]:
+            continue
+        certain = {
+            each.goroutine for each in said.holders[lock["Address"]] if each.grade in CERTAIN
+        }
+        wanted += len(lock["Holders"] or ())
+        known += len(certain)
+        missed += [lock["Case"]] if len(certain) < len(lock["Holders"] or ()) else []
+    assert wanted > 40
+    assert known >= LEAST_RECALL * wanted, missed
