@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
 
 from spyglass.binary.flow_state import (
     ENTRY_STACK,
@@ -32,116 +30,32 @@ from spyglass.binary.flow_state import (
     Value,
     join,
 )
-from spyglass.binary.instructions import Do, Instruction, Processor
+from spyglass.binary.instructions import Do, Instruction
+from spyglass.binary.lock_facts import (
+    LOCK,
+    LOCKER,
+    READ,
+    UNLOCK,
+    WRITE,
+    CallFacts,
+    Code,
+    Effect,
+    FlowResult,
+    LockFact,
+    Net,
+    Place,
+)
 
-__all__ = [
-    "DONE",
-    "READ",
-    "WRITE",
-    "CallFacts",
-    "Effect",
-    "FlowResult",
-    "LockFact",
-    "Net",
-    "Place",
-    "analyse",
-]  # fmt: skip
+__all__ = ["analyse"]
 
-#: Modes, as `spyglass.wait_graph.MODES`.
-WRITE, READ, DONE = 0, 1, 2
 #: ``sync.RWMutex``: where readers are counted, from its begin.
 READER_COUNT = 16
 _MAX_INSTRUCTIONS = 1 << 14
 _MAX_VISITS = 6
 _MAX_STEPS = 1 << 17
 _MAX_DEREFERENCES = 3
-
-
-class Effect(NamedTuple):
-    """What a call does to the lock at (argument number `argument`) + `offset`.
-
-    `taken`: takes it, or releases it. `tells`: its first result says whether it did. `number`: only if
-    argument 1 is this number, where it is not None. `argument` negative: of a lock that is not known, which is
-    at `offset` of something. `waits_inside`: the lock was counted as taken before
-    this call, which waits for it. `direct`: the function does nothing else.
-    """
-
-    argument: int
-    offset: int
-    mode: int
-    taken: bool
-    tells: bool = False
-    number: int | None = None
-    waits_inside: bool = False
-    direct: bool = True
-
-
-class Place(NamedTuple):
-    """How an address is computed: v = root + steps[0]; then for each further step v = memory at v + step.
-
-    `root`: "frame": the address of the return address of the frame; "context": the closure that was
-    called; "argument": where the arguments in memory begin; "register": argument steps[0] itself is the
-    first value; "number": 0; "waited": the address of the lock that the call waits for.
-    """
-
-    root: str
-    steps: tuple[int, ...]
-
-
-class LockFact(NamedTuple):
-    """A lock at one point: where its address is found, its mode, and what became of it (bits)."""
-
-    place: Place
-    mode: int
-    mask: int
-
-
-class Net(NamedTuple):
-    """What became of a lock from the entry of a function to its returns, or at one."""
-
-    address: Value
-    mode: int
-    mask: int
-
-
-@dataclass(slots=True)
-class CallFacts:
-    """At a call: the locks taken or released before it (`locks`), and those that are released after it but
-    were not taken (`ahead`). `lost`: whether there are held ones whose address the frame does not tell."""
-
-    locks: list[LockFact] = field(default_factory=list)
-    ahead: list[LockFact] = field(default_factory=list)
-    lost: bool = False
-
-
-@dataclass(slots=True)
-class FlowResult:
-    """`calls`: by return address. `net`: what became of locks at all returns together. `complete`: all of
-    it was followed; else nothing is known."""
-
-    calls: dict[int, CallFacts] = field(default_factory=dict)
-    net: list[Net] = field(default_factory=list)
-    complete: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """A function's code, and what is known of others.
-
-    `effects`: (address of a called function) to its effects on locks, None if it has none. `ends`:
-    whether a function never returns. `keeps`: what a function changes beside locks: None as Go's convention
-    says, else these registers only. `in_registers`: Go's calls pass arguments in registers. `entry`: where
-    it begins. `area`: bytes of arguments on the stack of a called function.
-    """
-
-    instructions: list[Instruction]
-    processor: Processor
-    in_registers: bool
-    entry: int
-    effects: Callable[[int], list[Effect] | None]
-    ends: Callable[[int], bool]
-    keeps: Callable[[int], tuple[str, ...] | None]
-    area: Callable[[int], int]
+#: Of functions how many arguments are looked for in their frames.
+_FOLLOWED_ARGUMENTS = 4
 
 
 def analyse(code: Code) -> FlowResult:
@@ -168,7 +82,10 @@ class _Flow:
         self._calls: dict[int, CallFacts] | None = None
         self._returns: list[dict[Key, int]] | None = None
         self._ahead: list[Key] = []
+        self._returned_values: list[Value | None] = []
+        # Locks that helpers took; of Lockers, where the tables of their methods are.
         self._helped: set[Key] = set()
+        self._tables: dict[Key, Value] = {}
 
     def _find_blocks(self) -> set[int]:
         """The addresses at which blocks begin."""
@@ -209,12 +126,12 @@ class _Flow:
         self._returns = []
         for block in self._states:
             self._block(block)
-        net = self._net()
+        net, returned = self._net(), self._returned_argument()
         self._ahead = [Key(each.address, each.mode) for each in net if each.mask & FREE]
         self._calls = {}
         for block in self._states:
             self._block(block)
-        return FlowResult(self._calls, net, complete=True)
+        return FlowResult(self._calls, net, returned, complete=True)
 
     def _net(self) -> list[Net]:
         returns = self._returns or []
@@ -223,8 +140,17 @@ class _Flow:
             mask = 0
             for locks in returns:
                 mask |= locks.get(key, KEPT)
-            net.append(Net(key.address, key.mode, mask))
+            net.append(Net(key.address, key.mode, mask, self._tables.get(key)))
         return net
+
+    def _returned_argument(self) -> int | None:
+        """The number of the argument that all returns return first."""
+        first, *others = self._returned_values or [None]
+        same = all(each == first for each in others)
+        if first is None or not same or first.offset or first.base[0] != "in":
+            return None
+        registers = self._code.processor.arguments
+        return registers.index(first.base[1]) if first.base[1] in registers else None
 
     def _block(self, begin: int) -> list[tuple[int, State]]:
         """Follow a block from its beginning; where control goes, with which states."""
@@ -348,29 +274,39 @@ class _Flow:
 
     def _call(self, state: State, each: Instruction) -> list[tuple[int, State]] | None:
         code = self._code
-        effects = code.effects(each.target) if each.target else None
+        effects = code.callees.effects(each.target) if each.target else None
         known = [
             (effect, key)
             for effect in effects or ()
             if (key := self._key(state, effect)) is not None
         ]
         self._note(state, each, known)
-        if each.target and code.ends(each.target):
+        if each.target and code.callees.ends(each.target):
             return []
         if not each.target:
-            self._call_unknown(state)
+            self._call_pointer(state, each)
         for effect in effects or ():
             if effect.argument < 0:
                 self._release_unknown(state, effect)
         took = self._apply(state, known)
+        same = self._returned(state, each)
         self._clobber(state, each)
+        result: str | int = code.processor.arguments[0]
+        if same is not None:
+            state.values[result] = same
         if took is not None:
-            result: str | int = code.processor.arguments[0]
             if not code.in_registers:
                 stack = state.values[self._stack]
                 result = stack.offset + 8 + (8 if code.processor.link else 0)
             state.values[result] = Value(("took", took, True), 0)
         return None
+
+    def _returned(self, state: State, each: Instruction) -> Value | None:
+        """The argument that a call returns, if it does."""
+        if not each.target or not self._code.in_registers:
+            return None
+        number = self._code.callees.returned(each.target)
+        return self._argument(state, number) if number is not None else None
 
     def _apply(self, state: State, known: list[tuple[Effect, Key]]) -> Key | None:
         """Take and release locks as a call does; the lock that its result is about."""
@@ -387,9 +323,17 @@ class _Flow:
                 took = key
         return took
 
-    def _call_unknown(self, state: State) -> None:
-        """What is called through a pointer may release any lock: what is held is not certain after that. A
-        helper that takes a lock often returns a closure that releases it."""
+    def _call_pointer(self, state: State, each: Instruction) -> None:
+        """A call of a closure, or of a method of an interface: it may release any lock, so what is held is not
+        certain after that. A helper that takes a lock often returns a closure that releases it."""
+        called = state.value(each.reg) if each.reg else None
+        receiver = self._argument(state, 0)
+        method = called.base[1] if called is not None and called.base[0] == "memory" else None
+        if method is not None and receiver is not None and method.offset in (LOCK, UNLOCK):
+            key = Key(receiver, LOCKER)
+            self._tables[key] = method.plus(-method.offset)
+            state.change(key, method.offset == LOCK)
+            return
         for key, mask in state.locks.items():
             if mask & HELD:
                 state.locks[key] = KEPT if key in self._helped else mask | KEPT
@@ -403,7 +347,7 @@ class _Flow:
     def _clobber(self, state: State, each: Instruction) -> None:
         """Forget what a call changes: all registers, and its arguments on the stack."""
         state.retire(each.at)
-        changed = self._code.keeps(each.target) if each.target else None
+        changed = self._code.callees.keeps(each.target) if each.target else None
         if changed is not None:
             for register in changed:
                 state.forget(register, each.at)
@@ -416,7 +360,7 @@ class _Flow:
         if stack is None or stack.base != ENTRY_STACK:
             return
         first = stack.offset + (8 if self._code.processor.link else 0)
-        size = self._code.area(each.target)
+        size = self._code.callees.area(each.target)
         for location in list(state.values):
             if isinstance(location, int) and first <= location < first + size:
                 del state.values[location]
@@ -455,19 +399,42 @@ class _Flow:
         inside = {key for effect, key in known if effect.waits_inside}
         for key, mask in state.locks.items():
             mask = KEPT if key in inside else mask
-            place = self._where(state, key, waited)
+            place = self._where(state, key.address, waited) or self._in_callee(state, key.address)
             if place is not None:
-                facts.locks.append(LockFact(place, key.mode, mask))
+                facts.locks.append(LockFact(place, key.mode, mask, self._table(state, key)))
             elif mask & HELD:
                 facts.lost = True
         for key in self._ahead:
-            place = self._where(state, key, None)
+            place = self._where(state, key.address, None)
             if place is not None and state.locks.get(key, KEPT) == KEPT:
-                facts.ahead.append(LockFact(place, key.mode, KEPT))
+                facts.ahead.append(LockFact(place, key.mode, KEPT, self._table(state, key)))
+        for number in range(_FOLLOWED_ARGUMENTS):
+            place = self._where(state, Value(self._own_argument(number), 0), None)
+            if place is not None:
+                facts.arguments[number] = Place(place.root, place.steps)
 
-    def _where(self, state: State, key: Key, waited: Key | None) -> Place | None:
-        """How the address of a lock is found in a frame in this state."""
-        base, offset = key.address
+    def _table(self, state: State, key: Key) -> Place | None:
+        """Where the table of the methods of a Locker is found."""
+        table = self._tables.get(key)
+        return self._where(state, table, None) if table is not None else None
+
+    def _own_argument(self, number: int) -> Base:
+        """Argument `number` of this function, as it is named at the entry."""
+        if self._code.in_registers:
+            return "in", self._code.processor.arguments[number]
+        return "argument", 8 + 8 * number
+
+    def _in_callee(self, state: State, address: Value) -> Place | None:
+        """`address` as an argument of the function that is called now."""
+        for number in range(_FOLLOWED_ARGUMENTS):
+            value = self._argument(state, number)
+            if value is not None and value.base == address.base:
+                return Place("callee", (number, address.offset - value.offset))
+        return None
+
+    def _where(self, state: State, address: Value, waited: Key | None) -> Place | None:
+        """How an address, that of a lock, is found in a frame in this state."""
+        base, offset = address
         if base in _FIXED:
             return Place(_FIXED[base], (offset,))
         if waited is not None and waited.address.base == base:
@@ -479,7 +446,7 @@ class _Flow:
             return Place("frame", (base[1], offset))
         if base[0] != "memory":
             return None
-        inner = self._where(state, Key(base[1], key.mode), None)
+        inner = self._where(state, base[1], None)
         return inner and Place(inner.root, (*inner.steps, offset))
 
     def _jump(self, state: State, each: Instruction) -> list[tuple[int, State]]:
@@ -513,6 +480,7 @@ class _Flow:
     def _return(self, state: State, each: Instruction) -> list[tuple[int, State]]:
         if self._returns is not None:
             self._returns.append(state.locks)
+            self._returned_values.append(state.value(self._code.processor.arguments[0]))
         return []
 
     def _stop(self, state: State, each: Instruction) -> list[tuple[int, State]]:

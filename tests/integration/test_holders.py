@@ -16,7 +16,7 @@ from tests.support import MATRIX, Flavour, GoProcess, start
 pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
 
 CERTAIN = (1, 2, 3)
-LEAST_RECALL = 0.9
+LEAST_RECALL = 0.95
 FLAVOURS = (Flavour.EXE, Flavour.STRIPPED, Flavour.STRIPPED_PIE)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spyglass.binary.lock_facts import LOCKER, UNLOCK, Place
 from spyglass.columns import numbered
 from spyglass.runtime.waiting.frame_words import Roots, addresses_of, words_at
 from spyglass.runtime.waiting.holder_evidence import DEFERRED, SOME_PATHS, Evidence
@@ -16,8 +17,8 @@ from spyglass.runtime.waiting.holder_evidence import DEFERRED, SOME_PATHS, Evide
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spyglass.binary.code_flow import Place
     from spyglass.binary.open_defers import OpenDefer
+    from spyglass.memory.base import Memory
     from spyglass.runtime.waiting.contended import Contended
     from spyglass.runtime.waiting.lock_code import Release
     from spyglass.runtime.waiting.lock_frames import LockFrames, LockStacks
@@ -128,12 +129,38 @@ class _Finder:
         different, which = numbered(entries)
         for number, entry in enumerate(different.tolist()):
             releases = self._code.releases(entry) if entry else ()
-            some = np.flatnonzero(which == number) if releases else None
+            some = np.flatnonzero(which == number) if releases else which[:0]
+            here = {name: each[some] for name, each in where.items()}
             for release in releases:
-                place = _moved(release.place, places)
-                if place is not None and some is not None:
-                    address = addresses_of(self._memory, place, roots.select(some))
-                    self._note(release, address, {name: each[some] for name, each in where.items()})
+                self._released(release, roots.select(some), places, here)
+
+    def _released(
+        self,
+        release: Release,
+        roots: Roots,
+        places: dict[int, int] | None,
+        where: dict[str, NDArray[np.int64]],
+    ) -> None:
+        """Find what a function releases: a lock, or a Locker by its method."""
+        place = _moved(release.place, places)
+        if place is None:
+            return
+        address = addresses_of(self._memory, place, roots)
+        if release.mode != LOCKER:
+            self._note(release, address, where)
+            return
+        table = _moved(release.table, places) if release.table is not None else None
+        if table is None:
+            return
+        for rows, method in methods_of(self._memory, addresses_of(self._memory, table, roots)):
+            for each in self._code.releases(method):
+                if each.place.root == "argument" and each.place.steps[0] == 0:
+                    there = addresses_of(
+                        self._memory,
+                        Place("context", each.place.steps[1:]),
+                        Roots.of(len(rows), context=address[rows]),
+                    )
+                    self._note(each, there, {name: column[rows] for name, column in where.items()})
 
     def _note(
         self, release: Release, address: NDArray[np.uint64], where: dict[str, NDArray[np.int64]]
@@ -154,6 +181,17 @@ class _Finder:
                 frame=where["frame"][hits],
             )
         )
+
+
+def methods_of(memory: Memory, tables: NDArray[np.uint64]) -> list[tuple[NDArray[np.intp], int]]:
+    """The different functions that ``Unlock`` is in `tables` of methods of Lockers, with their rows."""
+    entries = words_at(memory, np.where(tables != 0, tables + np.uint64(UNLOCK), tables))
+    different, which = numbered(entries)
+    return [
+        (np.flatnonzero(which == number), entry)
+        for number, entry in enumerate(different.tolist())
+        if entry
+    ]
 
 
 def _moved(place: Place, places: dict[int, int] | None) -> Place | None:

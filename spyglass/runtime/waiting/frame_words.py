@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spyglass.binary.code_flow import Place
+    from spyglass.binary.lock_facts import Place
     from spyglass.memory.base import Memory
 
 __all__ = ["Roots", "addresses_of", "words_at"]

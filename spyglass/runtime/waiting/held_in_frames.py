@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from spyglass.binary.flow_state import FREE, HELD
+from spyglass.binary.lock_facts import LOCKER
+from spyglass.columns import distinct
 from spyglass.runtime.waiting.frame_words import Roots, addresses_of
 from spyglass.runtime.waiting.holder_evidence import AHEAD, EVERY_PATH, SOME_PATHS, Evidence
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spyglass.binary.code_flow import CallFacts, LockFact
+    from spyglass.binary.lock_facts import CallFacts, LockFact, Place
+    from spyglass.memory.base import Memory
     from spyglass.runtime.waiting.contended import Contended
     from spyglass.runtime.waiting.lock_frames import LockFrames, LockStacks
     from spyglass.runtime.waiting.population import Population
@@ -62,7 +65,10 @@ def find_held(
         base = frames.base[rows]
         roots = Roots.of(len(rows), frame=base, waited=waited[frames.row[rows]])
         for fact, is_ahead in _each(facts):
-            address = addresses_of(population.runtime.memory, fact.place, roots)
+            if fact.place.root == "callee":
+                address = _from_callee(population.runtime.memory, frames, stacks, rows, fact.place)
+            else:
+                address = addresses_of(population.runtime.memory, fact.place, roots)
             held = contended.find(address, fact.mode)
             hits = np.flatnonzero(held >= 0)
             if len(hits):
@@ -71,7 +77,31 @@ def find_held(
 
 
 def _each(facts: CallFacts) -> list[tuple[LockFact, bool]]:
-    return [*((fact, False) for fact in facts.locks), *((fact, True) for fact in facts.ahead)]
+    every = [*((fact, False) for fact in facts.locks), *((fact, True) for fact in facts.ahead)]
+    return [(fact, is_ahead) for fact, is_ahead in every if fact.mode != LOCKER]
+
+
+def _from_callee(
+    memory: Memory, frames: LockFrames, stacks: LockStacks, rows: NDArray[np.intp], place: Place
+) -> NDArray[np.uint64]:
+    """The address that is argument + offset of what the frames `rows` call, where that has the argument in
+    its own frame; 0 where that is not known."""
+    number, offset = place.steps
+    address = np.zeros(len(rows), np.uint64)
+    inner = np.maximum(rows - 1, 0)  # frames of a goroutine are in order, the innermost first
+    there = (rows > 0) & (frames.row[inner] == frames.row[rows])
+    there &= frames.depth[inner] == frames.depth[rows] - 1
+    for called in distinct(frames.call[inner[there]]).tolist():
+        call = stacks.calls[called]
+        facts = stacks.code.flow_so_far(call.function).calls.get(call.pc)
+        where = facts.arguments.get(number) if facts is not None else None
+        if where is None:
+            continue
+        some = np.flatnonzero(there & (frames.call[inner] == called))
+        base = frames.base[inner[some]]
+        found = addresses_of(memory, where, Roots.of(len(some), frame=base))
+        address[some] = np.where(found != 0, found + np.uint64(offset & (1 << 64) - 1), found)
+    return address
 
 
 def _in_order(

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from spyglass.binary.call_edges import CallEdges
-from spyglass.binary.code_flow import (
+from spyglass.binary.code_flow import analyse
+from spyglass.binary.flow_state import FREE, HELD, NUMBER, Value
+from spyglass.binary.instructions import MAX_CODE_BYTES, processor
+from spyglass.binary.lock_facts import (
     DONE,
     READ,
     WRITE,
@@ -18,10 +21,7 @@ from spyglass.binary.code_flow import (
     FlowResult,
     Net,
     Place,
-    analyse,
-)  # fmt: skip
-from spyglass.binary.flow_state import FREE, HELD, NUMBER, Value
-from spyglass.binary.instructions import MAX_CODE_BYTES, processor
+)
 from spyglass.errors import SpyglassError
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LockCode", "Release"]
 
-#: ``internal/abi.FuncIDWrapper`` and the like do not matter here: names do.
 _MUTEX = ("sync.(*Mutex).", "internal/sync.(*Mutex).")
 
 
@@ -92,15 +91,18 @@ _MAX_HELPERS = 3
 _MAX_FLOWS = 1 << 14
 _MAX_SECONDS = 2.0
 _MAX_HELPER_BYTES = 1 << 12
+_MAX_WRAPPER_BYTES = 1 << 8
 
 
 class Release(NamedTuple):
     """A lock that a function releases which it did not take: where its address is found when the function
-    is called, its mode, and whether that happens on every path."""
+    is called, its mode, and whether that happens on every path. `table`: of a Locker where the table of its
+    methods is found."""
 
     place: Place
     mode: int
     always: bool
+    table: Place | None = None
 
 
 class LockCode:
@@ -195,13 +197,10 @@ class LockCode:
             return FlowResult()
         self._active.append(function.index)
         try:
+            instructions = self._processor.decode(raw, function.entry)
             return analyse(
-                Code(
-                    self._processor.decode(raw, function.entry), self._processor,
-                    self._in_registers, function.entry, self.effects, self._ends, self._keeps,
-                    self._area,
-                )
-            )  # fmt: skip
+                Code(instructions, self._processor, self._in_registers, function.entry, self)
+            )
         finally:
             self._active.pop()
 
@@ -219,6 +218,14 @@ class LockCode:
             if net.mask & FREE or net.mask == HELD
         ]
         return [each for each in found if each is not None] or None
+
+    def returned(self, entry: int) -> int | None:
+        """The number of the argument that the function at `entry` returns, of one that may take or release
+        locks; None if it is none, or not known."""
+        function = self._function_at(entry)
+        if entry in self.primitives or function is None or not self._is_helper(function):
+            return None
+        return self.flow(function).returned
 
     def _is_helper(self, function: Function) -> bool:
         """Whether `function` may take or release locks for its caller. One that defers calls releases
@@ -259,14 +266,19 @@ class LockCode:
                 if not each.taken and each.number is None
             ]
         function = self._function_at(entry)
-        if function is None or not self.may_lock(function):
+        if function is None or not (self.may_lock(function) or self._is_wrapper(function)):
             return []
         found = []
         for net in self.flow(function).net:
             place = self._place(net.address) if net.mask & FREE else None
+            table = self._place(net.table) if net.table is not None else None
             if place is not None:
-                found.append(Release(place, net.mode, net.mask == FREE))
+                found.append(Release(place, net.mode, net.mask == FREE, table))
         return found
+
+    def _is_wrapper(self, function: Function) -> bool:
+        """Whether `function` can be one that the compiler made to defer a call of a method of an interface."""
+        return function.end - function.entry <= _MAX_WRAPPER_BYTES
 
     def _argument(self, number: int, steps: tuple[int, ...]) -> Place:
         return Place("argument", (8 * number, *steps))
@@ -300,17 +312,20 @@ class LockCode:
         function = self._function_at(entry)
         return function.name if function is not None else ""
 
-    def _ends(self, entry: int) -> bool:
+    def ends(self, entry: int) -> bool:
+        """Whether the function at `entry` never returns."""
         return self._name(entry).startswith(_ENDS)
 
-    def _keeps(self, entry: int) -> tuple[str, ...] | None:
+    def keeps(self, entry: int) -> tuple[str, ...] | None:
+        """The registers that the function at `entry` changes, if they are few."""
         name = self._name(entry)
         for prefix, changed in _KEEPS.items():
             if name.startswith(prefix):
                 return changed
         return None
 
-    def _area(self, entry: int) -> int:
+    def area(self, entry: int) -> int:
+        """Bytes of the arguments on the stack of the function at `entry`; 0: not known which."""
         function = self._function_at(entry) if entry else None
         size = self.functions.argument_bytes(function) if function is not None else None
         if size is None:
