@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["among", "combined", "distinct", "numbered"]
+__all__ = ["among", "combined", "distinct", "numbered", "ranges"]
 
 _MAX_MIXED = 1 << 62
 
@@ -64,3 +64,11 @@ def among(values: NDArray[Number], others: NDArray[Number]) -> NDArray[np.bool_]
     at = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
     found: NDArray[np.bool_] = ordered[at] == values
     return found
+
+
+def ranges(first: NDArray[Any], count: NDArray[Any]) -> NDArray[np.int64]:
+    """The numbers of ranges, one after the other: `count` numbers from each of `first` on."""
+    before = np.cumsum(count, dtype=np.int64) - count
+    numbers: NDArray[np.int64] = np.repeat(first - before, count)
+    numbers += np.arange(len(numbers))
+    return numbers

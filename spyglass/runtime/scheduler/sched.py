@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NO_MS",
     "Ms",
+    "p_addresses",
     "read_ms",
     "read_processors",
     "read_scheduler",
@@ -188,10 +189,10 @@ def _gomaxprocs(runtime: Runtime) -> int:
     """``gomaxprocs``; the length of ``allp`` is the same, except while ``procresize`` runs."""
     value = int(runtime.memory.array(runtime.address("gomaxprocs"), "<i4", 1)[0])
     for _ in range(_MAX_TRIES):
-        if value == len(_p_addresses(runtime)):
+        if value == len(p_addresses(runtime)):
             return value
         value = int(runtime.memory.array(runtime.address("gomaxprocs"), "<i4", 1)[0])
-    raise BadDataError(f"gomaxprocs is {value}, but allp has {len(_p_addresses(runtime))} Ps")
+    raise BadDataError(f"gomaxprocs is {value}, but allp has {len(p_addresses(runtime))} Ps")
 
 
 def _count(row: Any, *path: str) -> int:
@@ -229,7 +230,7 @@ def _free_in_sched(runtime: Runtime, sched: Any) -> int:
     raise MissingInfo("where this version counts free goroutines is not known")
 
 
-def _p_addresses(runtime: Runtime) -> NDArray[np.uint64]:
+def p_addresses(runtime: Runtime) -> NDArray[np.uint64]:
     """The addresses in ``runtime.allp``, shape (gomaxprocs,)."""
     header = runtime.memory.array(runtime.address("allp"), "<u8", 2)
     at, length = int(header[0]), int(header[1])
@@ -248,7 +249,7 @@ def _read_ps(runtime: Runtime) -> NDArray[Any]:
     """
     kind = runtime.layouts["p"]
     for _ in range(_MAX_TRIES):
-        addresses = _p_addresses(runtime)
+        addresses = p_addresses(runtime)
         if len(addresses) * kind.itemsize > _MAX_PS_BYTES:
             raise BadDataError(f"implausible count of {len(addresses)} Ps")
         gathered = runtime.memory.gather(addresses, kind.itemsize)
@@ -264,7 +265,7 @@ def _queue_length(p: Any) -> int:
 def _p_ids(runtime: Runtime) -> dict[int, int]:
     """Address of a P -> its id. Empty if they cannot be read; a problem was added for that before."""
     try:
-        return {int(address): index for index, address in enumerate(_p_addresses(runtime))}
+        return {int(address): index for index, address in enumerate(p_addresses(runtime))}
     except (BadDataError, MemoryFault, MissingInfo):
         return {}
 

@@ -22,13 +22,14 @@ def read_waits(population: Population, process: TargetProcess, options: WaitOpti
     """The graph of waits of `population`, which are goroutines of `process`."""
     resolved = resolve_waits(population, process)
     holders, frames, objects = _holders(population, resolved, options)
+    stuck, looked_at = _stuck(population, resolved, options)
     return WaitGraph(
         objects=objects,
         waits=resolved.waits,
         holders=holders,
         unresolved=resolved.unresolved,
-        stuck=Stuck.of(0),
-        looked_at=LookedAt(),
+        stuck=stuck,
+        looked_at=looked_at,
         names=resolved.names,
         connections=resolved.connections,
         frames=frames,
@@ -45,3 +46,14 @@ def _holders(
 
     found = find_holders(population, resolved)
     return found.holders, found.frames, replace(resolved.objects, left_locked=found.left_locked)
+
+
+def _stuck(
+    population: Population, resolved: Resolved, options: WaitOptions
+) -> tuple[Stuck, LookedAt]:
+    """Which goroutines nothing can wake, and what was looked at to decide it."""
+    if not options.heap:
+        return Stuck.of(0), LookedAt()
+    from spyglass.runtime.waiting.stuck import find_stuck
+
+    return find_stuck(population, resolved, options.heap_limit_bytes, options.progress)

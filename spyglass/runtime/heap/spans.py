@@ -1,0 +1,189 @@
+"""The spans of the heap that are in use, and which object of them an address is in.
+
+Knowledge: ``runtime/mheap.go`` (``mheap.allspans``, ``mspan``, ``mSpanInUse``, ``spanClass.noscan``) and
+``mbitmap.go: findObject``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spyglass.errors import BadDataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spyglass.runtime.context import Runtime
+
+__all__ = ["UNUSED_NUMBERS", "ObjectNumbers", "Spans"]
+
+PAGE_BYTES = 8192
+#: ``mSpanInUse``: the collector's, not stacks.
+_IN_USE = 1
+#: 128 GiB of heap in spans of one page; and that many pages.
+_MAX_SPANS = _MAX_PAGES = 1 << 24
+_MAX_ADDRESS = 1 << 48
+#: Pages of a span of more than one object; the runtime's have 10 at most (``sizeclasses.go``).
+_MAX_PAGES_OF_MANY = 1 << 12
+#: See `ObjectNumbers`.
+UNUSED_NUMBERS = 2
+_BATCH = 1 << 16
+_PAGE_SHIFT = 13
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Spans in use, in the order of their addresses; none overlaps another.
+
+    `start` (uint64): the first address. `pages` (int64): how many of 8 KiB. `object_bytes` (int64), `count`
+    (int64): its objects, one after the other from the start. `pointers` (bool): the objects may hold
+    pointers. `specials` (uint64): the first of its records of finalizers and the like, 0 for none.
+    """
+
+    start: NDArray[np.uint64]
+    pages: NDArray[np.int64]
+    object_bytes: NDArray[np.int64]
+    count: NDArray[np.int64]
+    pointers: NDArray[np.bool_]
+    specials: NDArray[np.uint64]
+
+    @classmethod
+    def read(cls, runtime: Runtime) -> Spans:
+        """The spans of ``mheap_.allspans`` that are in use.
+
+        Raises `MissingInfo` if the heap is not known in this program, `MemoryFault`, and `BadDataError` if
+        what is there is no heap.
+        """
+        dtype = runtime.layouts["mspan"]
+        parts = []
+        pointers = _all_spans(runtime)
+        for begin in range(0, len(pointers), _BATCH):
+            gathered = runtime.memory.gather(pointers[begin : begin + _BATCH], dtype.itemsize)
+            parts.append(_decoded(gathered.rows(dtype)[gathered.ok]))
+        spans = cls(
+            **{
+                each.name: np.concatenate([part[each.name] for part in parts])
+                for each in fields(cls)
+            }
+        )
+        spans = spans.select(np.argsort(spans.start, kind="stable"))
+        end = np.maximum.accumulate(spans.end)
+        apart = np.ones(len(spans), np.bool_)
+        apart[1:] = spans.start[1:] >= end[:-1]
+        spans = spans.select(apart)
+        if not len(spans) or int(spans.pages.sum()) > _MAX_PAGES:
+            raise BadDataError("implausible heap: no spans, or too many pages")
+        return spans
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    @property
+    def end(self) -> NDArray[np.uint64]:
+        """The first address behind each."""
+        return self.start + (self.pages << _PAGE_SHIFT).astype(np.uint64)
+
+    def select(self, rows: NDArray[Any]) -> Spans:
+        """The spans `rows` (indices, or a bool for each)."""
+        return Spans(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
+
+    def find(self, addresses: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The index of the span that each of `addresses` is in, -1 for none."""
+        at = np.searchsorted(self.start, addresses, side="right") - 1
+        inside = (at >= 0) & (addresses < self.end[np.maximum(at, 0)])
+        return np.where(inside, at, -1)
+
+
+def _all_spans(runtime: Runtime) -> NDArray[np.uint64]:
+    heap = runtime.memory.array(runtime.address("mheap_"), runtime.layouts["mheap"], 1)[0]
+    pointer, length, capacity = (int(word) for word in heap["allspans"])
+    if not 0 < length <= capacity or length > _MAX_SPANS or pointer % 8:
+        raise BadDataError(f"implausible heap: {length} of {capacity} spans at {pointer:#x}")
+    pointers: NDArray[np.uint64] = runtime.memory.array(pointer, "<u8", length)
+    good: NDArray[np.uint64] = pointers[(pointers != 0) & (pointers % np.uint64(8) == 0)]
+    return good
+
+
+def _decoded(rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """The columns of those of `rows` (``mspan``) that are in use and can be what they say."""
+    pages, size = rows["npages"].astype(np.uint64), rows["elemsize"].astype(np.uint64)
+    count, start = rows["nelems"].astype(np.uint64), rows["startAddr"].astype(np.uint64)
+    good = (rows["state"] == _IN_USE) & (pages > 0) & (pages <= _MAX_PAGES)
+    good &= (start % np.uint64(PAGE_BYTES) == 0) & (start > 0) & (start < _MAX_ADDRESS)
+    good &= (size > 0) & (size % np.uint64(8) == 0) & (size <= pages * np.uint64(PAGE_BYTES))
+    good &= (count > 0) & (count <= pages * np.uint64(PAGE_BYTES) // np.maximum(size, 1))
+    good &= (count == 1) | (pages <= _MAX_PAGES_OF_MANY)
+    noscan = (rows["spanclass"] & 1).astype(np.bool_)
+    return {
+        "start": start[good],
+        "pages": pages[good].astype(np.int64),
+        "object_bytes": size[good].astype(np.int64),
+        "count": count[good].astype(np.int64),
+        "pointers": ~noscan[good],
+        "specials": rows["specials"][good].astype(np.uint64),
+    }
+
+
+class ObjectNumbers:
+    """The objects of `spans`, numbered: those of a span in a row, the spans in their order.
+
+    `first` (int64): the number of the first object of each span, and last the end of all numbers. A span
+    has `UNUSED_NUMBERS` more than objects: for what is left behind its last object, and for rounding.
+    """
+
+    def __init__(self, spans: Spans) -> None:
+        self.spans = spans
+        self.first = np.concatenate([[0], np.cumsum(spans.count + UNUSED_NUMBERS)]).astype(np.int64)
+        if self.first[-1] >= 1 << 31:
+            raise BadDataError(f"implausible heap: {self.first[-1]} objects")
+        self._low = spans.start.min() if len(spans) else np.uint64(0)
+        self._bytes = spans.end.max() - self._low if len(spans) else np.uint64(0)
+        # As mspan.objIndex: offset * factor >> 32, plus the first number; of one large object the first. All
+        # of it with a product and a sum of words that may overflow.
+        start = spans.start - self._low
+        size = spans.object_bytes.astype(np.uint64)
+        factor = np.uint64(0xFFFFFFFF) // size + np.uint64(1)
+        self._factor = np.where(spans.count > 1, factor, np.uint64(0))
+        first = self.first[:-1].astype(np.uint64) << np.uint64(32)
+        self._summand = first - start * self._factor
+        self._page_spans = self._spans_of_pages(start)
+
+    def __len__(self) -> int:
+        return int(self.first[-1])
+
+    def _spans_of_pages(self, start: NDArray[np.uint64]) -> NDArray[np.int32] | None:
+        """The span of each page from the lowest on, -1 for none; None if the heap is spread too far."""
+        total = int(self._bytes) >> _PAGE_SHIFT
+        if total > _MAX_PAGES:
+            return None
+        pages = self.spans.pages
+        table = np.full(total + 1, -1, np.int32)
+        within = np.arange(int(pages.sum())) - np.repeat(np.cumsum(pages) - pages, pages)
+        begin = np.repeat((start >> np.uint64(_PAGE_SHIFT)).astype(np.int64), pages)
+        table[begin + within] = np.repeat(np.arange(len(pages), dtype=np.int32), pages)
+        return table
+
+    def find(self, words: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.uint32]]:
+        """Which of `words` (shape (n,)) point into a span, and the numbers of the objects there."""
+        distance = words - self._low
+        at = np.flatnonzero(distance < self._bytes)
+        distance = distance.take(at)
+        span = self._span(distance)
+        if (span < 0).any():
+            known = np.flatnonzero(span >= 0)
+            at, span, distance = at.take(known), span.take(known), distance.take(known)
+        distance *= self._factor.take(span)
+        distance += self._summand.take(span)
+        distance >>= np.uint64(32)
+        return at, distance.astype(np.uint32)
+
+    def _span(self, distance: NDArray[np.uint64]) -> NDArray[Any]:
+        """The index of the span at `distance` from the lowest, -1 for none."""
+        if self._page_spans is not None:
+            return self._page_spans.take((distance >> np.uint64(_PAGE_SHIFT)).view(np.int64))
+        order = np.argsort(self.spans.start)
+        at = self.spans.select(order).find(distance + self._low)
+        return np.where(at >= 0, order[at], -1)

@@ -1,0 +1,73 @@
+"""What finalizers, cleanups and weak pointers keep alive: records outside of the heap that point into it.
+
+Knowledge: ``runtime/mheap.go`` (``special``, ``specialfinalizer``, ``specialCleanup``,
+``specialWeakHandle``) and ``mgcmark.go: markrootSpans``, ``gcScanFinalizer``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spyglass.runtime.heap.modules import are_types
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spyglass.runtime.context import Runtime
+    from spyglass.runtime.heap.spans import Spans
+
+__all__ = ["words_of_specials"]
+
+#: Of one span, and of all together.
+_MAX_IN_A_SPAN = 1 << 11
+_MAX_RECORDS = 1 << 22
+#: Words of a record behind its ``special``: function, size of its results, and two types, for a finalizer.
+_WORDS = 4
+_TYPE_AT = 3
+#: An object with a finalizer that is larger is looked at up to here.
+_MAX_OBJECT_BYTES = 1 << 20
+
+
+def words_of_specials(runtime: Runtime, modules: NDArray[Any], spans: Spans) -> NDArray[np.uint64]:
+    """The words of all records of `spans`, and of the objects with finalizers.
+
+    The kinds of records have other numbers in every few versions, so every record is looked at, whatever
+    it is for: the bucket of a memory profile, for instance, is not in the heap. A record is one of a finalizer
+    if the type of what the finalizer takes is where that would be.
+    """
+    rows = np.flatnonzero(spans.specials != 0)
+    address = spans.specials[rows]
+    kind = runtime.layouts["special"]
+    header = -(-kind.itemsize // 8)
+    found, total = [np.zeros(0, np.uint64)], 0
+    for _ in range(_MAX_IN_A_SPAN):
+        good = (address != 0) & (address % np.uint64(8) == 0)
+        rows, address = rows[good], address[good]
+        total += len(rows)
+        if not len(rows) or total > _MAX_RECORDS:
+            break
+        records = runtime.memory.gather(address, 8 * (header + _WORDS))
+        words = records.words(header + _WORDS)[records.ok]
+        rows = rows[records.ok]
+        record = np.ascontiguousarray(words).view(np.uint8)[:, : kind.itemsize]
+        special = np.ascontiguousarray(record).view(kind).reshape(-1)
+        found.append(words[:, header:].reshape(-1))
+        finalizer = are_types(modules, words[:, header + _TYPE_AT])
+        found.append(_objects(runtime, spans, rows[finalizer], special["offset"][finalizer]))
+        address = special["next"].astype(np.uint64)
+    return np.concatenate(found)
+
+
+def _objects(
+    runtime: Runtime, spans: Spans, rows: NDArray[np.intp], offset: NDArray[Any]
+) -> NDArray[np.uint64]:
+    """The words of the objects at `offset` in the spans `rows`: what a finalizer is given is kept alive
+    with all that it refers to, but is not itself."""
+    some = spans.pointers[rows] & (offset < (spans.pages[rows] << 13))
+    rows, offset = rows[some], offset[some].astype(np.int64)
+    size = spans.object_bytes[rows]
+    begin = spans.start[rows] + (offset // size * size).astype(np.uint64)
+    gathered = runtime.memory.gather(begin, np.minimum(size, _MAX_OBJECT_BYTES).astype(np.uint64))
+    return gathered.buffer[: len(gathered.buffer) & ~7].view(np.uint64)

@@ -1,0 +1,139 @@
+"""What is alive without being looked for: where a mark of the heap begins.
+
+As the garbage collector (``runtime/mgcmark.go: markroot``): variables, records of finalizers, and the
+stacks of goroutines. Stacks of goroutines that run are looked at word by word, as are what was sampled of
+threads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spyglass.columns import among, distinct
+from spyglass.errors import MissingInfo
+from spyglass.model import STATUSES
+from spyglass.runtime.goroutines.decode import alive, fields_of, g_pointers, g_status
+from spyglass.runtime.heap.modules import read_modules, words_of_globals
+from spyglass.runtime.heap.specials import words_of_specials
+from spyglass.runtime.waiting.stack_pointers import Stacks, read_stack_pointers
+from spyglass.runtime.waiting.sudogs import index_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spyglass.runtime.heap.spans import ObjectNumbers, Spans
+    from spyglass.runtime.waiting.live_words import LiveWords, StackPlans
+    from spyglass.runtime.waiting.population import Population
+
+__all__ = ["Roots", "stacks_of"]
+
+_BATCH = 1 << 16
+_RUNNING = STATUSES.index("running")
+_PARKED = np.array([STATUSES.index(word) for word in ("waiting", "leaked", "syscall")], np.uint8)
+#: Tries to read the stack of a goroutine that is moved to another one meanwhile.
+_TRIES = 3
+
+
+class Roots:
+    """The roots of `population`, whose goroutines `blocked` (rows) are none.
+
+    Every call of `objects` reads them anew: goroutines that are not in the population, because they are
+    newer, are roots too.
+    """
+
+    def __init__(self, population: Population, live: LiveWords, blocked: NDArray[np.intp]) -> None:
+        self._population = population
+        self._blocked = distinct(population.pointers[blocked])
+        self._live = live
+        self._modules = read_modules(population.runtime)
+
+    def objects(self, spans: Spans, numbers: ObjectNumbers) -> NDArray[np.uint32]:
+        """The objects of `numbers` that the roots refer to. Raises if a part of the roots cannot be read."""
+        runtime = self._population.runtime
+        words = [
+            words_of_globals(runtime, self._modules),
+            words_of_specials(runtime, self._modules, spans),
+            self._sampled(),
+        ]
+        found = [numbers.find(each)[1] for each in words]
+        found.append(self._stacks(numbers))
+        return distinct(np.concatenate(found))
+
+    def _sampled(self) -> NDArray[np.uint64]:
+        """Words of the stacks of threads at the moment when their registers were read."""
+        stacks = [registers.stack for registers in self._population.moment.registers.values()]
+        whole = b"".join(stack[: len(stack) & ~7] for stack in stacks)
+        return np.frombuffer(whole, "<u8").astype(np.uint64)
+
+    def _stacks(self, numbers: ObjectNumbers) -> NDArray[np.uint32]:
+        """What the stacks of all goroutines but those that are blocked refer to."""
+        pointers = g_pointers(self._population.runtime)
+        pointers = pointers[~among(pointers, self._blocked)]
+        parked = self._parked()
+        found = []
+        for _ in range(_TRIES):
+            rows = _read(self._population, pointers)
+            lives = alive(rows)
+            pointers, rows = pointers[lives], rows[lives]
+            stacks, plans = self._planned(pointers, rows, parked)
+            read = read_stack_pointers(self._population.runtime, stacks, plans, numbers)
+            found.append(read.objects)
+            again = _read(self._population, pointers)
+            pointers = pointers[(again["stack"] != rows["stack"]) | ~read.ok]
+            if not len(pointers):
+                return np.concatenate(found)
+        raise MissingInfo(f"the stacks of {len(pointers)} goroutines could not be read")
+
+    def _parked(self) -> NDArray[np.intp]:
+        """Goroutines of the population that have not run since, whose live words are known."""
+        population = self._population
+        parked = population.still() & among(population.goroutines.status, _PARKED)
+        return np.flatnonzero(parked & (population.nodes > 0))
+
+    def _planned(
+        self, pointers: NDArray[np.uint64], rows: NDArray[Any], parked: NDArray[np.intp]
+    ) -> tuple[Stacks, StackPlans]:
+        population = self._population
+        at = index_of(pointers, population.pointers[parked])
+        nodes = np.where(
+            at >= 0, population.nodes[parked[np.maximum(at, 0)]] if len(parked) else 0, 0
+        )
+        stacks, plans = stacks_of(rows, nodes, self._live)
+        unknown = (nodes <= 0) & (g_status(rows) == _RUNNING)
+        stacks.low[unknown] = rows["stack"]["lo"][unknown]
+        return stacks, plans
+
+
+def stacks_of(
+    rows: NDArray[Any], nodes: NDArray[np.int64], live: LiveWords
+) -> tuple[Stacks, StackPlans]:
+    """The stacks of the goroutines `rows` (``g``), which end at `nodes` (0: not known)."""
+    different = distinct(nodes[nodes > 0])
+    plans = live.plans(different)
+    plan = np.searchsorted(different, nodes)
+    known = np.append(plans.known, False)
+    plan = np.where((nodes > 0) & known[np.minimum(plan, len(different))], plan, -1)
+    bounds = rows["stack"]
+    low, high = bounds["lo"].astype(np.uint64), bounds["hi"].astype(np.uint64) & ~np.uint64(7)
+    sp = np.where(rows["syscallsp"] != 0, rows["syscallsp"], rows["sched"]["sp"]).astype(np.uint64)
+    on_stack = (sp >= low) & (sp <= high)
+    sp, plan = np.where(on_stack, sp, low) & ~np.uint64(7), np.where(on_stack, plan, -1)
+    defers = (
+        rows["_defer"].astype(np.uint64)
+        if "_defer" in (rows.dtype.names or ())
+        else np.zeros_like(sp)
+    )
+    return Stacks(sp, high, defers, plan), plans
+
+
+def _read(population: Population, pointers: NDArray[np.uint64]) -> NDArray[Any]:
+    """The ``g`` structures at `pointers`; zeros where one cannot be read."""
+    kind = fields_of(population.runtime.layouts["g"], ("_defer",))
+    rows = np.zeros(len(pointers), kind)
+    for begin in range(0, len(pointers), _BATCH):
+        part = slice(begin, begin + _BATCH)
+        gathered = population.runtime.memory.gather(pointers[part], kind.itemsize)
+        rows[part][gathered.ok] = gathered.rows(kind)[gathered.ok]
+    return rows
