@@ -12,8 +12,11 @@ from spyglass.runtime.goroutines.consistency import Signature
 from spyglass.runtime.goroutines.decode import alive, fields_of, g_status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
+    from spyglass.memory.base import Gathered
     from spyglass.model import Goroutines
     from spyglass.runtime.context import Runtime
     from spyglass.runtime.goroutines.consistency import Read
@@ -24,7 +27,7 @@ __all__ = ["Population"]
 
 #: What tells what a goroutine waits for, beside what every snapshot reads of a ``g``.
 _MORE = ("waiting", "_defer", "timer", "sleepWhen", "selectDone", "parkingOnChan")
-_BATCH = 1 << 16
+_BATCH = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,15 @@ class Population:
         more = [name for name in ("waiting", "_defer", "timer") if name in (kind.names or ())]
         signature = Signature(kind, more)
         count = len(read.pointers)
-        rows, ok = np.zeros(count, kind), np.zeros(count, np.bool_)
-        signatures = _signatures(runtime, signature, kind, read.pointers, rows, ok)
+        rows, signatures = np.zeros(count, _packed(kind)), signature.room(count)
+
+        def keep(part: slice, gathered: Gathered) -> None:
+            batch = gathered.rows(kind)
+            for name in kind.names or ():
+                rows[name][part] = batch[name]
+            signatures[part] = signature.of(gathered)[0]
+
+        ok = _read(runtime, signature, read.pointers, keep)
         goroutines, reasons = named
         same = (rows["goid"] == goroutines.id) & alive(rows) & (g_status(rows) == goroutines.status)
         if "trackingSeq" in (kind.names or ()):
@@ -83,11 +93,14 @@ class Population:
         of one moment with their ``g``. Read again, unless nothing can move."""
         if self.moment.exact:
             return self.steady
-        count = len(self.pointers)
-        rows, ok = np.zeros(count, self.g.dtype), np.zeros(count, np.bool_)
-        now = _signatures(self.runtime, self._signature, self.g.dtype, self.pointers, rows, ok)
-        same: NDArray[np.bool_] = (now == self._signatures).all(axis=1)
-        return self.steady & ok & same
+        same = self.steady.copy()
+
+        def keep(part: slice, gathered: Gathered) -> None:
+            now = self._signature.of(gathered)[0]
+            same[part] &= (now == self._signatures[part]).all(axis=1)
+
+        ok = _read(self.runtime, self._signature, self.pointers, keep)
+        return same & ok
 
     @property
     def waiting(self) -> NDArray[np.bool_]:
@@ -109,19 +122,23 @@ class Population:
         return chosen
 
 
-def _signatures(
+def _packed(kind: np.dtype[Any]) -> np.dtype[Any]:
+    """The fields of `kind` without the gaps between them, which would take most of the memory."""
+    assert kind.fields is not None
+    return np.dtype([(name, kind.fields[name][0]) for name in kind.names or ()], align=True)
+
+
+def _read(
     runtime: Runtime,
     signature: Signature,
-    kind: np.dtype[Any],
     pointers: NDArray[np.uint64],
-    rows: NDArray[Any],
-    ok: NDArray[np.bool_],
-) -> NDArray[np.uint64]:
-    """Read the ``g`` structures at `pointers` into `rows`; what changes when they run."""
-    pieces = []
+    keep: Callable[[slice, Gathered], None],
+) -> NDArray[np.bool_]:
+    """Read the ``g`` structures at `pointers`, and give them to `keep` in batches; which could be read."""
+    ok = np.zeros(len(pointers), np.bool_)
     for begin in range(0, len(pointers), _BATCH):
         part = slice(begin, begin + _BATCH)
-        gathered = runtime.memory.gather(pointers[part], kind.itemsize)
-        rows[part], ok[part] = gathered.rows(kind), gathered.ok
-        pieces.append(signature.of(gathered)[0])
-    return np.concatenate(pieces) if pieces else np.zeros((0, 1), np.uint64)
+        gathered = runtime.memory.gather(pointers[part], signature.size)
+        ok[part] = gathered.ok
+        keep(part, gathered)
+    return ok

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["Sudogs", "index_of", "pointers_to", "ranked"]
 
 
+_BATCH = 1 << 15
+
+
 class Sudogs:
     """``sudog`` structures that were read: a row for each of `addresses` (uint64).
 
@@ -22,20 +25,25 @@ class Sudogs:
     """
 
     def __init__(self, runtime: Runtime, addresses: NDArray[np.uint64]) -> None:
-        rows, self.ok = pointers_to(runtime, "sudog", addresses)
+        count = len(addresses)
         self.addresses = addresses
-        self.g = rows["g"].astype(np.uint64)
-        self.next = rows["next"].astype(np.uint64)
-        self.waitlink = rows["waitlink"].astype(np.uint64)
-        self.elem, self.c = _innermost(rows["elem"]), _innermost(rows["c"])
-        self.is_select = rows["isSelect"] != 0
+        self.ok, self.is_select = np.zeros((2, count), np.bool_)
+        self.g, self.next, self.waitlink, self.elem, self.c = np.zeros((5, count), np.uint64)
+        for begin in range(0, count, _BATCH):
+            self._read(runtime, slice(begin, begin + _BATCH))
+
+    def _read(self, runtime: Runtime, part: slice) -> None:
+        rows, self.ok[part] = pointers_to(runtime, "sudog", self.addresses[part])
+        self.g[part], self.next[part] = rows["g"], rows["next"]
+        self.waitlink[part], self.is_select[part] = rows["waitlink"], rows["isSelect"]
+        self.elem[part], self.c[part] = _innermost(rows["elem"]), _innermost(rows["c"])
 
 
 def _innermost(column: NDArray[Any]) -> NDArray[np.uint64]:
     """The pointer in a field that is one, or a struct around one (``maybeTraceablePtr``, since Go 1.26)."""
     while column.dtype.names:
         column = column[column.dtype.names[0]]
-    return column.astype(np.uint64)
+    return column
 
 
 def pointers_to(
