@@ -117,7 +117,7 @@ class Inspector:
         `thread_stacks`: add to each thread what it runs, and its stack. `cpu_since`: a reading
         (`spyglass.procfs.read_cpu`) that processor time in ``snapshot.cpu`` is counted from; threads that
         run are sampled then (not with `stop`), which takes 25 ms in a busy process. `waits`:
-        read what goroutines wait on (``snapshot.waits``); holders need full stacks. Raises
+        read what goroutines wait on (``snapshot.waits``), for which all stacks are walked. Raises
         `ProcessChanged` if the process ends or executes another program while it is read. A core gives
         the same snapshot every time; `stop` has no effect on it.
         """

@@ -268,8 +268,7 @@ class Holder(NamedTuple):
     frame: Frame | None
 
 
-@dataclass(frozen=True, slots=True)
-class WaitObject:
+class WaitObject(NamedTuple):
     """One row of `WaitObjects`, with its indices looked up. None: not known, or its kind has none."""
 
     kind: str

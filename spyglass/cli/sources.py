@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spyglass.model import Snapshot
     from spyglass.runtime.waiting.options import WaitOptions
 
-__all__ = ["CoreSource", "ProcessSource", "SavedSource", "Source"]
+__all__ = ["CoreSource", "ProcessSource", "SavedSource", "Source", "Stacks"]
 
 Stacks = Literal["top", "full"]
 

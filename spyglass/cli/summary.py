@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import sys
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from spyglass.cli.common_options import debugging, format_options, show_timings
 from spyglass.cli.filter_options import GoroutineFilter, filter_options
 from spyglass.cli.source_options import source_options
-from spyglass.cli.sources import Source
+from spyglass.cli.sources import Source, Stacks
 
 if TYPE_CHECKING:
     from spyglass.formats import Exporter
 
 __all__ = ["summary"]
+
+#: Of more goroutines it takes too long to read what they wait on and who holds it: a fifth of the time of a
+#: summary, and more.
+_WAITS_OF = 10_000
+
+
+def _worth_reading(*columns: Any) -> bool:
+    """As `spyglass.analysis.findings.worth_reading`, imported when it is called."""
+    from spyglass.analysis.findings.worth_reading import worth_reading
+
+    return worth_reading(*columns)
 
 
 @click.command("summary", short_help="Show what a Go process is doing, on one screen.")
@@ -54,7 +65,11 @@ def summary(
     are goroutines of the program and of the runtime. "?" is an unknown value; "(start)" marks the
     start function of a goroutine whose location is not known.
     """
-    snapshot = source.snapshot("full" if goroutine_filter.criteria.function else "top")
+    from spyglass.runtime.waiting.options import WaitOptions
+
+    depth: Stacks = "full" if goroutine_filter.criteria.function else "top"
+    waits = WaitOptions(heap=False, max_goroutines=_WAITS_OF, when=_worth_reading)
+    snapshot = source.snapshot(depth, waits=waits)
     began_ns = perf_counter_ns()
     whole, system = snapshot, exporter is not None
     if goroutine_filter.criteria or exporter:

@@ -65,6 +65,16 @@ class Wanted:
     thread_stacks: bool = False
     waits: WaitOptions | None = None
 
+    @property
+    def tops_only(self) -> bool:
+        """Whether the tops of stacks are enough: who holds a lock may be seen further out."""
+        return self.stacks == "top" and self.waits is None
+
+    def of_so_many(self, goroutines: int) -> Wanted:
+        """The same of so many goroutines: without waits if there are too many for them."""
+        most = self.waits.max_goroutines if self.waits is not None else None
+        return self if most is None or goroutines <= most else replace(self, waits=None)
+
 
 @dataclass(frozen=True)
 class SnapshotResult:
@@ -124,7 +134,8 @@ class SnapshotBuilder:
             pointers = g_pointers(self._runtime)
             now_ns = self._now_ns(pointers)
             reader = Reader(self._runtime, self._tree, now_ns, registers)
-            read = reader.read(pointers, wanted.stacks == "top")
+            wanted = wanted.of_so_many(len(pointers))
+            read = reader.read(pointers, wanted.tops_only)
             goroutines, nodes = read.columns, read.node
             waiting_ns = lower_bounds(goroutines.printed_ns, now_ns, ends_ns)
             goroutines = replace(goroutines, waiting_ns=waiting_ns)
@@ -168,6 +179,8 @@ class SnapshotBuilder:
     ) -> WaitGraph | None:
         """What the goroutines that were read wait on, if that is wanted."""
         if options is None:
+            return None
+        if options.when is not None and not options.when(*named, self._tree.code.frames):
             return None
         from spyglass.runtime.waiting.graph import read_waits
         from spyglass.runtime.waiting.population import Population

@@ -17,7 +17,7 @@ from spyglass.analysis.findings.thresholds import (
 )
 from spyglass.analysis.wait_reasons import held_up_by, object_name
 from spyglass.analysis.wait_verdicts import STRONG, VERDICTS, WaitVerdicts
-from spyglass.columns import numbered
+from spyglass.columns import distinct, numbered
 from spyglass.model import NONE
 from spyglass.wait_graph import KINDS, OPERATIONS
 from spyglass.words.units import count, duration, plural
@@ -121,7 +121,7 @@ class _Queues:
         """The locks that many wait for, or long, with a holder that is named; most waiters first."""
         objects, waits, holders = self.graph.objects, self.graph.waits, self.graph.holders
         numbers = np.bincount(waits.object, minlength=len(objects))
-        named = np.unique(holders.object[(holders.grade >= 1) & (holders.grade <= STRONG)])
+        named = distinct(holders.object[(holders.grade >= 1) & (holders.grade <= STRONG)])
         circles = [number for circle in self.known.deadlocks for number in circle.objects]
         is_lock = np.isin(objects.kind, _LOCKS) & (numbers > 0)
         is_lock &= np.isin(np.arange(len(objects)), named)
@@ -208,12 +208,12 @@ def _leaks(queues: _Queues) -> Iterator[Finding]:
     texts = {name: number for number, name in enumerate(dict.fromkeys(names))}
     of_frame = np.array([texts[name] for name in names])
     functions = of_frame[where + 1]
-    distinct, which = numbered(functions)
+    known_functions, which = numbered(functions)
     sizes = np.bincount(which)
     order = np.argsort(-sizes, kind="stable").tolist()
     labels = list(texts)
     for group in order[:_SHOWN]:
-        yield _leak(queues, rows[which == group], labels[int(distinct[group])])
+        yield _leak(queues, rows[which == group], labels[int(known_functions[group])])
     if len(order) > _SHOWN:
         others = rows[~np.isin(which, order[:_SHOWN])]
         title = f"{plural(len(others), 'more goroutine')} in {plural(len(order) - _SHOWN, 'function')} can never be woken"
@@ -230,11 +230,11 @@ def _leaks(queues: _Queues) -> Iterator[Finding]:
 def _leak(queues: _Queues, rows: NDArray[np.int64], function: str) -> Finding:
     waits, ids = queues.graph.waits, queues.findable.snapshot.goroutines.id[rows]
     kinds = queues.graph.objects.kind[waits.object[np.isin(waits.goroutine, ids)]]
-    names = {KINDS[int(kind)] for kind in np.unique(kinds)}
+    names = {KINDS[int(kind)] for kind in distinct(kinds)}
     what = {"channel": "channels", "nothing": ""}.get(
         names.pop() if len(names) == 1 else "", "locks"
     )
-    if len(set(np.unique(kinds).tolist())) > 1:
+    if len(distinct(kinds)) > 1:
         what = "channels and locks"
     reason = f"nothing else refers to their {what}" if what else "what they wait for cannot happen"
     if len(rows) == 1:
@@ -291,7 +291,7 @@ def _peers(queues: _Queues) -> Iterator[Finding]:
         rows = queues.rows(waits.goroutine[at])
         rows = rows[_is_called(queues, rows)]
         if len(rows) >= PEER_WAITERS and int(g.waiting_ns[rows].max()) >= PEER_WAIT_NS:
-            found.append((remote, rows, tuple(np.unique(waits.object[at]).tolist())))
+            found.append((remote, rows, tuple(distinct(waits.object[at]).tolist())))
     for remote, rows, numbers in sorted(found, key=lambda each: -len(each[1]))[:_SHOWN]:
         functions = queues.functions(rows)
         at_function = f" at {functions[0]}" if functions else ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from spyglass.model import Frame, Goroutines
     from spyglass.threads import Registers
 
 __all__ = ["DEFAULT_HEAP_LIMIT_BYTES", "Moment", "WaitOptions"]
@@ -20,13 +21,17 @@ class WaitOptions:
 
     `holders`: who holds the contended locks. `heap`: which goroutines nothing can wake, for which the heap
     is marked, up to `heap_limit_bytes` of spans that hold pointers. `progress` is called with the part of
-    the heap that was marked, from 0 to 1.
+    the heap that was marked, from 0 to 1. Of more than `max_goroutines` no waits are read at all; None: however
+    many there are. `when`: decides from the goroutines, their wait reasons and frames (as in a `Snapshot`)
+    whether waits are worth reading; None: they are.
     """
 
     holders: bool = True
     heap: bool = True
     heap_limit_bytes: int = DEFAULT_HEAP_LIMIT_BYTES
     progress: Callable[[float], None] | None = None
+    max_goroutines: int | None = None
+    when: Callable[[Goroutines, tuple[str, ...], Sequence[Frame]], bool] | None = None
 
 
 class Moment(NamedTuple):
