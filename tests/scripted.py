@@ -32,10 +32,12 @@ class ScriptedTicks:
         self.follows = follows
         self.at = 0
         self.taken: list[bool] = []
+        self.waited: list[bool] = []
         self.closed = False
 
-    def take(self, full: bool) -> Tick:
+    def take(self, full: bool, waits: bool = False) -> Tick:
         self.taken.append(full)
+        self.waited.append(waits)
         event = self.events[min(self.at, len(self.events) - 1)]
         if isinstance(event, SpyglassError):
             raise event

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spyglass.inspector import Inspector
     from spyglass.model import Snapshot
     from spyglass.procfs import CpuReading
+    from spyglass.runtime.waiting.options import WaitOptions
 
 __all__ = ["tick_source"]
 
@@ -59,7 +60,7 @@ class LiveTicks:
         self._cpu = None
         self._inspector = attach(self._pid)
 
-    def take(self, full: bool) -> Tick:
+    def take(self, full: bool, waits: bool = False) -> Tick:
         """The current state; raises `ProcessChanged` or `ProcessNotFound` if the process has ended."""
         if self._inspector is None:
             self.attach()
@@ -68,7 +69,11 @@ class LiveTicks:
         assert self._inspector is not None
         try:
             before, self._cpu = self._cpu, read_cpu(self._pid)
-            snapshot = self._inspector.snapshot("full" if full else "top", cpu_since=before)
+            snapshot = self._inspector.snapshot(
+                "full" if full else "top",
+                cpu_since=before,
+                waits=_wait_options() if waits else None,
+            )
             return Tick(snapshot, _cpu_percent(snapshot))
         except (ProcessChanged, ProcessNotFound):
             if self.follows:
@@ -83,6 +88,13 @@ class LiveTicks:
         if self._inspector is not None:
             self._inspector.close()
             self._inspector = None
+
+
+def _wait_options() -> WaitOptions:
+    """Without the heap, which takes too long for each refresh."""
+    from spyglass.runtime.waiting.options import WaitOptions
+
+    return WaitOptions(heap=False)
 
 
 def _cpu_percent(snapshot: Snapshot) -> float | None:
@@ -101,7 +113,7 @@ class StillTicks:
     is_live: bool = field(default=False, init=False)
     follows: bool = field(default=False, init=False)
 
-    def take(self, full: bool) -> Tick:
+    def take(self, full: bool, waits: bool = False) -> Tick:
         """The snapshot, with the stacks it has."""
         return Tick(self.snapshot)
 
@@ -123,7 +135,7 @@ class SeriesTicks:
         self._at = 0
         self._loaded: dict[int, Snapshot] = {}
 
-    def take(self, full: bool) -> Tick:
+    def take(self, full: bool, waits: bool = False) -> Tick:
         """The current snapshot, and the previous one."""
         at = self._at
         previous = self._load(at - 1) if at else None

@@ -82,6 +82,7 @@ class TopApp(App[None]):
         Binding("i", "invert"),
         Binding("t", "threads"),
         Binding("r", "runtime"),
+        Binding("w", "waits"),
         Binding("exclamation_mark", "problems"),
         Binding("f", "findings"),
         Binding("S", "system"),
@@ -151,6 +152,7 @@ class TopApp(App[None]):
     def show(self) -> None:
         """Draw the state of the model."""
         self.feed.full = self.model.needs_stacks
+        self.feed.waits = self.model.shows_waits
         model, style, feed = self.model, self.style, self.feed
         self._show_findings()
         lines = header_lines(model, style, paused=feed.paused, wanted_ns=feed.interval_ns)
@@ -256,6 +258,17 @@ class TopApp(App[None]):
             return
         self.model.runtime_frames = not self.model.runtime_frames
         self.say(f"runtime frames {'shown' if self.model.runtime_frames else 'hidden'}")
+
+    def action_waits(self) -> None:
+        """Show or hide what goroutines wait on."""
+        model = self.model
+        model.shows_waits = not model.shows_waits
+        if not model.shows_waits:
+            return self.say("what goroutines wait on: hidden")
+        is_known = model.snapshot is not None and model.snapshot.waits is not None
+        if self.feed.is_live or is_known:
+            return self.say("what goroutines wait on: shown")
+        return self.say(error="what goroutines wait on was not saved")
 
     def action_system(self) -> None:
         """Show or hide the runtime's own goroutines."""

@@ -61,8 +61,9 @@ class TickSource(Protocol):
     @property
     def follows(self) -> bool: ...
 
-    def take(self, full: bool) -> Tick:
-        """The current tick, with whole stacks if `full`; raises `SpyglassError`."""
+    def take(self, full: bool, waits: bool = False) -> Tick:
+        """The current tick, with whole stacks if `full`, and with what goroutines wait on if `waits`; raises
+        `SpyglassError`."""
 
     def step(self, by: int) -> None:
         """Move `by` snapshots in a series."""
@@ -88,6 +89,7 @@ class Feed:
         self._changed = threading.Condition()
         self._taking = threading.Lock()
         self._closed = self._paused = self._due_now = self._ended = False
+        self._waits = False
         self._full = True  # the first snapshot is the baseline, which may be compared by stack
         self._thread = threading.Thread(target=self._run, name="spyglass-feed", daemon=True)
 
@@ -144,6 +146,19 @@ class Feed:
             self._full = full
             self._changed.notify()
 
+    @property
+    def waits(self) -> bool:
+        """Whether it is read what goroutines wait on, from the next tick on."""
+        return self._waits
+
+    @waits.setter
+    def waits(self, waits: bool) -> None:
+        """If it was not read so far, a tick is due at once."""
+        with self._changed:
+            self._due_now = self._due_now or (waits and not self._waits and not self._paused)
+            self._waits = waits
+            self._changed.notify()
+
     def step(self, by: int) -> None:
         """Move `by` snapshots in a series, and take a tick."""
         with self._changed:
@@ -154,7 +169,7 @@ class Feed:
     def take_full(self) -> Snapshot:
         """A snapshot with whole stacks, taken now, in the caller's thread; raises `SpyglassError`."""
         with self._taking:
-            return self._source.take(True).snapshot
+            return self._source.take(True, self._waits).snapshot
 
     def _run(self) -> None:
         due_ns = 0
@@ -200,7 +215,7 @@ class Feed:
     def _taken(self) -> Event:
         try:
             with self._taking:
-                return self._source.take(self._full)
+                return self._source.take(self._full, self._waits)
         except SpyglassError as error:
             return Failure(error.message, isinstance(error, ProcessChanged | ProcessNotFound))
         except Exception as error:  # the last picture stays on the screen

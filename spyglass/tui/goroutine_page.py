@@ -1,7 +1,8 @@
-"""The page of one goroutine: its state, labels, stack and creator."""
+"""The page of one goroutine: its state, labels, what it waits on, stack and creator."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,40 +13,75 @@ from spyglass.model import NONE, QUALITIES, Frame, Goroutine, Snapshot
 from spyglass.render.cropping import function_in, location_in
 from spyglass.tui.cell_values import function_text, labels_text, place
 from spyglass.tui.layout import Style
+from spyglass.tui.page_base import LinesPage
 from spyglass.words.states import DOUBTFUL, state_words
 from spyglass.words.units import duration
 
 if TYPE_CHECKING:
     from spyglass.tui.view_state import Model
+    from spyglass.tui.wait_texts import WaitTexts
 
-__all__ = ["stack_lines"]
+__all__ = ["GoroutinePage"]
 
 _INDENT = "    "
 
 
-def stack_lines(model: Model, style: Style) -> list[Text]:
-    """The lines of the open page."""
-    snapshot, goid = model.snapshot, model.level.of
-    assert snapshot is not None
-    assert isinstance(goid, int)
-    rows = np.flatnonzero(snapshot.goroutines.id == np.uint64(goid))
-    if not len(rows):
-        return [Text(f"goroutine {goid} has ended", "yellow")]
-    row = int(rows[0])
-    g = snapshot.goroutine(row)
-    lines = [
-        Text.assemble(
-            (f"goroutine {g.id}", "bold"), f" [{style.text(_state(g, model.seen_waiting_ns(row)))}]"
-        )
-    ]
-    if g.labels:
-        lines.append(Text(style.text(labels_text(g))))
-    lines += _frames(snapshot, row, model.runtime_frames, style)
-    if g.created_by is not None:
-        by = f" in goroutine {g.creator_id}" if g.creator_id is not None else ""
-        lines.append(Text(f"created by {_name(g.created_by, style, 40)}{by}"))
-        lines.append(_at(g.created_by, style))
-    return lines
+class GoroutinePage(LinesPage):
+    """The page of the goroutine that the level is of. Lines that name another goroutine lead to its page."""
+
+    def __init__(self, model: Model, style: Style) -> None:
+        self._links: dict[int, int] = {}
+        super().__init__(model, style, self._all_lines(model, style))
+        self.selectable = bool(self._links)
+        if self._links and model.level.selected is None:
+            model.level.at = min(self._links)
+
+    def key(self, number: int) -> Hashable:
+        """The goroutine that a line leads to, with the number of the line; the number alone if it leads nowhere."""
+        return (self._links[number], number) if number in self._links else number
+
+    def _all_lines(self, model: Model, style: Style) -> list[Text]:
+        snapshot, goid = model.snapshot, model.level.of
+        assert snapshot is not None
+        assert isinstance(goid, int)
+        rows = np.flatnonzero(snapshot.goroutines.id == np.uint64(goid))
+        if not len(rows):
+            return [Text(f"goroutine {goid} has ended", "yellow")]
+        row = int(rows[0])
+        g = snapshot.goroutine(row)
+        state = style.text(_state(g, model.seen_waiting_ns(row)))
+        lines = [Text.assemble((f"goroutine {g.id}", "bold"), f" [{state}]")]
+        if g.labels:
+            lines.append(Text(style.text(labels_text(g))))
+        lines += self._waits(model.waits, goid, len(lines), style)
+        lines += _frames(snapshot, row, model.runtime_frames, style)
+        return lines + _creation(g, style)
+
+    def _waits(
+        self, waits: WaitTexts | None, goroutine: int, begin: int, style: Style
+    ) -> list[Text]:
+        """What it waits for and holds, from line `begin` on; notes which lines lead to other goroutines."""
+        if waits is None:
+            return []
+        verbs = ("waits for", *["or for"] * len(waits.waits_of(goroutine)))
+        texts = zip(verbs, waits.waits_of(goroutine), strict=False)
+        lines = [Text(style.text(f"{verb} {text}"), "cyan") for verb, text in texts]
+        for link in (*waits.holders_of(goroutine), *waits.waiters_for(goroutine)):
+            self._links[begin + len(lines)] = link.goroutine
+            at = "" if link.where is None else f" at {function_text(link.where, style)}"
+            lines.append(Text(f"{_INDENT}{style.text(link.text)}{at}", "cyan"))
+        verdict = waits.verdict(goroutine)
+        if verdict is not None and verdict.verdict not in ("waits", "unknown"):
+            word = verdict.verdict.replace("_", " ")
+            lines.append(Text(style.text(f"{word}: {verdict.because}"), "yellow"))
+        return lines
+
+
+def _creation(g: Goroutine, style: Style) -> list[Text]:
+    if g.created_by is None:
+        return []
+    by = f" in goroutine {g.creator_id}" if g.creator_id is not None else ""
+    return [Text(f"created by {_name(g.created_by, style, 40)}{by}"), _at(g.created_by, style)]
 
 
 def _frames(snapshot: Snapshot, row: int, runtime_frames: bool, style: Style) -> list[Text]:

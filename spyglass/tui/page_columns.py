@@ -21,7 +21,14 @@ from spyglass.words.calls import CALL_MARK
 from spyglass.words.states import state_colour
 from spyglass.words.units import plural
 
-__all__ = ["Changes", "call_kept_in", "goroutine_columns", "group_columns", "thread_columns"]
+__all__ = [
+    "Changes",
+    "call_kept_in",
+    "goroutine_columns",
+    "group_columns",
+    "thread_columns",
+    "waits_column",
+]
 
 #: The minimum width of a terminal for the column of creators, and for lines of code and medians.
 _WIDE, _WIDEST = 130, 150
@@ -38,6 +45,11 @@ _MIN_CALL_WIDTH = 10
 
 #: The titles of the columns of changes: since the previous tick, since the start or base.
 Changes = tuple[str, str]
+
+
+def waits_column() -> Column:
+    """The column of what goroutines wait on."""
+    return Column("waits on", name="waits", weight=4, fit=function_in)
 
 
 def group_columns(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from spyglass.tui.goroutine_page import stack_lines
+from spyglass.tui.goroutine_page import GoroutinePage
 from spyglass.tui.layout import Style
 from spyglass.tui.page_base import LinesPage, Page
 from spyglass.tui.row_pages import GoroutinesPage, GroupsPage, ThreadsPage
@@ -25,7 +25,9 @@ def page(model: Model, style: Style) -> Page:
     lines = _lines(model, style)
     if lines is not None:
         return LinesPage(model, style, lines)
-    pages = {"goroutines": GoroutinesPage, "threads": ThreadsPage}
+    pages: dict[str, Callable[[Model, Style], Page]] = {
+        "goroutines": GoroutinesPage, "threads": ThreadsPage, "stack": GoroutinePage,
+    }  # fmt: skip
     return pages.get(model.level.kind, GroupsPage)(model, style)
 
 
@@ -39,7 +41,6 @@ def _lines(model: Model, style: Style) -> Sequence[Text] | None:
     if kind == "groups" and not model.rows and model.question.query:
         return no_match_lines(snapshot, model.question, style)
     texts: dict[str, Callable[[], Sequence[Text]]] = {
-        "stack": lambda: stack_lines(model, style),
         "findings": lambda: all_findings(model.findings, style),
         "problems": lambda: problem_lines(snapshot.problems, style),
     }

@@ -22,6 +22,7 @@ from spyglass.tui.page_columns import (
     goroutine_columns,
     group_columns,
     thread_columns,
+    waits_column,
 )
 from spyglass.words.units import duration
 
@@ -45,7 +46,7 @@ class GroupsPage(Page):
             columns = [self._keeping_calls(column) for column in columns]
         if not model.differences:
             columns = [column for column in columns if column.name != "difference"]
-        self.columns = shown(columns, style)
+        self.columns = shown(_with_waits(columns, model), style)
         name, descending = model.sort["groups"]
         self._rows = sorted(model.rows, key=self._order(name), reverse=descending)
 
@@ -63,6 +64,9 @@ class GroupsPage(Page):
         cells = group_cells(row, self._by, self.style, difference)
         if self.model.previous is None:  # nothing could be compared yet
             cells["change"] = str
+        waits = self.model.waits
+        if waits is not None:
+            cells["waits"] = lambda: self.style.text(waits.of_rows(row.rows))
         return cells
 
     def _keeping_calls(self, column: Column) -> Column:
@@ -99,7 +103,7 @@ class GoroutinesPage(Page):
         assert model.snapshot is not None
         labelled, widest = bool(model.snapshot.label_sets), model.widest.get("state", 0)
         columns = goroutine_columns(labelled=labelled, style=style, widest_state=widest)
-        self.columns = shown(columns, style)
+        self.columns = shown(_with_waits(columns, model), style)
         self._snapshot = model.snapshot
         rows = group.rows if group else np.zeros(0, np.int64)
         self._rows = self._sorted(rows, *model.sort["goroutines"])
@@ -121,7 +125,11 @@ class GoroutinesPage(Page):
 
     def _cells(self, row: int) -> Cells:
         seen_ns = self.model.seen_waiting_ns(row)
-        return goroutine_cells(self._snapshot.goroutine(row), self.style, seen_ns)
+        goroutine, waits = self._snapshot.goroutine(row), self.model.waits
+        cells = goroutine_cells(goroutine, self.style, seen_ns)
+        if waits is not None:
+            cells["waits"] = lambda: self.style.text(waits.of_goroutine(goroutine.id))
+        return cells
 
     def _sorted(self, rows: NDArray[np.int64], name: str, descending: bool) -> NDArray[np.int64]:
         g = self._snapshot.goroutines
@@ -139,8 +147,9 @@ class GoroutinesPage(Page):
     @property
     def _alike(self) -> dict[str, NDArray[Any]]:
         """For each column of texts a number per goroutine; equal numbers have equal texts."""
-        g = self._snapshot.goroutines
+        g, waits = self._snapshot.goroutines, self.model.waits
         return {
+            "waits": np.zeros(len(g), np.int64) if waits is None else waits.alike,
             "state": g.status * np.int64(1 << 20) + g.wait_reason,
             "where": combined(g.where, np.where(g.where == NONE, g.start, NONE), g.call),
             "call": g.call,
@@ -190,6 +199,15 @@ class ThreadsPage(Page):
     def _cells(self, thread: Thread) -> Cells:
         p = self._ps.get(thread.p) if thread.p is not None else None
         return thread_cells(thread, p, self._cpu.get(thread.tid), self.style)
+
+
+def _with_waits(columns: list[Column], model: Model) -> list[Column]:
+    """`columns`, and if it is known what goroutines wait on that in place of the call that they wait in."""
+    if model.waits is None:
+        return columns
+    at = next(index for index, column in enumerate(columns) if column.name == "where") + 1
+    others = [column for column in columns[at:] if column.name != "call"]
+    return [*columns[:at], waits_column(), *others]
 
 
 def _changes(model: Model, style: Style) -> Changes | None:

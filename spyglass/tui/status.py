@@ -14,15 +14,15 @@ __all__ = ["keys_line", "status_line"]
 _ALWAYS = (("?", "help"), ("q", "quit"))
 _KEYS = {
     "groups": (
-        ("Enter", "open"), ("f", "findings"), ("g", "group"), ("/", "filter"), ("<>", "sort"), ("t", "threads"),
+        ("Enter", "open"), ("f", "findings"), ("g", "group"), ("/", "filter"), ("<>", "sort"), ("w", "waits"), ("t", "threads"),
         ("p", "pause"), ("b", "base"), ("s", "save"), ("e", "report"), ("i", "reverse"), ("+-", "interval"),
         ("S", "runtime goroutines"),
     ),
     "goroutines": (
-        ("Enter", "stack"), ("Esc", "back"), ("<>", "sort"), ("p", "pause"), ("s", "save"), ("e", "report"),
+        ("Enter", "stack"), ("Esc", "back"), ("<>", "sort"), ("w", "waits"), ("p", "pause"), ("s", "save"), ("e", "report"),
         ("i", "reverse"),
     ),
-    "stack": (("Esc", "back"), ("r", "runtime frames"), ("p", "pause"), ("s", "save"), ("e", "report")),
+    "stack": (("Esc", "back"), ("w", "waits"), ("r", "runtime frames"), ("p", "pause"), ("s", "save"), ("e", "report")),
     "threads": (("Esc", "back"), ("<>", "sort"), ("i", "reverse"), ("p", "pause")),
     "findings": (("Esc", "back"), ("p", "pause")),
     "problems": (("Esc", "back"), ("p", "pause")),

@@ -28,6 +28,8 @@ g  G     group by function, stack, creator, state, each label;  G  backwards
 /        filter: a regular expression for any function of a stack, and any of
          state:WORDS  label:KEY=VALUE  creator:REGEX  (quote values with spaces)
 <  >     sort by the next column;  i  reverse the order
+w        what goroutines wait on, and who holds it; on the page of a goroutine
+         Enter on another goroutine, such as a holder, opens that one
 t        threads (Ms) and Ps;  S  runtime goroutines
 r        on the page of a stack: show runtime frames
 f        findings: what is unusual, with the next command to run

@@ -26,6 +26,8 @@ from spyglass.words.units import UNKNOWN, count, signed
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.tui.wait_texts import WaitTexts
+
 __all__ = ["GROUPINGS", "Level", "Model"]
 
 #: What goroutines can be grouped by, besides the labels that they have.
@@ -62,7 +64,7 @@ class Model:
     seen waiting (`spyglass.tui.sightings`). `findings_shown`: the largest number of lines that findings took.
     `widest`: the largest width in cells that each column of
     groups needed since the last question. `compares`: whether there is, or will be, a previous snapshot.
-    `message`, or `error`: the effect of the last key.
+    `shows_waits`: what goroutines wait on is read and shown. `message`, or `error`: the effect of the last key.
     """
 
     def __init__(self, by: str = "function", query: Query | None = None) -> None:
@@ -79,7 +81,9 @@ class Model:
             "threads": ("cpu", True),
         }
         self.runtime_frames = False
+        self.shows_waits = False
         self.compares = True
+        self._wait_texts: tuple[Snapshot, WaitTexts] | None = None
         self._counted: list[tuple[Snapshot, Counts]] = []
         self._differences: dict[Hashable, str] | None = None
         self._start_anew()
@@ -115,6 +119,8 @@ class Model:
         Few stacks are always read, so that they can still be shown after the process has ended.
         """
         if self.snapshot is not None and len(self.snapshot.goroutines) <= FEW:
+            return True
+        if self.shows_waits:  # holders are found in them
             return True
         return self.question.needs_stacks or any(level.kind == "stack" for level in self.levels)
 
@@ -181,6 +187,8 @@ class Model:
             found = [each.goroutine for each in self.snapshot.threads if each.tid == key]
             if found and found[0] is not None:
                 self.levels.append(Level("stack", found[0], f"goroutine {found[0]}"))
+        elif kind == "stack" and isinstance(key, tuple):  # a holder (`spyglass.tui.goroutine_page`)
+            self.levels.append(Level("stack", key[0], f"goroutine {key[0]}"))
 
     def toggle(self, kind: str) -> None:
         """Open a page of this kind, or close it if it is open."""
@@ -235,6 +243,18 @@ class Model:
             for thread in self.snapshot.threads
             if thread.recent_cpu_ns is not None
         }
+
+    @property
+    def waits(self) -> WaitTexts | None:
+        """What goroutines wait on; None if it is not shown, or not known."""
+        snapshot = self.snapshot
+        if not self.shows_waits or snapshot is None or snapshot.waits is None:
+            return None
+        if self._wait_texts is None or self._wait_texts[0] is not snapshot:
+            from spyglass.tui.wait_texts import WaitTexts
+
+            self._wait_texts = snapshot, WaitTexts(snapshot, snapshot.waits)
+        return self._wait_texts[1]
 
     def seen_waiting_ns(self, row: int) -> int | None:
         """How long goroutine `row` of the snapshot was seen waiting, in ns; None: it was not."""
