@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spyglass.columns import distinct
 from spyglass.errors import SpyglassError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class CallEdges:
         """The functions that call one of the functions `wanted`, sorted."""
         mask = np.zeros(len(self._functions) + 1, np.bool_)
         mask[wanted] = True
-        return np.unique(self.callers[mask[self.callees]])
+        return distinct(self.callers[mask[self.callees]])
 
 
 def _amd64(code: bytes, address: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

@@ -27,6 +27,7 @@ __all__ = [
     "PT_LOAD",
     "PT_NOTE",
     "SECTION_HEADER",
+    "STT_OBJECT",
     "SYMBOL",
     "Header",
     "name_in",
@@ -47,6 +48,8 @@ SECTION_HEADER = np.dtype(
         ("size", "<u8"), ("link", "<u4"), ("info", "<u4"), ("align", "<u8"), ("entry_size", "<u8"),
     ]
 )  # fmt: skip
+#: In the low 4 bits of a symbol's `info`: it is a variable.
+STT_OBJECT = 1
 #: Elf64_Sym.
 SYMBOL = np.dtype(
     [

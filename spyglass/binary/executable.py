@@ -222,6 +222,31 @@ class Executable:
         return (int(hits["value"][0]), int(hits["size"][0])) if len(hits) else None
 
     @cached_property
+    def _variables(self) -> NDArray[Any]:
+        """The symbols of variables, by address."""
+        symbols = self._symbols[0]
+        chosen = symbols[(symbols["info"] & 15 == elf.STT_OBJECT) & (symbols["size"] > 0)]
+        ordered: NDArray[Any] = chosen[np.argsort(chosen["value"], kind="stable")]
+        return ordered
+
+    def variables_at(self, addresses: NDArray[np.uint64]) -> list[tuple[str, int] | None]:
+        """For each address (as the file has them) the name of the symbol of the variable that it lies in, and
+        how many bytes behind its begin; None where there is none."""
+        variables, names = self._variables, self._symbols[1]
+        if not len(variables):
+            return [None] * len(addresses)
+        at = np.searchsorted(variables["value"], addresses, side="right") - 1
+        rows = variables[np.maximum(at, 0)]
+        behind = addresses - rows["value"]
+        inside = (at >= 0) & (behind < rows["size"])
+        return [
+            (elf.name_in(names, name), distance) if good else None
+            for name, distance, good in zip(
+                rows["name"].tolist(), behind.tolist(), inside.tolist(), strict=True
+            )
+        ]
+
+    @cached_property
     def build_id(self) -> str | None:
         """Go's build id, else the GNU one in hexadecimal."""
         try:

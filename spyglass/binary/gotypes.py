@@ -97,13 +97,24 @@ class GoTypes:
         words = np.frombuffer(self._data, "<u4", len(self._data) // 8 * 2).reshape(-1, 2)
         marks = words[_MARKS_ROW:, 1] & _MARKS
         rows = np.flatnonzero(marks[: max(len(marks) - _NAME_ROW, 0)] == _NAMED_STRUCT)
-        names = words[rows + _NAME_ROW, 0]
+        self._named, self._names = rows * 8, words[rows + _NAME_ROW, 0]
         for self._two_byte_lengths in (False, True):
-            ours = self._begin_with(names, b"*runtime.")
-            found = dict(self._of_package("runtime", rows[ours] * 8, names[ours]))
+            found = self._structs_of("runtime", "runtime.")
             if "runtime.g" in found:
                 return found
         raise MissingInfo("there is no type descriptor of runtime.g")
+
+    def _structs_of(self, path: str, begin: str) -> dict[str, int]:
+        """The named structs of the package `path` whose names begin with `begin`: the offsets of their
+        descriptors."""
+        ours = self._begin_with(self._names, f"*{begin}".encode())
+        return dict(self._of_package(path, self._named[ours], self._names[ours]))
+
+    def struct_of(self, path: str, name: str) -> Type | None:
+        """The struct type `name` ("server.Pool") of the package `path` ("example.com/server"), None if it is
+        not there."""
+        offset = self._structs_of(path, name).get(name)
+        return self._type(self._base + offset) if offset is not None else None
 
     def _begin_with(self, names: NDArray[np.uint32], text: bytes) -> NDArray[np.int64]:
         """Which of the names at offsets `names` begin with `text`; at most `_MAX_STRUCTS`."""

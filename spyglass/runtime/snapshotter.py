@@ -187,7 +187,7 @@ class SnapshotBuilder:
 
         with self._timer.phase("waits"):
             population = Population.read(self._runtime, self._tree, read, named, moment)
-            return read_waits(population, self._target.process, options)
+            return read_waits(population, self._target.process, options, self._target.variables_at)
 
     def thread_registers(
         self, os_threads: Sequence[OsThread], known: Mapping[int, Registers]

@@ -6,11 +6,17 @@ The bytes are those of a live process or of a core; nothing above this package k
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from spyglass.binary.go_executable import GoExecutable
 from spyglass.errors import BadDataError
 from spyglass.memory.base import Memory
 from spyglass.targets.target_process import Facts, OsThread, Program, TargetProcess
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Facts", "OsThread", "Target", "TargetProcess"]
 
@@ -80,6 +86,11 @@ class Target:
         self.memory.close()
         self.executable.close()
         self.process.close()
+
+    def variables_at(self, addresses: NDArray[np.uint64]) -> list[tuple[str, int] | None]:
+        """For each address the package-level variable that it lies in, and how many bytes behind its begin;
+        None where it lies in none, or the program has no symbols."""
+        return self.executable.variables_at(addresses - np.uint64(self.bias & (1 << 64) - 1))
 
     def code(self, address: int, size: int) -> bytes:
         """`size` bytes of code at `address`, out of the file: it is not written to."""

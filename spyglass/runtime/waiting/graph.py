@@ -11,6 +11,7 @@ from spyglass.wait_graph import Holders, LookedAt, Stuck, WaitGraph, WaitObjects
 
 if TYPE_CHECKING:
     from spyglass.model import Frame
+    from spyglass.runtime.waiting.naming import VariablesAt
     from spyglass.runtime.waiting.objects import Resolved
     from spyglass.runtime.waiting.population import Population
     from spyglass.targets.target_process import TargetProcess
@@ -18,9 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["WaitOptions", "read_waits"]
 
 
-def read_waits(population: Population, process: TargetProcess, options: WaitOptions) -> WaitGraph:
-    """The graph of waits of `population`, which are goroutines of `process`."""
-    resolved = resolve_waits(population, process)
+def read_waits(
+    population: Population,
+    process: TargetProcess,
+    options: WaitOptions,
+    variables_at: VariablesAt | None = None,
+) -> WaitGraph:
+    """The graph of waits of `population`, which are goroutines of `process`. `variables_at`: as
+    `spyglass.targets.Target.variables_at`."""
+    resolved = _named(population, resolve_waits(population, process), variables_at)
     holders, frames, objects = _holders(population, resolved, options)
     stuck, looked_at = _stuck(population, resolved, options)
     return WaitGraph(
@@ -34,6 +41,16 @@ def read_waits(population: Population, process: TargetProcess, options: WaitOpti
         connections=resolved.connections,
         frames=frames,
     )
+
+
+def _named(
+    population: Population, resolved: Resolved, variables_at: VariablesAt | None
+) -> Resolved:
+    """`resolved` with names of the objects."""
+    from spyglass.runtime.waiting.naming import name_objects
+
+    column, names = name_objects(population, resolved, variables_at)
+    return replace(resolved, objects=replace(resolved.objects, name=column), names=names)
 
 
 def _holders(
