@@ -43,7 +43,7 @@ _LOCKER_REACH = 1 << 10
 
 @dataclass(frozen=True, slots=True)
 class FoundHolders:
-    """Who holds what: `holders`, whose column `frame` is of `frames`; `left_locked` (int8): that column of
+    """Who holds what: `holders`, by object and grade, whose column `frame` is of `frames`; `left_locked` (int8): that column of
     `WaitObjects`, for each object."""
 
     holders: Holders
@@ -207,6 +207,7 @@ def _result(
     evidence: Evidence,
     left_locked: NDArray[np.int8],
 ) -> FoundHolders:
+    evidence = evidence.select(np.lexsort((evidence.grade, evidence.object)))
     call = np.where(evidence.frame >= 0, frames.call[np.maximum(evidence.frame, 0)], NONE)
     different, which = numbered(call)
     code = population.tree.code
