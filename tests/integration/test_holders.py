@@ -108,3 +108,16 @@ def test_holders_are_those_that_hold(minor: str, flavour: Flavour) -> None:
         missed += [lock["Case"]] if len(certain) < len(lock["Holders"] or ()) else []
     assert wanted > 40
     assert known >= LEAST_RECALL * wanted, missed
+
+
+@pytest.mark.parametrize(("argument", "expected"), [((), 1), (("given",), -1)])
+@pytest.mark.parametrize("minor", MATRIX)
+def test_a_lock_that_nobody_will_release_is_left_locked(
+    minor: str, argument: tuple[str, ...], expected: int
+) -> None:
+    with start("left", minor, Flavour.STRIPPED, *argument) as process:
+        address = int(process.ready_line.split()[1], 16)
+        process.read_line(10)
+        said = said_of(process)
+    assert said.holders[address] == []
+    assert said.left_locked[address] == expected

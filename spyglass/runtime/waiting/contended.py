@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from spyglass.memory.base import Memory
 
-__all__ = ["Contended"]
+__all__ = ["Contended", "code_addresses"]
 
 _WRITE, _READ, _DONE = (MODES.index(mode) for mode in ("write", "read", "done"))
 #: A Once has its Mutex behind the word that says that it is done (sync/once.go).
@@ -39,9 +39,7 @@ class Contended:
     @classmethod
     def of(cls, objects: WaitObjects, memory: Memory) -> Contended:
         """The locks among `objects`."""
-        most = _most(objects, memory)
-        shift = np.where(_are(objects, "once"), np.uint64(_MUTEX_OF_ONCE), np.uint64(0))
-        code = objects.address + shift
+        most, code = _most(objects, memory), code_addresses(objects)
         addresses, rows = {}, {}
         for mode in range(len(MODES)):
             chosen = np.flatnonzero(most[mode] > 0)
@@ -69,6 +67,13 @@ class Contended:
 
     def __len__(self) -> int:
         return sum(len(each) for each in self.addresses.values())
+
+
+def code_addresses(objects: WaitObjects) -> NDArray[np.uint64]:
+    """The address of each of `objects` that functions are called with which take or release it."""
+    shift = np.where(_are(objects, "once"), np.uint64(_MUTEX_OF_ONCE), np.uint64(0))
+    addresses: NDArray[np.uint64] = objects.address + shift
+    return addresses
 
 
 def _are(objects: WaitObjects, *kinds: str) -> NDArray[np.bool_]:

@@ -40,8 +40,8 @@ def find_deferred(
     """The pending deferred calls that release one of the locks `contended`."""
     finder = _Finder(population, stacks, contended)
     for number, rows in frames.by_call().items():
-        for each in stacks.calls[number].defers:
-            finder.open_coded(frames, rows, each)
+        if stacks.calls[number].defers:
+            finder.open_coded(frames, rows, stacks.calls[number].defers)
     finder.records(frames)
     return Evidence.joined(finder.found)
 
@@ -54,16 +54,22 @@ class _Finder:
         self._contended = contended
         self.found: list[Evidence] = []
 
-    def open_coded(self, frames: LockFrames, rows: NDArray[np.intp], each: OpenDefer) -> None:
-        """Find the calls of one defer statement that are pending in the frames `rows`."""
-        at = frames.base[rows] + np.uint64((_VARP + each.bits) & (1 << 64) - 1)
+    def open_coded(
+        self, frames: LockFrames, rows: NDArray[np.intp], defers: tuple[OpenDefer, ...]
+    ) -> None:
+        """Find the calls of the defer statements of one function that are pending in the frames `rows`."""
+        at = frames.base[rows] + _word(_VARP + defers[0].bits)
         words = words_at(self._memory, at & ~np.uint64(7))
-        bits = words >> ((at & np.uint64(7)) << np.uint64(3))
-        rows = rows[(bits >> np.uint64(each.bit)) & np.uint64(1) != 0]
+        bits = words >> ((at & np.uint64(7)) << np.uint64(3)) & np.uint64(0xFF)
+        for each in defers if bits.any() else ():
+            self._pending(frames, rows[(bits >> np.uint64(each.bit)) & np.uint64(1) != 0], each)
+
+    def _pending(self, frames: LockFrames, rows: NDArray[np.intp], each: OpenDefer) -> None:
+        """Find the calls of one defer statement that is pending in the frames `rows`."""
         if not len(rows):
             return
         base = frames.base[rows]
-        closures = words_at(self._memory, base + np.uint64((_VARP + each.closure) & (1 << 64) - 1))
+        closures = words_at(self._memory, base + _word(_VARP + each.closure))
         roots = Roots.of(len(rows), frame=base, context=closures)
         places = {where: offset for where, _, offset in each.arguments}
         self._called(
@@ -181,6 +187,10 @@ class _Finder:
                 frame=where["frame"][hits],
             )
         )
+
+
+def _word(offset: int) -> np.uint64:
+    return np.uint64(offset & (1 << 64) - 1)
 
 
 def methods_of(memory: Memory, tables: NDArray[np.uint64]) -> list[tuple[NDArray[np.intp], int]]:

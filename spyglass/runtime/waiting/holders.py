@@ -15,11 +15,12 @@ import numpy as np
 
 from spyglass.columns import combined, numbered
 from spyglass.model import NONE
-from spyglass.runtime.waiting.contended import Contended
+from spyglass.runtime.waiting.contended import Contended, code_addresses
 from spyglass.runtime.waiting.deferred import find_deferred
 from spyglass.runtime.waiting.frame_words import words_at
 from spyglass.runtime.waiting.held_in_frames import find_held
 from spyglass.runtime.waiting.holder_evidence import AHEAD, DEFERRED, Evidence
+from spyglass.runtime.waiting.left_locked import left_locked
 from spyglass.runtime.waiting.lock_frames import LockFrames, LockStacks, read_frames, stacks_of
 from spyglass.wait_graph import KINDS, MODES, OPERATIONS, Holders
 
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FoundHolders", "find_holders"]
 
-_WRITE, _READ, _DONE = (MODES.index(mode) for mode in ("write", "read", "done"))
+_DONE = MODES.index("done")
 _TAKES = [OPERATIONS.index(name) for name in ("lock", "rlock", "read", "write")]
 _LOCKS = [KINDS.index(name) for name in ("mutex", "rwmutex", "once", "semaphore")]
-_ONCE, _COND = KINDS.index("once"), KINDS.index("cond")
+_COND = KINDS.index("cond")
 #: How far behind the begin of a struct that is a Locker its Mutex may be.
 _LOCKER_REACH = 1 << 10
 
@@ -65,14 +66,14 @@ def find_holders(population: Population, resolved: Resolved) -> FoundHolders:
     evidence = Evidence.joined(
         [held.evidence, find_deferred(population, frames, stacks, contended)]
     )
-    evidence = _verified(population, frames, stacks, evidence)
     evidence = _without_released(population, resolved, contended, evidence)
-    evidence = _one_each(_agreeing(evidence, waits))
+    evidence = _verified(population, frames, stacks, _agreeing(evidence, waits))
+    evidence = _one_each(evidence)
     still = population.still()
     evidence = evidence.select(still[evidence.row])
     named = _possible(evidence, contended)
     lost |= held.doubtful | ~still
-    left = _left_locked(contended, evidence, bool(lost.any()))
+    left = left_locked(population, contended, evidence, waits.object, bool(lost.any()))
     return _result(population, frames, stacks, named, left)
 
 
@@ -92,8 +93,7 @@ class _Waits:
         kind = resolved.objects.kind[number]
         takes = np.isin(resolved.waits.operation, _TAKES) & np.isin(kind, _LOCKS)
         which[resolved.row[takes]] = number[takes]
-        shift = np.where(kind == _ONCE, np.uint64(4), np.uint64(0))
-        address[resolved.row[takes]] = (resolved.objects.address[number] + shift)[takes]
+        address[resolved.row[takes]] = code_addresses(resolved.objects)[number[takes]]
         return cls(which, address)
 
 
@@ -189,15 +189,6 @@ def _possible(evidence: Evidence, contended: Contended) -> Evidence:
         np.add.at(so_far, which[rows], 1)
         keep[rows] = so_far[which[rows]] <= most[rows]
     return evidence.select(keep)
-
-
-def _left_locked(contended: Contended, evidence: Evidence, in_doubt: bool) -> NDArray[np.int8]:
-    """Whether no goroutine that can release an object was found; -1 where not all were looked at."""
-    locked = contended.most[_WRITE] > 0
-    left = np.where(locked, -1 if in_doubt else 1, 0).astype(np.int8)
-    left[contended.objects.locked < 0] = -1
-    left[evidence.object] = 0
-    return left
 
 
 def _result(

@@ -182,10 +182,10 @@ class LockCode:
             if function.index in self._flows or not self.time_left():
                 return FlowResult()
             self._flows[function.index] = None  # while it is followed: it may call itself
-            began = time.perf_counter()
+            began = time.thread_time()
             known = self._flows[function.index] = self._follow(function)
             if not self._active:
-                self._seconds += time.perf_counter() - began
+                self._seconds += time.thread_time() - began
         return known
 
     def _follow(self, function: Function) -> FlowResult:
