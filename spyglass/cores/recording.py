@@ -176,9 +176,13 @@ class RecordingMemory(Memory):
             return self._gather_in_halves(addresses, sizes)
         unique = distinct(_pages(begins, counts))
         found = self.memory.gather(unique, PAGE_BYTES)
-        content = _rows(found.buffer, found.offsets)
-        kept = slice(None) if found.ok.all() else found.ok  # without a copy where all is well
-        self._put(unique[kept], content[kept])
+        if found.ok.all():  # without a copy
+            content = _rows(found.buffer, found.offsets)
+            self._put(unique, content)
+        else:
+            content = np.zeros((len(unique), PAGE_BYTES), np.uint8)
+            content[found.ok] = _rows(found.buffer, found.offsets[found.ok])
+            self._put(unique[found.ok], content[found.ok])
         # The pages of a range follow each other in memory, so they do in the buffer.
         first = np.searchsorted(unique, begins)
         missing = np.concatenate([[0], np.cumsum(~found.ok)])
@@ -233,7 +237,7 @@ class RecordingMemory(Memory):
     def lay_over(self, address: int, content: bytes) -> None:
         """Keep the pages around `address` with `content` there, as it was at another moment.
 
-        Pages that cannot be read are left out.
+        Also if only pages that were not read before are kept. Pages that cannot be read are left out.
         """
         for begin in range(address & -PAGE_BYTES, address + len(content), PAGE_BYTES):
             try:
@@ -242,7 +246,8 @@ class RecordingMemory(Memory):
                 continue
             low, high = max(begin, address), min(begin + PAGE_BYTES, address + len(content))
             page[low - begin : high - begin] = content[low - address : high - address]
-            self._keep(begin, np.frombuffer(bytes(page), np.uint8))
+            whole = np.frombuffer(bytes(page), np.uint8).reshape(1, -1)
+            self.pages.put(np.array([begin], np.uint64), whole, replace=True)
 
     def _keep(self, begin: int, content: NDArray[np.uint8]) -> None:
         count = len(content) // PAGE_BYTES

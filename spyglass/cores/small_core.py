@@ -22,8 +22,10 @@ from spyglass.cores.recording import PAGE_BYTES, PageFile, RecordingMemory
 from spyglass.cores.writer import write_headers
 from spyglass.errors import SpyglassError, TargetError
 from spyglass.inspector import Inspector, SnapshotResult
+from spyglass.memory.allocator import return_freed_memory
 from spyglass.runtime.goroutines.consistency import Quality
 from spyglass.runtime.snapshotter import Wanted
+from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.targets import Target
 from spyglass.targets.core_executable import build_id_in, header_address
 from spyglass.targets.core_metadata import CoreMetadata
@@ -42,6 +44,8 @@ __all__ = ["save_core"]
 
 #: How often a process is tried that changes too much while it is read.
 _TRIES = 3
+#: What is read of waits: the heap would be most of the process.
+_WAITS = WaitOptions(heap=False)
 #: Room before the pages for the headers of some 18,000 segments, as a million goroutines have: a core
 #: that is cut short has them then. A hole, which takes no place on the disk.
 _HEADER_ROOM_BYTES = 1 << 20
@@ -50,7 +54,8 @@ _HEADER_BYTES = 1 << 12
 
 
 def save_core(target: Target, stream: BinaryIO, *, stop: bool = False) -> Snapshot:
-    """Write a core of `target` with the pages that a full snapshot reads; the snapshot.
+    """Write a core of `target` with the pages that a full snapshot reads, with waits but without the heap;
+    the snapshot.
 
     `stream` is an open file, new and empty. `stop`: stop the process while it is read, so that all
     is of one moment. Goroutines that moved meanwhile are of quality "torn" in what is returned,
@@ -73,15 +78,16 @@ def save_core(target: Target, stream: BinaryIO, *, stop: bool = False) -> Snapsh
 
 
 def _read(target: Target, memory: RecordingMemory, stop: bool) -> SnapshotResult:
-    """Read what a full snapshot reads, then what the stacks of threads need beside that.
+    """Read what a full snapshot reads, then what waits and the stacks of threads need beside that.
 
     In a running process the latter takes a while, so nothing else may change meanwhile.
     """
     inspector = Inspector(target)
     if stop or target.process.stopped:
-        result = inspector.take(Wanted(thread_stacks=True), stop=stop)
+        result = inspector.take(Wanted(thread_stacks=True, waits=_WAITS), stop=stop)
     else:
-        result = inspector.take(Wanted())
+        # What a goroutine waits on is read later: if it ran, its stack is not to be of that moment.
+        result = inspector.take(Wanted(waits=_WAITS, before_waits=memory.fix))
     build_id_in(
         memory, header_address(_program(target))
     )  # by which the program of the core is identified
@@ -167,6 +173,7 @@ def _notes(target: Target, result: SnapshotResult, torn: NDArray[np.uint64]) -> 
 
 def _read_again(target: Target, descriptor: int) -> Snapshot:
     """What is found in the core that is the open file `descriptor`."""
+    return_freed_memory()
     saved = CoreProcess(f"/proc/self/fd/{descriptor}")
     try:
         memory = saved.memory_with(_program(target))

@@ -59,11 +59,15 @@ _UNKNOWN_SCHEDULER = Scheduler(None, None, None, None, None, None, None, None, N
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a snapshot has beside what every one has, as the arguments of `Inspector.snapshot` say."""
+    """What a snapshot has beside what every one has, as the arguments of `Inspector.snapshot` say.
+
+    `before_waits` is called when all but waits was read, if these are read.
+    """
 
     stacks: StackDepth = "full"
     thread_stacks: bool = False
     waits: WaitOptions | None = None
+    before_waits: Callable[[], object] = lambda: None
 
     @property
     def tops_only(self) -> bool:
@@ -155,8 +159,8 @@ class SnapshotBuilder:
             m = _m_ids(goroutines.m, scheduler.ms)
             goroutines = replace(goroutines, m=m, stack=distinct_stacks.column)
             reasons, goroutines = named_reasons(self._runtime, goroutines)
-        moment = Moment(now_ns, found, held is not None or process.stopped)
-        waits = self._waits(read, (goroutines, reasons), moment, wanted.waits)
+        moment = Moment(now_ns, found, held is not None or process.stopped, process.moved)
+        waits = self._waits(read, (goroutines, reasons), moment, wanted)
         facts = process.facts()
         snapshot = Snapshot(
             taken_at=taken_at, took_ns=timer.total(), process=self._process(facts),
@@ -175,13 +179,15 @@ class SnapshotBuilder:
         read: Read,
         named: tuple[Goroutines, tuple[str, ...]],
         moment: Moment,
-        options: WaitOptions | None,
+        wanted: Wanted,
     ) -> WaitGraph | None:
         """What the goroutines that were read wait on, if that is wanted."""
-        if options is None:
+        if wanted.waits is None:
             return None
+        options = wanted.waits
         if options.when is not None and not options.when(*named, self._tree.code.frames):
             return None
+        wanted.before_waits()
         from spyglass.runtime.waiting.graph import read_waits
         from spyglass.runtime.waiting.population import Population
 

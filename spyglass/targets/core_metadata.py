@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from spyglass.errors import BadDataError
-from spyglass.model import QUALITIES, Snapshot
+from spyglass.model import NONE, QUALITIES, Snapshot
 from spyglass.targets.target_process import Facts
+from spyglass.wait_graph import UNRESOLVED, Connection, WaitGraph
 
 __all__ = ["CoreMetadata"]
 
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 _VERSION = 1
 _TORN = QUALITIES.index("torn")
+_MOVED = UNRESOLVED.index("moved while it was read")
 _MAX_NUMBER = 1 << 63
 _MAX_THREADS = 1 << 17
 _MAX_TEXT = 1 << 21
@@ -33,7 +35,9 @@ class CoreMetadata:
 
     `now_ns` is what CLOCK_MONOTONIC said then, `stopped` whether the process stood still, `threads` are
     their ids, names and states, `outer_tids` these ids by those that the process saw, if they were
-    others, and `torn` the goroutines whose memory is of more than one moment.
+    others, and `torn` the goroutines whose memory is of more than one moment. `moved`: those that were
+    not read again as they are in the core, when what they wait on was read; `connections`: what the file
+    descriptors are of that goroutines waited for.
     """
 
     taken_at: datetime
@@ -43,6 +47,8 @@ class CoreMetadata:
     threads: tuple[tuple[int, str | None, str | None], ...]
     outer_tids: dict[int, int] | None
     torn: frozenset[int]
+    moved: frozenset[int] = frozenset()
+    connections: Mapping[int, Connection] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -75,6 +81,8 @@ class CoreMetadata:
             threads=tuple((each.tid, each.name, each.os_state) for each in snapshot.threads),
             outer_tids=None if outer_tids is None else dict(outer_tids),
             torn=frozenset([*torn, *goroutines.id[goroutines.quality == _TORN].tolist()]),
+            moved=frozenset(_moved(snapshot.waits)),
+            connections=_connections(snapshot.waits),
         )
 
     def pack(self) -> bytes:
@@ -94,6 +102,8 @@ class CoreMetadata:
                 "threads": self.threads,
                 "outer_tids": outer_tids,
                 "torn": sorted(self.torn),
+                "moved": sorted(self.moved),
+                "connections": [[fd, *astuple(each)] for fd, each in self.connections.items()],
             }
         ).encode()
 
@@ -122,7 +132,32 @@ class CoreMetadata:
             ),
             outer_tids=_or_none(_tids, said["outer_tids"]),
             torn=frozenset(map(_number, said["torn"])),
+            moved=frozenset(map(_number, said.get("moved", []))),
+            connections=dict(map(_connection, _several(said.get("connections", [])))),
         )
+
+
+def _moved(waits: WaitGraph | None) -> list[int]:
+    """The goroutines that moved while it was read what they wait on."""
+    if waits is None:
+        return []
+    moved: list[int] = waits.unresolved.goroutine[waits.unresolved.why == _MOVED].tolist()
+    return moved
+
+
+def _connections(waits: WaitGraph | None) -> dict[int, Connection]:
+    """What the file descriptors that goroutines wait for are of."""
+    if waits is None:
+        return {}
+    pairs = zip(waits.objects.fd.tolist(), waits.objects.connection.tolist(), strict=True)
+    return {fd: waits.connections[number] for fd, number in pairs if number != NONE}
+
+
+def _connection(said: object) -> tuple[int, Connection]:
+    fd, target, *texts, received, sent = _several(said)
+    local, remote, state = (_or_none(_text, text) for text in texts)
+    queues = _or_none(_number, received), _or_none(_number, sent)
+    return _number(fd), Connection(_text(target), local, remote, state, *queues)
 
 
 def _facts(said: dict[str, Any]) -> Facts:

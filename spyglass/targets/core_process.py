@@ -52,6 +52,7 @@ class CoreProcess(TargetProcess):
             self.problems = tuple(self._find_problems())
             if self.metadata is not None:
                 self.stopped, self.torn = self.metadata.stopped, self.metadata.torn
+                self.moved = self.metadata.moved
             self.foreign_tids = self.stopped
         except BaseException:
             self.close()
@@ -170,8 +171,9 @@ class CoreProcess(TargetProcess):
         return self.core.files
 
     def connections(self, fds: Iterable[int]) -> Mapping[int, Connection]:
-        """None: a core does not tell."""
-        return {}
+        """As it was, if spyglass saved it: other cores do not tell."""
+        known = self.metadata.connections if self.metadata is not None else {}
+        return {fd: known[fd] for fd in fds if fd in known}
 
     def _find_pid(self) -> int:
         if self.core.process is not None:

@@ -87,6 +87,9 @@ class TargetProcess(ABC):
     problems: tuple[Problem, ...] = ()
     #: Ids of goroutines that were torn when the core was made: what is shown of them may mix moments.
     torn: frozenset[int] = frozenset()
+    #: Ids of goroutines that were not, while the core was made, what they are in it: what they wait on may
+    #: be of another moment.
+    moved: frozenset[int] = frozenset()
     #: Whether thread ids may be those of another pid namespace, in a way that `outer_tids` does not
     #: tell: then threads are matched by their stack pointers.
     foreign_tids: bool = False

@@ -6,13 +6,16 @@ import json
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import spyglass
+from spyglass.cores.small_core import save_core
 from spyglass.model import NONE, Snapshot
-from spyglass.runtime.waiting.graph import WaitOptions
+from spyglass.runtime.waiting.options import WaitOptions
+from spyglass.targets import Target
 from spyglass.wait_graph import KINDS, OPERATIONS, UNKNOWN, UNRESOLVED, WaitGraph
 from tests.support import MATRIX, Flavour, GoProcess, start
 
@@ -153,3 +156,39 @@ def assert_all_resolved(snapshot: Snapshot) -> None:
     assert unresolved == {}
     waiting = {goroutine.id for goroutine in snapshot if goroutine.status == "waiting"}
     assert set(graph.waits.goroutine.tolist()) - system == waiting - system
+
+
+def test_a_small_core_has_what_goroutines_wait_on(minor: str, tmp_path: Path) -> None:
+    with start("blocked", minor, Flavour.STRIPPED) as process:
+        truth = truth_of(process)
+        now_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        save(process.pid, tmp_path / "core")
+    with spyglass.open_core(str(tmp_path / "core")) as inspector:
+        snapshot = inspector.snapshot(waits=_OBJECTS)
+    assert snapshot.waits is not None
+    assert all_differences(truth, rows_of(snapshot.waits), now_ns) == []
+    assert_all_resolved(snapshot)
+
+
+def test_a_small_core_says_what_moved_while_it_was_made(minor: str, tmp_path: Path) -> None:
+    with start("churn", minor, Flavour.EXE, "-alive", "300") as process:
+        live = save(process.pid, tmp_path / "core")
+    with spyglass.open_core(str(tmp_path / "core")) as inspector:
+        saved = inspector.snapshot(waits=_OBJECTS)
+    assert live.waits is not None
+    assert saved.waits is not None
+    ours, theirs = rows_of(saved.waits), rows_of(live.waits)
+    for goroutine, rows in ours.items():
+        assert {row.key for row in rows} == {row.key for row in theirs[goroutine]}
+    moved = set(live.waits.unresolved.goroutine.tolist())
+    assert moved  # all of them move all the time
+    assert not moved & set(ours)
+
+
+def save(pid: int, path: Path) -> Snapshot:
+    target = Target.attach(pid)
+    try:
+        with path.open("w+b") as stream:
+            return save_core(target, stream)
+    finally:
+        target.close()

@@ -20,6 +20,7 @@ from spyglass.binary.corefile import CoreFile
 from spyglass.cores.small_core import save_core
 from spyglass.export.snapshot_document import document
 from spyglass.model import Snapshot
+from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.targets import Target
 from tests.agreement import disagreements
 from tests.command import SPYGLASS, piped
@@ -46,7 +47,7 @@ def saved(pid: int, path: Path, stop: bool = False) -> Snapshot:
 
 def read(path: Path, exe: Path | None = None, *, threads: bool = False) -> Snapshot:
     with spyglass.open_core(str(path), str(exe) if exe else None) as process:
-        return process.snapshot(thread_stacks=threads)
+        return process.snapshot(thread_stacks=threads, waits=WaitOptions(heap=False))
 
 
 def saved_at_rest(pid: int, core: Path) -> Snapshot:

@@ -22,7 +22,9 @@ from spyglass.memory.segmented import Layer, SegmentedMemory
 from spyglass.model import Snapshot
 from spyglass.render.summary_view import render
 from spyglass.render.view_options import View
+from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.targets.core_metadata import CoreMetadata
+from spyglass.wait_graph import Connection
 from tests.cores import write_core
 from tests.mutants import JUNK, changed, paths
 from tests.saved_cores import SavedCore
@@ -44,7 +46,7 @@ def look(core: Path, exe: Path) -> Snapshot | None:
     began = time.monotonic()
     try:
         with spyglass.open_core(str(core), str(exe)) as process:
-            snapshot = process.snapshot(thread_stacks=True)
+            snapshot = process.snapshot(thread_stacks=True, waits=WaitOptions(heap=False))
     except spyglass.SpyglassError:
         return None
     finally:
@@ -148,6 +150,8 @@ def remarks(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     with CoreFile(str(saved.core)) as core:
         said = json.loads(core.own)
     said["outer_tids"], said["torn"], said["threads"] = [[1, 2]], [3], said["threads"][:1]
+    said["moved"] = [4]
+    said["connections"] = [[7, "socket:tcp", "10.0.0.1:80", None, "LISTEN", None, 0]]
     return json.dumps(said).encode()
 
 
@@ -155,6 +159,10 @@ def test_remarks_are_read_as_they_were_written(remarks: bytes) -> None:
     parsed = CoreMetadata.parse(remarks)
     assert parsed.outer_tids == {1: 2}
     assert parsed.torn == {3}
+    assert parsed.moved == {4}
+    assert parsed.connections == {
+        7: Connection("socket:tcp", "10.0.0.1:80", None, "LISTEN", None, 0)
+    }
     assert CoreMetadata.parse(parsed.pack()) == parsed
     assert json.loads(parsed.pack()) == json.loads(remarks)
 

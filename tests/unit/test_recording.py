@@ -95,6 +95,7 @@ def test_what_is_not_there_is_not_kept(recording: RecordingMemory, image: bytear
         recording.read(BASE - 8, 8)
     found = recording.gather(np.array([BASE - 16, BASE + 6 * PAGE_BYTES], np.uint64), 8)
     assert found.ok.tolist() == [False, True]
+    assert recording.gather(np.array([BASE - 16], np.uint64), 8).ok.tolist() == [False]
     assert kept(recording) == {6: page(image, 6)}
     with pytest.raises(BadDataError):
         recording.read(BASE, 1 << 40)

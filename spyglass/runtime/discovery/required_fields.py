@@ -85,9 +85,6 @@ _G = (
     _may("waiting"),
     _may("_defer"),
     _may("timer"),
-    _may("sleepWhen"),  # since 1.23
-    _may("selectDone"),
-    _may("parkingOnChan"),  # since 1.15
 )
 
 _M = (

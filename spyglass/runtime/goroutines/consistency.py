@@ -210,11 +210,10 @@ class Signature:
     count of a goroutine's stops. Without it what the goroutine waits for must be the same.
 
     `g`: the fields of a ``g``, as `spyglass.runtime.goroutines.decode.fields_of` gives them; `more`: the
-    names of others that change. `size`: how much of a ``g`` must be read, in bytes.
+    names of others that change.
     """
 
     def __init__(self, g: np.dtype[Any], more: Sequence[str] = ()) -> None:
-        self.size = g.itemsize
         known = g.names or ()
         counts = "trackingSeq" if "trackingSeq" in known else "waitreason"
         bits = 0  # of the whole g: which ones are compared
@@ -227,10 +226,6 @@ class Signature:
         self._status = lanes.index(offset // 8), np.uint64(offset % 8 * 8)
         self._lanes = np.array([*lanes, _place(g, "m")[0] // 8])
         self._masks = np.array([*(_lane(bits, lane) for lane in lanes), 0], np.uint64)
-
-    def room(self, count: int) -> NDArray[np.uint64]:
-        """Room for the signatures of `count` goroutines."""
-        return np.zeros((count, len(self._lanes)), np.uint64)
 
     def of(self, gathered: Gathered) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """The signatures of the ``g`` structures `gathered`, their last word 0, and the addresses of the

@@ -22,6 +22,7 @@ __all__ = [
     "MAX_GOROUTINES",
     "SCAN",
     "alive",
+    "columns_of",
     "decode",
     "fields_of",
     "g_pointers",
@@ -84,8 +85,13 @@ def last_known_ns(runtime: Runtime, pointers: NDArray[np.uint64]) -> int | None:
 def fields_of(dtype: np.dtype[Any], more: Sequence[str] = ()) -> np.dtype[Any]:
     """`dtype` without what is not used, cut off behind the last field that is; `more`: other fields
     that are."""
+    return columns_of(dtype, [*_FIELDS, *more])
+
+
+def columns_of(dtype: np.dtype[Any], wanted: Sequence[str]) -> np.dtype[Any]:
+    """The `wanted` fields of `dtype`, where it has them, cut off behind the last."""
     assert dtype.fields is not None
-    names = [name for name in dict.fromkeys([*_FIELDS, *more]) if name in dtype.fields]
+    names = [name for name in dict.fromkeys(wanted) if name in dtype.fields]
     formats = [dtype.fields[name][0] for name in names]
     offsets = [int(dtype.fields[name][1]) for name in names]
     end = max(o + f.itemsize for o, f in zip(offsets, formats, strict=True))

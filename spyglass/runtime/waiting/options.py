@@ -38,9 +38,11 @@ class Moment(NamedTuple):
     """When goroutines were read.
 
     `now_ns`: the clock of ``nanotime``, None if it is not known. `registers`: those of threads that were
-    read, by thread id. `exact`: the process is stopped, or a core, so nothing can move.
+    read, by thread id. `exact`: the process is stopped, or a core, so nothing can move. `moved`: ids of
+    goroutines that moved while a core was made.
     """
 
     now_ns: int | None
     registers: Mapping[int, Registers]
     exact: bool
+    moved: frozenset[int]

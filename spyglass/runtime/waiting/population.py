@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spyglass.columns import among
 from spyglass.model import NONE, STATUSES
-from spyglass.runtime.goroutines.consistency import Signature
-from spyglass.runtime.goroutines.decode import alive, fields_of, g_status
+from spyglass.runtime.goroutines.consistency import Quality
+from spyglass.runtime.goroutines.decode import alive, columns_of, g_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from spyglass.memory.base import Gathered
     from spyglass.model import Goroutines
     from spyglass.runtime.context import Runtime
     from spyglass.runtime.goroutines.consistency import Read
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Population"]
 
-#: What tells what a goroutine waits for, beside what every snapshot reads of a ``g``.
-_MORE = ("waiting", "_defer", "timer", "sleepWhen", "selectDone", "parkingOnChan")
+#: What tells whether a goroutine has run, and what it waits for.
+_COMPARED = (
+    "goid", "syscallsp", "syscallpc", "waitreason", "trackingSeq", "waiting", "_defer", "timer",
+)  # fmt: skip
+_FIELDS = ("stack", "sched", "atomicstatus", *_COMPARED)
 _BATCH = 1 << 14
 
 
@@ -35,8 +38,8 @@ class Population:
     """All goroutines of a snapshot, a row for each, in the order of `goroutines`.
 
     `pointers` (uint64): the addresses of their ``g``. `nodes` (int64): their stacks in `tree`, 0 or less
-    for none. `g`: their ``g`` structures, read after their stacks (fields as
-    `spyglass.runtime.goroutines.decode.fields_of`, and those of `_MORE` that this version has).
+    for none. `g`: their ``g`` structures, read after their stacks (those of
+    `_FIELDS` that this version has).
     `steady` (bool): the ``g`` could be read, and the goroutine has not run since the snapshot read it: its
     stack and its ``g`` are of one moment. `reasons`: the wait reasons that `goroutines.wait_reason`
     are indices of.
@@ -51,8 +54,7 @@ class Population:
     g: NDArray[Any]
     steady: NDArray[np.bool_]
     moment: Moment
-    _signature: Signature
-    _signatures: NDArray[np.uint64]
+    _kind: np.dtype[Any]
 
     @classmethod
     def read(
@@ -65,27 +67,27 @@ class Population:
     ) -> Population:
         """The goroutines of `read`, which a snapshot was made of, read once more; `named`: as they are
         in the snapshot, and its wait reasons."""
-        kind = fields_of(runtime.layouts["g"], _MORE)
-        more = [name for name in ("waiting", "_defer", "timer") if name in (kind.names or ())]
-        signature = Signature(kind, more)
-        count = len(read.pointers)
-        rows, signatures = np.zeros(count, _packed(kind)), signature.room(count)
-
-        def keep(part: slice, gathered: Gathered) -> None:
-            batch = gathered.rows(kind)
+        kind = columns_of(runtime.layouts["g"], _FIELDS)
+        rows = np.zeros(len(read.pointers), _packed(kind))
+        ok = np.zeros(len(rows), np.bool_)
+        for part, batch, could in _batches(runtime, kind, read.pointers):
+            ok[part] = could
             for name in kind.names or ():
                 rows[name][part] = batch[name]
-            signatures[part] = signature.of(gathered)[0]
-
-        ok = _read(runtime, signature, read.pointers, keep)
         goroutines, reasons = named
-        same = (rows["goid"] == goroutines.id) & alive(rows) & (g_status(rows) == goroutines.status)
+        same = goroutines.quality <= Quality.MOVED
+        if moment.moved:
+            moved = np.fromiter(moment.moved, np.uint64, len(moment.moved))
+            same &= ~among(goroutines.id, moved)
+        same &= (
+            (rows["goid"] == goroutines.id) & alive(rows) & (g_status(rows) == goroutines.status)
+        )
         if "trackingSeq" in (kind.names or ()):
             known = goroutines.stops != NONE
             same &= ~known | (rows["trackingSeq"].astype(np.int16) == goroutines.stops)
         return cls(
             runtime, tree, goroutines, reasons, read.pointers, read.node, rows, ok & same,
-            moment, signature, signatures,
+            moment, kind,
         )  # fmt: skip
 
     def still(self) -> NDArray[np.bool_]:
@@ -93,14 +95,10 @@ class Population:
         of one moment with their ``g``. Read again, unless nothing can move."""
         if self.moment.exact:
             return self.steady
-        same = self.steady.copy()
-
-        def keep(part: slice, gathered: Gathered) -> None:
-            now = self._signature.of(gathered)[0]
-            same[part] &= (now == self._signatures[part]).all(axis=1)
-
-        ok = _read(self.runtime, self._signature, self.pointers, keep)
-        return same & ok
+        still = self.steady.copy()
+        for part, batch, ok in _batches(self.runtime, self._kind, self.pointers):
+            still[part] &= ok & _same(self.g[part], batch)
+        return still
 
     @property
     def waiting(self) -> NDArray[np.bool_]:
@@ -128,17 +126,26 @@ def _packed(kind: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype([(name, kind.fields[name][0]) for name in kind.names or ()], align=True)
 
 
-def _read(
-    runtime: Runtime,
-    signature: Signature,
-    pointers: NDArray[np.uint64],
-    keep: Callable[[slice, Gathered], None],
-) -> NDArray[np.bool_]:
-    """Read the ``g`` structures at `pointers`, and give them to `keep` in batches; which could be read."""
-    ok = np.zeros(len(pointers), np.bool_)
+def _batches(
+    runtime: Runtime, kind: np.dtype[Any], pointers: NDArray[np.uint64]
+) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.bool_]]]:
+    """Read the ``g`` structures at `pointers`: which part of them, the structures, and which could be read."""
     for begin in range(0, len(pointers), _BATCH):
         part = slice(begin, begin + _BATCH)
-        gathered = runtime.memory.gather(pointers[part], signature.size)
-        ok[part] = gathered.ok
-        keep(part, gathered)
-    return ok
+        gathered = runtime.memory.gather(pointers[part], kind.itemsize)
+        yield part, gathered.rows(kind), gathered.ok
+
+
+def _same(before: NDArray[Any], now: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which goroutines have not run between two reads of their ``g``.
+
+    As `spyglass.runtime.goroutines.consistency.Signature` tells it, and the pointers to what they wait for are
+    the same.
+    """
+    same: NDArray[np.bool_] = g_status(before) == g_status(now)
+    for name in _COMPARED:
+        if name in (now.dtype.names or ()):
+            same &= before[name] == now[name]
+    for outer, inner in (("sched", "pc"), ("sched", "sp"), ("stack", "lo"), ("stack", "hi")):
+        same &= before[outer][inner] == now[outer][inner]
+    return same
