@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ import spyglass
 from spyglass.memory.allocator import keep_freed_memory
 from spyglass.memory.process import ProcessMemory
 from spyglass.runtime.goroutines.decode import fields_of, g_pointers
+from tests.bench_waits import WAITS_GOALS, bench_heap, bench_waits
 from tests.browser import browser
 from tests.children import in_child
 from tests.command import SPYGLASS
@@ -53,6 +55,7 @@ GOALS = {
     "refresh of top by stack": {100_000: 0.5},
     "summary of a whole core": {CORE_SIZE: 1.0},
     "summary of a whole core, uncached": {CORE_SIZE: 1.0},
+    **WAITS_GOALS,
 }
 #: Goroutines of which no two have the same stack, or the same labels.
 DIFFERENT = 100_000
@@ -87,6 +90,7 @@ def main() -> int:
     for size in arguments.sizes:
         with start("park", NEWEST, Flavour.EXE, "-n", str(size)) as process:
             _bench_size(table, process, size, arguments.repeat)
+    bench_heap(arguments.repeat, partial(_plain_row, table))
     _bench_different(table, arguments.repeat)
     _bench_whole_core(table, arguments.repeat)
     _bench_large(table, arguments.repeat)
@@ -111,6 +115,7 @@ def _bench_size(table: Table, process: GoProcess, size: int, repeat: int) -> Non
         _row(table, size, name, seconds, floor, peak=peak, beats=beats)
     seconds = in_child(lambda: min(_snapshot_seconds(process.pid) for _ in range(repeat)))
     _row(table, size, "attach + snapshot, all stacks", seconds, floors.whole)
+    bench_waits(process, size, repeat, partial(_plain_row, table))
     with tempfile.TemporaryDirectory() as folder:
         _bench_files(table, process, size, Path(folder), repeat, floors.whole)
         _bench_report(table, process, size, Path(folder) / "report.html", floors.whole)
@@ -195,6 +200,12 @@ def _row(
         f"{floor:.3f}" if floor else "", f"{seconds / floor:.1f}" if floor else "",
         f"{peak:.0f}" if peak is not None else "", beats,
     )  # fmt: skip
+
+
+def _plain_row(
+    table: Table, size: int, name: str, seconds: float, peak: float, remark: str
+) -> None:
+    _row(table, size, name, seconds, peak=peak, beats=remark)
 
 
 def _bench_different(table: Table, repeat: int) -> None:
