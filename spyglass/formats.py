@@ -17,8 +17,9 @@ __all__ = [
 ]  # fmt: skip
 
 #: What a format is made from: `spyglass.model.Snapshot`, `spyglass.analysis.snapshot_diff.Difference`,
-#: `spyglass.process_list.ProcessList`, `spyglass.tui.view_state.Model`, `spyglass.analysis.wait_view.WaitView`.
-Takes = Literal["snapshot", "difference", "processes", "view", "waits"]
+#: `spyglass.process_list.ProcessList`, `spyglass.tui.view_state.Model`, `spyglass.analysis.wait_view.WaitView`,
+#: `spyglass.profile.Profile`.
+Takes = Literal["snapshot", "difference", "processes", "view", "waits", "profile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,34 @@ EXPORTERS = (
     Exporter(
         "dot", "waits", (".dot", ".gv"), "spyglass.export.waits_dot:write_dot",
         True, "The graph in Graphviz's language.",
+    ),
+    Exporter(
+        "pprof", "profile", (".pb.gz", ".pprof"), "spyglass.export.profile_pprof:write_pprof",
+        False, "A profile for go tool pprof, Pyroscope and Parca.", only_stacks=True,
+    ),
+    Exporter(
+        "speedscope", "profile", (".speedscope.json",), "spyglass.export.speedscope:write_speedscope",
+        True, "A profile for speedscope.", only_stacks=True,
+    ),
+    Exporter(
+        "folded", "profile", (".folded",), "spyglass.export.profile_folded:write_folded",
+        True, "Folded stacks with their times in ns, for flame graphs.", only_stacks=True,
+    ),
+    Exporter(
+        "html", "profile", (".html", ".htm"), "spyglass.report.profile_page:write_page",
+        False, "An interactive flame graph, a self-contained HTML page.", only_stacks=True,
+    ),
+    Exporter(
+        "svg", "profile", (".svg",), "spyglass.report.profile_svg:write_svg",
+        True, "A flame graph as a picture.", only_stacks=True,
+    ),
+    Exporter(
+        "json", "profile", (".json",), "spyglass.export.profile_document:write_json",
+        True, "A JSON document (spyglass.profile/1), which turns into any other format later.",
+    ),
+    Exporter(
+        "json.gz", "profile", (".json.gz",), "spyglass.export.profile_document:write_gzip",
+        False, "The JSON document, compressed by gzip.",
     ),
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Goroutine profiles, decoded from profile.proto without what encodes them."""
+"""Profiles in the form of profile.proto, decoded without what encodes them."""
 
 from __future__ import annotations
 
@@ -35,14 +35,19 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Profile:
-    """How many goroutines have each sample, the mappings' (file, build id), comments and time."""
+    """The value of each sample (the last, if there are several: `values` has all), what the values are, the
+    mappings' (file, build id), comments, time, duration and period."""
 
     samples: Counter[Sample]
+    values: dict[Sample, list[int]]
     kinds: tuple[str, str]
+    all_kinds: list[tuple[str, str]]
     mappings: list[tuple[str, str]]
     addresses: list[int]
     comments: list[str]
     time_ns: int
+    duration_ns: int
+    period: int
 
 
 def decoded(raw: bytes | Path) -> Profile:
@@ -60,20 +65,30 @@ def decoded(raw: bytes | Path) -> Profile:
         )
         addresses.append(_one(each, 3))
     samples: Counter[Sample] = Counter()
+    values: dict[Sample, list[int]] = {}
     for each in map(_message, top.get(2, [])):
-        (value,) = _numbers(each[2])
+        found = _numbers(each[2])
         stack = tuple(locations[number] for number in _numbers(each.get(1, [])))
         labels = sorted(_label(_message(label), texts) for label in each.get(3, []))
-        samples[Sample(stack, tuple(labels))] += value
-    kind = _message(top[1][0])
+        sample = Sample(stack, tuple(labels))
+        samples[sample] += found[-1]
+        values[sample] = [
+            a + b for a, b in zip(values.get(sample, [0] * len(found)), found, strict=True)
+        ]
+    kinds = [_message(each) for each in top[1]]
+    all_kinds = [(texts[_one(kind, 1)], texts[_one(kind, 2)]) for kind in kinds]
     mappings = [_message(each) for each in top.get(3, [])]
     return Profile(
         samples,
-        (texts[_one(kind, 1)], texts[_one(kind, 2)]),
+        values,
+        all_kinds[-1],
+        all_kinds,
         [(texts[_one(each, 5)], texts[_one(each, 6)]) for each in mappings],
         addresses,
         [texts[number] for number in _numbers(top.get(13, []))],
         _one(top, 9),
+        _one(top, 10),
+        _one(top, 12),
     )
 
 

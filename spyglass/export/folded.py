@@ -8,7 +8,7 @@ those that say how a goroutine waits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -22,9 +22,9 @@ from spyglass.words.states import quality_mark, state_at
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spyglass.model import Snapshot
+    from spyglass.model import Frame, Snapshot
 
-__all__ = ["write_folded"]
+__all__ = ["folded_name", "write_folded", "write_lines"]
 
 _BATCH_LINES = 4096
 
@@ -37,23 +37,31 @@ def write_folded(snapshot: Snapshot, stream: BinaryIO, *, runtime_frames: bool =
     numbers: dict[str, int] = {}
     for line, count in _lines(snapshot, runtime_frames):
         numbers[line] = numbers.get(line, 0) + count
-    ordered = iter(sorted(numbers.items(), key=lambda item: -item[1]))
+    write_lines(numbers, stream)
+
+
+def write_lines(values: Mapping[str, int], stream: BinaryIO) -> None:
+    """Write a line for each stack of `values`, the largest value first."""
+    ordered = iter(sorted(values.items(), key=lambda item: -item[1]))
     while batch := list(islice(ordered, _BATCH_LINES)):
-        text = "".join(f"{line} {count}\n" for line, count in batch)
+        text = "".join(f"{line} {value}\n" for line, value in batch)
         stream.write(text.encode("utf-8", "backslashreplace"))
+
+
+def folded_name(frame: Frame) -> str:
+    """The name of `frame` in a line."""
+    return _in_line(call_text(frame))
 
 
 def _lines(snapshot: Snapshot, runtime_frames: bool) -> Iterator[tuple[str, int]]:
     """The text of each kind of goroutine, and their number. Texts of different kinds can be equal."""
     g, whole = snapshot.goroutines, whole_stacks(snapshot)
     state_columns = (g.status, g.wait_reason, g.quality)
-    counts, rows = counted(snapshot, whole.of_goroutines, *state_columns)
+    counts, rows = counted(snapshot, whole.of_rows, *state_columns)
     stacks = _Stacks(whole, runtime_frames)
     states: dict[tuple[int, int, int], str] = {}
     keys = zip(*(column[rows].tolist() for column in state_columns), strict=True)
-    for count, stack, key in zip(
-        counts.tolist(), whole.of_goroutines[rows].tolist(), keys, strict=True
-    ):
+    for count, stack, key in zip(counts.tolist(), whole.of_rows[rows].tolist(), keys, strict=True):
         state = states.get(key)
         if state is None:
             status, reason, quality = key
@@ -66,7 +74,7 @@ class _Stacks:
     """The texts of stacks, outermost frame first."""
 
     def __init__(self, whole: WholeStacks, runtime_frames: bool) -> None:
-        self._names = [_in_line(call_text(frame)) for frame in whole.frames]
+        self._names = [folded_name(frame) for frame in whole.frames]
         numbers, offsets = whole.stack_frames, whole.offsets
         if not runtime_frames:
             numbers, offsets = _shown(whole)

@@ -15,7 +15,7 @@ from spyglass.model import NONE, Frame, Snapshot
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["NO_STACK", "WholeStacks", "counted", "whole_stacks"]
+__all__ = ["NO_STACK", "WholeStacks", "counted", "pseudo_frame", "whole_stacks"]
 
 #: The name of the frame of a goroutine whose stack is not known.
 NO_STACK = "[no stack]"
@@ -23,20 +23,20 @@ NO_STACK = "[no stack]"
 
 @dataclass(frozen=True, slots=True)
 class WholeStacks:
-    """Stacks as in `Snapshot`, with pseudo frames; goroutines without a stack have one of their own, the
-    last.
+    """Stacks as in `Snapshot` and in `Profile`, with pseudo frames; goroutines without a stack have one of
+    their own.
 
     `frames`: those of the snapshot, then pseudo frames from `real` on, whose names are in brackets and
     whose pc is 0. `offsets` (int64, one more than there are stacks) cuts `stack_frames` (int32 indices
-    into `frames`) into stacks, each innermost frame first. `of_goroutines` (int64): the stack of each
-    goroutine.
+    into `frames`) into stacks, each innermost frame first. `of_rows` (int64): the stack of each
+    goroutine, or of each row of the samples.
     """
 
     frames: tuple[Frame, ...]
     real: int
     offsets: NDArray[np.int64]
     stack_frames: NDArray[np.int32]
-    of_goroutines: NDArray[np.int64]
+    of_rows: NDArray[np.int64]
 
 
 def whole_stacks(snapshot: Snapshot) -> WholeStacks:
@@ -44,7 +44,7 @@ def whole_stacks(snapshot: Snapshot) -> WholeStacks:
     there are goroutines without a stack, a last one that only says so."""
     real, offsets = len(snapshot.frames), snapshot.stack_offsets
     gaps = sorted(snapshot.elided.items())
-    elided = [_pseudo(f"[{count} frames elided]") for _, (_, count) in gaps]
+    elided = [pseudo_frame(f"[{count} frames elided]") for _, (_, count) in gaps]
     places = np.array([offsets[stack] + after for stack, (after, _) in gaps], np.int64)
     inserted = np.arange(real, real + len(gaps), dtype=np.int32)
     stack_frames = np.insert(snapshot.stack_frames, places, inserted)
@@ -56,11 +56,11 @@ def whole_stacks(snapshot: Snapshot) -> WholeStacks:
         whole = np.append(whole, whole[-1] + 1)
         stack_frames = np.append(stack_frames, np.int32(real + len(gaps)))
     return WholeStacks(
-        frames=(*snapshot.frames, *elided, _pseudo(NO_STACK)),
+        frames=(*snapshot.frames, *elided, pseudo_frame(NO_STACK)),
         real=real,
         offsets=whole,
         stack_frames=stack_frames,
-        of_goroutines=np.where(stacks == NONE, len(offsets) - 1, stacks),
+        of_rows=np.where(stacks == NONE, len(offsets) - 1, stacks),
     )
 
 
@@ -75,5 +75,6 @@ def counted(
     return counts[found.ranked], found.rows[found.firsts[found.ranked]]
 
 
-def _pseudo(name: str) -> Frame:
+def pseudo_frame(name: str) -> Frame:
+    """A frame that is no call; `name` is in brackets, or cannot be the name of a function."""
     return Frame(name, None, None, 0)

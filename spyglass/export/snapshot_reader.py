@@ -38,12 +38,12 @@ from spyglass.model import (
     Throttling,
 )
 
-__all__ = ["load", "snapshot_of"]
+__all__ = ["MIN_MEMORY_BYTES", "load", "model_part", "moment_of", "process_of", "snapshot_of"]
 
 Part = TypeVar("Part")
 
 #: What a document may need in memory even if less text is allowed.
-_MIN_MEMORY_BYTES = 1 << 26
+MIN_MEMORY_BYTES = 1 << 26
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z", re.ASCII)
 
 
@@ -77,7 +77,7 @@ def snapshot_of(text: bytes, file: str | None = None) -> Snapshot:
 
 def _snapshot(pieces: Iterable[bytes], file: str | None, max_bytes: int) -> Snapshot:
     """The snapshot that the JSON text in `pieces` describes, which may need `max_bytes` of memory."""
-    memory = Memory(max(max_bytes, _MIN_MEMORY_BYTES))
+    memory = Memory(max(max_bytes, MIN_MEMORY_BYTES))
     goroutines, stacks, frames = GoroutineRows(memory), StackRows(memory), FrameRows(memory)
     objects, waiters = ObjectRows(memory), WaiterRows(memory)
     arrays: dict[str, Elements] = {
@@ -93,12 +93,12 @@ def _snapshot(pieces: Iterable[bytes], file: str | None, max_bytes: int) -> Snap
     threads = _threads(document.threads, frames.count)
     columns = goroutines.finish(frames, stacks.count)
     return Snapshot(
-        taken_at=_moment(document.taken_at, "/taken_at"),
+        taken_at=moment_of(document.taken_at, "/taken_at"),
         took_ns=document.took_ns,
-        source=_part(Source, document.source),
-        process=_process(document.process),
-        scheduler=_part(Scheduler, document.scheduler),
-        processors=tuple(_part(Processor, each) for each in document.processors),
+        source=model_part(Source, document.source),
+        process=process_of(document.process),
+        scheduler=model_part(Scheduler, document.scheduler),
+        processors=tuple(model_part(Processor, each) for each in document.processors),
         threads=threads,
         memory=_memory(document.memory),
         goroutines=columns,
@@ -110,7 +110,7 @@ def _snapshot(pieces: Iterable[bytes], file: str | None, max_bytes: int) -> Snap
         label_sets=goroutines.label_sets,
         matched_of=document.chosen_from,
         matched_of_system=min(document.chosen_from_system or 0, document.chosen_from or 0),
-        problems=tuple(_part(Problem, each) for each in document.problems),
+        problems=tuple(model_part(Problem, each) for each in document.problems),
         cpu=None if document.cpu is None else _cpu(document.cpu, frames.count),
         waits=wait_graph(objects, waiters, document.waits),
         host=document.host,
@@ -120,7 +120,7 @@ def _snapshot(pieces: Iterable[bytes], file: str | None, max_bytes: int) -> Snap
     )
 
 
-def _part(kind: Callable[..., Part], record: Struct) -> Part:
+def model_part(kind: Callable[..., Part], record: Struct) -> Part:
     """A dataclass of the model: its fields have the names that they have in the document."""
     return kind(**asdict(record))
 
@@ -134,7 +134,7 @@ def _threads(records: list[schema_types.Thread], frames: int) -> tuple[Thread, .
                 )
     stacks = [None if record.stack is None else tuple(record.stack) for record in records]
     return tuple(
-        replace(_part(Thread, record), stack=stack)
+        replace(model_part(Thread, record), stack=stack)
         for record, stack in zip(records, stacks, strict=True)
     )
 
@@ -145,12 +145,13 @@ def _cpu(record: schema_types.CpuUse, frames: int) -> CpuUse:
             raise schema_types.misfit(
                 f"/cpu/samples/{at}/where", f"there is no frame {sample.where:,}"
             )
-    throttling = None if record.throttling is None else _part(Throttling, record.throttling)
-    samples = tuple(_part(CpuSample, sample) for sample in record.samples)
-    return replace(_part(CpuUse, record), throttling=throttling, samples=samples)
+    throttling = None if record.throttling is None else model_part(Throttling, record.throttling)
+    samples = tuple(model_part(CpuSample, sample) for sample in record.samples)
+    return replace(model_part(CpuUse, record), throttling=throttling, samples=samples)
 
 
-def _process(record: schema_types.Process) -> Process:
+def process_of(record: schema_types.Process) -> Process:
+    """The program of a document; `BadDataError` if it started at no time."""
     fields = asdict(record)
     fields["cmdline"] = tuple(record.cmdline)
     fields["started_at"] = _known_moment(record.started_at, "/process/started_at")
@@ -164,10 +165,11 @@ def _memory(record: schema_types.Memory) -> MemoryStats:
 
 
 def _known_moment(text: str | None, pointer: str) -> datetime | None:
-    return None if text is None else _moment(text, pointer)
+    return None if text is None else moment_of(text, pointer)
 
 
-def _moment(text: str, pointer: str) -> datetime:
+def moment_of(text: str, pointer: str) -> datetime:
+    """The time in `text`, which is at `pointer` of the document; `BadDataError` if it is none."""
     if _MOMENT.fullmatch(text):
         try:
             return datetime.fromisoformat(text)

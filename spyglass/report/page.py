@@ -7,7 +7,7 @@ import io
 import json
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from typing import Any, BinaryIO
 
@@ -21,12 +21,12 @@ from spyglass.report.page_findings import findings_list
 from spyglass.version import __version__
 from spyglass.words.units import moment
 
-__all__ = ["report", "write_page"]
+__all__ = ["asset", "filled", "policy", "report", "script_json", "write_page"]
 
 #: The parts of the page's script; each depends on those before it.
 SCRIPTS = (
     "words.js", "data.js", "selection.js", "table.js", "charts.js", "waits.js", "groups.js", "details.js", "flame.js",
-    "lists.js", "page.js",
+    "lists.js", "theme.js", "page.js",
 )  # fmt: skip
 
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
@@ -40,7 +40,7 @@ def report(snapshot: Snapshot) -> Iterator[str]:
     The page loads nothing and sends nothing. Its Content-Security-Policy makes the browser enforce
     that: only this style and this script, identified by their hashes, are allowed.
     """
-    style, script = _asset("page.css"), "".join(map(_asset, SCRIPTS))
+    style, script = asset("page.css"), "".join(map(asset, SCRIPTS))
     contents: dict[str, Callable[[], str]] = {
         "policy": lambda: policy(style, script),
         "style": lambda: style,
@@ -57,8 +57,13 @@ def report(snapshot: Snapshot) -> Iterator[str]:
         "download": lambda: joined(default_name(snapshot, ".json")),
         "snapshot": lambda: _embedded(snapshot),
     }
+    yield from filled("page.html", contents)
+
+
+def filled(template: str, contents: Mapping[str, Callable[[], str]]) -> Iterator[str]:
+    """The asset `template` in pieces, with `contents` in place of its placeholders."""
     # Split once: text of the program is never searched for placeholders.
-    for index, piece in enumerate(_PLACEHOLDER.split(_asset("page.html"))):
+    for index, piece in enumerate(_PLACEHOLDER.split(asset(template))):
         yield contents[piece]() if index % 2 else piece
 
 
@@ -94,7 +99,8 @@ def _source(text: str) -> str:
     return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file in ``assets``."""
     return (files("spyglass.report") / "assets" / name).read_text("utf-8")
 
 

@@ -206,6 +206,18 @@ def test_formats_are_those_of_the_code() -> None:
     assert written == {each.name: each.extensions for each in EXPORTERS if each.takes == "snapshot"}
 
 
+def test_formats_of_profiles_are_those_of_the_code() -> None:
+    rows = next(rows for rows in tables(ROOT / "docs/formats.md") if rows[0][0] == "pprof")
+    written = {row[0]: tuple(CODE.findall(row[1])) for row in rows}
+    assert written == {each.name: each.extensions for each in EXPORTERS if each.takes == "profile"}
+
+
+def test_fields_of_a_profile_are_those_of_the_schema() -> None:
+    schema = json.loads(text_of(ROOT / "spyglass/export/profile.schema.json"))
+    written = set(column(ROOT / "docs/formats.md", "of a profile")) & set(schema["properties"])
+    assert written == set(schema["properties"]) - {"schema", "spyglass_version"}
+
+
 def test_fields_of_a_snapshot_are_those_of_the_schema() -> None:
     schema = json.loads(text_of(ROOT / "spyglass/export/snapshot.schema.json"))
     written = set(column(ROOT / "docs/formats.md", "field")) & set(schema["properties"])

@@ -202,7 +202,7 @@ def test_what_is_small_as_text_and_large_in_memory_is_refused(
     name: str, element: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     max_bytes = 1 << 23
-    monkeypatch.setattr("spyglass.export.snapshot_reader._MIN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("spyglass.export.snapshot_reader.MIN_MEMORY_BYTES", 0)
     count = max_bytes // (len(element) + 5)
     elements = ",".join(element % i if "%" in element else element for i in range(count))
     text = f'{{"schema": "spyglass.snapshot/1", "{name}": [{elements}]}}'.encode()

@@ -49,49 +49,17 @@ class CallTree {
   }
 }
 
-class Report {
+/** What nodes of trees are: places in the code. */
+class Code {
+  originWords = ORIGIN_WORDS;
+
   constructor(data) {
-    this.cells = data.cells;
-    this.cellCount = data.cells.count.length;
-    this.labelSets = data.label_sets;
     this.places = data.places;
     this.strings = data.strings;
-    this.processors = data.processors;
-    this.threads = data.threads;
-    this.cpuWindowNs = data.cpu_window_ns;
-    this.problems = data.problems;
-    this.problemCount = data.problem_count;
-    this.trees = { shown: new CallTree(data.trees.shown), all: new CallTree(data.trees.all) };
-    this.firsts = startsOf(data.cells.count);
-    this.ids = idsOf(data.goroutines.ids);
-    this.waits = waitsOf(data.goroutines.waits, this.ids.length);
-    this.hasWaits = this.waits.some((waitNs) => waitNs !== NONE);
-    this.gcCount = data.gc_count;
-    this.labelTexts = data.label_sets.map((set) => set.map((pair) => this.labelText(pair)));
-  }
-
-  /** How many of `counts`, one for each cell, are user goroutines, and how many the runtime's. */
-  population(counts) {
-    const found = [0, 0];
-    counts.forEach((count, cell) => {
-      found[this.cells.system[cell] ? 1 : 0] += count;
-    });
-    return found;
   }
 
   text(number) {
     return number === NONE ? "" : this.strings[number];
-  }
-
-  labelText([key, value]) {
-    return `${this.text(key)}=${this.text(value)}`;
-  }
-
-  /** The labels of a cell in words. */
-  labelsOf(cell) {
-    const set = this.cells.labels[cell];
-    if (set === UNREAD) return ["unreadable"];
-    return set === NONE ? [] : this.labelTexts[set];
   }
 
   functionOf(place) {
@@ -116,6 +84,54 @@ class Report {
     return functions.map((name, place) =>
       Number(found[name] || (file[place] !== NONE && found[file[place]])),
     );
+  }
+}
+
+class Report extends Code {
+  wholeText = "all goroutines";
+  noneText = "No goroutine matches the filters.";
+
+  constructor(data) {
+    super(data);
+    this.cells = data.cells;
+    this.cellCount = data.cells.count.length;
+    this.labelSets = data.label_sets;
+    this.processors = data.processors;
+    this.threads = data.threads;
+    this.cpuWindowNs = data.cpu_window_ns;
+    this.problems = data.problems;
+    this.problemCount = data.problem_count;
+    this.trees = { shown: new CallTree(data.trees.shown), all: new CallTree(data.trees.all) };
+    this.firsts = startsOf(data.cells.count);
+    this.ids = idsOf(data.goroutines.ids);
+    this.waits = waitsOf(data.goroutines.waits, this.ids.length);
+    this.hasWaits = this.waits.some((waitNs) => waitNs !== NONE);
+    this.gcCount = data.gc_count;
+    this.labelTexts = data.label_sets.map((set) => set.map((pair) => this.labelText(pair)));
+  }
+
+  /** How many of `counts`, one for each cell, are user goroutines, and how many the runtime's. */
+  population(counts) {
+    const found = [0, 0];
+    counts.forEach((count, cell) => {
+      found[this.cells.system[cell] ? 1 : 0] += count;
+    });
+    return found;
+  }
+
+  labelText([key, value]) {
+    return `${this.text(key)}=${this.text(value)}`;
+  }
+
+  /** The labels of a cell in words. */
+  labelsOf(cell) {
+    const set = this.cells.labels[cell];
+    if (set === UNREAD) return ["unreadable"];
+    return set === NONE ? [] : this.labelTexts[set];
+  }
+
+  amountText(count) {
+    return goroutinesText(count);
   }
 }
 

@@ -1,5 +1,5 @@
 // The flame graph: the call tree with the outermost call on top; the width of a frame is the number of
-// goroutines in it. Only visible frames are elements; they form a tree for screen readers.
+// goroutines in it, or the time. Only visible frames are elements; they form a tree for screen readers.
 
 const LEVELS_SHOWN = 100; // below the frame that is zoomed to
 const ANCESTORS_SHOWN = 8; // above it, besides the root
@@ -87,7 +87,7 @@ class Flame {
     }).observe(this.host);
   }
 
-  /** Show `tree`; `totals` has the number of goroutines below each node. */
+  /** Show `tree`; `totals` has the amount below each node: the report says of what. */
   show(tree, totals) {
     if (tree !== this.tree) this.zoomed = this.focused = 0;
     this.tree = tree;
@@ -102,13 +102,13 @@ class Flame {
     this.draw();
   }
 
-  /** Mark the matching frames, and show the number of goroutines that have one. */
+  /** Mark the matching frames, and show the amount that has one. */
   highlight() {
     const text = this.search.value.trim();
     this.matches = text ? this.report.placesWith(text) : null;
     const found = this.matches ? this.countMatching() : 0;
     byId("highlighted").textContent = text
-      ? `In ${goroutinesText(found)}, ${shareText(found, this.totals[0])}`
+      ? `In ${this.report.amountText(found)}, ${shareText(found, this.totals[0])}`
       : "";
     this.draw();
   }
@@ -135,7 +135,7 @@ class Flame {
     this.zoomOut.disabled = this.zoomed === 0;
     this.detailLine.textContent = this.items.length
       ? this.words(this.focused)
-      : "No goroutine matches the filters.";
+      : this.report.noneText;
   }
 
   frame(item) {
@@ -159,7 +159,7 @@ class Flame {
       class: marks.join(" "),
       tabindex: node === this.focused ? 0 : -1,
       "aria-level": level + 1,
-      "aria-label": `${name}, ${goroutinesText(this.totals[node])}, ${shareText(this.totals[node], this.totals[0])}${more}`,
+      "aria-label": `${name}, ${this.report.amountText(this.totals[node])}, ${shareText(this.totals[node], this.totals[0])}${more}`,
       "data-key": node,
       title: this.words(node) + more,
     };
@@ -167,7 +167,7 @@ class Flame {
   }
 
   nameOf(node) {
-    return node ? this.report.functionOf(this.tree.place[node]) : "all goroutines";
+    return node ? this.report.functionOf(this.tree.place[node]) : this.report.wholeText;
   }
 
   /** The facts about a frame on one line. */
@@ -175,7 +175,7 @@ class Flame {
     const parts = [this.nameOf(node)];
     if (node) parts.push(this.report.locationOf(this.tree.place[node]));
     parts.push(
-      goroutinesText(this.totals[node]),
+      this.report.amountText(this.totals[node]),
       `${shareText(this.totals[node], this.totals[0])} of all`,
     );
     if (node) {
@@ -264,7 +264,7 @@ class Flame {
     at(this.focused).focus();
   }
 
-  /** The colours of the frames that goroutines are in. */
+  /** The colours of the frames that are in use. */
   drawLegend() {
     const { report, tree, totals } = this;
     const used = new Set();
@@ -279,7 +279,7 @@ class Flame {
             "li",
             {},
             element("span", { class: `swatch ${origin}`, "aria-hidden": "true" }),
-            ORIGIN_WORDS[index],
+            report.originWords[index],
           ),
         ),
     );

@@ -1,0 +1,82 @@
+"""A profile as ``go tool pprof`` reads it: profile.proto, compressed by gzip.
+
+The values of a CPU profile are those of Go's own (``runtime/pprof/proto.go``): samples/count and
+cpu/nanoseconds. In a profile of waits the second is wall/nanoseconds. Labels are those of the program, the
+state and the thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import BinaryIO
+
+import numpy as np
+
+from spyglass.export.pprof_encoding import ProfileEncoder, write_gzip
+from spyglass.export.profile_stacks import profile_stacks, summed
+from spyglass.export.protobuf import varint
+from spyglass.model import NONE
+from spyglass.profile import Profile
+from spyglass.version import __version__
+from spyglass.words.profile_account import (
+    account_lines,
+    account_warnings,
+    profile_title,
+    recording_line,
+)
+
+__all__ = ["write_pprof"]
+
+_STATE, _THREAD, _GOROUTINE = "state", "thread", "goroutine"
+#: How many encoded sets of labels are kept: a request may have labels of its own.
+_LABELS_KEPT = 65536
+
+
+def write_pprof(profile: Profile, stream: BinaryIO, *, by: Sequence[str] = ()) -> None:
+    """Write `profile` to `stream`, which stays open; each stack has a root frame for each of `by`.
+
+    With "goroutine" in `by`, samples have the goroutine id as a label with a number.
+    """
+    write_gzip(_fields(profile, by), stream)
+
+
+def _fields(profile: Profile, by: Sequence[str]) -> Iterator[bytes]:
+    whole = profile_stacks(profile, by)
+    encoder = ProfileEncoder(whole)
+    kind = ("cpu" if profile.mode == "cpu" else "wall", "nanoseconds")
+    yield encoder.values(("samples", "count"), kind)
+    yield encoder.period(kind, round(1e9 / profile.rate_hz) if profile.rate_hz else 0)
+    yield encoder.time(profile.started_at, profile.duration_ns)
+    yield encoder.comments(_comments(profile)) + encoder.mapping(profile.process)
+    s = profile.samples
+    goroutines = s.goroutine if _GOROUTINE in by else np.full(len(s), NONE)
+    columns = (s.labels, s.state, s.thread, goroutines)
+    found = summed(profile, whole.of_rows, *columns)
+    labels = lru_cache(_LABELS_KEPT)(lambda key: _labels(profile, encoder, key))
+    stacks = whole.of_rows[found.rows].tolist()
+    keys = zip(*(column[found.rows].tolist() for column in columns), strict=True)
+    values = zip(found.counts.tolist(), found.values_ns.tolist(), strict=True)
+    for stack, (count, value_ns), key in zip(stacks, values, keys, strict=True):
+        yield encoder.sample(stack, varint(count) + varint(value_ns), labels(key))
+    yield from encoder.tables()
+
+
+def _comments(profile: Profile) -> list[str]:
+    warnings = [f"warning: {each}" for each in account_warnings(profile)]
+    title = f"spyglass {__version__}: {profile_title(profile)}"
+    return [title, recording_line(profile), *account_lines(profile), *warnings]
+
+
+def _labels(profile: Profile, encoder: ProfileEncoder, key: tuple[int, ...]) -> bytes:
+    """The labels of a sample: the program's own, which come before ours of the same name."""
+    labels, state, thread, goroutine = key
+    texts = dict(profile.label_sets[labels]) if labels >= 0 else {}
+    if state >= 0:
+        texts.setdefault(_STATE, profile.states[state])
+    if thread >= 0:
+        texts.setdefault(_THREAD, str(thread))
+    encoded = [encoder.label(name, value) for name, value in texts.items()]
+    if goroutine >= 0 and _GOROUTINE not in texts:
+        encoded.append(encoder.number_label(_GOROUTINE, goroutine))
+    return b"".join(encoded)

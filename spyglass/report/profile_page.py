@@ -1,0 +1,59 @@
+"""The page of a profile: flame graph, functions and account in one HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO
+
+from spyglass.profile import Profile
+from spyglass.report.markup import Markup, element, joined
+from spyglass.report.page import asset, filled, policy, script_json
+from spyglass.report.profile_data import profile_data
+from spyglass.version import __version__
+from spyglass.words.escape import visible
+from spyglass.words.profile_account import (
+    account_lines,
+    account_warnings,
+    profile_title,
+    recording_line,
+)
+
+__all__ = ["profile_page", "write_page"]
+
+#: The parts of the script; each depends on those before it.
+_SCRIPTS = ("words.js", "data.js", "table.js", "flame.js", "theme.js", "profile.js")
+
+
+def write_page(profile: Profile, stream: BinaryIO, *, by: Sequence[str] = ()) -> None:
+    """Write the page of `profile` in UTF-8; the flame graph is split by the first of `by`."""
+    for piece in profile_page(profile, by):
+        stream.write(piece.encode())
+
+
+def profile_page(profile: Profile, by: Sequence[str] = ()) -> Iterator[str]:
+    """The page of `profile` in pieces of Unicode text without surrogates. It loads and sends nothing."""
+    style, script = asset("page.css"), "".join(map(asset, _SCRIPTS))
+    contents: dict[str, Callable[[], str]] = {
+        "policy": lambda: policy(style, script),
+        "style": lambda: style,
+        "script": lambda: script,
+        "version": lambda: joined(__version__),
+        "title": lambda: joined(visible(profile_title(profile))),
+        "recording": lambda: joined(visible(recording_line(profile))),
+        "warnings": lambda: _warnings(profile),
+        "account": lambda: _account(profile),
+        "data": lambda: script_json(profile_data(profile, by)),
+    }
+    yield from filled("profile.html", contents)
+
+
+def _warnings(profile: Profile) -> Markup:
+    warnings = (visible(each) for each in account_warnings(profile))
+    return joined(*(element("p", each, class_="card warning") for each in warnings))
+
+
+def _account(profile: Profile) -> Markup:
+    lines = [visible(line) for line in account_lines(profile)]
+    problems = [visible(f"{each.subject}: {each.detail}") for each in profile.problems]
+    items = (element("li", line) for line in (*lines, *problems))
+    return element("ul", *items, class_="card")

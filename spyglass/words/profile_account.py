@@ -1,0 +1,106 @@
+"""What a profile is, what it is made of, and what it lacks, in words."""
+
+from __future__ import annotations
+
+import os
+
+from spyglass.profile import Account, Profile
+from spyglass.words.units import UNKNOWN, count, moment, plural
+
+__all__ = [
+    "LOW_COVERAGE", "MODE_WORDS", "account_lines", "account_warnings", "coverage_text", "profile_title",
+    "recording_line", "seconds_text",
+]  # fmt: skip
+
+MODE_WORDS = {"cpu": "CPU profile", "wall": "wall-clock profile", "offcpu": "off-CPU profile"}
+
+#: Below this share of the used processor time, a profile may miss something that matters.
+LOW_COVERAGE = 0.9
+#: A share of lost samples above this is worth a warning.
+_MANY_LOST = 0.01
+#: Fewer samples than this say little, and their coverage nothing.
+_FEW_SAMPLES = 20
+
+
+def profile_title(profile: Profile) -> str:
+    """``CPU profile of etcd (pid 4711)``."""
+    process = profile.process
+    program = os.path.basename(process.exe or process.module or "") or "a Go program"
+    return f"{MODE_WORDS[profile.mode]} of {program} (pid {process.pid})"
+
+
+def recording_line(profile: Profile) -> str:
+    """When, how long and how often: ``2026-11-20 06:20:00Z, 10.0 s at 99 Hz, go1.27.3``."""
+    version = profile.process.go_version or "unknown Go version"
+    when = moment(profile.started_at)
+    return f"{when}, {seconds_text(profile.duration_ns)} at {profile.rate_hz:g} Hz, {version}"
+
+
+def account_lines(profile: Profile) -> list[str]:
+    """The account of `profile`, one fact a line."""
+    account = profile.account
+    lines = [_time_line(profile)]
+    lines.append(
+        f"lost {count(account.lost)}, throttled {count(account.throttled)}, cut stacks {count(account.cut)}"
+    )
+    on_goroutines = account.goroutine_known + account.goroutine_unknown
+    if on_goroutines:
+        known = f"{count(account.goroutine_known)} of {count(on_goroutines)}"
+        lines.append(f"goroutine known for {known} samples on goroutines")
+    threads = f"{plural(account.threads_seen, 'thread')}, {count(account.threads_missed)} missed"
+    own = UNKNOWN if account.own_cpu_ns is None else seconds_text(account.own_cpu_ns)
+    lines.append(f"{threads}; spyglass used {own} of CPU time")
+    if account.ended:
+        lines.append(f"ended early: {account.ended}")
+    return lines
+
+
+def account_warnings(profile: Profile) -> list[str]:
+    """Why the picture may be wrong; nothing if it is not."""
+    account = profile.account
+    if not account.samples:
+        return ["there are no samples" + _idle(account)]
+    warnings = []
+    if profile.mode == "cpu" and _is_low(profile):
+        part = f"{coverage_text(account)} of the CPU time that the process used"
+        warnings.append(f"the samples stand for only {part}")
+    if account.lost > _MANY_LOST * (account.samples + account.lost):
+        warnings.append(f"{plural(account.lost, 'sample')} lost; a lower --rate loses fewer")
+    return warnings
+
+
+def coverage_text(account: Account) -> str:
+    """The coverage in percent, ``99.3 %``."""
+    return UNKNOWN if account.coverage is None else f"{100 * account.coverage:.1f} %"
+
+
+def seconds_text(time_ns: int) -> str:
+    """A time in seconds with two decimals below ten of them, else with one: ``0.25 s``, ``10.0 s``."""
+    seconds = time_ns / 1e9
+    return f"{seconds:,.2f} s" if seconds < 9.995 else f"{seconds:,.1f} s"
+
+
+def _is_low(profile: Profile) -> bool:
+    """Whether the coverage is low, of a profile with as many samples as say something about it."""
+    account = profile.account
+    if account.coverage is None or account.cpu_used_ns is None:
+        return False
+    expected = account.cpu_used_ns / 1e9 * profile.rate_hz
+    return expected >= _FEW_SAMPLES and account.coverage < LOW_COVERAGE
+
+
+def _time_line(profile: Profile) -> str:
+    account = profile.account
+    samples = plural(account.samples, "sample")
+    if profile.mode != "cpu":
+        total_ns = sum(profile.samples.value_ns.tolist())
+        return f"{samples} for {seconds_text(total_ns)} of the time of goroutines"
+    used = UNKNOWN if account.cpu_used_ns is None else seconds_text(account.cpu_used_ns)
+    sampled = seconds_text(account.cpu_sampled_ns)
+    return f"{samples} for {sampled} of {used} CPU time used (coverage {coverage_text(account)})"
+
+
+def _idle(account: Account) -> str:
+    if account.cpu_used_ns is None:
+        return ""
+    return f": the process used {seconds_text(account.cpu_used_ns)} of CPU time"
