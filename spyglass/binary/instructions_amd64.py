@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
-from typing import NamedTuple
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 from spyglass.binary.instructions import Do, Instruction, Processor
 
@@ -80,15 +80,20 @@ def _memory(text: str, size: int) -> _Operand:
     return _Operand(memory=True, base=base, offset=offset, indexed=indexed, size=size)
 
 
-def decode(code: bytes, address: int) -> list[Instruction]:
-    """The instructions `code` at `address`."""
+@cache
+def _decoder() -> Any:
     import capstone
 
     decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     decoder.skipdata = True
+    return decoder
+
+
+def decode(code: bytes, address: int) -> list[Instruction]:
+    """The instructions `code` at `address`."""
     return [
         _instruction(at, at + size, mnemonic, operands)
-        for at, size, mnemonic, operands in decoder.disasm_lite(code, address)
+        for at, size, mnemonic, operands in _decoder().disasm_lite(code, address)
     ]
 
 

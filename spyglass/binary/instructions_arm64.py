@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 from spyglass.binary.instructions import Do, Instruction, Processor
 
@@ -50,13 +51,18 @@ class _Line(NamedTuple):
     has_memory: bool
 
 
-def decode(code: bytes, address: int) -> list[Instruction]:
-    """The instructions `code` at `address`."""
+@cache
+def _decoder() -> Any:
     import capstone
 
     decoder = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
     decoder.skipdata = True
-    lines = [_line(*each) for each in decoder.disasm_lite(code, address)]
+    return decoder
+
+
+def decode(code: bytes, address: int) -> list[Instruction]:
+    """The instructions `code` at `address`."""
+    lines = [_line(*each) for each in _decoder().disasm_lite(code, address)]
     found: list[Instruction] = []
     row = 0
     while row < len(lines):

@@ -28,8 +28,8 @@ _REACH = 1 << 12
 #: Frames whose words are examined before a function is followed, and words of each.
 _MAX_EXAMINED = 1 << 10
 _MAX_WORDS = 1 << 7
-#: Time in seconds for functions in whose frames no pointer to a lock was seen, as a part of all.
-_SECONDS_FOR_OTHERS = 0.5
+#: Processor time in seconds after which no function is followed in whose frames no pointer to a lock was seen.
+_SECONDS_FOR_OTHERS = 0.25
 
 
 class Held(NamedTuple):

@@ -16,6 +16,7 @@ from spyglass.binary.lock_facts import (
     DONE,
     READ,
     WRITE,
+    Callees,
     Code,
     Effect,
     FlowResult,
@@ -90,7 +91,9 @@ _MAX_HELPERS = 3
 #: Functions that are followed, in all and for one snapshot; the time for one.
 _MAX_FLOWS = 1 << 14
 _MAX_SECONDS = 2.0
-_MAX_HELPER_BYTES = 1 << 12
+_MAX_ENTRIES = 1 << 17
+_MAX_PLAIN_BYTES = 1 << 13
+_MAX_HELPER_BYTES, _SMALL_BYTES = 1 << 12, 1 << 8
 _MAX_WRAPPER_BYTES = 1 << 8
 
 
@@ -122,7 +125,9 @@ class LockCode:
         self._flows: dict[int, FlowResult | None] = {}
         self._active: list[int] = []
         self._releases: dict[int, tuple[Release, ...]] = {}
-        self._targets: dict[int, tuple[int, str]] = {}
+        self._plain: dict[int, FlowResult] = {}
+        self._effects: dict[int, list[Effect] | None] = {}
+        self._entries: dict[int, Function | None] = {}
         self._seconds = 0.0
 
     def allow_time(self) -> None:
@@ -161,6 +166,25 @@ class LockCode:
             wanted = new
         return level
 
+    @cached_property
+    def _is_one_sided(self) -> NDArray[np.bool_]:
+        """Of each function whether it calls some that take locks, or some that release them, not both."""
+        sides = []
+        for taken in (True, False):
+            entries = [
+                entry
+                for entry, effects in self.primitives.items()
+                if any(each.taken == taken for each in effects)
+            ]
+            slow = [] if taken else [self.functions.named(name) for name in _SLOW]
+            wanted = [self.functions.at(entry) for entry in entries] + slow
+            index = np.array([each.index for each in wanted if each is not None], np.int64)
+            side = np.zeros(len(self.functions) + 1, np.bool_)
+            side[self._edges.callers_of(index)] = True
+            sides.append(side)
+        one: NDArray[np.bool_] = sides[0] != sides[1]
+        return one
+
     def may_lock(self, function: Function) -> bool:
         """Whether `function` may take or release locks, itself or by what it calls, and is none of
         package sync that does that for others."""
@@ -197,21 +221,46 @@ class LockCode:
             return FlowResult()
         self._active.append(function.index)
         try:
-            instructions = self._processor.decode(raw, function.entry)
-            return analyse(
-                Code(instructions, self._processor, self._in_registers, function.entry, self)
-            )
+            return self._analysed(function, raw, self)
         finally:
             self._active.pop()
+
+    def _analysed(self, function: Function, raw: bytes, callees: Callees) -> FlowResult:
+        instructions = self._processor.decode(raw, function.entry)
+        return analyse(
+            Code(instructions, self._processor, self._in_registers, function.entry, callees)
+        )
+
+    def arguments(self, function: Function, pc: int) -> dict[int, Place]:
+        """Where `function` has its arguments in its frame while it calls what returns to `pc`."""
+        result = self._flows.get(function.index) or self._plain.get(function.index)
+        size = function.end - function.entry
+        if result is None and size <= _MAX_PLAIN_BYTES and len(self._plain) < _MAX_FLOWS:
+            began = time.thread_time()
+            try:
+                raw = self.trees.read(function.entry, size)
+                result = self._analysed(function, raw, _Lockless(self))
+            except SpyglassError:
+                result = FlowResult()
+            self._plain[function.index] = result
+            self._seconds += time.thread_time() - began
+        facts = result.calls.get(pc) if result is not None else None
+        return facts.arguments if facts is not None else {}
 
     def effects(self, entry: int) -> list[Effect] | None:
         """What a call of the function at `entry` does to locks, None if nothing, or it is not known."""
         known = self.primitives.get(entry)
         if known is not None:
             return known
+        if entry in self._effects:
+            return self._effects[entry]
         function = self._function_at(entry)
         if function is None or not self._is_helper(function):
             return None
+        self._effects[entry] = found = self._net_effects(function)
+        return found
+
+    def _net_effects(self, function: Function) -> list[Effect] | None:
         found = [
             self._effect(net)
             for net in self.flow(function).net
@@ -230,8 +279,10 @@ class LockCode:
     def _is_helper(self, function: Function) -> bool:
         """Whether `function` may take or release locks for its caller. One that defers calls releases
         what it takes, or nothing is known."""
-        small = function.end - function.entry <= _MAX_HELPER_BYTES
-        if not small or len(self._active) > _MAX_HELPERS or not self.may_lock(function):
+        size = function.end - function.entry
+        if len(self._active) > _MAX_HELPERS or not self.may_lock(function):
+            return False
+        if size > (_MAX_HELPER_BYTES if self._is_one_sided[function.index] else _SMALL_BYTES):
             return False
         return not self.functions.defers(function) and function.index not in self._active
 
@@ -302,11 +353,16 @@ class LockCode:
         return None
 
     def _function_at(self, entry: int) -> Function | None:
-        try:
-            function = self.functions.at(entry)
-        except SpyglassError:
-            return None
-        return function if function is not None and function.entry == entry else None
+        """The function that begins at `entry`."""
+        if entry not in self._entries:
+            if len(self._entries) >= _MAX_ENTRIES:
+                self._entries.clear()
+            try:
+                function = self.functions.at(entry)
+            except SpyglassError:
+                function = None
+            self._entries[entry] = function if function and function.entry == entry else None
+        return self._entries[entry]
 
     def _name(self, entry: int) -> str:
         function = self._function_at(entry)
@@ -331,6 +387,21 @@ class LockCode:
         if size is None:
             return 0 if self._in_registers else _UNKNOWN_AREA
         return min(size, 1 << 12)
+
+
+class _Lockless:
+    """What is known of called functions, without their effects on locks."""
+
+    def __init__(self, code: LockCode) -> None:
+        self.ends, self.keeps, self.area = code.ends, code.keeps, code.area
+
+    def effects(self, entry: int) -> list[Effect] | None:
+        """None are looked for."""
+        return None
+
+    def returned(self, entry: int) -> int | None:
+        """It is not looked for."""
+        return None
 
 
 #: What package sync itself does to its locks while it takes or releases them is no evidence.

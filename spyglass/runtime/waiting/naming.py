@@ -51,6 +51,7 @@ def name_objects(
     population: Population, resolved: Resolved, variables_at: VariablesAt | None
 ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     """The column `name` of `WaitObjects`, and the names with those that were found."""
+    stacks_of(population).code.allow_time()
     objects, texts = resolved.objects, {text: at for at, text in enumerate(resolved.names)}
     column = objects.name.copy()
     wanted = _wanted(resolved)
@@ -155,10 +156,7 @@ class _FieldFinder:
     ) -> NDArray[np.uint64]:
         """The receivers in the frames of `function` at `base`; 0 where they are not found."""
         code = self._stacks.code
-        if not code.is_known(function) and code.time_left(_SECONDS):
-            code.flow(function)
-        facts = code.flow_so_far(function).calls.get(pc)
-        place = facts.arguments.get(0) if facts is not None else None
+        place = code.arguments(function, pc).get(0) if code.time_left(_SECONDS) else None
         if place is None:
             return np.zeros(len(base), np.uint64)
         return addresses_of(self._memory, place, Roots.of(len(base), frame=base))
