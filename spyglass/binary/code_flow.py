@@ -233,10 +233,11 @@ class _Flow:
         state.condition = None
         if place is None:
             return
-        key = Key(place, WRITE)
-        before = state.locks.get(key, KEPT)
-        state.change(key, taken=True)
-        state.locks[key] |= before
+        # That of a Mutex, or the count of readers of an RWMutex (TryRLock).
+        for key in (Key(place.plus(-READER_COUNT), READ), Key(place, WRITE)):
+            before = state.locks.get(key, KEPT)
+            state.change(key, taken=True)
+            state.locks[key] |= before
         state.condition = key, True
 
     def _add(self, state: State, each: Instruction) -> None:
@@ -247,13 +248,9 @@ class _Flow:
         if what.offset == 1:
             state.change(read, taken=True)
         elif what.offset == -1:
-            if state.locks.get(read, KEPT) & HELD:
-                state.change(read, taken=False)
-            elif state.locks.get(write, KEPT) & HELD:
-                state.change(write, taken=False)
-            else:
-                state.change(read, taken=False)
-                state.change(write, taken=False)
+            held = [key for key in (read, write) if state.locks.get(key, KEPT) & HELD]
+            for key in held or (read, write):
+                state.change(key, taken=False)
 
     def _set(self, state: State, each: Instruction) -> None:
         if state.condition is None:
@@ -490,11 +487,10 @@ class _Flow:
 def _settle(state: State, key: Key, took: bool) -> None:
     """It turned out whether a lock was taken."""
     state.condition = None
-    mask = state.locks.get(key, KEPT)
-    if took:
-        state.locks[key] = mask & HELD or mask
-    else:
-        state.locks[key] = mask & ~HELD or mask
+    for each in (key, Key(key.address.plus(-READER_COUNT), READ)):
+        mask = state.locks.get(each)
+        if mask is not None:
+            state.locks[each] = (mask & HELD if took else mask & ~HELD) or mask
 
 
 def _depth(base: Base) -> int:

@@ -161,13 +161,20 @@ def _instructions(line: _Line) -> list[Instruction]:
                 others=others, keeps_condition=True,
             )
         ]  # fmt: skip
-    read = _READERS.get(line.mnemonic)
-    found = read(line) if read is not None else None
+    found = _read(line)
     if found is None and line.mnemonic.startswith("b."):
         when = _CONDITIONS.get(line.mnemonic[2:])
         target = _number(line.operands[0]) or 0
         found = [Instruction(line.at, line.end, Do.BRANCH, target=target, when=when)]
     return found or [_other(line)]
+
+
+def _read(line: _Line) -> list[Instruction] | None:
+    read = _READERS.get(line.mnemonic)
+    try:
+        return read(line) if read is not None else None
+    except (IndexError, ValueError):  # what is no code decodes as forms that Go does not use
+        return None
 
 
 def _other(line: _Line) -> Instruction:

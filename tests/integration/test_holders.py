@@ -61,6 +61,10 @@ class Said:
         )
 
 
+def minor_number(minor: str) -> int:
+    return int(minor.partition(".")[2])
+
+
 def truth_of(process: GoProcess) -> list[dict[str, Any]]:
     """The locks of the program: see fixtures/programs/locks.go."""
     locks: list[dict[str, Any]] = json.loads(process.read_line(10))
@@ -91,7 +95,8 @@ def assert_true(truth: list[dict[str, Any]], said: Said) -> None:
 @pytest.mark.parametrize("flavour", FLAVOURS)
 @pytest.mark.parametrize("minor", MATRIX)
 def test_holders_are_those_that_hold(minor: str, flavour: Flavour) -> None:
-    with start("locks", minor, flavour) as process:
+    program = "locks_new" if minor_number(minor) >= 18 else "locks"
+    with start(program, minor, flavour) as process:
         truth = truth_of(process)
         said = said_of(process)
     assert_true(truth, said)

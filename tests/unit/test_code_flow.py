@@ -1,0 +1,190 @@
+"""Which locks a function holds where, by its machine code: programs of fixtures/programs, and made code."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from spyglass.binary.code_flow import analyse
+from spyglass.binary.executable import Executable
+from spyglass.binary.flow_state import HELD, KEPT
+from spyglass.binary.inline_trees import InlineTrees
+from spyglass.binary.instructions import Do, Instruction, processor
+from spyglass.binary.lock_facts import READ, WRITE, Code, Effect, LockFact
+from spyglass.binary.open_defers import DeferForm, open_defers
+from spyglass.binary.pclntab import FunctionTable, find_pclntab
+from spyglass.runtime.waiting.lock_code import LockCode
+from tests.support import MATRIX, Flavour, build
+
+pytestmark = [pytest.mark.go, pytest.mark.matrix]
+
+
+class Program:
+    """An executable that is not run."""
+
+    def __init__(self, name: str, minor: str, flavour: Flavour) -> None:
+        self.executable = Executable.open(str(build(name, minor, flavour)))
+        place = find_pclntab(self.executable)
+        assert place is not None
+        text = self.executable.symbol("runtime.text")
+        assert text is not None
+        raw = self.executable.image.read(place.offset, place.size)
+        self.functions = FunctionTable(memoryview(raw), text)
+        trees = InlineTrees(self.executable.read, self._gofunc())
+        arch = self.executable.arch
+        self.in_registers = int(minor.partition(".")[2]) >= (18 if arch == "arm64" else 17)
+        self.code = LockCode(self.functions, trees, arch, self.in_registers)
+
+    def _gofunc(self) -> int | None:
+        for name in ("go:func.*", "go.func.*"):
+            address = self.executable.symbol(name)
+            if address is not None:
+                return address
+        return None
+
+    def at_call(self, function: str, called: str) -> list[list[LockFact]]:
+        """The locks at each of the calls of `called` in `function`."""
+        caller, callee = self.functions.named(function), self.functions.named(called)
+        assert caller is not None
+        assert callee is not None
+        raw = self.executable.read(caller.entry, caller.end - caller.entry)
+        result = self.code.flow(caller)
+        assert result.complete
+        return [
+            result.calls[each.end].locks
+            for each in processor(self.executable.arch).decode(raw, caller.entry)
+            if each.do == Do.CALL and each.target == callee.entry and each.end in result.calls
+        ]
+
+
+@pytest.fixture(scope="module", params=MATRIX)
+def minor_(request: pytest.FixtureRequest) -> str:
+    minor: str = request.param
+    return minor
+
+
+@pytest.fixture(scope="module", params=[Flavour.EXE, Flavour.ARM64])
+def program(request: pytest.FixtureRequest, minor_: str) -> Program:
+    return Program("locks", minor_, request.param)
+
+
+def masks(facts: list[LockFact], mode: int = WRITE) -> list[int]:
+    return [fact.mask for fact in facts if fact.mode == mode and fact.mask != KEPT]
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        ("main.explicit", [HELD]),
+        ("main.deferred", [HELD]),
+        ("main.(*pool).hold", [HELD]),
+        ("main.somePaths", [HELD | KEPT]),
+        ("main.localCopy", [HELD]),
+        ("main.earlyReturn", [HELD]),
+        ("main.holdGlobal", [HELD]),
+        ("main.holdEmbedded", [HELD]),
+        ("main.afterwards", []),
+        ("main.earlyUnlock", []),
+        ("main.afterHelpers", []),
+        ("main.refersOnly", []),
+        ("main.inLoop", []),
+        ("main.unlocksMeanwhile", []),
+    ],
+)
+def test_locks_are_held_where_the_source_says(
+    program: Program, function: str, expected: list[int]
+) -> None:
+    (facts,) = program.at_call(function, "main.park")
+    assert masks(facts) == expected
+
+
+def test_readers_hold_for_reading(program: Program) -> None:
+    (facts,) = program.at_call("main.(*pool).read", "main.park")
+    assert masks(facts, READ) == [HELD]
+    assert masks(facts) == []
+
+
+def test_a_lock_is_not_held_while_it_is_waited_for(program: Program) -> None:
+    slow = "sync.(*Mutex).lockSlow"
+    if program.functions.named(slow) is None:
+        slow = "internal/sync.(*Mutex).lockSlow"
+    for function in ("main.explicit", "main.tooEarly"):
+        for facts in program.at_call(function, slow):
+            assert masks(facts) == []
+    first, second = sorted(
+        (masks(facts) for facts in program.at_call("main.selfDeadlock", slow)), key=len
+    )
+    assert (first, second) == ([], [HELD])
+
+
+def test_helpers_take_and_release_for_their_callers(program: Program) -> None:
+    for name, taken in (("lock", True), ("unlock", False)):
+        function = program.functions.named(f"main.(*pool).{name}")
+        assert function is not None
+        effects = program.code.effects(function.entry)
+        assert effects is not None
+        offset = effects[0].offset
+        assert Effect(0, 24, WRITE, taken, direct=False) in effects, (name, offset)
+
+
+def test_open_coded_defers_are_found(program: Program) -> None:
+    minor = program.executable.path.partition("-go1.")[2].partition(".")[0]
+    old = not program.in_registers
+    form = DeferForm(arguments=old, slots=int(minor) >= 22)
+    trees, functions = program.code.trees, program.functions
+    for name, count in (("main.deferred", 1), ("main.manyDefers", 0), ("main.explicit", 0)):
+        function = functions.named(name)
+        assert function is not None
+        found = open_defers(functions, trees, function, form)
+        assert len({each.bit for each in found}) >= count
+        assert bool(found) == bool(count)
+        for each in found[:count]:
+            assert each.bits < 0
+            assert each.closure < 0
+
+
+class _Nothing:
+    """No function has an effect on locks."""
+
+    def effects(self, entry: int) -> list[Effect] | None:
+        return None
+
+    def returned(self, entry: int) -> int | None:
+        return None
+
+    def ends(self, entry: int) -> bool:
+        return False
+
+    def keeps(self, entry: int) -> tuple[str, ...] | None:
+        return None
+
+    def area(self, entry: int) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("arch", ["amd64", "arm64"])
+def test_any_bytes_are_code_without_harm(arch: str) -> None:
+    random_ = random.Random(1)
+    for size in (1, 2, 3, 100, 4096):
+        for _ in range(20):
+            decoded = processor(arch).decode(random_.randbytes(size), 0x1000)
+            if decoded:
+                analyse(Code(decoded, processor(arch), True, 0x1000, _Nothing()))
+
+
+def test_very_much_code_is_not_followed() -> None:
+    endless = [Instruction(at, at + 1, Do.BRANCH, target=0) for at in range(1 << 15)]
+    assert not analyse(Code(endless, processor("amd64"), True, 0, _Nothing())).complete
+
+
+def test_paths_that_meet_without_end_are_left() -> None:
+    """Each branch goes to every other: what is known changes at most so often."""
+    count = 400
+    code = []
+    for at in range(count):
+        code.append(
+            Instruction(2 * at, 2 * at + 1, Do.MOVE, reg=f"r{at % 8 + 8}", base="rax", offset=at)
+        )
+        code.append(Instruction(2 * at + 1, 2 * at + 2, Do.BRANCH, target=2 * ((at * 7) % count)))
+    analyse(Code(code, processor("amd64"), True, 0, _Nothing()))
