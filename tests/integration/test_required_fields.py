@@ -19,6 +19,7 @@ from spyglass.errors import SpyglassError
 from spyglass.model import Snapshot
 from spyglass.runtime.discovery.layouts import Layouts, StructLayout, resolve
 from spyglass.runtime.discovery.required_fields import STRUCTS, Field
+from spyglass.runtime.waiting.options import WaitOptions
 from tests.support import GoProcess, build, start
 
 FIELDS = [(struct, field) for struct, fields in STRUCTS.items() for field in fields]
@@ -27,19 +28,46 @@ OPTIONAL = [(struct, field) for struct, field in FIELDS if field.optional]
 NAMES = "{0[0]}.{0[1].name}".format
 
 
+#: What only waits are read from.
+OF_WAITS = {
+    "sudog", "hchan", "pollDesc", "timer", "timerWhen", "_defer", "mspan", "mheap", "special",
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
-def process(minor: str) -> Iterator[GoProcess]:
+def labelled(minor: str) -> Iterator[GoProcess]:
     """A program with labels, which up to Go 1.23 are maps."""
     with start("labels", minor) as process:
         yield process
 
 
-def inspect(process: GoProcess) -> Iterator[Snapshot]:
-    """Snapshots in every mode."""
+@pytest.fixture(scope="module")
+def blocked(minor: str) -> Iterator[GoProcess]:
+    """A program whose goroutines wait for everything."""
+    with start("blocked", minor) as process:
+        yield process
+
+
+@pytest.fixture
+def process(
+    wanted: tuple[str, Field], labelled: GoProcess, request: pytest.FixtureRequest
+) -> GoProcess:
+    """A program that has what is `wanted`."""
+    if wanted[0] not in OF_WAITS:
+        return labelled
+    found: GoProcess = request.getfixturevalue("blocked")
+    return found
+
+
+def inspect(process: GoProcess, struct: str) -> Iterator[Snapshot]:
+    """Snapshots in every mode in which `struct` is read."""
     with spyglass.attach(process.pid) as program:
-        yield program.snapshot()
-        yield program.snapshot("top")
-        yield program.snapshot(stop=True, thread_stacks=True)
+        if struct in OF_WAITS:
+            yield program.snapshot(waits=WaitOptions())
+        else:
+            yield program.snapshot()
+            yield program.snapshot("top")
+            yield program.snapshot(stop=True, thread_stacks=True)
 
 
 @pytest.fixture
@@ -75,7 +103,7 @@ def test_a_required_field_is_read(
         pytest.skip(f"this version has no {struct}")
     without(struct, field)
     with pytest.raises((SpyglassError, ValueError, KeyError)):
-        list(inspect(process))
+        list(inspect(process, struct))
 
 
 @cache
@@ -89,9 +117,10 @@ def known_structs(process: GoProcess) -> set[str]:
 def test_without_an_optional_field_goroutines_are_still_read(
     process: GoProcess, wanted: tuple[str, Field], without: Callable[[str, Field], None]
 ) -> None:
-    expected = [{each.id for each in snapshot} for snapshot in inspect(process)]
+    expected = [{each.id for each in snapshot} for snapshot in inspect(process, wanted[0])]
     without(*wanted)
-    assert [{each.id for each in snapshot} for snapshot in inspect(process)] == expected
+    found = [{each.id for each in snapshot} for snapshot in inspect(process, wanted[0])]
+    assert found == expected
 
 
 @pytest.mark.parametrize("wanted", OPTIONAL, ids=NAMES)

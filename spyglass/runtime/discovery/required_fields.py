@@ -247,10 +247,7 @@ _TIMER = (
 )
 
 # time.go, since 1.23: an entry of a P's heap of timers.
-_TIMER_WHEN = (
-    _need("timer"),
-    _need("when"),
-)
+_TIMER_WHEN = (_may("timer"),)
 
 _DEFER = (
     _need("sp"),

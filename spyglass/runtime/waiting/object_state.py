@@ -11,7 +11,7 @@ from spyglass.model import NONE
 from spyglass.runtime.waiting.found import Found, kind, operation
 from spyglass.runtime.waiting.polls import deadlines_in_ns
 from spyglass.runtime.waiting.sudogs import pointers_to
-from spyglass.runtime.waiting.timers import heap_dues, timer_dues
+from spyglass.runtime.waiting.timers import channel_dues, timer_dues
 from spyglass.runtime.waiting.type_names import type_names
 from spyglass.wait_graph import UNKNOWN, WaitObjects
 
@@ -111,15 +111,13 @@ class StateReader:
     def _dues(
         self, addresses: NDArray[np.uint64], rows: NDArray[Any], timed: NDArray[np.bool_]
     ) -> NDArray[np.int64]:
-        """When a timer feeds the channels `rows`: their own (since Go 1.23), or for those that may be `timed`
-        one of the heaps."""
+        """When a timer feeds the channels `rows`, of those that may be `timed`."""
+        some = np.flatnonzero(timed)
+        named = "timer" in (rows.dtype.names or ())
+        timers = rows["timer"][some].astype(np.uint64) if named else np.zeros(len(some), np.uint64)
         dues = np.full(len(rows), UNKNOWN, np.int64)
-        if "timer" in (rows.dtype.names or ()):
-            timers = np.where(timed, rows["timer"].astype(np.uint64), np.uint64(0))
-            dues = timer_dues(self._runtime, timers, self._now_ns)
-            timed = timed & (timers == 0)
-        if timed.any():
-            dues[timed] = heap_dues(self._runtime, addresses[timed], self._now_ns)
+        if len(some):
+            dues[some] = channel_dues(self._runtime, addresses[some], timers, self._now_ns)
         return dues
 
     def mutexes(self, objects: Found) -> Columns:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spyglass.runtime.context import Runtime
     from spyglass.runtime.waiting.population import Population
 
-__all__ = ["REASON", "find_sleeps", "heap_dues", "timer_dues"]
+__all__ = ["REASON", "channel_dues", "find_sleeps", "timer_dues"]
 
 REASON = "sleep"
 #: ``timerWaiting``, ``timerModifiedEarlier``, ``timerModifiedLater``: the states, up to Go 1.22, of timers that will fire;
@@ -47,39 +47,54 @@ def timer_dues(
     """In how many ns the timers at `addresses` (0 for none) fire; `UNKNOWN` for one that is stopped."""
     if "timer" not in runtime.layouts:
         return np.full(len(addresses), UNKNOWN, np.int64)
-    rows, ok = pointers_to(runtime, "timer", addresses)
-    return _dues(rows, ok, now_ns)
+    return _dues(*pointers_to(runtime, "timer", addresses), now_ns)
 
 
-def _dues(rows: NDArray[Any], ok: NDArray[np.bool_], now_ns: int | None) -> NDArray[np.int64]:
-    when = rows["when"].astype(np.int64)
-    if "status" in (rows.dtype.names or ()):
-        modified = np.isin(rows["status"], _MODIFIED)
-        when = np.where(modified, rows["nextwhen"], when)
-        ok = ok & (modified | (rows["status"] == _WAITING))
-    if "isFake" in (rows.dtype.names or ()):
-        ok = ok & (rows["isFake"] == 0)
-    if now_ns is None:
-        return np.full(len(rows), UNKNOWN, np.int64)
-    return np.where(ok & (when > 0), when - now_ns, UNKNOWN)
-
-
-def heap_dues(
-    runtime: Runtime, channels: NDArray[np.uint64], now_ns: int | None
+def channel_dues(
+    runtime: Runtime,
+    channels: NDArray[np.uint64],
+    timers: NDArray[np.uint64],
+    now_ns: int | None,
 ) -> NDArray[np.int64]:
-    """In how many ns a timer of the Ps' heaps (since Go 1.14) sends to each of `channels`; `UNKNOWN` if
-    there is none, or it is stopped."""
+    """In how many ns a timer sends to each of `channels`; `UNKNOWN` if none will.
+
+    `timers`: those that the channels name (since Go 1.23), 0 for none: these are looked for in the heaps of the Ps
+    (since Go 1.14).
+    """
     dues = np.full(len(channels), UNKNOWN, np.int64)
-    try:
-        rows, ok = pointers_to(runtime, "timer", _timers(runtime))
-    except SpyglassError:
+    if "timer" not in runtime.layouts:
         return dues
+    own = timers[timers != 0]
+    every = own if len(own) == len(channels) else np.concatenate([own, _heaped_timers(runtime)])
+    rows, ok = pointers_to(runtime, "timer", every)
     at = index_of(rows["arg"][:, 1].astype(np.uint64), channels)
-    sends = ok & (at >= 0) & _calls(runtime, rows["f"].astype(np.uint64), at >= 0, "time.sendTime")
+    sends = ok & (at >= 0)
+    sends &= _calls(runtime, rows["f"].astype(np.uint64), sends, "time.sendTime")
     until = _dues(rows, sends, now_ns)
     known = np.flatnonzero(until != UNKNOWN)
     dues[at[known]] = until[known]
     return dues
+
+
+def _heaped_timers(runtime: Runtime) -> NDArray[np.uint64]:
+    try:
+        return _timers(runtime)
+    except SpyglassError:
+        return np.zeros(0, np.uint64)
+
+
+def _dues(rows: NDArray[Any], ok: NDArray[np.bool_], now_ns: int | None) -> NDArray[np.int64]:
+    """When the timers `rows` fire, of those that are `ok`."""
+    when, names = rows["when"].astype(np.int64), rows.dtype.names or ()
+    if "status" in names and "nextwhen" in names:
+        modified = np.isin(rows["status"], _MODIFIED)
+        when = np.where(modified, rows["nextwhen"], when)
+        ok = ok & (modified | (rows["status"] == _WAITING))
+    if "isFake" in names:
+        ok = ok & (rows["isFake"] == 0)
+    if now_ns is None:
+        return np.full(len(rows), UNKNOWN, np.int64)
+    return np.where(ok & (when > 0), when - now_ns, UNKNOWN)
 
 
 def _timers(runtime: Runtime) -> NDArray[np.uint64]:
@@ -90,9 +105,7 @@ def _timers(runtime: Runtime) -> NDArray[np.uint64]:
     addresses = runtime.memory.array(pointer, "<u8", min(count, _MAX_PROCESSORS))
     rows, ok = pointers_to(runtime, "p", addresses)
     heaps = rows["timers"]["heap"].astype(np.uint64)
-    entry_words = (
-        runtime.layouts["timerWhen"].itemsize // 8 if "timerWhen" in runtime.layouts else 1
-    )
+    at, entry_words = _entry(runtime)
     counts = np.where(ok & (heaps[:, 1] <= heaps[:, 2]), heaps[:, 1], np.uint64(0))
     counts = np.where(
         np.cumsum(np.minimum(counts, _MAX_TIMERS)) <= _MAX_TIMERS, counts, np.uint64(0)
@@ -101,7 +114,7 @@ def _timers(runtime: Runtime) -> NDArray[np.uint64]:
     gathered = runtime.memory.gather(heaps[some, 0], counts[some] * np.uint64(8 * entry_words))
     words = gathered.buffer.view(np.uint64)
     pieces = [
-        words[begin : begin + size * entry_words : entry_words]
+        words[begin + at : begin + size * entry_words : entry_words]
         for begin, size, good in zip(
             (gathered.offsets >> 3).tolist(),
             counts[some].tolist(),
@@ -111,6 +124,15 @@ def _timers(runtime: Runtime) -> NDArray[np.uint64]:
         if good
     ]
     return np.concatenate([np.zeros(0, np.uint64), *pieces])
+
+
+def _entry(runtime: Runtime) -> tuple[int, int]:
+    """In an entry of a heap, which word is the address of the timer, and how many words there are."""
+    if "timerWhen" not in runtime.layouts:
+        return 0, 1
+    kind = runtime.layouts["timerWhen"]
+    assert kind.fields is not None
+    return int(kind.fields["timer"][1]) // 8, kind.itemsize // 8
 
 
 def _calls(
