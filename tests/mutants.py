@@ -47,7 +47,7 @@ def _base() -> dict[str, Any]:
     made = document(
         replace(snapshot, processors=snapshot.processors[1:], threads=snapshot.threads[1:2])
     )
-    return made | {"goroutines": made["goroutines"][:2]}
+    return made | {"goroutines": made["goroutines"][:2], "wait_objects": made["wait_objects"][:2]}
 
 
 BASE = _base()

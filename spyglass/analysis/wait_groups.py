@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from spyglass.analysis.wait_view import WaitView
 
-__all__ = ["WaitGroup", "places", "selects", "wait_groups"]
+__all__ = ["WaitGroup", "group_of", "places", "selects", "wait_groups"]
 
 #: Kinds of which each object is one goroutine's: they say little one by one.
 _FD, _TIMER, _NOTHING, _RUNTIME = (
@@ -68,6 +68,11 @@ def wait_groups(view: WaitView, goroutines: NDArray[np.uint64]) -> list[WaitGrou
         np.where(by_place & ~of_fd, _lines(view, rows), NONE),
     )
     return [_group(view, some) for some in grouped(rows, keys)]
+
+
+def group_of(view: WaitView, row: int) -> WaitGroup:
+    """All waits for one object, which somebody waits for."""
+    return _group(view, np.array(view.index.waits_on.of(row), np.int64))
 
 
 def selects(groups: Iterable[WaitGroup]) -> list[list[WaitGroup]]:

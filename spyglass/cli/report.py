@@ -11,7 +11,12 @@ import click
 
 from spyglass.cli.common_options import debugging, redact_option, show_timings
 from spyglass.cli.filter_options import GoroutineFilter, filter_options
-from spyglass.cli.source_options import source_options
+from spyglass.cli.source_options import (
+    ReadOptions,
+    saved_waits_options,
+    source_options,
+    stop_option,
+)
 from spyglass.cli.sources import Source
 from spyglass.formats import exporter
 
@@ -29,19 +34,22 @@ __all__ = ["report"]
 )  # fmt: skip
 @redact_option
 @filter_options
-@click.option(
-    "--stop", is_flag=True, help="Pause the process while reading, for a consistent report."
-)
+@stop_option
+@saved_waits_options
 def report(
-    source: Source, output: str | None, redact: bool, goroutine_filter: GoroutineFilter, stop: bool
+    source: Source,
+    output: str | None,
+    redact: bool,
+    goroutine_filter: GoroutineFilter,
+    read: ReadOptions,
 ) -> None:
     """Write a self-contained HTML report of a Go process, or of a saved snapshot.
 
     TARGET is a pid, the name of a Go process, a saved snapshot, or a core file.
 
-    The page needs a browser, but no network and no spyglass. It shows findings first, then the largest
-    groups of goroutines and a flame graph, with search and filters, then the program, its scheduler,
-    threads and memory.
+    The page needs a browser, but no network and no spyglass. It shows findings first, then what
+    goroutines wait on with a graph of the worst knots, then the largest groups of goroutines and a flame
+    graph, with search and filters, then the program, its scheduler, threads and memory.
     It contains the whole snapshot, including command line, paths and pprof labels (unless --redact
     is given): the page can save it, and all commands read it from the page.
 
@@ -53,7 +61,7 @@ def report(
     """
     if output == "-" and sys.stdout.isatty():
         raise click.UsageError("refusing to write a page to a terminal; use -o FILE")
-    whole = source.snapshot("full", stop=stop)
+    whole = source.snapshot("full", stop=read.stop, waits=read.wait_options())
     snapshot = goroutine_filter.part(whole, system=True, limit=goroutine_filter.limit)
     goroutine_filter.require_match(whole, len(snapshot.goroutines), system=True)
     began_ns = perf_counter_ns()

@@ -23,6 +23,7 @@ __all__ = [
     "size_bytes",
     "source_options",
     "sources_options",
+    "stop_option",
 ]
 
 if TYPE_CHECKING:
@@ -68,6 +69,19 @@ def read_options(command: Command) -> Command:
         stop: bool, threads: bool, waits: bool = False, heap: bool = False, **others: Any
     ) -> None:
         command(read=ReadOptions(stop, threads, waits, heap), **others)
+
+    return wrapper
+
+
+def stop_option(command: Command) -> Command:
+    """As `read_options`, without --threads."""
+
+    @click.option(
+        "--stop", is_flag=True, help="Pause the process while reading, for a consistent report."
+    )
+    @functools.wraps(command)
+    def wrapper(stop: bool, waits: bool = False, heap: bool = False, **others: Any) -> None:
+        command(read=ReadOptions(stop, threads=False, waits=waits, heap=heap), **others)
 
     return wrapper
 

@@ -202,6 +202,21 @@ class Problem(Struct, frozen=True):
     detail: str
 
 
+class Waiters(Struct, frozen=True, gc=False):
+    """Goroutines by what they want to do with an object."""
+
+    send: list[Count] | None = None
+    receive: list[Count] | None = None
+    lock: list[Count] | None = None
+    rlock: list[Count] | None = None
+    wait: list[Count] | None = None
+    read: list[Count] | None = None
+    write: list[Count] | None = None
+    accept: list[Count] | None = None
+    connect: list[Count] | None = None
+    sleep: list[Count] | None = None
+
+
 class Holder(Struct, frozen=True):
     goroutine: Count
     mode: Literal["write", "read", "done"]
@@ -238,14 +253,7 @@ class WaitObject(Struct, frozen=True, gc=False):
     due_in_ns: Number | None = None
     left_locked: bool | None = None
     holders: list[Holder] = field(default_factory=list)
-
-
-class Waiter(Struct, frozen=True, gc=False):
-    goroutine: Count
-    object: Count
-    operation: Literal[
-        "send", "receive", "lock", "rlock", "wait", "read", "write", "accept", "connect", "sleep"
-    ]
+    waiters: Waiters = Waiters()
 
 
 class Unresolved(Struct, frozen=True, gc=False):
@@ -309,7 +317,6 @@ class Document(Struct, frozen=True):
     findings: list[Finding] = field(default_factory=list)
     waits: Waits | None = None
     wait_objects: list[WaitObject] = field(default_factory=list)
-    waiters: list[Waiter] = field(default_factory=list)
 
 
 _DOCUMENT = msgspec.json.Decoder(Document)

@@ -11,7 +11,7 @@ from spyglass.analysis.findings import written_findings
 from spyglass.analysis.selection import selected
 from spyglass.export.plain_values import plain, record
 from spyglass.export.wait_records import OWN as OBJECT_OWN
-from spyglass.export.wait_records import WAITER, known_only, object_rows, summary, waiter_rows
+from spyglass.export.wait_records import known_only, object_rows, summary, waiters_of
 from spyglass.model import QUALITIES, STATUSES, UNREAD, CpuUse, Snapshot
 from spyglass.version import __version__
 
@@ -79,7 +79,7 @@ def header(snapshot: Snapshot) -> Document:
         ],
         "frames": [record(frame) for frame in snapshot.frames],
         "problems": [record(problem) for problem in snapshot.problems],
-        **({} if waits is None else {"waits": summary(waits), "wait_objects": [], "waiters": []}),
+        **({} if waits is None else {"waits": summary(waits), "wait_objects": []}),
     }
 
 
@@ -87,9 +87,11 @@ def _waits(graph: WaitGraph | None) -> Document:
     if graph is None:
         return {}
     rows = object_rows(graph, range(len(graph.objects)), _unchanged, known_only)
-    objects = [dict(zip(OBJECT_OWN, own, strict=True)) | shared for *own, shared in rows]
-    waiters = [dict(zip(WAITER, row, strict=True)) for row in waiter_rows(graph)]
-    return {"wait_objects": objects, "waiters": waiters}
+    objects = [
+        known_only(dict(zip(OBJECT_OWN, own, strict=True))) | {"waiters": waiters} | shared
+        for (*own, shared), waiters in zip(rows, waiters_of(graph), strict=True)
+    ]
+    return {"wait_objects": objects}
 
 
 def goroutine_rows(

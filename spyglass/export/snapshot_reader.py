@@ -23,7 +23,7 @@ from spyglass.export import schema_types
 from spyglass.export.decompress import MAX_BYTES, unpacked
 from spyglass.export.document_rows import FrameRows, GoroutineRows, Memory, StackRows, elided
 from spyglass.export.json_stream import Elements, read_object
-from spyglass.export.wait_columns import ObjectRows, WaiterRows, wait_graph
+from spyglass.export.wait_columns import ObjectRows
 from spyglass.model import (
     CpuSample,
     CpuUse,
@@ -79,9 +79,9 @@ def _snapshot(pieces: Iterable[bytes], file: str | None, max_bytes: int) -> Snap
     """The snapshot that the JSON text in `pieces` describes, which may need `max_bytes` of memory."""
     memory = Memory(max(max_bytes, MIN_MEMORY_BYTES))
     goroutines, stacks, frames = GoroutineRows(memory), StackRows(memory), FrameRows(memory)
-    objects, waiters = ObjectRows(memory), WaiterRows(memory)
+    objects = ObjectRows(memory)
     arrays: dict[str, Elements] = {
-        "goroutines": goroutines, "stacks": stacks, "frames": frames, "wait_objects": objects, "waiters": waiters,
+        "goroutines": goroutines, "stacks": stacks, "frames": frames, "wait_objects": objects,
     }  # fmt: skip
     rest = read_object(pieces, arrays)
     document = schema_types.decoded(rest)
@@ -112,7 +112,7 @@ def _snapshot(pieces: Iterable[bytes], file: str | None, max_bytes: int) -> Snap
         matched_of_system=min(document.chosen_from_system or 0, document.chosen_from or 0),
         problems=tuple(model_part(Problem, each) for each in document.problems),
         cpu=None if document.cpu is None else _cpu(document.cpu, frames.count),
-        waits=wait_graph(objects, waiters, document.waits),
+        waits=None if document.waits is None else objects.graph(document.waits),
         host=document.host,
         redacted=document.redacted,
         file=file,

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from spyglass.errors import SpyglassError
 from spyglass.export.json_text import compact, compact_rest, joined, object_text, record_template
 from spyglass.export.snapshot_document import OWN, goroutine_rows, header, stack_batches
-from spyglass.export.wait_records import OWN as OBJECT_OWN
-from spyglass.export.wait_records import known_only, object_rows, waiter_rows
+from spyglass.export.wait_records import known_only, object_rows, waiters_of
 from spyglass.model import Snapshot
 
 if TYPE_CHECKING:
@@ -31,9 +30,9 @@ def write_json(snapshot: Snapshot, stream: BinaryIO) -> None:
     stream.write(b"\n")
 
 
-def write_gzip(snapshot: Snapshot, stream: BinaryIO) -> None:
+def write_gzip(snapshot: Snapshot, stream: BinaryIO, *, level: int = _GZIP_LEVEL) -> None:
     """Write the document of `snapshot`, compressed by gzip, to `stream`, which stays open."""
-    with gzip.GzipFile("", "wb", _GZIP_LEVEL, stream, mtime=0) as packed:
+    with gzip.GzipFile("", "wb", level, stream, mtime=0) as packed:
         write_json(snapshot, packed)  # type: ignore[arg-type]
 
 
@@ -61,7 +60,7 @@ def _pieces(snapshot: Snapshot) -> Iterator[str]:
         "stacks": _stacks(snapshot),
     }
     if snapshot.waits is not None:
-        lists |= {"wait_objects": _objects(snapshot.waits), "waiters": _waiters(snapshot.waits)}
+        lists["wait_objects"] = _objects(snapshot.waits)
     yield from object_text(header(snapshot), lists)
 
 
@@ -71,16 +70,13 @@ def _goroutines(snapshot: Snapshot) -> Iterator[str]:
 
 
 def _objects(graph: WaitGraph) -> Iterator[str]:
-    template = record_template(OBJECT_OWN)
     rows = object_rows(
         graph, range(len(graph.objects)), compact, lambda shared: compact_rest(known_only(shared))
     )
-    return joined(template % row for row in rows)
-
-
-def _waiters(graph: WaitGraph) -> Iterator[str]:
-    template = '{"goroutine":%d,"object":%d,"operation":"%s"}'
-    return joined(template % row for row in waiter_rows(graph))
+    return joined(
+        f'{{"address":{address},"holders":{holders},"waiters":{compact(waiters)},{shared}'
+        for (address, holders, shared), waiters in zip(rows, waiters_of(graph), strict=True)
+    )
 
 
 def _stacks(snapshot: Snapshot) -> Iterator[str]:

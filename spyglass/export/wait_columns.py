@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from msgspec.structs import asdict
 
 from spyglass.export import schema_types
 from spyglass.export.document_rows import OBJECT_BYTES, BatchedArray, Memory, Numbers
-from spyglass.export.schema_types import misfit
 from spyglass.model import NONE, Frame
 from spyglass.wait_graph import (
     KINDS,
@@ -31,10 +30,11 @@ from spyglass.wait_graph import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ObjectRows", "WaiterRows", "wait_graph"]
+__all__ = ["ObjectRows"]
+
+Columns = TypeVar("Columns", WaitObjects, Waits)
 
 _KIND_NUMBERS = {word: number for number, word in enumerate(KINDS)}
-_OPERATION_NUMBERS = {word: number for number, word in enumerate(OPERATIONS)}
 _FLAGS = ("closed", "locked", "left_locked")
 _NUMBERS = (
     "length", "capacity", "readers", "waiters_state", "counter", "deadline_in_ns", "due_in_ns",
@@ -55,6 +55,7 @@ class ObjectRows(BatchedArray):
         self._connections = Numbers()
         self._frames = Numbers()
         self._holders: list[tuple[int, int, int, int, int]] = []
+        self._waits: list[Waits] = []
 
     def add(self, records: Sequence[schema_types.WaitObject]) -> None:
         """Add the next objects."""
@@ -72,25 +73,22 @@ class ObjectRows(BatchedArray):
         self._parts.append(part)
         for row, each in enumerate(records, self.count):
             self._holders += [self._holder(row, holder) for holder in each.holders]
-        size = sum(getattr(part, name).nbytes for name in WaitObjects.columns())
+        self._waits.append(_waits(records, self.count))
+        size = sum(getattr(self._waits[-1], name).nbytes for name in Waits.columns())
+        size += sum(getattr(part, name).nbytes for name in WaitObjects.columns())
         self._memory.need(2 * size + 4 * OBJECT_BYTES * (self._known() - known))
         self.count += len(records)
 
-    def graph(self, waits: Waits, rest: schema_types.Waits) -> WaitGraph:
-        """The graph of these objects, of who waits on them, and of the rest."""
-        parts = self._parts or [WaitObjects.of(0)]
-        columns = {
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in WaitObjects.columns()
-        }
+    def graph(self, rest: schema_types.Waits) -> WaitGraph:
+        """The graph of these objects, and of the rest."""
         held = np.array(self._holders, np.int64).reshape(-1, 5).T
         kinds = Holders.columns()
         holders = {
             name: values.astype(kinds[name].dtype) for name, values in zip(kinds, held, strict=True)
         }
         return WaitGraph(
-            objects=WaitObjects(**columns),
-            waits=waits,
+            objects=_whole(self._parts, WaitObjects),
+            waits=_whole(self._waits, Waits),
             holders=Holders(**holders),
             unresolved=_unresolved(rest.unresolved),
             stuck=_stuck(rest.stuck, rest.not_stuck),
@@ -119,58 +117,27 @@ class ObjectRows(BatchedArray):
         return row, holder.goroutine, MODES.index(holder.mode), holder.grade, place
 
 
-class WaiterRows(BatchedArray):
-    """Who waits on which object, of a document."""
-
-    def __init__(self, memory: Memory) -> None:
-        super().__init__("waiters", schema_types.Waiter, memory)
-
-    def begin(self) -> None:
-        """Forget what was added."""
-        super().begin()
-        self._parts: list[Waits] = []
-
-    def add(self, records: Sequence[schema_types.Waiter]) -> None:
-        """Add the next ones."""
-        objects = np.array([each.object for each in records], np.int64)
-        self._check(objects, np.iinfo(np.int32).max, self.count)
-        self._parts.append(
-            Waits(
-                goroutine=np.array([each.goroutine for each in records], np.uint64),
-                object=objects.astype(np.int32),
-                operation=np.array(
-                    [_OPERATION_NUMBERS[each.operation] for each in records], np.uint8
-                ),
-            )
-        )
-        self._memory.need(2 * 13 * len(records))
-        self.count += len(records)
-
-    def finish(self, object_count: int) -> Waits:
-        """All of them, which wait on `object_count` objects."""
-        parts = self._parts or [Waits.of(0)]
-        waits = Waits(
-            **{
-                name: np.concatenate([getattr(part, name) for part in parts])
-                for name in Waits.columns()
-            }
-        )
-        self._check(waits.object, object_count, 0)
-        ordered: Waits = waits.select(np.argsort(waits.object, kind="stable"))
-        return ordered
-
-    def _check(self, objects: NDArray[Any], object_count: int, first: int) -> None:
-        for row in np.flatnonzero(objects >= object_count)[:1].tolist():
-            number = int(objects[row])
-            raise misfit(f"/waiters/{first + row}/object", f"there is no object {number:,}")
+def _waits(records: Sequence[schema_types.WaitObject], first: int) -> Waits:
+    """Who waits on the objects `records`, the first of which has the number `first`."""
+    found = [
+        (goroutine, row, number)
+        for row, each in enumerate(records, first)
+        for number, operation in enumerate(OPERATIONS)
+        for goroutine in getattr(each.waiters, operation) or ()
+    ]
+    columns = np.array(found, np.int64).reshape(-1, 3).T
+    kinds = Waits.columns()
+    named = zip(kinds, columns, strict=True)
+    return Waits(**{name: values.astype(kinds[name].dtype) for name, values in named})
 
 
-def wait_graph(
-    objects: ObjectRows, waiters: WaiterRows, rest: schema_types.Waits | None
-) -> WaitGraph | None:
-    """The graph of a document; None if it has none."""
-    waits = waiters.finish(objects.count)
-    return None if rest is None else objects.graph(waits, rest)
+def _whole(parts: Sequence[Columns], kind: type[Columns]) -> Columns:
+    """`parts` as one."""
+    names = kind.columns()
+    if not parts:
+        empty: Columns = kind.of(0)
+        return empty
+    return kind(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 def _connection(each: schema_types.WaitObject) -> Connection | None:

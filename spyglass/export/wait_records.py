@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from spyglass.analysis.wait_index import Rows
 from spyglass.export.plain_values import plain, record
 from spyglass.wait_graph import (
@@ -22,14 +24,12 @@ from spyglass.wait_graph import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["OWN", "WAITER", "known_only", "object_rows", "summary", "waiter_rows"]
+__all__ = ["OWN", "known_only", "object_rows", "summary", "waiters_of"]
 
 Record = dict[str, Any]
 
 #: What is each object's own in its record; the rest many have in common.
 OWN = ("address", "holders")
-#: What each wait has.
-WAITER = ("goroutine", "object", "operation")
 _SHARED = (
     "kind", "name", "type", "length", "capacity", "closed", "locked", "readers", "waiters_state", "counter", "fd",
     "connection", "deadline_in_ns", "due_in_ns", "left_locked",
@@ -72,15 +72,20 @@ def object_rows(
             yield encode(hex(address) if address else None), holders, shared(values)
 
 
-def waiter_rows(graph: WaitGraph) -> Iterator[tuple[int, int, str]]:
-    """Each wait: what `WAITER` names."""
-    waits = graph.waits
-    for first in range(0, len(waits), _BATCH_ROWS):
-        part = slice(first, first + _BATCH_ROWS)
-        operations = map(OPERATIONS.__getitem__, waits.operation[part].tolist())
-        yield from zip(
-            waits.goroutine[part].tolist(), waits.object[part].tolist(), operations, strict=True
-        )
+def waiters_of(graph: WaitGraph) -> Iterator[dict[str, list[int]]]:
+    """Who waits for each object (goids), by the operation, in the order of its queue."""
+    waits, rows = graph.waits, Rows(graph.waits.object)
+    goroutines, operations = waits.goroutine[rows.order], waits.operation[rows.order].tolist()
+    ids = goroutines.tolist()
+    begins, ends = rows.bounds(np.arange(len(graph.objects), dtype=waits.object.dtype))
+    for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+        if end - begin == 1:
+            yield {OPERATIONS[operations[begin]]: [ids[begin]]}
+            continue
+        found: dict[str, list[int]] = {}
+        for operation, goroutine in zip(operations[begin:end], ids[begin:end], strict=True):
+            found.setdefault(OPERATIONS[operation], []).append(goroutine)
+        yield found
 
 
 def summary(graph: WaitGraph) -> Record:

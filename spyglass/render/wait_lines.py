@@ -63,7 +63,13 @@ class WaitLines:
             yield self._group_title(group, is_first=not number)
             if len(group.objects) == 1:
                 yield from self._holders(int(group.objects[0]))
-        yield from self._verdict(groups[0].goroutines)
+        holders = [
+            goroutine
+            for group in groups
+            if len(group.objects) == 1
+            for goroutine in self._shown.index.holders(int(group.objects[0]))
+        ]
+        yield from self._verdict(groups[0].goroutines, holders)
         yield from self._places(groups[0].goroutines)
 
     def _group_title(self, group: WaitGroup, *, is_first: bool) -> Text:
@@ -101,7 +107,7 @@ class WaitLines:
             yield self._line(
                 Text(f"{OPERATIONS[number]}: {plural(len(of_these), 'goroutine')}", "bold")
             )
-            yield from self._verdict(of_these)
+            yield from self._verdict(of_these, self._shown.index.holders(row))
             yield from self._places(of_these)
 
     def chain(self, goroutine: int) -> Iterator[Text]:
@@ -202,13 +208,18 @@ class WaitLines:
         how = f" ({evidence('write', grade)})" if grade is not None else ""
         return self._placed(f"held by {what}", self._shown.where(goroutine), how)
 
-    def _verdict(self, goroutines: NDArray[np.uint64]) -> Iterator[Text]:
-        """What becomes of most of `goroutines`, if that is not what one expects; the worst first."""
+    def _verdict(
+        self, goroutines: NDArray[np.uint64], holders: Sequence[int] = ()
+    ) -> Iterator[Text]:
+        """What becomes of most of `goroutines`, if that is not what one expects, the worst first; not that they
+        wait behind one of `holders`."""
         known = self._shown.known
         rows = known.rows_of(goroutines)
         for name in _TOLD:
             some = goroutines[known.verdict[rows] == VERDICTS.index(name)]
             verdict = known.of(int(some[0])) if len(some) else None
+            if name == "stuck_behind" and verdict is not None and verdict.behind in holders:
+                continue  # what the holder waits for was just said
             if verdict is not None:
                 number = "" if len(some) == len(goroutines) else f"{count(len(some))} of them: "
                 yield self._line(_verdict_text(verdict, prefix=number))

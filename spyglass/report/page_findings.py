@@ -33,6 +33,7 @@ def _item(finding: Finding) -> Markup:
         "li",
         element("p", element("strong", finding.severity, class_="severity"), " ", *_text(finding)),
         element("p", visible(finding.detail), class_="muted") if finding.detail else None,
+        _functions(finding),
         _examples(finding.examples),
         element("p", "Next: ", element("code", command), class_="next") if command else None,
         class_=f"card finding is-{finding.severity}",
@@ -45,6 +46,13 @@ def _text(finding: Finding) -> Iterator[Content]:
     pattern = "|".join(map(re.escape, names)) or "(?!)"  # which matches nothing
     for piece in re.split(f"({pattern})", visible(finding.title)):
         yield element("code", piece) if piece in names else piece
+
+
+def _functions(finding: Finding) -> Markup | None:
+    """The functions that the title does not name: where goroutines wait for a lock that it names."""
+    others = [name for name in finding.functions if name not in finding.title]
+    codes = [part for name in others for part in (", ", element("code", visible(name)))][1:]
+    return element("p", "In ", *codes, class_="examples muted") if codes else None
 
 
 def _examples(ids: tuple[int, ...]) -> Markup | None:

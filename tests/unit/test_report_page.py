@@ -93,6 +93,7 @@ def test_what_the_target_calls_itself_changes_no_element_of_the_page() -> None:
         with_everything(),
         process=replace(PROCESS, library="lib.so", container="c0ffee"),
         threads=(),
+        waits=None,
     )
     elements = [found.name for found in page_of(calm).elements]
     hostile = replace(fully_hostile(), matched_of=calm.matched_of)

@@ -104,8 +104,6 @@ def makes_sense(made: dict[str, Any]) -> bool:
             i = place.get("frame")
             line = place["function"], place["file"], place["line"]
             indices.append(i is None or (i < len(lines) and lines[i] == line))
-    things = made.get("wait_objects", [])
-    indices += [each["object"] < len(things) for each in made.get("waiters", [])]
     gaps = [(gap["stack"], gap["after"]) for gap in made.get("elided", [])]
     gaps_fit = (at < len(stacks) and after <= len(stacks[at]) for at, after in gaps)
     return all(indices) and all(gaps_fit)
@@ -154,7 +152,7 @@ def test_the_reader_knows_every_field_that_the_schema_has() -> None:
     parts: dict[str, type[Struct]] = {
         "process": schema_types.Process, "scheduler": schema_types.Scheduler, "processor": schema_types.Processor,
         "thread": schema_types.Thread, "memory": schema_types.Memory, "goroutine": schema_types.Goroutine,
-        "wait_object": schema_types.WaitObject, "waiter": schema_types.Waiter, "waits": schema_types.Waits,
+        "wait_object": schema_types.WaitObject, "waiters": schema_types.Waiters, "waits": schema_types.Waits,
         "looked_at": schema_types.LookedAt,
         "problem": schema_types.Problem, "frame": schema_types.Frame, "framed_place": schema_types.FramedPlace,
     }  # fmt: skip

@@ -14,7 +14,7 @@ class Page {
     this.form.addEventListener("input", () => this.schedule());
     this.form.addEventListener("reset", () => this.schedule());
     this.form.addEventListener("submit", (event) => event.preventDefault());
-    byId("findings").addEventListener("click", (event) => this.showExample(event));
+    byId("main").addEventListener("click", (event) => this.showExample(event));
     showLists(report);
     this.show();
   }
