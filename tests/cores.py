@@ -9,10 +9,10 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from fixtures import fetch as _fetch
 from spyglass.binary.corenotes import Note, pack_notes
 from spyglass.binary.elf import PROGRAM_HEADER
 from spyglass.cores.writer import pwrite, write_headers
-from tests.support import Flavour, GoProcess, Truth, build, had, missing
+from tests.support import Flavour, GoProcess, build, had, missing
 
 __all__ = [
     "Emulated",
@@ -78,15 +78,21 @@ def unlimited(command: Sequence[str | Path]) -> list[str | Path]:
 
 @dataclass(frozen=True)
 class Emulated:
-    """A core that a program for arm64 left when it was aborted, what it had said of itself before (if it
-    was asked), and what it printed."""
+    """A core that a program for arm64 left when it was aborted, what it had said of itself before (`Truth`
+    or the like, None if it was not asked), and what it printed."""
 
     core: Path
-    truth: Truth | None
+    truth: Any
     printed: str
 
 
-def emulated(program: str, minor: str, folder: Path, *arguments: str, ask: bool = True) -> Emulated:
+def emulated(
+    program: str,
+    minor: str,
+    folder: Path,
+    *arguments: str,
+    ask: Callable[[GoProcess], object] | None = GoProcess.truth,
+) -> Emulated:
     """Abort a fixture program for arm64 under the emulator, which leaves a core in `folder`.
 
     Now and then one does not end of it under the emulator: then another one is started.
@@ -99,7 +105,7 @@ def emulated(program: str, minor: str, folder: Path, *arguments: str, ask: bool 
         own = folder / str(attempt)
         own.mkdir()
         with GoProcess(command, cwd=own, env={"GOTRACEBACK": "crash"}) as process:
-            truth = process.truth() if ask else None
+            truth = ask(process) if ask is not None else None
             try:
                 core = aborted_core(process, own, busiest_thread(process))
             except subprocess.TimeoutExpired:

@@ -245,7 +245,7 @@ def test_an_arm64_program_is_read_as_it_was(minor: str, folder: Path) -> None:
 def test_running_arm64_goroutines_return_through_the_link_register(
     minor: str, folder: Path
 ) -> None:
-    snapshot = look(emulated("crash", minor, folder, ask=False).core)
+    snapshot = look(emulated("crash", minor, folder, ask=None).core)
     # The emulator may note registers of the other threads while they move.
     whole = [g for g in running(snapshot) if functions(g)[-1:] == ["runtime.goexit"]]
     leaves = [g for g in whole if functions(g)[0] == "main.leaf"]

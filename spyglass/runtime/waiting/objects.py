@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spyglass.columns import combined, numbered
-from spyglass.model import NONE
 from spyglass.runtime.waiting import conditions, polls, semaphores, timers
 from spyglass.runtime.waiting.channels import RECEIVE, SELECT, SEND, find_channels
 from spyglass.runtime.waiting.conditions import find_conditions
-from spyglass.runtime.waiting.found import Found, kind, operation
+from spyglass.runtime.waiting.found import Found
 from spyglass.runtime.waiting.nowhere import find_nowhere
 from spyglass.runtime.waiting.object_state import StateReader
 from spyglass.runtime.waiting.polls import find_polls
@@ -21,8 +20,6 @@ from spyglass.runtime.waiting.timers import find_sleeps
 from spyglass.wait_graph import UNRESOLVED, Connection, Unresolved, WaitObjects, Waits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from spyglass.runtime.waiting.population import Population
@@ -65,7 +62,6 @@ def resolve_waits(population: Population, process: TargetProcess) -> Resolved:
     found = _find(population)
     state = StateReader(population, process)
     objects, number = _objects(found, state)
-    found = _with_ends(found, objects, number, state.connections)
     still = population.still()
     kept = np.flatnonzero(still[found.row])
     kept = kept[_in_order(found, number, kept)]
@@ -123,23 +119,6 @@ def _objects(found: Found, state: StateReader) -> tuple[WaitObjects, NDArray[np.
     one = np.zeros(len(different), np.int64)
     one[number] = np.arange(len(found))
     return state.read(found.select(one)), number
-
-
-def _with_ends(
-    found: Found,
-    objects: WaitObjects,
-    number: NDArray[np.int64],
-    connections: Sequence[Connection],
-) -> Found:
-    """`found` with "accept" instead of "read" from a listening socket, and "connect" instead of "write" to one
-    whose other end has not answered."""
-    listens = np.array([each.state == "LISTEN" for each in connections] + [False], np.bool_)
-    connects = np.array([each.state == "SYN_SENT" for each in connections] + [False], np.bool_)
-    which = np.where(found.kind == kind("fd"), objects.connection[number], NONE)
-    wants = found.operation.copy()
-    wants[listens[which] & (wants == operation("read"))] = operation("accept")
-    wants[connects[which] & (wants == operation("write"))] = operation("connect")
-    return replace(found, operation=wants)
 
 
 def _in_order(

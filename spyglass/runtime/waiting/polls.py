@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spyglass.columns import among
+from spyglass.model import NONE
 from spyglass.runtime.waiting.found import Found, kind, operation
+from spyglass.runtime.waiting.inner_calls import told_by_calls
 from spyglass.runtime.waiting.stack_words import find_words
 from spyglass.runtime.waiting.sudogs import pointers_to
 from spyglass.wait_graph import UNKNOWN
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from spyglass.runtime.waiting.population import Population
@@ -25,6 +29,11 @@ __all__ = ["REASON", "deadlines_in_ns", "find_polls"]
 
 REASON = "IO wait"
 _READ, _WRITE = operation("read"), operation("write")
+#: By the function that waits (internal/poll/fd_unix.go, net/fd_unix.go).
+_OPERATIONS = {
+    "internal/poll.(*FD).Accept": operation("accept"),
+    "net.(*netFD).connect": operation("connect"),
+}
 #: ``pdReady``, ``pdWait``: values of ``rg`` and ``wg`` that are no goroutine; and more files than any process has open.
 _PD_WAIT = 2
 _MAX_FDS = 1 << 30
@@ -43,13 +52,20 @@ def find_polls(population: Population, rows: NDArray[np.int64]) -> Found:
     there = np.flatnonzero(held.words)
     address, wants = _poll_descs(population, rows[there], held.words[there])
     good = address != 0
+    told, which = told_by_calls(population, rows[there][good], _operation)
+    by_calls = np.array(told, np.int64)[which]
     return Found.of(
         rows[there][good],
         kind=kind("fd"),
         address=address[good],
-        operation=wants[good],
+        operation=np.where(by_calls >= 0, by_calls, wants[good]),
         slot=held.slots[there][good],
     )
+
+
+def _operation(functions: Iterator[str]) -> int:
+    """What `functions` wait for, if it is more than to read or to write; else `NONE`."""
+    return next((_OPERATIONS[each] for each in functions if each in _OPERATIONS), NONE)
 
 
 def _poll_descs(

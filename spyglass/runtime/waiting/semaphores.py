@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from spyglass.columns import numbered
 from spyglass.runtime.waiting.found import Found, kind, operation
+from spyglass.runtime.waiting.inner_calls import told_by_calls
 from spyglass.runtime.waiting.stack_words import find_entries
 from spyglass.runtime.waiting.sudogs import Sudogs, index_of, ranked
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from spyglass.runtime.stacks.stack_tree import StackTree
     from spyglass.runtime.waiting.population import Population
 
 __all__ = ["REASONS", "find_semaphores"]
@@ -31,8 +30,6 @@ MUTEX, RLOCK, RWLOCK, GROUP = (
     "sync.Mutex.Lock", "sync.RWMutex.RLock", "sync.RWMutex.Lock", "sync.WaitGroup.Wait",
 )  # fmt: skip
 REASONS = ("semacquire", MUTEX, RLOCK, RWLOCK, GROUP)
-#: Pcs from gopark to what has the semaphore, with no call inlined.
-_DEPTH = 10
 
 
 class _Use(NamedTuple):
@@ -123,25 +120,14 @@ def _fits(population: Population, rows: NDArray[np.int64], entries: Sudogs) -> N
 
 def _uses_of(population: Population, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """What the semaphores of `rows` are of: a `_Use` for each, as an array of shape (rows, 3)."""
-    nodes, which = numbered(population.nodes[rows])
-    inner = population.tree.innermost(nodes, _DEPTH)
-    last = inner[np.arange(len(nodes)), np.maximum((inner > 0).sum(axis=1), 1) - 1]
-    different, same = numbered(last)
-    known = [_use_of(_functions(population.tree, node)) for node in different.tolist()]
+    known, which = told_by_calls(population, rows, _use_of)
     reason = [_REASON_USES.get(text.removesuffix(" (durable)")) for text in population.reasons]
     by_reason = np.array([use or _SEMAPHORE for use in (*reason, None)], np.int64)
     by_stack = np.array([use or (-1, 0, 0) for use in known], np.int64).reshape(-1, 3)
-    uses = by_stack[same][which]
+    uses = by_stack[which]
     unknown = np.flatnonzero(uses[:, 0] < 0)
     uses[unknown] = by_reason[population.goroutines.wait_reason[rows[unknown]]]
     return uses
-
-
-def _functions(tree: StackTree, node: int) -> Iterator[str]:
-    """The functions of the stack that ends at `node`, the innermost first."""
-    if node > tree.SAMPLED:
-        for number in tree.frames(node)[0]:
-            yield tree.code.frames[number].function
 
 
 def _use_of(functions: Iterator[str]) -> _Use | None:

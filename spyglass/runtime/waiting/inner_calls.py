@@ -1,0 +1,47 @@
+"""What the innermost functions of stacks tell, once for each different stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from spyglass.columns import numbered
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spyglass.runtime.stacks.stack_tree import StackTree
+    from spyglass.runtime.waiting.population import Population
+
+__all__ = ["told_by_calls"]
+
+T = TypeVar("T")
+
+#: Pcs from gopark to the method that waits, with no call inlined.
+_DEPTH = 10
+
+
+def told_by_calls(
+    population: Population, rows: NDArray[np.int64], tell: Callable[[Iterator[str]], T]
+) -> tuple[list[T], NDArray[np.int64]]:
+    """What `tell` says of the functions on the stacks of the goroutines `rows`, the innermost first: its
+    answers, and for each goroutine which of them is its.
+
+    It is asked once for each different beginning of a stack; of a goroutine without a stack there are no
+    functions.
+    """
+    nodes, which = numbered(population.nodes[rows])
+    inner = population.tree.innermost(nodes, _DEPTH)
+    last = inner[np.arange(len(nodes)), np.maximum((inner > 0).sum(axis=1), 1) - 1]
+    different, same = numbered(last)
+    told = [tell(_functions(population.tree, node)) for node in different.tolist()]
+    return told, same[which]
+
+
+def _functions(tree: StackTree, node: int) -> Iterator[str]:
+    """The functions of the stack that ends at `node`, the innermost first."""
+    if node > tree.SAMPLED:
+        for number in tree.frames(node)[0]:
+            yield tree.code.frames[number].function
