@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,3 +127,49 @@ def test_a_lock_that_nobody_will_release_is_left_locked(
         said = said_of(process)
     assert said.holders[address] == []
     assert said.left_locked[address] == expected
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The locks of fixtures/programs/busy.go: who holds each, as it says itself."""
+
+    address: int
+    count: int
+    size: int
+
+    @classmethod
+    def of(cls, process: GoProcess) -> Slots:
+        _, address, count, size = process.ready_line.split()
+        return cls(int(address, 16), int(count), int(size))
+
+    def read(self, inspector: spyglass.Inspector) -> dict[int, tuple[int, int]]:
+        """By the address of each lock: the id of its holder (0 for none), and how often it was taken."""
+        words = inspector.runtime.memory.array(self.address, "<u8", self.count * self.size // 8)
+        rows = words.reshape(self.count, -1)[:, 1:3].tolist()
+        return {self.address + self.size * at: (row[0], row[1]) for at, row in enumerate(rows)}
+
+
+@pytest.mark.parametrize("stop", [False, True])
+@pytest.mark.parametrize("minor", MATRIX)
+def test_no_holder_is_false_while_locks_change_hands(minor: str, stop: bool) -> None:
+    """A lock that was not taken anew while it was read has the holder that is named."""
+    reads = int(os.environ.get("SPYGLASS_READS", "40"))
+    named = 0
+    with start("busy", minor, Flavour.STRIPPED) as process:
+        slots = Slots.of(process)
+        with spyglass.attach(process.pid) as inspector:
+            for _ in range(reads):
+                before = slots.read(inspector)
+                snapshot = inspector.snapshot(waits=WaitOptions(heap=False), stop=stop)
+                after = slots.read(inspector)
+                assert snapshot.waits is not None
+                for address, holders in Said.of(snapshot.waits).holders.items():
+                    if address not in before or before[address] != after[address]:
+                        continue
+                    owner, _ = before[address]
+                    for each in holders:
+                        assert each.goroutine == owner, (hex(address), each, owner)
+                        named += 1
+                said = Said.of(snapshot.waits)
+                assert not any(said.left_locked.get(address) == 1 for address in before)
+    assert named >= reads
