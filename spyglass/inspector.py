@@ -9,9 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from spyglass.binary.inline_trees import InlineTrees
-from spyglass.model import (
-    Snapshot,
-)
+from spyglass.errors import TargetError
+from spyglass.model import Snapshot
 from spyglass.runtime.context import Runtime
 from spyglass.runtime.discovery.globals import candidate_addresses, go_version
 from spyglass.runtime.discovery.layouts import GoVersion
@@ -28,6 +27,8 @@ from spyglass.targets import Target
 
 if TYPE_CHECKING:
     from spyglass.procfs import CpuReading
+    from spyglass.profile import Mode, Profile
+    from spyglass.runtime.recording.session import Recording
     from spyglass.runtime.scheduler.cpu_use import CpuWatch
     from spyglass.targets import OsThread
     from spyglass.targets.target_process import StoppedThreads
@@ -141,6 +142,30 @@ class Inspector:
         graph = self.snapshot(stop=stop, waits=options).waits
         assert graph is not None
         return graph
+
+    def record(
+        self, duration_s: float, *, mode: Mode = "cpu", rate_hz: float | None = None
+    ) -> Profile:
+        """Record for `duration_s` where the process spends its time. Arguments and errors as `recording`."""
+        until = time.monotonic() + duration_s
+        with self.recording(mode=mode, rate_hz=rate_hz) as recording:
+            while recording.ended is None and (left := until - time.monotonic()) > 0:
+                recording.step(left)
+            return recording.finish()
+
+    def recording(self, *, mode: Mode = "cpu", rate_hz: float | None = None) -> Recording:
+        """Begin to record: call `step` of the result again and again, then `finish`; close it.
+
+        `mode`: "cpu" samples the threads, `rate_hz` (99) times in a second of processor time each. Nothing is
+        stopped. Raises `spyglass.errors.TargetError` if the kernel does not allow that.
+        """
+        from spyglass.runtime.recording.cpu import CpuRecording
+
+        process = self._target.process
+        if process.cpu is None:
+            raise TargetError("a core cannot be recorded: nothing of it runs")
+        with process.blamed():
+            return CpuRecording(self._target, self.runtime, self._new_tree, rate_hz or 99)
 
     def take(
         self, wanted: Wanted, *, stop: bool = False, cpu_since: CpuReading | None = None

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from spyglass.threads import Registers
     from spyglass.wait_graph import WaitGraph
 
-__all__ = ["SnapshotBuilder", "SnapshotResult", "StackDepth", "Wanted"]
+__all__ = ["SnapshotBuilder", "SnapshotResult", "StackDepth", "Wanted", "process_of"]
 
 StackDepth = Literal["top", "full"]
 
@@ -163,7 +163,7 @@ class SnapshotBuilder:
         waits = self._waits(read, (goroutines, reasons), moment, wanted)
         facts = process.facts()
         snapshot = Snapshot(
-            taken_at=taken_at, took_ns=timer.total(), process=self._process(facts),
+            taken_at=taken_at, took_ns=timer.total(), process=process_of(self._target, self._runtime, facts),
             source=Source(process.kind, stopped=held is not None or process.stopped),
             scheduler=scheduler.counters, processors=tuple(scheduler.processors),
             threads=tuple(threads), memory=memory, goroutines=goroutines, wait_reasons=reasons,
@@ -294,18 +294,19 @@ class SnapshotBuilder:
 
         return ThreadStacks(self._runtime, self._tree, scheduler.ms, describe)
 
-    def _process(self, facts: Facts) -> Process:
-        target, runtime = self._target, self._runtime
-        executable, info = target.executable, target.executable.build_info
-        return Process(
-            pid=target.pid, exe=facts.exe, cmdline=facts.cmdline, started_at=facts.started_at,
-            uptime_seconds=facts.uptime_seconds, go_version=runtime.go_version or None,
-            module=info.module or info.path, module_version=info.module_version,
-            build_id=executable.build_id, arch=executable.arch, stripped=executable.stripped,
-            pie=executable.pie, cgo=_is_cgo(runtime), rss_bytes=facts.rss_bytes,
-            container=facts.container, memory_limit_bytes=facts.memory_limit_bytes,
-            library=target.library,
-        )  # fmt: skip
+
+def process_of(target: Target, runtime: Runtime, facts: Facts) -> Process:
+    """The program in `target`, of which the kernel tells `facts`."""
+    executable, info = target.executable, target.executable.build_info
+    return Process(
+        pid=target.pid, exe=facts.exe, cmdline=facts.cmdline, started_at=facts.started_at,
+        uptime_seconds=facts.uptime_seconds, go_version=runtime.go_version or None,
+        module=info.module or info.path, module_version=info.module_version,
+        build_id=executable.build_id, arch=executable.arch, stripped=executable.stripped,
+        pie=executable.pie, cgo=_is_cgo(runtime), rss_bytes=facts.rss_bytes,
+        container=facts.container, memory_limit_bytes=facts.memory_limit_bytes,
+        library=target.library,
+    )  # fmt: skip
 
 
 def _is_cgo(runtime: Runtime) -> bool | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from spyglass.errors import UnsupportedProgram
 from spyglass.threads.architecture import Architecture, Registers, own_architecture
-from spyglass.threads.perf import ThreadEvent, sampling_period_ns
+from spyglass.threads.perf import Event, Sampling, sampling_period_ns
 
 __all__ = ["MAX_THREADS", "CpuSampler"]
 
@@ -27,7 +27,7 @@ class CpuSampler:
     """
 
     def __init__(self, tids: Sequence[int]) -> None:
-        self._events: list[ThreadEvent] = []
+        self._events: list[Event] = []
         try:
             architecture = own_architecture()
         except UnsupportedProgram:
@@ -57,13 +57,12 @@ class CpuSampler:
             self._events.pop().close()
 
 
-def _open(architecture: Architecture, tid: int, period_ns: int) -> ThreadEvent | None:
+def _open(architecture: Architecture, tid: int, period_ns: int) -> Event | None:
     """A started event of thread `tid`, of user mode only if the kernel's part is not allowed."""
     for kernel in (True, False):
         try:
-            event = ThreadEvent(
-                architecture, tid, period_ns, _STACK_BYTES, kernel, ring_bytes=_RING_BYTES
-            )
+            sampling = Sampling(period_ns, _STACK_BYTES, kernel, _RING_BYTES)
+            event = Event(architecture, tid, sampling)
         except PermissionError:
             continue
         except OSError:

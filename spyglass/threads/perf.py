@@ -12,6 +12,8 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from spyglass.procfs.files import read
 from spyglass.threads.architecture import Architecture, Registers
@@ -19,7 +21,11 @@ from spyglass.threads.architecture import Architecture, Registers
 __all__ = [
     "MAX_STACK_BYTES",
     "RING_BYTES",
-    "ThreadEvent",
+    "Event",
+    "Records",
+    "Sample",
+    "Sampling",
+    "parse_recording",
     "parse_records",
     "sampling_period_ns",
 ]
@@ -34,12 +40,17 @@ _PERIOD_NS = 250_000
 
 # linux/perf_event.h
 _TYPE_SOFTWARE, _COUNT_SW_CPU_CLOCK = 1, 0
-_SAMPLE_TID, _SAMPLE_REGS_USER, _SAMPLE_STACK_USER = 1 << 1, 1 << 12, 1 << 13
-_DISABLED, _EXCLUDE_KERNEL, _EXCLUDE_HV = 1 << 0, 1 << 5, 1 << 6
+_SAMPLE_TID, _SAMPLE_TIME, _SAMPLE_CALLCHAIN = 1 << 1, 1 << 2, 1 << 5
+_SAMPLE_REGS_USER, _SAMPLE_STACK_USER = 1 << 12, 1 << 13
+_DISABLED, _EXCLUDE_KERNEL, _EXCLUDE_HV, _TASK = 1 << 0, 1 << 5, 1 << 6, 1 << 13
+_EXCLUDE_CALLCHAIN_KERNEL, _USE_CLOCKID = 1 << 21, 1 << 25
 _FLAG_FD_CLOEXEC = 8
 _IOC_ENABLE, _IOC_DISABLE = 0x2400, 0x2401
-_RECORD_SAMPLE = 9
+_RECORD_LOST, _RECORD_THROTTLE, _RECORD_FORK, _RECORD_SAMPLE = 2, 5, 7, 9
 _REGS_ABI_64 = 2
+#: Numbers in a call chain from here on are marks, such as "the user's part follows" (PERF_CONTEXT_MAX).
+_FIRST_CONTEXT = (1 << 64) - 4095
+_CLOCK_MONOTONIC = 1
 #: ``struct perf_event_attr`` up to sample_stack_user and clockid (PERF_ATTR_SIZE_VER3): type, size,
 #: config, sample_period, sample_type, read_format, flags, wakeup_events, bp_type, config1, config2,
 #: branch_sample_type, sample_regs_user, sample_stack_user, clockid.
@@ -48,36 +59,83 @@ _ATTRIBUTES = struct.Struct("<IIQQQQQIIQQQQIi")
 _HEAD, _TAIL = slice(1024, 1032), slice(1032, 1040)
 _HEADER = struct.Struct("<IHH")
 _SAMPLE = struct.Struct("<IIQ")
+#: pid, tid, time, and the length of the call chain.
+_RECORDED = struct.Struct("<IIQQ")
+#: pid, parent's pid, tid, parent's tid.
+_TASK_RECORD = struct.Struct("<IIII")
+_LOST_RECORD = struct.Struct("<QQ")
 _WORD = struct.Struct("<Q")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class ThreadEvent:
-    """A cpu-clock event of thread `tid`, disabled at first, and its ring buffer of `ring_bytes`, a power of 2.
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How an event samples: one sample for every `period_ns` of CPU time, with up to `stack_bytes` of stack,
+    into a ring of `ring_bytes`, a power of 2.
 
-    `period_ns` of the thread's CPU time lie between two samples. With `kernel` a sample that falls
-    into a system call counts too (its registers are those with which the thread entered the kernel);
-    that needs a privilege. OSError says what was refused.
+    With `kernel` a sample that falls into a system call counts too (its registers are those with which
+    the thread entered the kernel); that needs a privilege. `recording`: samples have a time
+    (CLOCK_MONOTONIC) and a call chain, and new threads are recorded (`Event.records`).
+    """
+
+    period_ns: int
+    stack_bytes: int
+    kernel: bool
+    ring_bytes: int = RING_BYTES
+    recording: bool = False
+
+    @property
+    def sample_type(self) -> int:
+        """``perf_event_attr.sample_type``."""
+        more = _SAMPLE_TIME | _SAMPLE_CALLCHAIN if self.recording else 0
+        return _SAMPLE_TID | _SAMPLE_REGS_USER | _SAMPLE_STACK_USER | more
+
+    @property
+    def flags(self) -> int:
+        """The bits of ``perf_event_attr`` from ``disabled`` on."""
+        more = _TASK | _EXCLUDE_CALLCHAIN_KERNEL | _USE_CLOCKID if self.recording else 0
+        return _DISABLED | _EXCLUDE_HV | (0 if self.kernel else _EXCLUDE_KERNEL) | more
+
+
+class Sample(NamedTuple):
+    """A sample of a recording: of thread `registers.tid` of process `pid`, at `time_ns` (CLOCK_MONOTONIC).
+
+    `chain`: the user's part of the call chain as the kernel follows frame pointers, the innermost pc first.
+    """
+
+    pid: int
+    time_ns: int
+    chain: tuple[int, ...]
+    registers: Registers
+
+
+@dataclass(slots=True)
+class Records:
+    """What a ring held: samples, new threads (pid, tid), samples `lost`, and how often the kernel
+    suspended sampling (`throttled`)."""
+
+    samples: list[Sample] = field(default_factory=list)
+    new_threads: list[tuple[int, int]] = field(default_factory=list)
+    lost: int = 0
+    throttled: int = 0
+
+
+class Event:
+    """A cpu-clock event, disabled at first, and its ring buffer: of thread `tid` on any processor, or with
+    `tid` -1 of every thread on processor `cpu`, which needs a privilege. OSError says what was refused.
     """
 
     def __init__(
-        self,
-        architecture: Architecture,
-        tid: int,
-        period_ns: int,
-        stack_bytes: int,
-        kernel: bool,
-        *,
-        ring_bytes: int = RING_BYTES,
+        self, architecture: Architecture, tid: int, sampling: Sampling, cpu: int = -1
     ) -> None:
         self.tid = tid
-        self._ring_bytes = ring_bytes
+        self._ring_bytes = sampling.ring_bytes
         self._architecture = architecture
         self._tail = 0
-        self.descriptor = _open(architecture, tid, period_ns, stack_bytes, kernel)
+        self.descriptor = _open(architecture, tid, cpu, sampling)
         try:
-            self._ring = mmap.mmap(self.descriptor, mmap.PAGESIZE + ring_bytes)
+            self._ring = mmap.mmap(self.descriptor, mmap.PAGESIZE + self._ring_bytes)
         except BaseException:
             os.close(self.descriptor)
             raise
@@ -92,20 +150,28 @@ class ThreadEvent:
         fcntl.ioctl(self.descriptor, _IOC_DISABLE, 0)
 
     def samples(self) -> Iterator[Registers]:
-        """The samples since the last call."""
+        """The samples of thread `tid` since the last call."""
         return parse_records(self._architecture, self.tid, self._drain())
+
+    def records(self) -> Records:
+        """What an event that is `Sampling.recording` has recorded since the last call."""
+        return parse_recording(self._architecture, self._drain())
 
     def _drain(self) -> bytes:
         """The records between data_tail and data_head; then the tail is advanced."""
         # The kernel writes the records before data_head, and poll(2) returned after that.
-        head = _WORD.unpack(self._ring[_HEAD])[0]
-        size, begin = head - self._tail, self._tail % self._ring_bytes
+        ring, capacity = self._ring, self._ring_bytes
+        head = _WORD.unpack(ring[_HEAD])[0]
+        size, begin = head - self._tail, mmap.PAGESIZE + self._tail % capacity
+        end, limit = begin + size, mmap.PAGESIZE + capacity
         records = b""
-        if 0 < size <= self._ring_bytes:
-            data = self._ring[mmap.PAGESIZE : mmap.PAGESIZE + self._ring_bytes]
-            records = (data[begin:] + data[:begin])[:size]
-        self._tail = head
-        self._ring[_TAIL] = _WORD.pack(head)
+        if 0 < size <= capacity:
+            records = ring[begin : min(end, limit)]
+            if end > limit:
+                records += ring[mmap.PAGESIZE : end - capacity]
+        if size:
+            self._tail = head
+            ring[_TAIL] = _WORD.pack(head)
         return records
 
     def close(self) -> None:
@@ -127,20 +193,18 @@ def sampling_period_ns() -> int:
     return max(_PERIOD_NS, 2_000_000_000 // max(a_second, 1))
 
 
-def _open(
-    architecture: Architecture, tid: int, period_ns: int, stack_bytes: int, kernel: bool
-) -> int:
+def _open(architecture: Architecture, tid: int, cpu: int, sampling: Sampling) -> int:
     """The file descriptor of a new event. Raises OSError."""
-    sample_type = _SAMPLE_TID | _SAMPLE_REGS_USER | _SAMPLE_STACK_USER
-    flags = _DISABLED | _EXCLUDE_HV | (0 if kernel else _EXCLUDE_KERNEL)
+    clock = _CLOCK_MONOTONIC if sampling.recording else 0
     attributes = ctypes.create_string_buffer(
         _ATTRIBUTES.pack(
-            _TYPE_SOFTWARE, _ATTRIBUTES.size, _COUNT_SW_CPU_CLOCK, period_ns, sample_type, 0, flags,
-            1, 0, 0, 0, 0, architecture.sample_mask, stack_bytes, 0,
+            _TYPE_SOFTWARE, _ATTRIBUTES.size, _COUNT_SW_CPU_CLOCK, sampling.period_ns,
+            sampling.sample_type, 0, sampling.flags,
+            1, 0, 0, 0, 0, architecture.sample_mask, sampling.stack_bytes, clock,
         ),
         _ATTRIBUTES.size,
     )  # fmt: skip
-    arguments = (tid, -1, -1, _FLAG_FD_CLOEXEC)
+    arguments = (tid, cpu, -1, _FLAG_FD_CLOEXEC)
     descriptor = _libc.syscall(
         ctypes.c_long(architecture.perf_event_open), attributes, *map(ctypes.c_long, arguments)
     )
@@ -152,31 +216,78 @@ def _open(
 
 def parse_records(architecture: Architecture, tid: int, records: bytes) -> Iterator[Registers]:
     """The samples of thread `tid` in `records`; other and malformed records are skipped."""
+    for kind, body in _bodies(records):
+        if kind == _RECORD_SAMPLE:
+            sample = _parse_sample(architecture, body)
+            if sample is not None and sample.tid == tid:
+                yield sample
+
+
+def parse_recording(architecture: Architecture, records: bytes) -> Records:
+    """The contents of `records`; malformed records are skipped."""
+    found = Records()
+    for kind, body in _bodies(records):
+        if kind == _RECORD_SAMPLE:
+            sample = _parse_recorded(architecture, body)
+            if sample is not None:
+                found.samples.append(sample)
+        elif kind == _RECORD_FORK and len(body) >= _TASK_RECORD.size:
+            pid, _, tid, _ = _TASK_RECORD.unpack_from(body)
+            found.new_threads.append((pid, tid))
+        elif kind == _RECORD_LOST and len(body) >= _LOST_RECORD.size:
+            found.lost += _LOST_RECORD.unpack_from(body)[1]
+        elif kind == _RECORD_THROTTLE:
+            found.throttled += 1
+    return found
+
+
+def _bodies(records: bytes) -> Iterator[tuple[int, bytes]]:
+    """The type and the body of each of `records`, up to the first of an impossible size."""
     at = 0
     while at + _HEADER.size <= len(records):
         kind, _, size = _HEADER.unpack_from(records, at)
         if not _HEADER.size <= size <= len(records) - at:
             return
-        if kind == _RECORD_SAMPLE:
-            sample = _parse_sample(architecture, records[at + _HEADER.size : at + size])
-            if sample is not None and sample.tid == tid:
-                yield sample
+        yield kind, records[at + _HEADER.size : at + size]
         at += size
 
 
 def _parse_sample(architecture: Architecture, body: bytes) -> Registers | None:
-    """A sample record: pid, tid, ABI, registers, size of the stack dump, the dump, its valid size."""
+    """A sample record: pid, tid, then `_parse_registers`."""
+    if len(body) < _SAMPLE.size:
+        return None
+    return _parse_registers(architecture, _SAMPLE.unpack_from(body)[1], body, _SAMPLE.size - 8)
+
+
+def _parse_recorded(architecture: Architecture, body: bytes) -> Sample | None:
+    """A sample record of a recording: pid, tid, time, call chain, then `_parse_registers`."""
+    if len(body) < _RECORDED.size:
+        return None
+    pid, tid, time_ns, length = _RECORDED.unpack_from(body)
+    at = _RECORDED.size + 8 * length
+    if at > len(body):
+        return None
+    chain = struct.unpack_from(f"<{length}Q", body, _RECORDED.size)
+    registers = _parse_registers(architecture, tid, body, at)
+    if registers is None:
+        return None
+    return Sample(pid, time_ns, tuple(pc for pc in chain if pc < _FIRST_CONTEXT), registers)
+
+
+def _parse_registers(
+    architecture: Architecture, tid: int, body: bytes, at: int
+) -> Registers | None:
+    """From `at` on: ABI, registers, size of the stack dump, the dump, its valid size."""
     words = struct.Struct(f"<{len(architecture.sampled)}Q")
-    stack = _SAMPLE.size + words.size + _WORD.size
+    first = at + _WORD.size
+    stack = first + words.size + _WORD.size
     if len(body) < stack:
         return None
-    _, tid, abi = _SAMPLE.unpack_from(body)
-    if abi != _REGS_ABI_64:  # a thread without user space, or a 32-bit one
+    # Another ABI: a thread without user space, or a 32-bit one.
+    if _WORD.unpack_from(body, at)[0] != _REGS_ABI_64:
         return None
     size = _WORD.unpack_from(body, stack - _WORD.size)[0]
     if size > len(body) - stack - _WORD.size:
         size = 0
     true = min(_WORD.unpack_from(body, stack + size)[0], size) if size else 0
-    return architecture.from_sample(
-        tid, words.unpack_from(body, _SAMPLE.size), body[stack : stack + true]
-    )
+    return architecture.from_sample(tid, words.unpack_from(body, first), body[stack : stack + true])

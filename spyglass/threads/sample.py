@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from spyglass.errors import ProcessNotFound, UnsupportedProgram
 from spyglass.threads.architecture import Architecture, Registers, own_architecture
-from spyglass.threads.perf import MAX_STACK_BYTES, ThreadEvent, sampling_period_ns
+from spyglass.threads.perf import MAX_STACK_BYTES, Event, Sampling, sampling_period_ns
 from spyglass.threads.permission import why_refused
 
 __all__ = ["DEFAULT_WAIT_NS", "Sampled", "sample_threads"]
@@ -81,7 +81,7 @@ class _Sampling:
     def batch(self, waiting: deque[int]) -> None:
         """Sample up to `_BATCH` threads of `waiting`, and remove them from it."""
         with ExitStack() as closing:
-            events: list[ThreadEvent] = []
+            events: list[Event] = []
             while waiting and len(events) < _BATCH:
                 try:
                     event = self._open(waiting[0])
@@ -94,7 +94,7 @@ class _Sampling:
                 waiting.popleft()
             self._collect({event.descriptor: event for event in events})
 
-    def _open(self, tid: int) -> ThreadEvent:
+    def _open(self, tid: int) -> Event:
         """The event of thread `tid`, user mode only if the kernel's part is not allowed. Raises OSError."""
         if self.kernel:
             try:
@@ -105,8 +105,8 @@ class _Sampling:
                 return event
         return self._event(tid, kernel=False)
 
-    def _event(self, tid: int, kernel: bool) -> ThreadEvent:
-        return ThreadEvent(self.architecture, tid, self.period_ns, self.stack_bytes, kernel)
+    def _event(self, tid: int, kernel: bool) -> Event:
+        return Event(self.architecture, tid, Sampling(self.period_ns, self.stack_bytes, kernel))
 
     def _goes_on(self, error: OSError, waiting: deque[int], opened: bool) -> bool:
         """Whether to try the next thread after `error` for the first of `waiting`."""
@@ -123,7 +123,7 @@ class _Sampling:
             return True
         return False
 
-    def _collect(self, events: dict[int, ThreadEvent]) -> None:
+    def _collect(self, events: dict[int, Event]) -> None:
         """Wait until each of `events` (by descriptor) gave an accepted sample, or `wait_ns` has passed."""
         poll = select.poll()
         for descriptor, event in events.items():
@@ -136,7 +136,7 @@ class _Sampling:
                     poll.unregister(descriptor)
                     events.pop(descriptor).stop()
 
-    def _take(self, event: ThreadEvent) -> bool:
+    def _take(self, event: Event) -> bool:
         """Keep the first accepted sample of `event`; whether there was one."""
         for sample in event.samples():
             if self.accept(sample):

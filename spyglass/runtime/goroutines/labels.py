@@ -64,6 +64,11 @@ class LabelReader:
         # and by whether there is more of it.
         self._sets: dict[tuple[bytes, bool], int] = {}
 
+    @property
+    def set_count(self) -> int:
+        """How many distinct sets were read."""
+        return len(self._sets)
+
     def read(self, rows: NDArray[Any]) -> NDArray[np.int32]:
         """For each ``g`` of `rows` the number of its set of labels; `NONE` without labels, `UNREAD` if
         they cannot be read.

@@ -221,6 +221,10 @@ class Symbolizer:
         place = innermost._replace(function=function.name, inlined=False, wrapper=False)
         return self._number(place, function, pc, hidden(function.name))
 
+    def is_generated(self, number: int) -> bool:
+        """Whether frame `number` is of a function that the compiler made: a wrapper."""
+        return self._origins.get(number) == _GENERATED
+
     def foreign(self, name: str, pc: int) -> int:
         """The frame number of code at `pc` that is not Go's, but was found to be `name`."""
         return self._numbered(Frame(name, None, None, pc))

@@ -1,0 +1,160 @@
+"""Where a process spends its processor time: samples of all its threads, each with its goroutine.
+
+At a sample only what would be gone later is read (`Witness`). Stacks are walked, and samples folded, once a
+second for all of them.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spyglass.model import NONE, UNREAD
+from spyglass.profile import Account
+from spyglass.runtime.recording.rows import Row
+from spyglass.runtime.recording.sampled_stacks import (
+    GOROUTINE,
+    IN_C,
+    STATES,
+    SampledStacks,
+    Walks,
+)
+from spyglass.runtime.recording.session import Recording
+from spyglass.runtime.recording.witness import Noted, Witness
+from spyglass.threads.recorder import ThreadRecorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from spyglass.runtime.context import Runtime
+    from spyglass.runtime.stacks.stack_tree import StackTree
+    from spyglass.targets import Target
+
+__all__ = ["CpuRecording"]
+
+_FOLD_SECONDS = 1.0
+#: Samples are folded earlier when there are this many: that takes 2 ms, and rings are not read meanwhile.
+_MAX_HELD = 64
+#: Limit of what a tree of stacks remembers before a new one is begun.
+_MAX_KNOWN = 1 << 17
+
+
+class CpuRecording(Recording):
+    """Samples threads `rate_hz` times in each second of their processor time. `new_tree` makes a tree of stacks.
+
+    Raises `spyglass.errors.TargetError` if the kernel does not allow it: the message says which rule forbids
+    it, and how to allow it.
+    """
+
+    mode = "cpu"
+
+    def __init__(
+        self, target: Target, runtime: Runtime, new_tree: Callable[[], StackTree], rate_hz: float
+    ) -> None:
+        super().__init__(target, runtime, rate_hz)
+        self._new_tree = new_tree
+        self._describe = target.process.native_names(target.memory)
+        self._walker = self._new_walker()
+        self._witness = Witness(self._runtime)
+        self._noted: list[Noted] = []
+        self._next_fold = time.monotonic() + _FOLD_SECONDS
+        self._samples = self._cut = self._known = self._unknown = self._unread = 0
+        self._recorder = ThreadRecorder(target.pid, rate_hz)
+
+    def close(self) -> None:
+        """End the sampling."""
+        self._recorder.close()
+
+    def _record(self, seconds: float) -> None:
+        for sample in self._recorder.wait(seconds):
+            noted = self._witness.note(sample)
+            self._noted.append(noted)
+            self._behind_ns = time.monotonic_ns() - sample.time_ns
+        now = time.monotonic()
+        if now >= self._next_fold or len(self._noted) >= _MAX_HELD:
+            self._check(force=True)
+            self._fold()
+            self._witness.owners.list_all()
+            self._next_fold = now + _FOLD_SECONDS
+
+    def _finish(self) -> None:
+        self._fold()
+        self._report()
+
+    def _fold(self) -> None:
+        """Walk the stacks of the samples that were noted, and add them to the rows."""
+        noted, self._noted = self._noted, []
+        if self.ended is not None:  # what came after an exec is of another program
+            noted = [each for each in noted if each.sample.time_ns <= self._checked_ns]
+        if not noted:
+            return
+        tree = self._walker.tree
+        if max(tree.code.known, len(tree)) > _MAX_KNOWN:
+            self._walker = self._new_walker()
+        walks = self._walker.walk(noted)
+        stacks = self._stacks.of_nodes(self._walker.tree, walks.node, walks.leaf)
+        period_ns = 1e9 / self._rate_hz
+        for row, each in enumerate(noted):
+            goid, labels = self._goroutine(each, walks, row)
+            thread = each.sample.registers.tid
+            state = int(walks.state[row])
+            self._rows.add(Row(stacks[row], goid, labels, state, thread), 1, period_ns)
+        self._samples += len(noted)
+        self._cut += int((~walks.complete & (walks.state != IN_C)).sum())
+
+    def _goroutine(self, noted: Noted, walks: Walks, row: int) -> tuple[int, int]:
+        """The goid and the labels of a sample, each `NONE` where it is not proven."""
+        is_called = walks.state[row] == GOROUTINE or bool(walks.complete[row])
+        if walks.state[row] == IN_C or not is_called:
+            return NONE, NONE
+        same_calls = bool(walks.same_calls[row])
+        if noted.goid == NONE or not (same_calls or noted.lived):
+            self._unknown += 1
+            return NONE, NONE
+        self._known += 1
+        if noted.labels == UNREAD:
+            self._unread += 1
+        if same_calls or (noted.kept_labels and walks.same_labelling[row]):
+            return noted.goid, max(noted.labels, NONE)
+        return noted.goid, NONE
+
+    def _report(self) -> None:
+        recorder, problem = self._recorder, self._runtime.problem
+        if not recorder.kernel:
+            problem("unknown", "kernel", "time in system calls is not sampled: not allowed")
+        if recorder.refused is not None:
+            problem("unreadable", "threads", f"some are not sampled: {recorder.refused}")
+        if self._unread:
+            problem("unreadable", "labels", f"those of {self._unread} samples could not be read")
+
+    def _account(self) -> Account:
+        counts = self._recorder.counts
+        samples = self._samples + len(self._noted)
+        return Account(
+            samples=samples,
+            lost=counts.lost,
+            throttled=counts.throttled,
+            cut=self._cut,
+            goroutine_known=self._known,
+            goroutine_unknown=self._unknown,
+            cpu_used_ns=self._cpu_used_ns(),
+            cpu_sampled_ns=round(samples * 1e9 / self._rate_hz),
+            threads_seen=counts.seen,
+            threads_missed=counts.missed,
+            own_cpu_ns=self._own_cpu_ns(),
+        )
+
+    def _states(self) -> tuple[str, ...]:
+        return STATES
+
+    def _named_labels(
+        self, column: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], tuple[Mapping[str, str], ...]]:
+        return self._witness.labels.named(column)
+
+    def _new_walker(self) -> SampledStacks:
+        return SampledStacks(self._new_tree(), self._runtime.arch == "arm64", self._describe)

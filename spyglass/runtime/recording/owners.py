@@ -1,0 +1,169 @@
+"""Whose stack an address is on, while goroutines come and go.
+
+All goroutines are listed now and then; the one that a thread runs at a sample is read again at once. Two
+readings of one goroutine with equal goid prove that it lived all the time between them: goids are not
+used again (``runtime/proc.go: newproc1``), while a ``g`` and its stack are (``gfput, gfget``).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from spyglass.errors import BadDataError, MemoryFault
+from spyglass.runtime.goroutines.decode import (
+    COPYSTACK,
+    LEAKED,
+    PREEMPTED,
+    RUNNABLE,
+    RUNNING,
+    SCAN,
+    SYSCALL,
+    WAITING,
+    alive,
+    fields_of,
+    g_pointers,
+    plausible,
+)
+
+if TYPE_CHECKING:
+    from spyglass.runtime.context import Runtime
+
+__all__ = ["Seen", "StackOwners"]
+
+#: The list is made anew once a second, later if it took long: a share of `_MAX_SHARE` of the time.
+_LIST_SECONDS = 1.0
+_MAX_SHARE = 0.02
+#: After an address that is on no known stack, as often as every `_MISS_SECONDS`.
+_MISS_SECONDS = 0.02
+#: As `spyglass.runtime.goroutines.decode.plausible`; the statuses of goroutines that can run or wait.
+_MAX_GOID, _MAX_STACK = 1 << 48, 1 << 32
+_LIVE = frozenset({RUNNABLE, RUNNING, SYSCALL, WAITING, COPYSTACK, PREEMPTED, LEAKED})
+
+
+class Seen(NamedTuple):
+    """A goroutine as it was read at `at_ns` (CLOCK_MONOTONIC): the address of its ``g``, its goid, the bounds
+    of its stack, and what ``g.labels`` points at."""
+
+    pointer: int
+    goid: int
+    low: int
+    high: int
+    labels: int
+    at_ns: int
+
+
+class StackOwners:
+    """The goroutines of one process by their stacks."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._dtype = fields_of(runtime.layouts["g"], ("labels",))
+        self._one = _OneG(self._dtype)
+        self._rows = np.zeros(0, self._dtype)
+        self._pointers = np.zeros(0, np.uint64)
+        self._lows = np.zeros(0, np.uint64)
+        self._by_pointer, self._order = self._pointers, np.zeros(0, np.intp)
+        self._listed_ns = 0
+        self._next_list = self._next_miss = 0.0
+        #: Goroutines that were read one by one since they were listed, by the address of the ``g``.
+        self._read: dict[int, Seen] = {}
+
+    def list_all(self) -> None:
+        """List all goroutines if it is time for that."""
+        if time.monotonic() >= self._next_list:
+            self._list()
+
+    def at(self, address: int) -> Seen | None:
+        """The goroutine on whose stack `address` is, as last seen; None if it is on none that is known."""
+        found = self._find(address)
+        if found is None and time.monotonic() >= self._next_miss:
+            self._list()
+            found = self._find(address)
+        return found
+
+    def known(self, pointer: int) -> Seen | None:
+        """The goroutine with the ``g`` at `pointer`, as last seen."""
+        if pointer in self._read:
+            return self._read[pointer]
+        row = int(np.searchsorted(self._by_pointer, np.uint64(pointer)))
+        if row < len(self._by_pointer) and int(self._by_pointer[row]) == pointer:
+            return self._seen(int(self._order[row]))
+        return None
+
+    def read(self, pointer: int) -> Seen | None:
+        """The goroutine with the ``g`` at `pointer` now; None if there is none."""
+        if not pointer or pointer % 8:
+            return None
+        try:
+            raw = self._runtime.memory.read(pointer, self._one.size)
+        except (MemoryFault, BadDataError):
+            return None
+        seen = self._one.decoded(pointer, raw, time.monotonic_ns())
+        if seen is not None:
+            self._read[pointer] = seen
+        return seen
+
+    def _find(self, address: int) -> Seen | None:
+        row = int(np.searchsorted(self._lows, np.uint64(address), side="right")) - 1
+        if row < 0 or address >= int(self._rows["stack"]["hi"][row]):
+            return None
+        return self._seen(row)
+
+    def _seen(self, row: int) -> Seen:
+        pointer = int(self._pointers[row])
+        return self._read.get(pointer) or _seen_of(pointer, self._rows[row], self._listed_ns)
+
+    def _list(self) -> None:
+        began = time.monotonic()
+        pointers = g_pointers(self._runtime)
+        gathered = self._runtime.memory.gather(pointers, self._dtype.itemsize)
+        self._listed_ns = time.monotonic_ns()
+        rows = gathered.rows(self._dtype)
+        lives = gathered.ok & alive(rows) & plausible(pointers, rows)
+        order = np.flatnonzero(lives)
+        order = order[np.argsort(rows["stack"]["lo"][order], kind="stable")]
+        self._pointers, self._rows = pointers[order], rows[order]
+        self._lows = np.ascontiguousarray(self._rows["stack"]["lo"])
+        self._order = np.argsort(self._pointers)
+        self._by_pointer = self._pointers[self._order]
+        self._read.clear()
+        now = time.monotonic()
+        self._next_miss = now + max(_MISS_SECONDS, (now - began) / _MAX_SHARE)
+        self._next_list = now + max(_LIST_SECONDS, (now - began) / _MAX_SHARE)
+
+
+class _OneG:
+    """Decodes a single ``g`` as `decode.alive` and `decode.plausible` do many, without numpy: 1 us, not 30."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.size = dtype.itemsize
+        names = ("stack.lo", "stack.hi", "sched.g", "goid", "labels", "atomicstatus")
+        self._words = [_offset(dtype, name) for name in names]
+
+    def decoded(self, pointer: int, raw: bytes, at_ns: int) -> Seen | None:
+        """The goroutine in `raw`, read at `pointer`; None if it is not one."""
+        low, high, own, goid, labels, status = (
+            int.from_bytes(raw[at : at + size], "little") for at, size in self._words
+        )
+        lives = 0 < goid < _MAX_GOID and status & ~SCAN in _LIVE
+        if not lives or own not in (0, pointer) or low % 8 or not 0 < high - low <= _MAX_STACK:
+            return None
+        return Seen(pointer, goid, low, high, labels, at_ns)
+
+
+def _offset(dtype: np.dtype[Any], path: str) -> tuple[int, int]:
+    """Where field `path` is in `dtype`, and its size in bytes."""
+    at = 0
+    for name in path.split("."):
+        assert dtype.fields is not None
+        dtype, offset = dtype.fields[name][:2]
+        at += offset
+    return at, dtype.itemsize
+
+
+def _seen_of(pointer: int, row: Any, at_ns: int) -> Seen:
+    low, high = (int(word) for word in row["stack"].tolist())
+    return Seen(pointer, int(row["goid"]), low, high, int(row["labels"]), at_ns)

@@ -1,0 +1,200 @@
+"""The stacks of samples, from nothing but what the samples hold, many at a time.
+
+The function table unwinds them, not frame pointers: those lose the caller of every function without a frame.
+The kernel's chain of frame pointers serves where a sample is on a system stack: it goes on over the stack of
+the goroutine that called, of which the sample has no copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from spyglass.errors import MemoryFault
+from spyglass.memory.base import Gathered, Memory
+from spyglass.model import Frame
+from spyglass.runtime.stacks.stack_tree import StackTree
+from spyglass.runtime.stacks.symbolizer import Entry
+from spyglass.runtime.stacks.unwinder import Unwinder
+from spyglass.runtime.stacks.walks import COMPLETE, Cursors, StackBytes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spyglass.runtime.recording.witness import Noted
+
+__all__ = ["GOROUTINE", "IN_C", "STATES", "SYSTEM", "SampledStacks", "Walks"]
+
+#: What a sample is on: a goroutine's stack, one of the system's, or code that is not Go's.
+STATES = ("running", "g0", "C")
+GOROUTINE, SYSTEM, IN_C = range(len(STATES))
+#: These change the labels of the goroutine that calls them (``runtime/pprof/runtime.go``).
+_LABELLING = frozenset({"runtime/pprof.Do", "runtime/pprof.SetGoroutineLabels"})
+_NO_BYTES = 1 << 62
+
+
+class _Path(NamedTuple):
+    """What is known of a stack by its node, in bytes from sp: from where on it must be the same to be of the same
+    calls (`_same_from`), where the innermost frame that changes labels begins (`_NO_BYTES` if there is
+    none); its outermost pc, and the name of its outermost function."""
+
+    same_from: int
+    labelled: int
+    outermost_pc: int
+    outermost: str
+
+
+@dataclass(frozen=True, slots=True)
+class Walks:
+    """The stacks of some samples. `node` (int64) of the tree, `leaf`: a frame of C that these called, or None;
+    `state` (int64) an index of `STATES`; `complete` (bool): walked to the bottom.
+
+    `same_calls` (bool): the calls outside the innermost one were still the same when the goroutine was read.
+    `same_labelling`: at least those that set its labels were.
+    """
+
+    node: NDArray[np.int64]
+    leaf: list[Frame | None]
+    state: NDArray[np.int64]
+    complete: NDArray[np.bool_]
+    same_calls: NDArray[np.bool_]
+    same_labelling: NDArray[np.bool_]
+
+
+class SampledStacks:
+    """Walks the stacks of samples into `tree`. `describe` names code at an address that is not Go's."""
+
+    def __init__(
+        self, tree: StackTree, link_register: bool, describe: Callable[[int], str]
+    ) -> None:
+        self.tree = tree
+        self._unwinder = Unwinder(_Nowhere(), tree, link_register)
+        self._describe = describe
+        self._go: dict[int, bool] = {}
+        self._paths: dict[int, _Path] = {}
+        self._leaves: dict[int, Frame] = {}
+
+    def walk(self, noted: Sequence[Noted]) -> Walks:
+        """The stacks of the samples `noted`."""
+        count = len(noted)
+        is_go = np.array([self._is_go(each.sample.registers.pc) for each in noted], np.bool_)
+        node, complete = np.zeros(count, np.int64), np.zeros(count, np.bool_)
+        rows = np.flatnonzero(is_go)
+        node[rows], complete[rows] = self._walk_go([noted[row] for row in rows.tolist()])
+        state = np.full(count, IN_C)
+        leaf: list[Frame | None] = [None] * count
+        same = np.zeros((count, 2), np.bool_)
+        for row, each in enumerate(noted):
+            if not is_go[row]:
+                leaf[row] = self._leaf(each.sample.registers.pc)
+                node[row], complete[row] = self._called_by(StackTree.CALLED, each.sample.chain[1:])
+                continue
+            path = self._path(int(node[row]))
+            on_goroutine = each.high > 0 or path.outermost == "runtime.goexit"
+            state[row] = GOROUTINE if on_goroutine else SYSTEM
+            if on_goroutine:
+                same[row] = _same(each, path)
+            elif path.outermost == "runtime.systemstack":
+                node[row], complete[row] = self._with_caller(int(node[row]), each, path)
+                same[row, 1] = self._path(int(node[row])).labelled == _NO_BYTES
+        same &= complete[:, None]
+        return Walks(node, leaf, state, complete, same[:, 0], same[:, 1])
+
+    def _walk_go(self, noted: Sequence[Noted]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        registers = [replace(each.sample.registers, stack=each.stack) for each in noted]
+        highs = [each.high or each.sample.registers.sp + len(each.stack) for each in noted]
+        cursors = Cursors.sampled(registers, np.array(highs, np.uint64))
+        stacks = StackBytes.sampled(registers)
+        walked = self._unwinder.walk(cursors, False, StackTree.SAMPLED, stacks)
+        return walked.node, walked.outcome == COMPLETE
+
+    def _with_caller(self, node: int, noted: Noted, path: _Path) -> tuple[int, bool]:
+        """The stack of a system stack at `node` with that of the goroutine that switched to it."""
+        chain = noted.sample.chain
+        if path.outermost_pc not in chain:
+            return node, False
+        return self._called_by(node, chain[chain.index(path.outermost_pc) + 1 :])
+
+    def _called_by(self, node: int, chain: Sequence[int]) -> tuple[int, bool]:
+        """The stack at `node` called from `chain` as far as that is Go, and whether it is whole.
+
+        What does not end at a bottom is not added: where C uses the frame pointer as a number, the chain is
+        of anything.
+        """
+        callers = [pc for pc in chain if self._is_go(pc)]
+        tail = chain[len(chain) - len(callers) :]
+        if not callers or list(tail) != callers:
+            return node, False
+        if not self.tree.code.step(callers[-1], Entry.CALL).end:
+            return node, False
+        whole = self.tree.descendant(node, callers)
+        return (whole, True) if whole else (node, False)
+
+    def _path(self, node: int) -> _Path:
+        path = self._paths.get(node)
+        if path is None:
+            path = self._paths[node] = self._find_path(node)
+        return path
+
+    def _find_path(self, node: int) -> _Path:
+        frames = self.tree.path_frames(node)
+        if not frames:
+            return _Path(0, 0, 0, "")
+        code = self.tree.code
+        begins, labelled = [0], _NO_BYTES
+        for frame in frames:
+            names = [code.frames[each].function for each in code.calls(frame.pc, frame.entered)]
+            if labelled == _NO_BYTES and not _LABELLING.isdisjoint(names):
+                labelled = begins[-1]
+            begins.append(begins[-1] + 8 * (frame.words + 1))
+        function = code.functions.at(frames[-1].pc)
+        outermost = function.name if function else ""
+        return _Path(_same_from(begins[:-1]), labelled, frames[-1].pc, outermost)
+
+    def _is_go(self, pc: int) -> bool:
+        known = self._go.get(pc)
+        if known is None:
+            known = self._go[pc] = self.tree.code.functions.at(pc) is not None
+        return known
+
+    def _leaf(self, pc: int) -> Frame:
+        """The function of C at `pc`, by its name alone."""
+        leaf = self._leaves.get(pc)
+        if leaf is None:
+            name = self._describe(pc).rpartition("+")[0] or "[C]"
+            leaf = self._leaves[pc] = Frame(name, None, None, 0)
+        return leaf
+
+
+def _same(noted: Noted, path: _Path) -> tuple[bool, bool]:
+    """`Walks.same_calls` and `same_labelling` of a complete stack with `path`."""
+    equal = noted.equal_from - noted.sample.registers.sp
+    compared = noted.equal_from < noted.high
+    return compared and 0 < path.same_from >= equal, compared and path.labelled >= equal
+
+
+def _same_from(begins: Sequence[int]) -> int:
+    """From where on, in bytes from sp, a stack whose frames begin at `begins` must be the same to be of the same
+    calls; 0 if it has too few frames to tell.
+
+    All but the innermost call must be: the goroutine runs on while it is read. In a stack of four and more
+    functions, ``runtime.goexit`` not counted, all but the two innermost and the return address into the
+    third: a loop that calls others has changed its variables.
+    """
+    if len(begins) < 3:
+        return 0
+    return begins[2] - 8 if len(begins) > 4 else begins[1]
+
+
+class _Nowhere(Memory):
+    """No memory: the rest of a stack that a sample does not hold has changed since."""
+
+    def read(self, address: int, size: int) -> bytes:
+        raise MemoryFault(address, size)
+
+    def gather(self, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64] | int) -> Gathered:
+        count = len(addresses)
+        return Gathered(np.zeros(8, np.uint8), np.zeros(count, np.int64), np.zeros(count, np.bool_))

@@ -1,0 +1,145 @@
+"""What is read of the process at the moment of a sample, so that later its goroutine can be proven.
+
+The kernel reports a sample within 0.1 ms. The goroutine and its stack are read again then, and compared with
+the copy in the sample: what is equal from the end of the stack downwards are the same calls, because another
+goroutine on this stack would have other ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from spyglass.errors import BadDataError, MemoryFault, SpyglassError
+from spyglass.model import NONE, UNREAD
+from spyglass.runtime.recording.owners import Seen, StackOwners
+from spyglass.runtime.recording.recorded_labels import RecordedLabels
+
+if TYPE_CHECKING:
+    from spyglass.runtime.context import Runtime
+    from spyglass.threads.architecture import Registers
+    from spyglass.threads.perf import Sample
+
+__all__ = ["Noted", "Witness"]
+
+#: A deep stack is read beyond the copy in its sample, up to this size.
+_MAX_STACK_BYTES = 1 << 18
+#: Saved frame pointers that are followed on a system stack.
+_MAX_FRAME_POINTERS = 64
+
+
+class Noted(NamedTuple):
+    """A sample, and what was read for it.
+
+    `stack`: the words from sp upwards, those behind the end of the goroutine's stack cut off. `high`: where that
+    ends, 0 if sp is on no goroutine's stack. `goid`: of the goroutine when it was read, `NONE` if it is not
+    known; `lived`: it is the same since before the sample. `labels`: the number of its labels when it was
+    read; `kept_labels`: and it had the same before the sample. `equal_from`: from this address on the stack
+    was the same when it was read; `high` if it was not compared.
+    """
+
+    sample: Sample
+    stack: bytes
+    high: int
+    goid: int
+    lived: bool
+    labels: int
+    kept_labels: bool
+    equal_from: int
+
+
+class Witness:
+    """Reads what proves whose samples are."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._memory = runtime.memory
+        self.owners = StackOwners(runtime)
+        self.labels = RecordedLabels(runtime)
+
+    def note(self, sample: Sample) -> Noted:
+        """What is to be known of `sample` later: call it at once."""
+        try:
+            return self._note(sample)
+        except SpyglassError:  # the process has ended
+            return Noted(sample, sample.registers.stack, 0, NONE, False, NONE, False, 0)
+
+    def _note(self, sample: Sample) -> Noted:
+        registers = sample.registers
+        before, now = self._owner(registers, registers.sp)
+        if now is not None:
+            return self._noted(sample, before, now)
+        address = _left_system_stack(registers)
+        before, now = self._owner(registers, address) if address else (None, None)
+        if now is None:
+            return Noted(sample, registers.stack, 0, NONE, False, NONE, False, 0)
+        lived, kept = _proven(before, now, sample.time_ns)
+        labels = self._labels_of(now)
+        return Noted(sample, registers.stack, 0, now.goid, lived, labels, kept, 0)
+
+    def _owner(self, registers: Registers, address: int) -> tuple[Seen | None, Seen | None]:
+        """The goroutine on whose stack `address` is, as seen before and as read now."""
+        before, now = self.owners.known(registers.g), self.owners.read(registers.g)
+        if now is None or not now.low <= address < now.high:
+            before = self.owners.at(address)
+            now = self.owners.read(before.pointer) if before is not None else None
+        if now is None or not now.low <= address < now.high:
+            return None, None
+        return before, now
+
+    def _noted(self, sample: Sample, before: Seen | None, now: Seen) -> Noted:
+        lived, kept = _proven(before, now, sample.time_ns)
+        stack, equal_from = self._compared(sample.registers, now.high)
+        return Noted(
+            sample, stack, now.high, now.goid, lived, self._labels_of(now), kept, equal_from
+        )
+
+    def _labels_of(self, now: Seen) -> int:
+        """The number of the labels of goroutine `now`, if it still has them when they have been read."""
+        number = self.labels.number(now.labels)
+        if number == NONE:
+            return NONE
+        after = self.owners.read(now.pointer)
+        same = after is not None and (after.goid, after.labels) == (now.goid, now.labels)
+        return number if same else UNREAD
+
+    def _compared(self, registers: Registers, high: int) -> tuple[bytes, int]:
+        """The stack of a sample up to `high`, as far as it is known, and from where on it is the same now."""
+        sp, copy = registers.sp, registers.stack[: high - registers.sp]
+        size = len(copy) & ~7
+        try:
+            now = self._memory.read(sp, min(high - sp, _MAX_STACK_BYTES))
+        except (MemoryFault, BadDataError):
+            return copy, high
+        equal = _equal_from(copy[:size], now[:size])
+        if size < len(now) and equal <= size // 2:  # the callers beyond the copy are the same too
+            return copy[:size] + now[size:], sp + equal
+        return copy, sp + equal
+
+
+def _proven(before: Seen | None, now: Seen, sampled_ns: int) -> tuple[bool, bool]:
+    """Whether the goroutine `now` lived at `sampled_ns`, and whether it had the same labels before it."""
+    if before is None or before.goid != now.goid or before.at_ns > sampled_ns:
+        return False, False
+    if (before.low, before.high) != (now.low, now.high):
+        return False, False
+    return True, before.labels == now.labels
+
+
+def _equal_from(copy: bytes, now: bytes) -> int:
+    """From which byte on two stacks are equal, to their ends."""
+    if copy == now:
+        return 0
+    differs = np.flatnonzero(np.frombuffer(copy, np.uint64) != np.frombuffer(now, np.uint64))
+    return (int(differs[-1]) + 1) * 8
+
+
+def _left_system_stack(registers: Registers) -> int:
+    """The first saved frame pointer that points out of the stack of `registers`, 0 if there is none."""
+    at, stack = registers.bp, registers.stack
+    for _ in range(_MAX_FRAME_POINTERS):
+        offset = at - registers.sp
+        if not 0 <= offset <= len(stack) - 8:
+            return at
+        at = int.from_bytes(stack[offset : offset + 8], "little")
+    return 0

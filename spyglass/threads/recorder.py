@@ -1,0 +1,183 @@
+"""Samples of every thread of a process at a rate of its processor time, for as long as they are wanted.
+
+No thread is stopped and no signal is sent. Each thread has an event of its own, which follows it over all
+processors: inherited events cannot be (perf_event_open(2): inherit with cpu -1 has no ring). Threads that
+begin later are found in /proc. Of a process with very many threads, where that is allowed, all that runs on
+each processor is sampled, and samples of other processes are dropped.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from spyglass.errors import ProcessNotFound, TargetError
+from spyglass.procfs.access import refusals
+from spyglass.threads.architecture import own_architecture
+from spyglass.threads.perf import Event, Records, Sample, Sampling
+from spyglass.threads.permission import why_refused
+
+__all__ = ["RecorderCounts", "ThreadRecorder"]
+
+#: Stack bytes in a sample: of 15,000 stacks of Go programs none was larger.
+_STACK_BYTES = 1 << 14
+#: Sizes of a ring, tried in this order: what may be locked into memory is limited (perf_event_mlock_kb).
+_RINGS_BYTES = (1 << 17, 1 << 16, 1 << 15)
+#: From this many threads on each processor has an event, not each thread.
+_MANY_THREADS = 300
+_LOOK_SECONDS = 0.05
+_NS = 1_000_000_000
+
+
+@dataclass(slots=True)
+class RecorderCounts:
+    """Samples `lost` because the ring was full, how often the kernel suspended sampling (`throttled`),
+    threads that were sampled (`seen`), and those that ended before they could be (`missed`)."""
+
+    lost: int = 0
+    throttled: int = 0
+    seen: int = 0
+    missed: int = 0
+
+
+class ThreadRecorder:
+    """Samples process `pid` from now on, `rate_hz` times in each second of a thread's CPU time. Close it.
+
+    `kernel`: whether samples in system calls are counted. `refused`: why some threads are not sampled, None
+    if all are. Raises `TargetError` if the kernel refuses all of them, `ProcessNotFound` if it has ended.
+    """
+
+    def __init__(self, pid: int, rate_hz: float) -> None:
+        self._pid = pid
+        self._architecture = own_architecture()
+        self._sampling = Sampling(
+            max(int(_NS / rate_hz), 1), _STACK_BYTES, True, _RINGS_BYTES[0], recording=True
+        )
+        self.counts = RecorderCounts()
+        self.refused: str | None = None
+        self._poll = select.poll()
+        self._events: dict[int, Event] = {}
+        #: Threads that have an event, or cannot have one; those announced and not found yet.
+        self._known: set[int] = set()
+        self._announced: set[int] = set()
+        self._next_look = 0.0
+        self._whole_host = False
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def kernel(self) -> bool:
+        """Whether samples that fall into system calls are counted."""
+        return self._sampling.kernel
+
+    def wait(self, seconds: float) -> list[Sample]:
+        """The samples that are there after at most `seconds`, as soon as there are any."""
+        until = min(time.monotonic() + seconds, self._next_look)
+        ready = self._poll.poll(max(until - time.monotonic(), 0) * 1000)
+        samples: list[Sample] = []
+        for descriptor, what in ready:
+            samples += self._take(descriptor)
+            if what & (select.POLLHUP | select.POLLERR):
+                self._close(descriptor)
+        if time.monotonic() >= self._next_look:
+            for descriptor in list(self._events):
+                samples += self._take(descriptor)
+            self._look()
+        return samples
+
+    def close(self) -> None:
+        """End the sampling."""
+        for descriptor in list(self._events):
+            self._close(descriptor)
+
+    def _begin(self) -> None:
+        tids = self._threads()
+        if len(tids) >= _MANY_THREADS and self._open_processors():
+            self._whole_host = True
+        self._look(tids)
+        if not self._events:
+            if self.refused is None:
+                raise ProcessNotFound(f"process {self._pid} has ended")
+            raise TargetError(self.refused, "--mode wall works without it")
+
+    def _threads(self) -> list[int]:
+        with refusals(self._pid):
+            return [int(name) for name in os.listdir(f"/proc/{self._pid}/task")]
+
+    def _look(self, tids: Iterable[int] | None = None) -> None:
+        """Begin to sample the threads that are not sampled yet."""
+        try:
+            now = set(self._threads() if tids is None else tids)
+        except ProcessNotFound:
+            now = set()
+        self.counts.missed += len(self._announced - self._known - now)
+        self._announced = set()
+        new = now - self._known
+        self._known &= now
+        for tid in new:
+            if self._whole_host or self._open(tid):
+                self.counts.seen += 1
+            self._known.add(tid)
+        self._next_look = time.monotonic() + _LOOK_SECONDS
+
+    def _open_processors(self) -> bool:
+        """Sample every processor; False if that is refused."""
+        try:
+            for cpu in os.sched_getaffinity(0):
+                self._start(Event(self._architecture, -1, self._sampling, cpu))
+        except OSError:
+            self.close()
+            return False
+        return True
+
+    def _open(self, tid: int) -> bool:
+        """Sample thread `tid`; False if it ended, or if that is refused."""
+        while True:
+            try:
+                self._start(Event(self._architecture, tid, self._sampling))
+                return True
+            except OSError as error:
+                if not self._retry(tid, error):
+                    return False
+
+    def _retry(self, tid: int, error: OSError) -> bool:
+        """Whether to try again after `error`, with less than before."""
+        if error.errno == errno.ESRCH:
+            self.counts.missed += 1
+            return False
+        smaller = [size for size in _RINGS_BYTES if size < self._sampling.ring_bytes]
+        if error.errno == errno.EACCES and self._sampling.kernel:
+            self._sampling = replace(self._sampling, kernel=False)
+            return True
+        if error.errno == errno.EPERM and smaller and self._events:
+            self._sampling = replace(self._sampling, ring_bytes=smaller[0])
+            return True
+        try:
+            self.refused = why_refused(tid, error)
+        except ProcessNotFound:
+            self.counts.missed += 1
+        return False
+
+    def _start(self, event: Event) -> None:
+        self._events[event.descriptor] = event
+        self._poll.register(event.descriptor, select.POLLIN)
+        event.start()
+
+    def _take(self, descriptor: int) -> list[Sample]:
+        """The samples of one event."""
+        records: Records = self._events[descriptor].records()
+        self.counts.lost += records.lost
+        self.counts.throttled += records.throttled
+        self._announced |= {tid for pid, tid in records.new_threads if pid == self._pid}
+        return [sample for sample in records.samples if sample.pid == self._pid]
+
+    def _close(self, descriptor: int) -> None:
+        self._poll.unregister(descriptor)
+        self._events.pop(descriptor).close()
