@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from spyglass.errors import UnsupportedProgram
 
@@ -33,7 +35,7 @@ class Registers:
     stack: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Architecture:
     """The kernel's interface on one processor.
 
@@ -56,10 +58,18 @@ class Architecture:
         """The bits of all `sampled` registers."""
         return sum(1 << bit for bit in self.sampled.values())
 
+    @cached_property
+    def sampled_words(self) -> struct.Struct:
+        """The words of a sample with `sample_mask`."""
+        return struct.Struct(f"<{len(self.sampled)}Q")
+
+    @cached_property
+    def _sampled_names(self) -> list[str]:
+        return sorted(self.sampled, key=self.sampled.__getitem__)
+
     def from_sample(self, tid: int, words: Sequence[int], stack: bytes) -> Registers:
         """The registers that a sample with `sample_mask` holds, in the order of their bits."""
-        names = sorted(self.sampled, key=self.sampled.__getitem__)
-        return _registers(tid, dict(zip(names, words, strict=True)), stack)
+        return _registers(tid, dict(zip(self._sampled_names, words, strict=True)), stack)
 
     def from_saved(self, tid: int, words: Sequence[int]) -> Registers:
         """The registers out of the `saved_words` words of a stopped thread."""

@@ -241,25 +241,25 @@ def parse_recording(architecture: Architecture, records: bytes) -> Records:
     return found
 
 
-def _bodies(records: bytes) -> Iterator[tuple[int, bytes]]:
+def _bodies(records: bytes) -> Iterator[tuple[int, memoryview]]:
     """The type and the body of each of `records`, up to the first of an impossible size."""
-    at = 0
+    at, whole = 0, memoryview(records)
     while at + _HEADER.size <= len(records):
         kind, _, size = _HEADER.unpack_from(records, at)
         if not _HEADER.size <= size <= len(records) - at:
             return
-        yield kind, records[at + _HEADER.size : at + size]
+        yield kind, whole[at + _HEADER.size : at + size]
         at += size
 
 
-def _parse_sample(architecture: Architecture, body: bytes) -> Registers | None:
+def _parse_sample(architecture: Architecture, body: memoryview) -> Registers | None:
     """A sample record: pid, tid, then `_parse_registers`."""
     if len(body) < _SAMPLE.size:
         return None
     return _parse_registers(architecture, _SAMPLE.unpack_from(body)[1], body, _SAMPLE.size - 8)
 
 
-def _parse_recorded(architecture: Architecture, body: bytes) -> Sample | None:
+def _parse_recorded(architecture: Architecture, body: memoryview) -> Sample | None:
     """A sample record of a recording: pid, tid, time, call chain, then `_parse_registers`."""
     if len(body) < _RECORDED.size:
         return None
@@ -275,10 +275,10 @@ def _parse_recorded(architecture: Architecture, body: bytes) -> Sample | None:
 
 
 def _parse_registers(
-    architecture: Architecture, tid: int, body: bytes, at: int
+    architecture: Architecture, tid: int, body: memoryview, at: int
 ) -> Registers | None:
     """From `at` on: ABI, registers, size of the stack dump, the dump, its valid size."""
-    words = struct.Struct(f"<{len(architecture.sampled)}Q")
+    words = architecture.sampled_words
     first = at + _WORD.size
     stack = first + words.size + _WORD.size
     if len(body) < stack:
@@ -290,4 +290,6 @@ def _parse_registers(
     if size > len(body) - stack - _WORD.size:
         size = 0
     true = min(_WORD.unpack_from(body, stack + size)[0], size) if size else 0
-    return architecture.from_sample(tid, words.unpack_from(body, first), body[stack : stack + true])
+    return architecture.from_sample(
+        tid, words.unpack_from(body, first), bytes(body[stack : stack + true])
+    )

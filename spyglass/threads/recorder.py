@@ -13,20 +13,26 @@ import os
 import select
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from spyglass.errors import ProcessNotFound, TargetError
 from spyglass.procfs.access import refusals
 from spyglass.threads.architecture import own_architecture
 from spyglass.threads.perf import Event, Records, Sample, Sampling
-from spyglass.threads.permission import why_refused
+from spyglass.threads.permission import read_caller, why_refused
 
 __all__ = ["RecorderCounts", "ThreadRecorder"]
 
 #: Stack bytes in a sample: of 15,000 stacks of Go programs none was larger.
 _STACK_BYTES = 1 << 14
 #: Sizes of a ring, tried in this order: what may be locked into memory is limited (perf_event_mlock_kb).
-_RINGS_BYTES = (1 << 17, 1 << 16, 1 << 15)
+#: The largest holds 60 samples, for a reader that has to wait for a processor.
+_RINGS_BYTES = (1 << 20, 1 << 17, 1 << 16, 1 << 15)
+#: Of so many threads each has the largest ring, if the limit does not hold for this user.
+_FEW_THREADS = 32
+#: The priority (nice(2)) of the reader while it records: what it reads must be of the moment of the sample.
+_NICE = -15
 #: From this many threads on each processor has an event, not each thread.
 _MANY_THREADS = 300
 _LOOK_SECONDS = 0.05
@@ -55,8 +61,9 @@ class ThreadRecorder:
         self._pid = pid
         self._architecture = own_architecture()
         self._sampling = Sampling(
-            max(int(_NS / rate_hz), 1), _STACK_BYTES, True, _RINGS_BYTES[0], recording=True
+            max(int(_NS / rate_hz), 1), _STACK_BYTES, True, _RINGS_BYTES[1], recording=True
         )
+        self._priority = _Priority()
         self.counts = RecorderCounts()
         self.refused: str | None = None
         self._poll = select.poll()
@@ -94,11 +101,14 @@ class ThreadRecorder:
 
     def close(self) -> None:
         """End the sampling."""
+        self._priority.restore()
         for descriptor in list(self._events):
             self._close(descriptor)
 
     def _begin(self) -> None:
         tids = self._threads()
+        if len(tids) <= _FEW_THREADS and read_caller().privileged:
+            self._sampling = replace(self._sampling, ring_bytes=_RINGS_BYTES[0])
         if len(tids) >= _MANY_THREADS and self._open_processors():
             self._whole_host = True
         self._look(tids)
@@ -133,7 +143,8 @@ class ThreadRecorder:
             for cpu in os.sched_getaffinity(0):
                 self._start(Event(self._architecture, -1, self._sampling, cpu))
         except OSError:
-            self.close()
+            for descriptor in list(self._events):
+                self._close(descriptor)
             return False
         return True
 
@@ -156,7 +167,7 @@ class ThreadRecorder:
         if error.errno == errno.EACCES and self._sampling.kernel:
             self._sampling = replace(self._sampling, kernel=False)
             return True
-        if error.errno == errno.EPERM and smaller and self._events:
+        if error.errno == errno.EPERM and smaller:
             self._sampling = replace(self._sampling, ring_bytes=smaller[0])
             return True
         try:
@@ -181,3 +192,19 @@ class ThreadRecorder:
     def _close(self, descriptor: int) -> None:
         self._poll.unregister(descriptor)
         self._events.pop(descriptor).close()
+
+
+class _Priority:
+    """A high priority of the calling thread, where that is allowed."""
+
+    def __init__(self) -> None:
+        self._before = os.getpriority(os.PRIO_PROCESS, 0)
+        self._set(min(_NICE, self._before))
+
+    def restore(self) -> None:
+        """Set the priority that it had before."""
+        self._set(self._before)
+
+    def _set(self, nice: int) -> None:
+        with suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, nice)

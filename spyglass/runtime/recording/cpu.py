@@ -16,7 +16,6 @@ from spyglass.profile import Account
 from spyglass.runtime.recording.rows import Row
 from spyglass.runtime.recording.sampled_stacks import (
     GOROUTINE,
-    IN_C,
     STATES,
     SampledStacks,
     Walks,
@@ -104,12 +103,11 @@ class CpuRecording(Recording):
             state = int(walks.state[row])
             self._rows.add(Row(stacks[row], goid, labels, state, thread), 1, period_ns)
         self._samples += len(noted)
-        self._cut += int((~walks.complete & (walks.state != IN_C)).sum())
+        self._cut += int((~walks.complete & (walks.state == GOROUTINE)).sum())
 
     def _goroutine(self, noted: Noted, walks: Walks, row: int) -> tuple[int, int]:
         """The goid and the labels of a sample, each `NONE` where it is not proven."""
-        is_called = walks.state[row] == GOROUTINE or bool(walks.complete[row])
-        if walks.state[row] == IN_C or not is_called:
+        if not walks.of_goroutine[row]:
             return NONE, NONE
         same_calls = bool(walks.same_calls[row])
         if noted.goid == NONE or not (same_calls or noted.lived):

@@ -22,7 +22,6 @@ from spyglass.runtime.goroutines.decode import (
     SCAN,
     SYSCALL,
     WAITING,
-    alive,
     fields_of,
     g_pointers,
     plausible,
@@ -122,8 +121,9 @@ class StackOwners:
         gathered = self._runtime.memory.gather(pointers, self._dtype.itemsize)
         self._listed_ns = time.monotonic_ns()
         rows = gathered.rows(self._dtype)
-        lives = gathered.ok & alive(rows) & plausible(pointers, rows)
-        order = np.flatnonzero(lives)
+        # Dead ones too: the next goroutine may get this g with its stack.
+        has_stack = (rows["stack"]["lo"] != 0) & (rows["stack"]["lo"] < rows["stack"]["hi"])
+        order = np.flatnonzero(gathered.ok & has_stack & plausible(pointers, rows))
         order = order[np.argsort(rows["stack"]["lo"][order], kind="stable")]
         self._pointers, self._rows = pointers[order], rows[order]
         self._lows = np.ascontiguousarray(self._rows["stack"]["lo"])

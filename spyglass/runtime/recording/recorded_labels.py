@@ -6,7 +6,7 @@ therefore kept with its bytes, which are compared each time; only new sets are d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,14 +38,21 @@ class RecordedLabels:
         self._reader = LabelReader(replace(runtime, memory=self._noting))
         self._kept: dict[int, _Kept] = {}
 
-    def number(self, pointer: int) -> int:
-        """The number of the set at `pointer` now: `NONE` for nil, `UNREAD` if it cannot be read."""
+    def number(self, pointer: int, still: Callable[[], bool]) -> int:
+        """The number of the set at `pointer` now: `NONE` for nil, `UNREAD` if it cannot be read.
+
+        `still`: whether a goroutine has these labels; called behind the read of a set that is new.
+        """
         if not pointer:
             return NONE
         kept = self._kept.get(pointer)
         if kept is not None and kept.is_there(self._memory):
             return kept.number
-        return self._decoded(pointer)
+        number = self._decoded(pointer)
+        if not still():
+            self._kept.pop(pointer, None)
+            return UNREAD
+        return number
 
     def named(
         self, column: NDArray[np.int32]

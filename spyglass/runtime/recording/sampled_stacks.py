@@ -50,7 +50,8 @@ class _Path(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Walks:
     """The stacks of some samples. `node` (int64) of the tree, `leaf`: a frame of C that these called, or None;
-    `state` (int64) an index of `STATES`; `complete` (bool): walked to the bottom.
+    `state` (int64) an index of `STATES`; `complete` (bool): walked to the bottom; `of_goroutine` (bool): on the
+    stack of a goroutine, or called from one on a system stack.
 
     `same_calls` (bool): the calls outside the innermost one were still the same when the goroutine was read.
     `same_labelling`: at least those that set its labels were.
@@ -60,6 +61,7 @@ class Walks:
     leaf: list[Frame | None]
     state: NDArray[np.int64]
     complete: NDArray[np.bool_]
+    of_goroutine: NDArray[np.bool_]
     same_calls: NDArray[np.bool_]
     same_labelling: NDArray[np.bool_]
 
@@ -86,7 +88,7 @@ class SampledStacks:
         node[rows], complete[rows] = self._walk_go([noted[row] for row in rows.tolist()])
         state = np.full(count, IN_C)
         leaf: list[Frame | None] = [None] * count
-        same = np.zeros((count, 2), np.bool_)
+        called, same = np.zeros(count, np.bool_), np.zeros((count, 2), np.bool_)
         for row, each in enumerate(noted):
             if not is_go[row]:
                 leaf[row] = self._leaf(each.sample.registers.pc)
@@ -95,13 +97,14 @@ class SampledStacks:
             path = self._path(int(node[row]))
             on_goroutine = each.high > 0 or path.outermost == "runtime.goexit"
             state[row] = GOROUTINE if on_goroutine else SYSTEM
+            called[row] = on_goroutine or path.outermost == "runtime.systemstack"
             if on_goroutine:
                 same[row] = _same(each, path)
-            elif path.outermost == "runtime.systemstack":
+            elif called[row]:
                 node[row], complete[row] = self._with_caller(int(node[row]), each, path)
                 same[row, 1] = self._path(int(node[row])).labelled == _NO_BYTES
         same &= complete[:, None]
-        return Walks(node, leaf, state, complete, same[:, 0], same[:, 1])
+        return Walks(node, leaf, state, complete, called, same[:, 0], same[:, 1])
 
     def _walk_go(self, noted: Sequence[Noted]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         registers = [replace(each.sample.registers, stack=each.stack) for each in noted]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from spyglass.errors import BadDataError, MemoryFault, SpyglassError
-from spyglass.model import NONE, UNREAD
+from spyglass.model import NONE
 from spyglass.runtime.recording.owners import Seen, StackOwners
 from spyglass.runtime.recording.recorded_labels import RecordedLabels
 
@@ -96,12 +96,12 @@ class Witness:
 
     def _labels_of(self, now: Seen) -> int:
         """The number of the labels of goroutine `now`, if it still has them when they have been read."""
-        number = self.labels.number(now.labels)
-        if number == NONE:
-            return NONE
-        after = self.owners.read(now.pointer)
-        same = after is not None and (after.goid, after.labels) == (now.goid, now.labels)
-        return number if same else UNREAD
+
+        def still() -> bool:
+            after = self.owners.read(now.pointer)
+            return after is not None and (after.goid, after.labels) == (now.goid, now.labels)
+
+        return self.labels.number(now.labels, still)
 
     def _compared(self, registers: Registers, high: int) -> tuple[bytes, int]:
         """The stack of a sample up to `high`, as far as it is known, and from where on it is the same now."""
