@@ -22,7 +22,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 redact_option = click.option(
     "--redact",
     is_flag=True,
-    help="Remove command line, labels, host name, container and directories above packages.",
+    help="Remove command line, labels, host name, container, addresses of connections, and directories above packages.",
 )
 
 

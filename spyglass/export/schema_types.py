@@ -31,7 +31,7 @@ Value = TypeVar("Value")
 Count = Annotated[int, Meta(ge=0, le=_MOST)]
 KnownCount = Count | None
 #: A number that may be negative; the least one of its column is left for what is not known.
-Number = Annotated[int, Meta(ge=1 - _MOST, le=_MOST)]
+Number = Annotated[int, Meta(ge=-_MOST, le=_MOST)]
 Descriptor = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
 Address = Annotated[str, Meta(pattern="^0x[0-9a-f]{1,16}$")]
 Seconds = Annotated[float, Meta(ge=0, le=1e11)]

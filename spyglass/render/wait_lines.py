@@ -42,6 +42,8 @@ _SHOWN, _SHOWN_DETAILED = 3, 50
 _TOLD = {
     "deadlock": "bold red", "never": "bold red", "left_locked": "bold red", "stuck_behind": "red",
 }  # fmt: skip
+#: A name is not made shorter than this for what follows it.
+_MIN_TITLE = 28
 #: Steps of a chain that are shown; a longer one has its middle left out.
 _STEPS_SHOWN = 20
 
@@ -145,14 +147,13 @@ class WaitLines:
         address = address_of(graph, row) if with_address else ""
         facts = [*filter(None, [address if title else ""]), *facts]
         title = title or address or UNKNOWN
-        room = None if self._width is None else max(self._width - _INDENT - 12, 20)
-        if room is not None and cell_len(title) > room:
-            title = function_in(title, room)
+        tail = "".join(f"  {visible(each)}" for each in facts)
+        if self._width is not None:
+            room = self._width - _INDENT - 10 - cell_len(tail)
+            title = function_in(title, max(room, _MIN_TITLE))
         who = f"{count(number):>5}  " if number is not None else f"{'or':>5}  "
         line = Text.assemble(who, (f"{word:<9}", "cyan"), " ", (title, "bold"))
-        for each in facts:
-            line.append(f"  {visible(each)}")
-        return self._cut(line)
+        return self._cut(line.append(tail))
 
     def _holders(self, row: int) -> Iterator[Text]:
         """Who holds an object, the best evidence first, and what each waits for itself."""
