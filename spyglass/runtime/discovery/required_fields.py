@@ -251,11 +251,9 @@ _TIMER_WHEN = (_may("timer"),)
 
 _DEFER = (
     _need("sp"),
-    _need("pc"),
     _need("fn"),
     _need("link"),
-    _may("siz"),  # up to 1.16: the arguments follow the struct
-    _may("openDefer"),  # 1.13 to 1.21
+    _may("openDefer"),  # 1.14 to 1.21
 )
 
 # mheap.go

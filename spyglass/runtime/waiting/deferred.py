@@ -83,7 +83,7 @@ class _Finder:
     def records(self, frames: LockFrames) -> None:
         """Find the calls that records of the runtime hold."""
         population, layouts = self._population, self._population.runtime.layouts
-        if "_defer" not in (population.g.dtype.names or ()) or not layouts.has("_defer", "fn"):
+        if "_defer" not in (population.g.dtype.names or ()) or "_defer" not in layouts.structs:
             return
         dtype = layouts["_defer"]
         rows = np.flatnonzero(population.steady & (population.g["_defer"] != 0))
