@@ -10,6 +10,9 @@ from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.wait_graph import Holders, LookedAt, Stuck, WaitGraph, WaitObjects
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from spyglass.model import Frame
     from spyglass.runtime.waiting.naming import VariablesAt
     from spyglass.runtime.waiting.objects import Resolved
@@ -27,30 +30,33 @@ def read_waits(
 ) -> WaitGraph:
     """The graph of waits of `population`, which are goroutines of `process`. `variables_at`: as
     `spyglass.targets.Target.variables_at`."""
-    resolved = _named(population, resolve_waits(population, process), variables_at)
+    resolved = resolve_waits(population, process)
     holders, frames, objects = _holders(population, resolved, options)
+    name, names = _names(population, resolved, holders, variables_at)
     stuck, looked_at = _stuck(population, resolved, options)
     return WaitGraph(
-        objects=objects,
+        objects=replace(objects, name=name),
         waits=resolved.waits,
         holders=holders,
         unresolved=resolved.unresolved,
         stuck=stuck,
         looked_at=looked_at,
-        names=resolved.names,
+        names=names,
         connections=resolved.connections,
         frames=frames,
     )
 
 
-def _named(
-    population: Population, resolved: Resolved, variables_at: VariablesAt | None
-) -> Resolved:
-    """`resolved` with names of the objects."""
+def _names(
+    population: Population,
+    resolved: Resolved,
+    holders: Holders,
+    variables_at: VariablesAt | None,
+) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    """The names of the objects as a column, and all names."""
     from spyglass.runtime.waiting.naming import name_objects
 
-    column, names = name_objects(population, resolved, variables_at)
-    return replace(resolved, objects=replace(resolved.objects, name=column), names=names)
+    return name_objects(population, resolved, holders, variables_at)
 
 
 def _holders(

@@ -1,18 +1,18 @@
 """What the objects that goroutines wait on are called in the program.
 
 A package-level variable is called as its symbol says. A field of a struct is called by the type of the receiver
-of a method that a waiter is in: the receiver is found in its frame, and the object in the receiver. Nothing is
-guessed: an object that two goroutines know by different names has none.
+of a method that a waiter or a holder is in: the receiver is found in its frame, and the object in the receiver.
+Nothing is guessed: an object that two goroutines know by different names has none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from spyglass.columns import distinct, numbered
+from spyglass.columns import among, numbered
 from spyglass.errors import SpyglassError
 from spyglass.model import NONE
 from spyglass.runtime.goroutines.fetcher import saved_cursors
@@ -27,16 +27,15 @@ if TYPE_CHECKING:
     from spyglass.binary.pclntab import Function
     from spyglass.runtime.waiting.objects import Resolved
     from spyglass.runtime.waiting.population import Population
+    from spyglass.wait_graph import Holders, WaitObjects
 
 __all__ = ["VariablesAt", "name_objects"]
 
 #: For addresses the variable that each is in, and how far behind its begin.
 VariablesAt = Callable[["NDArray[np.uint64]"], "list[tuple[str, int] | None]"]
 
-#: Objects that are named: those with most waiters. Goroutines of each that are asked, frames of each that are
-#: examined.
+#: Objects that are named: those with most waiters. Frames of a goroutine that are examined, methods among them.
 _MAX_OBJECTS = 1000
-_ASKED = 2
 _MAX_FRAMES = 24
 _MAX_METHODS = 4
 _MAX_STRUCT_BYTES = 1 << 12
@@ -48,7 +47,10 @@ _POINTED = ("channel", "cond", "mutex", "rwmutex", "waitgroup", "once")
 
 
 def name_objects(
-    population: Population, resolved: Resolved, variables_at: VariablesAt | None
+    population: Population,
+    resolved: Resolved,
+    holders: Holders,
+    variables_at: VariablesAt | None,
 ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     """The column `name` of `WaitObjects`, and the names with those that were found."""
     stacks_of(population).code.allow_time()
@@ -60,9 +62,13 @@ def name_objects(
         for row, found in zip(wanted.tolist(), variables_at(objects.address[wanted]), strict=True):
             if found is not None and "." in found[0]:
                 names[row] = found[0] + (f"+{found[1]:#x}" if found[1] else "")
-    left = wanted[[row not in names for row in wanted.tolist()]] if len(wanted) else wanted
-    for row, name in _fields(population, resolved, left):
-        names[row] = name if names.setdefault(row, name) == name else None
+    left = wanted
+    # A struct in another one has two true names: that by which waiters know it is preferred.
+    for asked in (_Asked.waiters, _Asked.holders):
+        left = left[np.array([row not in names for row in left.tolist()], np.bool_)]
+        told = asked(population, resolved, holders, left)
+        for row, name in _fields(population, resolved.objects, told):
+            names[row] = name if names.setdefault(row, name) == name else None
     for row, text in names.items():
         if text is not None:
             column[row] = texts.setdefault(text, len(texts))
@@ -79,36 +85,59 @@ def _wanted(resolved: Resolved) -> NDArray[np.int64]:
     return rows[order[:_MAX_OBJECTS]]
 
 
+class _Asked(NamedTuple):
+    """Goroutines that may know the name of an object: row of `WaitObjects`, row of the population."""
+
+    object: NDArray[np.int64]
+    row: NDArray[np.int64]
+
+    @classmethod
+    def waiters(
+        cls, population: Population, resolved: Resolved, holders: Holders, wanted: NDArray[np.int64]
+    ) -> _Asked:
+        """Of each object of `wanted` the first and the last waiter."""
+        order = np.argsort(resolved.waits.object, kind="stable")
+        of = resolved.waits.object[order]
+        first = order[np.searchsorted(of, wanted)]
+        last = order[np.searchsorted(of, wanted, side="right") - 1]
+        rows = resolved.row[np.concatenate([first, last])]
+        return cls(np.concatenate([wanted, wanted]), rows)._steady(population)
+
+    @classmethod
+    def holders(
+        cls, population: Population, resolved: Resolved, holders: Holders, wanted: NDArray[np.int64]
+    ) -> _Asked:
+        """The holders of the objects `wanted`."""
+        ids = population.goroutines.id
+        by_id = np.argsort(ids, kind="stable")
+        holds = np.flatnonzero(among(holders.object.astype(np.int64), wanted))
+        at = np.searchsorted(ids[by_id], holders.goroutine[holds])
+        return cls(holders.object[holds].astype(np.int64), by_id[at])._steady(population)
+
+    def _steady(self, population: Population) -> _Asked:
+        good = population.steady[self.row]
+        return _Asked(self.object[good], self.row[good])
+
+
 def _fields(
-    population: Population, resolved: Resolved, wanted: NDArray[np.int64]
+    population: Population, objects: WaitObjects, asked: _Asked
 ) -> Iterator[tuple[int, str]]:
-    """Objects of `wanted` and names of fields that they are, as waiters tell."""
-    if not len(wanted):
+    """Rows of `objects` and names of fields that they are, as the goroutines `asked` tell."""
+    if not len(asked.object):
         return
-    finder = _FieldFinder(population, resolved)
-    asked = _asked(resolved, wanted)
-    asked = asked[population.steady[resolved.row[asked]]]
-    nodes, which = numbered(population.nodes[resolved.row[asked]])
+    finder = _FieldFinder(population, objects)
+    nodes, which = numbered(population.nodes[asked.row])
     for number, node in enumerate(nodes.tolist()):
-        yield from finder.of_node(node, asked[which == number])
-
-
-def _asked(resolved: Resolved, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows of the waits of `wanted`: the first and the last of each."""
-    order = np.argsort(resolved.waits.object, kind="stable")
-    of = resolved.waits.object[order]
-    first, last = np.searchsorted(of, wanted), np.searchsorted(of, wanted, side="right") - 1
-    ends = [first, last][:_ASKED]
-    asked: NDArray[np.int64] = order[distinct(np.concatenate(ends))]
-    return asked
+        some = np.flatnonzero(which == number)
+        yield from finder.of_node(node, asked.object[some], asked.row[some])
 
 
 class _FieldFinder:
     """Finds the fields that objects are, of receivers of methods on the stacks of their waiters."""
 
-    def __init__(self, population: Population, resolved: Resolved) -> None:
+    def __init__(self, population: Population, objects: WaitObjects) -> None:
         self._population = population
-        self._resolved = resolved
+        self._objects = objects
         self._memory = population.runtime.memory
         self._stacks = stacks_of(population)
         trees = population.tree.code.trees
@@ -117,18 +146,19 @@ class _FieldFinder:
         self._sp = np.zeros(len(population.pointers), np.uint64)
         self._sp[some] = cursors.sp
 
-    def of_node(self, node: int, waits: NDArray[np.int64]) -> Iterator[tuple[int, str]]:
-        """The names of what goroutines whose stacks end at `node` wait on: the rows `waits` of `Waits`."""
-        objects, sp = self._resolved.waits.object[waits], self._sp[self._resolved.row[waits]]
+    def of_node(
+        self, node: int, objects: NDArray[np.int64], rows: NDArray[np.int64]
+    ) -> Iterator[tuple[int, str]]:
+        """The names of `objects` that the goroutines `rows`, whose stacks end at `node`, know."""
+        sp = self._sp[rows]
         for slot, function, receiver, pc in self._methods(node):
-            base = sp + np.uint64(8 * slot)
-            pointer = self._receivers(function, pc, base)
-            left = np.ones(len(waits), np.bool_)
+            pointer = self._receivers(function, pc, sp + np.uint64(8 * slot))
+            left = np.ones(len(objects), np.bool_)
             for at, name in self._in_receivers(receiver, pointer, objects):
                 yield int(objects[at]), name
                 left[at] = False
-            waits, objects, sp = waits[left], objects[left], sp[left]
-            if not len(waits):
+            objects, sp = objects[left], sp[left]
+            if not len(objects):
                 return
 
     def _methods(self, node: int) -> Iterator[tuple[int, Function, Receiver, int]]:
@@ -162,10 +192,10 @@ class _FieldFinder:
         return addresses_of(self._memory, place, Roots.of(len(base), frame=base))
 
     def _in_receivers(
-        self, receiver: Receiver, pointers: NDArray[np.uint64], objects: NDArray[np.int32]
+        self, receiver: Receiver, pointers: NDArray[np.uint64], objects: NDArray[np.int64]
     ) -> Iterator[tuple[int, str]]:
         """Which of `objects` are in, or referred to by, the structs at `pointers`, and their names."""
-        known = self._resolved.objects
+        known = self._objects
         kinds = [KINDS[kind] for kind in known.kind[objects].tolist()]
         addresses = known.address[objects]
         size = receiver.type.size
