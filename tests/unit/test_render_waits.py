@@ -158,6 +158,7 @@ def test_many_groups_holders_and_places_are_cut_and_counted() -> None:
     text = lines(shown)
     assert text[-1] == "… and 29 more groups; --all shows them"
     assert "       … 7 more holders" in text
+    assert sum("held by goroutine" in line for line in text) == 3
     assert "          20  main.get src/main.go:0  ids 2000, 2005, 2010, …" in text
     assert "       … 40 goroutines in 2 more places" in text
     everything = "\n".join(lines(shown, everything=True))

@@ -117,6 +117,8 @@ def test_a_lock_with_many_readers_and_places_has_a_bounded_graph() -> None:
     (knot,) = knots(viewed(make_snapshot(made, waits=graph)))
     assert len(knot.drawing.nodes) < 15
     html = knot_svg(knot.drawing, "x")
+    boxes = re.findall(r'<g class="(\w+)"', html)
+    assert boxes[:6] == ["goroutine"] * 4 + ["goroutines", "object"]  # who waits is above
     assert "494 more holders" in html
     assert "in 495 more places" in html
 

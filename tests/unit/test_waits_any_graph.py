@@ -66,7 +66,7 @@ def snapshot_with_any_graph(seed: int) -> Snapshot:
     return make_snapshot(rows, waits=graph)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(12))
 def test_every_view_is_made(seed: int) -> None:
     whole = snapshot_with_any_graph(seed)
     parts = [subset(whole, np.flatnonzero(whole.goroutines.id == i)) for i in (1, 5)]
@@ -92,7 +92,7 @@ def test_every_view_is_made(seed: int) -> None:
             assert re.search("[\x00-\x1f\x7f-\x9f\u202e]", "".join(lines)) is None
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(12))
 def test_it_is_read_as_it_was_written(seed: int) -> None:
     snapshot = snapshot_with_any_graph(seed)
     made = document(snapshot)
@@ -100,7 +100,7 @@ def test_it_is_read_as_it_was_written(seed: int) -> None:
     assert (again["waits"], again["wait_objects"]) == (made["waits"], made["wait_objects"])
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(12))
 def test_the_live_view_and_the_report_are_made(seed: int) -> None:
     snapshot = snapshot_with_any_graph(seed)
     assert snapshot.waits is not None
