@@ -130,7 +130,7 @@ class WaitLines:
             yield self._line(Text(f"and that is goroutine {last} again", "bold red"))
         verdict = known.of(goroutine)
         if verdict is not None and known.waits[known.row(goroutine) or 0]:
-            yield self._line(_verdict_text(verdict, prefix="in the end: "))
+            yield self._line(_verdict_text(verdict, "in the end "))
 
     def _title(
         self,
@@ -222,8 +222,9 @@ class WaitLines:
             if name == "stuck_behind" and verdict is not None and verdict.behind in holders:
                 continue  # what the holder waits for was just said
             if verdict is not None:
-                number = "" if len(some) == len(goroutines) else f"{count(len(some))} of them: "
-                yield self._line(_verdict_text(verdict, prefix=number))
+                part = "" if len(some) == len(goroutines) else f"{count(len(some))} of them "
+                example = f"(goroutine {some[0]}) " if len(some) > 1 else ""
+                yield self._line(_verdict_text(verdict, part, example))
 
     def _places(self, goroutines: NDArray[np.uint64]) -> Iterator[Text]:
         """Where `goroutines` wait, most first."""
@@ -261,8 +262,8 @@ class WaitLines:
         return line
 
 
-def _verdict_text(verdict: Verdict, prefix: str = "") -> Text:
+def _verdict_text(verdict: Verdict, before: str = "", example: str = "") -> Text:
+    """The verdict and the reason: that of one of several goroutines, which `example` names."""
     word = verdict.verdict.replace("_", " ")
-    return Text.assemble(
-        prefix, (word, _TOLD.get(verdict.verdict, "")), f": {visible(verdict.because)}"
-    )
+    style = _TOLD.get(verdict.verdict, "")
+    return Text.assemble(before, (word, style), f": {example}{visible(verdict.because)}")

@@ -134,6 +134,16 @@ def test_the_cases_of_a_select_are_together() -> None:
     ]
 
 
+def test_of_several_that_are_stuck_one_is_the_example() -> None:
+    things = [
+        Thing("channel", [(i, "send")], type="chan int", state={"address": 16 * i})
+        for i in (1, 2, 3)
+    ]
+    rows = [Row(i, where=frame("main.work")) for i in (1, 2, 3)]
+    text = body(of(make_graph(things, stuck=(2, 3), alive=(1,)), rows))
+    assert "       2 of them never: (goroutine 2) nothing that is alive refers to " in text
+
+
 def test_timers_and_the_runtime_are_counted() -> None:
     things = [Thing("timer", [(i, "sleep")], state={"due_in_ns": i * 10**9}) for i in (1, 2, 3)]
     things += [Thing("runtime", [(4, "wait")]), Thing("timer", [(5, "sleep")])]
@@ -174,7 +184,7 @@ def test_a_chain_leads_to_what_it_hangs_on() -> None:
         "           waits for mutex main.(*pool).mu, for at least 3m 12s",
         "       held by goroutine 77: main.(*pool).refresh src/main.go:88 (deferred unlock pending)",
         "           which waits for a read from 10.0.3.7:5432 (fd 12), no deadline, for at least 3m 12s",
-        "       in the end: stuck behind: main.(*pool).mu is held up by goroutine 77, which waits for 10.0.3.7:5432",
+        "       in the end stuck behind: main.(*pool).mu is held up by goroutine 77, which waits for 10.0.3.7:5432",
     ]
 
 
@@ -183,7 +193,7 @@ def test_a_chain_that_is_a_circle_ends() -> None:
     assert text[0].startswith("goroutine 41: main.a")
     assert text[2].startswith("       held by goroutine 57: main.b")
     assert text[4] == "       and that is goroutine 41 again"
-    assert text[5].startswith("       in the end: deadlock: ")
+    assert text[5].startswith("       in the end deadlock: ")
 
 
 def test_a_long_chain_has_its_middle_left_out() -> None:
