@@ -29,6 +29,7 @@ _OBJECTS = WaitOptions(holders=False, heap=False)
 #: Between the program's look at its clock and ours.
 _SLACK_NS = 10**9 * 60
 _TRIES = 20
+_READS = 100
 _STATE = (
     "length", "capacity", "readers", "waiters_state", "counter", "locked",
 )  # fmt: skip
@@ -168,6 +169,35 @@ def assert_all_resolved(snapshot: Snapshot) -> None:
     assert unresolved == {}
     waiting = {goroutine.id for goroutine in snapshot if goroutine.status == "waiting"}
     assert set(graph.waits.goroutine.tolist()) - system == waiting - system
+
+
+@pytest.mark.parametrize("minor", MATRIX)
+def test_of_goroutines_that_move_nothing_false_is_said(minor: str) -> None:
+    """Entries of queues are used again and again, by one goroutine for its next wait, and by others."""
+    resolved = unresolved = 0
+    with start("restless", minor, Flavour.STRIPPED) as process:
+        truth = json.loads(process.ask("truth"))
+        with spyglass.attach(process.pid) as inspector:
+            for _ in range(_READS):
+                graph = inspector.snapshot(waits=_OBJECTS).waits
+                assert graph is not None
+                assert false_rows(graph, truth) == []
+                resolved += len(graph.waits)
+                unresolved += len(graph.unresolved)
+    assert resolved > _READS
+    assert unresolved > 0
+
+
+def false_rows(graph: WaitGraph, truth: dict[str, dict[str, list[str]]]) -> list[Row]:
+    """Waits on what the goroutine never waits on."""
+    return [
+        row
+        for rows in rows_of(graph).values()
+        for row in rows
+        if row.values["kind"] in ("channel", "mutex", "rwmutex", "cond", "waitgroup")
+        and row.key[2]
+        not in truth.get(str(row.goroutine), {}).get(row.values["kind"], [row.key[2]])
+    ]
 
 
 def test_a_small_core_has_what_goroutines_wait_on(minor: str, tmp_path: Path) -> None:

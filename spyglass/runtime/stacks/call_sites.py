@@ -35,6 +35,7 @@ _SITE = np.dtype(
         ("outermost", "<i4"),
         ("flags", "u1"),
         ("entry", "u1"),
+        ("pc", "<u8"),
     ]
 )
 _FEW_SITES = 1 << 10
@@ -89,7 +90,7 @@ class CallSites:
             self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
         words = max(size, 0) // _WORD_BYTES
         found = where.frame, where.call, where.outermost
-        self.rows[number] = (words, len(self._calls), len(calls), *found, flags, entry)
+        self.rows[number] = (words, len(self._calls), len(calls), *found, flags, entry, pc)
         self._calls += calls
         self.pcs.append(pc)
         self._count += 1

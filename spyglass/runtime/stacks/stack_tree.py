@@ -194,6 +194,11 @@ class StackTree:
             current = self._parents[current].astype(np.int64)
         return path
 
+    def pcs(self, nodes: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """The pcs of `nodes`; 0 for what stands for calls left out, and for the two above all stacks."""
+        pcs: NDArray[np.uint64] = self._sites.rows["pc"][self._site_of[nodes]]
+        return pcs
+
     def frames(self, node: int) -> tuple[tuple[int, ...], tuple[int, int] | None]:
         """The frame numbers from the innermost call to `node`; where frames are left out of them, and
         how many, or None."""

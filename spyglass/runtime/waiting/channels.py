@@ -60,6 +60,7 @@ def find_channels(population: Population, rows: NDArray[np.int64]) -> Found:
         address=entries.channel[kept],
         operation=direction[kept],
         sudog=entries.address[kept],
+        pointer=entries.channel[kept],
         order=order[kept],
     )
 

@@ -46,6 +46,7 @@ def find_conditions(population: Population, rows: NDArray[np.int64]) -> Found:
         address=lists[known] - np.uint64(_LIST_AT),
         operation=operation("wait"),
         sudog=address[known],
+        pointer=entry[known],
         slot=held.slots[there][good][known],
         order=(np.maximum(first, 0) << 31)[known] + position[known],
     )

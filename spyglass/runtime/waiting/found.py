@@ -24,6 +24,7 @@ _COLUMNS: dict[str, tuple[type[np.generic], int]] = {
     "address": (np.uint64, 0),
     "operation": (np.uint8, 0),
     "sudog": (np.uint64, 0),
+    "pointer": (np.uint64, 0),
     "slot": (np.uint64, 0),
     "order": (np.int64, 0),
     "reason": (np.int32, NONE),
@@ -45,7 +46,8 @@ class Found:
     """Waits that were found, in any order.
 
     `row`: of the goroutine in the population. `kind`, `address`, `operation`: as in `WaitObjects` and
-    `Waits`. `sudog`: address of the goroutine's entry in the queue, 0 for none. `slot`: address of the word
+    `Waits`. `sudog`: address of the goroutine's entry in the queue, 0 for none. `pointer`: what that
+    entry refers to, a channel or a semaphore. `slot`: address of the word
     of the stack that told it, 0 for none. `order`: rows of one object are sorted by it. `reason`: for an object
     without an address, the wait reason that it stands for.
     """
@@ -55,6 +57,7 @@ class Found:
     address: NDArray[np.uint64]
     operation: NDArray[np.uint8]
     sudog: NDArray[np.uint64]
+    pointer: NDArray[np.uint64]
     slot: NDArray[np.uint64]
     order: NDArray[np.int64]
     reason: NDArray[np.int32]

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from spyglass.runtime.stacks.stack_tree import StackTree
     from spyglass.runtime.waiting.population import Population
 
-__all__ = ["told_by_calls"]
+__all__ = ["DEPTH", "inner_nodes", "told_by_calls"]
 
 T = TypeVar("T")
 
 #: Pcs from gopark to the method that waits, with no call inlined.
-_DEPTH = 10
+DEPTH = 10
 
 
 def told_by_calls(
@@ -32,12 +32,22 @@ def told_by_calls(
     It is asked once for each different beginning of a stack; of a goroutine without a stack there are no
     functions.
     """
+    inner, which = inner_nodes(population, rows)
+    told = [tell(_functions(population.tree, node)) for node in inner.max(axis=1).tolist()]
+    return told, which
+
+
+def inner_nodes(
+    population: Population, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The different beginnings of the stacks of the goroutines `rows` as nodes, an array of shape (n, `DEPTH`), the
+    innermost first, 0 for no more; and for each goroutine which of them is its."""
     nodes, which = numbered(population.nodes[rows])
-    inner = population.tree.innermost(nodes, _DEPTH)
-    last = inner[np.arange(len(nodes)), np.maximum((inner > 0).sum(axis=1), 1) - 1]
-    different, same = numbered(last)
-    told = [tell(_functions(population.tree, node)) for node in different.tolist()]
-    return told, same[which]
+    inner = population.tree.innermost(nodes, DEPTH)
+    different, same = numbered(inner.max(axis=1))  # a node comes after those further in
+    one = np.zeros(len(different), np.int64)
+    one[same] = np.arange(len(same))
+    return inner[one], same[which]
 
 
 def _functions(tree: StackTree, node: int) -> Iterator[str]:

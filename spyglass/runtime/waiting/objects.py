@@ -12,6 +12,7 @@ from spyglass.runtime.waiting import conditions, polls, semaphores, timers
 from spyglass.runtime.waiting.channels import RECEIVE, SELECT, SEND, find_channels
 from spyglass.runtime.waiting.conditions import find_conditions
 from spyglass.runtime.waiting.found import Found
+from spyglass.runtime.waiting.moments import of_one_moment
 from spyglass.runtime.waiting.nowhere import find_nowhere
 from spyglass.runtime.waiting.object_state import StateReader
 from spyglass.runtime.waiting.polls import find_polls
@@ -60,9 +61,13 @@ def resolve_waits(population: Population, process: TargetProcess) -> Resolved:
     say what it waits on; nothing is guessed.
     """
     found = _find(population)
+    confirmed = of_one_moment(population, found)
+    moved = found.row[~confirmed]
+    found = found.select(confirmed)
     state = StateReader(population, process)
     objects, number = _objects(found, state)
-    still = population.still()
+    still = population.still().copy()
+    still[moved] = False
     kept = np.flatnonzero(still[found.row])
     kept = kept[_in_order(found, number, kept)]
     found, number = found.select(kept), number[kept]

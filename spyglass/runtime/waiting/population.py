@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from spyglass.memory.base import Gathered
     from spyglass.model import Goroutines
     from spyglass.runtime.context import Runtime
     from spyglass.runtime.goroutines.consistency import Read
@@ -99,6 +100,15 @@ class Population:
         for part, batch, ok in _batches(self.runtime, self._kind, self.pointers):
             still[part] &= ok & _same(self.g[part], batch)
         return still
+
+    @property
+    def g_bytes(self) -> int:
+        """How much of a ``g`` must be read for `as_before`."""
+        return self._kind.itemsize
+
+    def as_before(self, rows: NDArray[np.int64], gathered: Gathered) -> NDArray[np.bool_]:
+        """Which of the goroutines `rows`, whose ``g`` structures are `gathered`, have not run since."""
+        return _same(self.g[rows], gathered.rows(self._kind))
 
     @property
     def waiting(self) -> NDArray[np.bool_]:

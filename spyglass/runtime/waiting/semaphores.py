@@ -101,6 +101,7 @@ def find_semaphores(population: Population, rows: NDArray[np.int64]) -> Found:
         address=address,
         operation=wants,
         sudog=entries.addresses[good],
+        pointer=semaphore,
         slot=held.slots[there][good],
         order=(np.maximum(first, 0) << 31) + position,
     )

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from spyglass.runtime.context import Runtime
 
-__all__ = ["Sudogs", "index_of", "pointers_to", "ranked"]
+__all__ = ["Sudogs", "index_of", "pointer_in", "pointers_to", "ranked"]
 
 
 _BATCH = 1 << 15
@@ -36,10 +36,10 @@ class Sudogs:
         rows, self.ok[part] = pointers_to(runtime, "sudog", self.addresses[part])
         self.g[part], self.next[part] = rows["g"], rows["next"]
         self.waitlink[part], self.is_select[part] = rows["waitlink"], rows["isSelect"]
-        self.elem[part], self.c[part] = _innermost(rows["elem"]), _innermost(rows["c"])
+        self.elem[part], self.c[part] = pointer_in(rows["elem"]), pointer_in(rows["c"])
 
 
-def _innermost(column: NDArray[Any]) -> NDArray[np.uint64]:
+def pointer_in(column: NDArray[Any]) -> NDArray[np.uint64]:
     """The pointer in a field that is one, or a struct around one (``maybeTraceablePtr``, since Go 1.26)."""
     while column.dtype.names:
         column = column[column.dtype.names[0]]
