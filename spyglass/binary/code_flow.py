@@ -18,6 +18,7 @@ import heapq
 from collections.abc import Callable
 from itertools import pairwise
 
+from spyglass.binary.flow_places import Places
 from spyglass.binary.flow_state import (
     ENTRY_STACK,
     FREE,
@@ -41,9 +42,7 @@ from spyglass.binary.lock_facts import (
     Code,
     Effect,
     FlowResult,
-    LockFact,
     Net,
-    Place,
 )
 
 __all__ = ["analyse"]
@@ -54,8 +53,6 @@ _MAX_INSTRUCTIONS = 1 << 14
 _MAX_VISITS = 6
 _MAX_STEPS = 1 << 17
 _MAX_DEREFERENCES = 3
-#: Of functions how many arguments are looked for in their frames.
-_FOLLOWED_ARGUMENTS = 4
 
 
 def analyse(code: Code) -> FlowResult:
@@ -86,6 +83,7 @@ class _Flow:
         # Locks that helpers took; of Lockers, where the tables of their methods are.
         self._helped: set[Key] = set()
         self._tables: dict[Key, Value] = {}
+        self._places = Places(code, self._tables)
 
     def _find_blocks(self) -> set[int]:
         """The addresses at which blocks begin."""
@@ -303,7 +301,7 @@ class _Flow:
         if not each.target or not self._code.in_registers:
             return None
         number = self._code.callees.returned(each.target)
-        return self._argument(state, number) if number is not None else None
+        return self._places.argument(state, number) if number is not None else None
 
     def _apply(self, state: State, known: list[tuple[Effect, Key]]) -> Key | None:
         """Take and release locks as a call does; the lock that its result is about."""
@@ -324,7 +322,7 @@ class _Flow:
         """A call of a closure, or of a method of an interface: it may release any lock, so what is held is not
         certain after that. A helper that takes a lock often returns a closure that releases it."""
         called = state.value(each.reg) if each.reg else None
-        receiver = self._argument(state, 0)
+        receiver = self._places.argument(state, 0)
         method = called.base[1] if called is not None and called.base[0] == "memory" else None
         if method is not None and receiver is not None and method.offset in (LOCK, UNLOCK):
             key = Key(receiver, LOCKER)
@@ -362,89 +360,25 @@ class _Flow:
             if isinstance(location, int) and first <= location < first + size:
                 del state.values[location]
 
-    def _argument(self, state: State, number: int) -> Value | None:
-        """What argument `number` of a call is that is made now."""
-        code = self._code
-        if code.in_registers:
-            return state.value(code.processor.arguments[number])
-        stack = state.values.get(self._stack)
-        if stack is None or stack.base != ENTRY_STACK:
-            return None
-        return state.value(stack.offset + 8 * number + (8 if code.processor.link else 0))
-
     def _key(self, state: State, effect: Effect) -> Key | None:
         """The lock that `effect` is on; None if it is not known."""
         if effect.argument < 0:
             return None
         if effect.number is not None:
-            number = self._argument(state, 1)
+            number = self._places.argument(state, 1)
             if (
                 number is None
                 or number.base != NUMBER
                 or number.offset & 255 != effect.number & 255
             ):
                 return None
-        value = self._argument(state, effect.argument)
+        value = self._places.argument(state, effect.argument)
         return None if value is None else Key(value.plus(effect.offset), effect.mode)
 
     def _note(self, state: State, each: Instruction, known: list[tuple[Effect, Key]]) -> None:
         """Note the locks at a call, in the last pass."""
-        if self._calls is None:
-            return
-        waited = next((key for effect, key in known if effect.taken and effect.direct), None)
-        facts = self._calls[each.end] = CallFacts()
-        inside = {key for effect, key in known if effect.waits_inside}
-        for key, mask in state.locks.items():
-            mask = KEPT if key in inside else mask
-            place = self._where(state, key.address, waited) or self._in_callee(state, key.address)
-            if place is not None:
-                facts.locks.append(LockFact(place, key.mode, mask, self._table(state, key)))
-            elif mask & HELD:
-                facts.lost = True
-        for key in self._ahead:
-            place = self._where(state, key.address, None)
-            if place is not None and state.locks.get(key, KEPT) == KEPT:
-                facts.ahead.append(LockFact(place, key.mode, KEPT, self._table(state, key)))
-        for number in range(_FOLLOWED_ARGUMENTS):
-            place = self._where(state, Value(self._own_argument(number), 0), None)
-            if place is not None:
-                facts.arguments[number] = Place(place.root, place.steps)
-
-    def _table(self, state: State, key: Key) -> Place | None:
-        """Where the table of the methods of a Locker is found."""
-        table = self._tables.get(key)
-        return self._where(state, table, None) if table is not None else None
-
-    def _own_argument(self, number: int) -> Base:
-        """Argument `number` of this function, as it is named at the entry."""
-        if self._code.in_registers:
-            return "in", self._code.processor.arguments[number]
-        return "argument", 8 + 8 * number
-
-    def _in_callee(self, state: State, address: Value) -> Place | None:
-        """`address` as an argument of the function that is called now."""
-        for number in range(_FOLLOWED_ARGUMENTS):
-            value = self._argument(state, number)
-            if value is not None and value.base == address.base:
-                return Place("callee", (number, address.offset - value.offset))
-        return None
-
-    def _where(self, state: State, address: Value, waited: Key | None) -> Place | None:
-        """How an address, that of a lock, is found in a frame in this state."""
-        base, offset = address
-        if base in _FIXED:
-            return Place(_FIXED[base], (offset,))
-        if waited is not None and waited.address.base == base:
-            return Place("waited", (offset - waited.address.offset,))
-        for location, value in state.values.items():
-            if isinstance(location, int) and value.base == base:
-                return Place("frame", (location, offset - value.offset))
-        if base[0] == "argument" and base[1] not in state.values:
-            return Place("frame", (base[1], offset))
-        if base[0] != "memory":
-            return None
-        inner = self._where(state, base[1], None)
-        return inner and Place(inner.root, (*inner.steps, offset))
+        if self._calls is not None:
+            self._calls[each.end] = self._places.facts(state, known, self._ahead)
 
     def _jump(self, state: State, each: Instruction) -> list[tuple[int, State]]:
         if each.target in self._index:
@@ -500,7 +434,6 @@ def _depth(base: Base) -> int:
     return depth
 
 
-_FIXED = {NUMBER: "number", ENTRY_STACK: "frame"}
 _SET_CONDITION = (Do.COMPARE_AND_SWAP, Do.TEST)
 _EXECUTE: dict[Do, Callable[[_Flow, State, Instruction], list[tuple[int, State]] | None]] = {
     Do.OTHER: _Flow._other,
