@@ -111,6 +111,8 @@ class Profile:
     problems: tuple[Problem, ...] = field(default=())
     #: The name of the machine; None: not known, or left out.
     host: str | None = None
+    #: The number of samples that filters chose these from; None: no filter.
+    chosen_from: int | None = None
 
     def stack(self, index: int) -> tuple[Frame, ...]:
         """The frames of stack `index`, innermost first."""

@@ -12,6 +12,7 @@ import click
 
 from spyglass.cli.common_options import format_options
 from spyglass.cli.fail_on import Limit, exit_beyond, fail_on_option, growth_beyond, waits_beyond
+from spyglass.cli.profile_diff import are_profiles, show_profile_diff
 from spyglass.cli.source_options import sources_options
 from spyglass.cli.sources import Source
 from spyglass.errors import SpyglassError
@@ -83,11 +84,17 @@ def diff(
       spyglass diff monday.json.gz 1234             a snapshot and the process now
       spyglass diff series/*                        a series of snapshot --every
       spyglass diff a.json.gz b.json.gz --fail-on 'growth>100'
+      spyglass diff cpu-before.json cpu-after.json  two profiles
 
     Exit status: 0 success; 1 failure; 2 wrong usage; 3 the limit of --fail-on was exceeded.
     """
     if len(sources) < 2:
         raise click.UsageError("two targets are needed, such as two files, or a file and a pid")
+    if are_profiles(sources):
+        if exporter or limits or show.system:
+            raise click.UsageError("--json, --fail-on and --system cannot be used with profiles")
+        show_profile_diff(sources, everything=show.everything, limit=show.limit, force=force)
+        return
     from spyglass.analysis.snapshot_diff import difference
     from spyglass.runtime.waiting.options import WaitOptions
 

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from spyglass.analysis.filters import Filter
     from spyglass.model import Snapshot
 
-__all__ = ["GoroutineFilter", "filter_options", "span_ns"]
+__all__ = [
+    "GoroutineFilter", "complete_labels", "complete_states", "filter_options", "goroutine_ids", "label_pairs",
+    "regular_expression", "span_ns",
+]  # fmt: skip
 
 _MAX_NUMBER = (1 << 63) - 1
 
@@ -77,9 +80,10 @@ class GoroutineFilter:
         return part(snapshot, self.rows(snapshot, system=system)[:limit])
 
 
-def _ids(
+def goroutine_ids(
     _context: click.Context, _option: click.Parameter, ids: tuple[int, ...]
 ) -> tuple[int, ...]:
+    """Goroutine ids, all of which can be one."""
     for goid in ids:
         if not 0 < goid <= _MAX_NUMBER:
             raise click.BadParameter(f"{goid} is not a goroutine id")
@@ -96,9 +100,10 @@ def span_ns(_context: click.Context, _option: click.Parameter, span: str | None)
     return int(min(sum(float(number) * _UNITS_NS[unit] for number, unit in parts), _MAX_NUMBER))
 
 
-def _regex(
+def regular_expression(
     _context: click.Context, _option: click.Parameter, regex: str | None
 ) -> re.Pattern[str] | None:
+    """A regular expression."""
     if regex is None:
         return None
     try:
@@ -107,9 +112,10 @@ def _regex(
         raise click.BadParameter(f"{regex!r} is not a regular expression: {error}") from None
 
 
-def _labels(
+def label_pairs(
     _context: click.Context, _option: click.Parameter, labels: tuple[str, ...]
 ) -> tuple[tuple[str, str], ...]:
+    """Keys and values of labels, from KEY=VALUE."""
     for label in labels:
         if "=" not in label:
             raise click.BadParameter(f"{label!r} is not KEY=VALUE, such as tenant=blue")
@@ -117,17 +123,19 @@ def _labels(
     return tuple((key, value) for key, _, value in pairs)
 
 
-def _complete_states(
+def complete_states(
     context: click.Context, _option: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
+    """The states of the goroutines of the target that the line names."""
     from spyglass.cli import completions
 
     return completions.states(context, incomplete)
 
 
-def _complete_labels(
+def complete_labels(
     context: click.Context, _option: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
+    """The labels of the goroutines of the target that the line names, as KEY=VALUE."""
     from spyglass.cli import completions
 
     return completions.labels(context, incomplete)
@@ -135,24 +143,24 @@ def _complete_labels(
 
 _OPTIONS = (
     click.option(
-        "--goroutine", "ids", type=int, callback=_ids, multiple=True, metavar="ID",
+        "--goroutine", "ids", type=int, callback=goroutine_ids, multiple=True, metavar="ID",
         help="Only the goroutine with this id (repeatable).",
     ),
     click.option(
-        "--state", "states", multiple=True, metavar="STATE", shell_complete=_complete_states,
+        "--state", "states", multiple=True, metavar="STATE", shell_complete=complete_states,
         help='Only goroutines with STATE in their status or wait reason: running, "chan receive", mutex (repeatable).',
     ),
     click.option(
-        "--function", callback=_regex, metavar="REGEX",
+        "--function", callback=regular_expression, metavar="REGEX",
         help="Only goroutines with a function matching REGEX on the stack.",
     ),
     click.option(
-        "--creator", callback=_regex, metavar="REGEX",
+        "--creator", callback=regular_expression, metavar="REGEX",
         help="Only goroutines created by a function matching REGEX.",
     ),
     click.option(
-        "--label", "labels", callback=_labels, multiple=True, metavar="KEY=VALUE",
-        shell_complete=_complete_labels,
+        "--label", "labels", callback=label_pairs, multiple=True, metavar="KEY=VALUE",
+        shell_complete=complete_labels,
         help="Only goroutines with this pprof label (repeatable; all must match).",
     ),
     click.option(

@@ -52,6 +52,7 @@ def header(profile: Profile) -> dict[str, Any]:
         "duration_ns": profile.duration_ns,
         "rate_hz": profile.rate_hz,
         "account": _account(profile.account),
+        "chosen_from": profile.chosen_from,
         "frames": [record(frame) for frame in profile.frames],
         "stacks": [],
         "samples": [],

@@ -89,6 +89,7 @@ class _Document(Struct, frozen=True):
     samples: list[_Sample]
     spyglass_version: str = ""
     host: str | None = None
+    chosen_from: KnownCount = None
 
 
 class _Kind(Struct, frozen=True):
@@ -157,6 +158,7 @@ def _profile(pieces: Iterable[bytes], max_bytes: int) -> Profile:
         label_sets=samples.label_sets,
         problems=tuple(model_part(Problem, each) for each in document.problems),
         host=document.host,
+        chosen_from=document.chosen_from,
     )
 
 

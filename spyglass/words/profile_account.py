@@ -40,6 +40,9 @@ def account_lines(profile: Profile) -> list[str]:
     """The account of `profile`, one fact a line."""
     account = profile.account
     lines = [_time_line(profile)]
+    if profile.chosen_from is not None:
+        chosen = count(sum(profile.samples.count.tolist()))
+        lines.append(f"filtered: {chosen} of {count(profile.chosen_from)} samples match")
     lines.append(
         f"lost {count(account.lost)}, throttled {count(account.throttled)}, cut stacks {count(account.cut)}"
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -12,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.fetch import cache_directory
 from tests.command import piped
 from tests.finished import running as finished
+from tests.go_tool_pprof import go_tool_pprof
 from tests.profiles import Profile, Sample, decoded
-from tests.support import GoProcess, start, toolchain
+from tests.support import GoProcess, start
 
 pytestmark = [pytest.mark.go, pytest.mark.live]
 
@@ -87,36 +85,18 @@ def test_labels_say_what_goroutines_do(process: GoProcess, tmp_path: Path) -> No
 @pytest.mark.matrix
 def test_the_tool_reads_it(process: GoProcess, minor: str, tmp_path: Path) -> None:
     path = dump(process, tmp_path / "ours.pb.gz")
-    top = pprof(minor, tmp_path, "-top", path)
+    top = go_tool_pprof(minor, tmp_path, "-top", path)
     assert "Type: goroutine" in top
     assert "main.smaller (inline)" in top
     assert "main.everyKind" in top
-    traces = pprof(minor, tmp_path, "-traces", path)
+    traces = go_tool_pprof(minor, tmp_path, "-traces", path)
     assert "main.inner.wait" in traces
-    tags = pprof(minor, tmp_path, "-tags", path)
+    tags = go_tool_pprof(minor, tmp_path, "-tags", path)
     assert "wait_reason: Total" in tags
     assert re.search(r"8(\.0)? \(.*\): chan send\n", tags)
-    focused = pprof(minor, tmp_path, "-tagfocus=tenant=blue", "-top", path)
+    focused = go_tool_pprof(minor, tmp_path, "-tagfocus=tenant=blue", "-top", path)
     assert "of 47 total" in focused.replace("47total", "47 total")
     assert "main.main.func" in focused
-
-
-def pprof(minor: str, home: Path, *arguments: str | Path) -> str:
-    done = subprocess.run(
-        [toolchain(minor), "tool", "pprof", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={
-            **os.environ,
-            "HOME": str(home),
-            "PPROF_TMPDIR": str(home),
-            "GOCACHE": str(cache_directory() / "gocache"),  # the tool is built when first used
-        },
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_folded_stacks_have_the_frames_of_the_traceback(process: GoProcess) -> None:

@@ -118,7 +118,7 @@ class ProfilePage {
     for (const part of document.querySelectorAll(".scripted")) part.hidden = false; // drawing needs widths
     this.flame = new Flame(profile);
     this.table = this.functionTable();
-    this.form.addEventListener("input", ({ target }) => this.onChoice(target));
+    this.form.addEventListener("change", ({ target }) => this.onChoice(target));
     this.form.addEventListener("submit", (event) => event.preventDefault());
     this.onChoice(this.form.elements.by);
   }
