@@ -74,7 +74,7 @@ def record(
       spyglass record 1234 -d 30s -o cpu.html           a flame graph for a browser
       spyglass record 1234 --mode wall -o wall.html     waiting too
       spyglass record 1234 --by label:tenant -o cpu.svg
-      spyglass record -o cpu.json -- ./server --port 80
+      spyglass record -o cpu.json -- ./server config.yml
       spyglass record --from cpu.json --function Encode -o encode.svg
 
     Formats: pprof (.pb.gz), speedscope (.speedscope.json), folded stacks (.folded), a page with an

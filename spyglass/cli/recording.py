@@ -61,11 +61,12 @@ def record_process(pid: int, options: RecordOptions) -> Profile:
 
 def record_command(command: Sequence[str], options: RecordOptions) -> Profile:
     """Start `command` and record it until it ends, or for as long as `options` say; then it is ended."""
+    from spyglass import attach  # takes long, and the program begins without us
     from spyglass.memory.allocator import keep_freed_memory
 
     keep_freed_memory()
     began = time.monotonic()
-    with _started(command) as program, _attached(program) as process:
+    with _started(command) as program, _attached(program, attach) as process:
         profile = _recorded(process, options, options.seconds(started=True))
         late_ns = round((time.monotonic() - began) * 1e9) - profile.duration_ns
         click.echo(
@@ -134,10 +135,8 @@ def _end(program: subprocess.Popen[bytes]) -> None:
     program.wait()
 
 
-def _attached(program: subprocess.Popen[bytes]) -> Inspector:
+def _attached(program: subprocess.Popen[bytes], attach: Callable[[int], Inspector]) -> Inspector:
     """The Go runtime of `program`, which is there shortly after the start."""
-    from spyglass import attach
-
     until = time.monotonic() + _START_SECONDS
     while True:
         try:
