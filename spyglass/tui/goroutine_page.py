@@ -68,8 +68,10 @@ class GoroutinePage(LinesPage):
         lines = [Text(style.text(f"{verb} {text}"), "cyan") for verb, text in texts]
         for link in (*waits.holders_of(goroutine), *waits.waiters_for(goroutine)):
             self._links[begin + len(lines)] = link.goroutine
-            at = "" if link.where is None else f" at {function_text(link.where, style)}"
-            lines.append(Text(f"{_INDENT}{style.text(link.text)}{at}", "cyan"))
+            at = "" if link.where is None else f" at {_name(link.where, style, 60)}"
+            lines.append(Text(f"{_INDENT}{style.text(link.text)}{at}{link.how}", "cyan"))
+            if link.does:
+                lines.append(Text(f"{_INDENT * 2}{style.text(link.does)}", "cyan"))
         verdict = waits.verdict(goroutine)
         if verdict is not None and verdict.verdict not in ("waits", "unknown"):
             word = verdict.verdict.replace("_", " ")

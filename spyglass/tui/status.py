@@ -22,7 +22,7 @@ _KEYS = {
         ("Enter", "stack"), ("Esc", "back"), ("<>", "sort"), ("w", "waits"), ("p", "pause"), ("s", "save"), ("e", "report"),
         ("i", "reverse"),
     ),
-    "stack": (("Esc", "back"), ("w", "waits"), ("r", "runtime frames"), ("p", "pause"), ("s", "save"), ("e", "report")),
+    "stack": (("Enter", "open"), ("Esc", "back"), ("w", "waits"), ("r", "runtime frames"), ("p", "pause"), ("s", "save"), ("e", "report")),
     "threads": (("Esc", "back"), ("<>", "sort"), ("i", "reverse"), ("p", "pause")),
     "findings": (("Esc", "back"), ("p", "pause")),
     "problems": (("Esc", "back"), ("p", "pause")),
@@ -43,7 +43,7 @@ def status_line(model: Model, page: Page | None, room: int, style: Style) -> Tex
     if rows > room:
         first = model.level.top + 1
         text.append(f"  {first:,}-{min(first + room - 1, rows):,} of {rows:,}")
-    elif page is not None and page.selectable:
+    elif page is not None and page.selectable and model.level.kind != "stack":
         text.append(f"  {count(rows)}" if rows else "  none")
     elif model.level.kind == "groups" and model.question.query:
         text.append("  none; Esc clears the filter")
@@ -69,6 +69,8 @@ def keys_line(model: Model, style: Style) -> Text:
     width = style.width or 80
     line, end = Text(no_wrap=True), Text("  ").join(_key(*each) for each in _ALWAYS)
     for key, words in _KEYS[model.level.kind]:
+        if key == "Enter" and model.level.kind == "stack" and model.waits is None:
+            continue  # no line leads to another goroutine
         if key == "f":
             if not model.findings:
                 continue

@@ -36,11 +36,13 @@ _MOST = 10
 @dataclass(frozen=True, slots=True)
 class HolderLine:
     """A goroutine (goid) that holds something, or waits: a line that leads to its page. `text`: what is said
-    of it; `where`: where it holds it, or is."""
+    of it; `where`: where it holds it, or is; `how`: the evidence; `does`: what it does itself."""
 
     goroutine: int
     text: str
-    where: Frame | None
+    where: Frame | None = None
+    how: str = ""
+    does: str = ""
 
 
 class WaitTexts:
@@ -109,7 +111,7 @@ class WaitTexts:
             if waiters and graph.holders.grade[row] <= STRONG:
                 others = f" and {count(len(waiters) - 1)} more wait" if waiters[1:] else " waits"
                 text = f"holds {self._short(thing, 0)}: goroutine {waiters[0]}{others} for it"
-                lines.append(HolderLine(waiters[0], text, None))
+                lines.append(HolderLine(waiters[0], text))
         return lines
 
     def verdict(self, goroutine: int) -> Verdict | None:
@@ -124,9 +126,13 @@ class WaitTexts:
             "held by" if grade <= STRONG else "perhaps held by" if grade == 4 else "referred to by"
         )
         does = self.of_goroutine(goroutine)
-        waits = f", which waits for {does}" if does else ""
-        text = f"{verb} goroutine {goroutine} ({evidence(MODES[holders.mode[row]], grade)}){waits}"
-        return HolderLine(goroutine, text, self._graph.frames[frame] if frame != NONE else None)
+        return HolderLine(
+            goroutine,
+            f"{verb} goroutine {goroutine}",
+            self._graph.frames[frame] if frame != NONE else None,
+            f" ({evidence(MODES[holders.mode[row]], grade)})",
+            f"which waits for {does}" if does else "",
+        )
 
     def _of_rows(self, rows: NDArray[np.int64]) -> str:
         """As `of_rows`; the goroutines of large groups are not looked at one by one."""

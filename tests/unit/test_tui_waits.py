@@ -100,12 +100,14 @@ def test_the_column_fits(width: int) -> None:
 
 
 def test_the_page_of_a_goroutine_says_what_it_waits_for_and_who_holds_it() -> None:
-    assert lines(model_of(snapshot(), Level("stack", 7)))[:4] == [
+    assert lines(model_of(snapshot(), Level("stack", 7)))[:6] == [
         "goroutine 7 [sync.Mutex.Lock]",
         "waits for mutex main.(*pool).mu",
-        "    held by goroutine 77 (deferred unlock pending), which waits for read 10.0.3.7:5432 at main.refresh",
-        "    referred to by goroutine 9 (for reading; has a reference), which waits for main.(*pool).mu",
-    ]  # fmt: skip
+        "    held by goroutine 77 at main.refresh (deferred unlock pending)",
+        "        which waits for read 10.0.3.7:5432",
+        "    referred to by goroutine 9 (for reading; has a reference)",
+        "        which waits for main.(*pool).mu",
+    ]
 
 
 def test_the_page_of_a_holder_says_who_waits_for_it() -> None:
@@ -137,7 +139,8 @@ def test_enter_on_a_holder_opens_its_page() -> None:
         await until(pilot, "main.(*pool).mu")
         app.model.levels.append(Level("stack", 7, "goroutine 7"))
         app.show()
-        await until(pilot, "held by goroutine 77")
+        text = await until(pilot, "held by goroutine 77")
+        assert text[-1].startswith("Enter open")
         await pilot.press("enter")
         text = await until(pilot, "goroutine 77 [IO wait]")
         assert "holds main.(*pool).mu" in "".join(text)
