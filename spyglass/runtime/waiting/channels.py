@@ -77,8 +77,8 @@ def _read_entries(
     torn = np.zeros(len(population.pointers), np.bool_)
     pointers = population.g["waiting"][rows].astype(np.uint64)
     least = np.zeros(len(rows), np.uint64)
-    room = len(rows) + _MAX_MORE_ENTRIES
-    for _ in range(_MAX_CASES):
+    room, marks = len(rows) + _MAX_MORE_ENTRIES, np.zeros(len(rows), np.uint64)
+    for step in range(_MAX_CASES):
         room -= len(rows)
         if not len(rows) or room < 0:
             break
@@ -88,7 +88,16 @@ def _read_entries(
         torn[rows[~good]] = True
         pieces.append(_Entries(rows, pointers, sudogs.next, sudogs.c))
         more = np.flatnonzero(good & several[rows] & sudogs.is_select & (sudogs.waitlink != 0))
+        # A circle comes back to where it was at a power of two of steps (Brent's algorithm).
+        marks = pointers if step & (step - 1) == 0 else marks
+        marks = marks[more]
         rows, pointers, least = rows[more], sudogs.waitlink[more], sudogs.c[more]
+        circles = pointers == marks
+        if circles.any():
+            torn[rows[circles]] = True
+            rows, pointers, least, marks = (
+                each[~circles] for each in (rows, pointers, least, marks)
+            )
     torn[rows] = True
     empty = np.zeros(0, np.uint64)
     pieces.append(_Entries(np.zeros(0, np.int64), empty, empty, empty))

@@ -104,7 +104,8 @@ def _find(population: Population) -> Found:
     ):
         wanted = can & population.waits_for(*reasons)
         others &= ~wanted
-        parts.append(find(population, np.flatnonzero(wanted)))
+        if wanted.any():
+            parts.append(find(population, np.flatnonzero(wanted)))
     parts.append(find_nowhere(population, np.flatnonzero(others)))
     return Found.joined(parts)
 
