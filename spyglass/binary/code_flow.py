@@ -383,7 +383,10 @@ class _Flow:
     def _jump(self, state: State, each: Instruction) -> list[tuple[int, State]]:
         if each.target in self._index:
             return [(each.target, state)]
-        if each.target:  # a call in tail position
+        if each.target:  # a call in tail position, whose return address is that of this function
+            stack = state.values.get(self._stack)
+            if stack is not None and not self._code.processor.link:
+                state.values[self._stack] = stack.plus(8)
             self._call(state, each)
             return self._return(state, each)
         # A jump table: to any block that is not known to be reached in another way.
