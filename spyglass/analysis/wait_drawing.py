@@ -117,7 +117,8 @@ class _Drawer:
         holders = self._view.graph.holders
         goroutine, grade = int(holders.goroutine[row]), int(holders.grade[row])
         yield self._goroutine(goroutine)
-        label = f"held: {evidence(MODES[holders.mode[row]], grade)}"
+        mode = MODES[holders.mode[row]]
+        label = f"held{':' if mode == 'write' else ''} {evidence(mode, grade)}"
         yield Edge(name, f"g{goroutine}", label, grade <= STRONG)
 
     def _object(self, name: str, group: WaitGroup) -> Node:

@@ -12,7 +12,7 @@ __all__ = ["knot_svg"]
 
 #: In px: the drawing, its margin on the left, the room for arrows beside the boxes, and each of these.
 _WIDTH, _LEFT, _LANES, _LANE = 340, 2, 46, 11
-_LINE, _PADDING, _GAP = 16, 8, 38
+_LINE, _PADDING, _GAP, _SMALL_GAP = 16, 8, 38, 12
 #: The characters of a box's line in a monospaced font of 12 px.
 _CHARACTERS = (_WIDTH - _LEFT - _LANES - 2 * _PADDING) // 7
 _MAX_LANES = (_LANES - 6) // _LANE
@@ -33,17 +33,26 @@ class _Box:
 
 def knot_svg(drawing: Drawing, title: str) -> Markup:
     """`drawing`, whose text is escaped already; `title` is what a screen reader says of it."""
-    boxes, at = {}, 1
-    for node in _in_order(drawing):
-        bottom = at + 2 * _PADDING + _LINE * len(node.lines)
-        boxes[node.name] = _Box(node, at, bottom)
-        at = bottom + _GAP
-    height = max(at - _GAP + 1, 1)
+    boxes = _boxes(drawing)
+    height = max((box.bottom for box in boxes.values()), default=0) + 1
     arrows = joined(*_arrows(drawing, boxes))
     return element(
         "svg", arrows, *map(_box, boxes.values()), class_="knot", role="img", aria_label=title,
         width=str(_WIDTH), height=str(height), viewBox=f"0 0 {_WIDTH} {height}",
     )  # fmt: skip
+
+
+def _boxes(drawing: Drawing) -> dict[str, _Box]:
+    """The boxes by the names of their nodes, one below the other, with room for an arrow where there is one."""
+    nodes = _in_order(drawing)
+    arrows = {(edge.source, edge.target) for edge in drawing.edges}
+    boxes, at = {}, 1
+    for node, following in zip(nodes, [*nodes[1:], None], strict=True):
+        bottom = at + 2 * _PADDING + _LINE * len(node.lines)
+        boxes[node.name] = _Box(node, at, bottom)
+        leads_on = following is not None and (node.name, following.name) in arrows
+        at = bottom + (_GAP if leads_on else _SMALL_GAP)
+    return boxes
 
 
 def _in_order(drawing: Drawing) -> list[Node]:

@@ -10,6 +10,7 @@ from tests.browser import Browser
 from tests.integration.test_report_page import assert_accessible
 from tests.open_report import assert_quiet, matching, settle, show
 from tests.unit.test_waits_document import taken
+from tests.wait_things import Held, Thing, make_graph
 
 
 @pytest.fixture
@@ -39,6 +40,18 @@ def test_text_is_inside_of_its_boxes(opened: Browser) -> None:
                 const line = text.getBBox();
                 return line.x + line.width <= box.x + box.width && line.y + line.height <= box.y + box.height;
             });
+        })"""
+    )
+
+
+def test_labels_do_not_reach_the_arrows_beside_the_boxes(window: Browser, tmp_path: Path) -> None:
+    holders = [Held(77, "read", grade) for grade in (1, 2, 3)]
+    graph = make_graph([Thing("rwmutex", [(7, "lock"), (101, "lock")], holders, "main.rw")])
+    show(window, tmp_path, taken(waits=graph))
+    assert window.run(
+        """return [...document.querySelectorAll('#waits .knot .label')].every((label) => {
+            const line = label.getBBox();
+            return line.x + line.width <= 300;
         })"""
     )
 

@@ -265,7 +265,7 @@ def test_the_graph_of_a_circle_is_red_and_escaped() -> None:
 
 def test_doubtful_evidence_is_dashed() -> None:
     graph = make_graph([Thing("mutex", [(7, "lock"), (101, "lock")], [Held(77, "read", 4)])])
-    assert 'held: for reading; refers to it, and unlocks further on", style=dashed]' in dot(
+    assert 'held for reading; refers to it, and unlocks further on", style=dashed]' in dot(
         taken(waits=graph)
     )
 
