@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
 import spyglass
 from spyglass.model import Goroutine, Snapshot
-from spyglass.runtime.waiting.graph import WaitOptions
-from tests.support import GoProcess, build
+from spyglass.runtime.waiting.options import WaitOptions
+from spyglass.wait_graph import LookedAt
+from tests.support import NEWEST, Flavour, GoProcess, build
 
 pytestmark = [pytest.mark.go, pytest.mark.live]
+
+#: Times that Go's own profile and spyglass are compared, each in a program of its own: addresses differ.
+PROGRAMS = 3
 
 
 @pytest.fixture(scope="module")
@@ -20,30 +25,93 @@ def program(minor: str) -> Iterator[GoProcess]:
         yield process
 
 
-def verdicts(snapshot: Snapshot) -> dict[int, bool]:
-    assert snapshot.waits is not None
-    stuck = snapshot.waits.stuck
-    return dict(zip(stuck.goroutine.tolist(), stuck.stuck.tolist(), strict=True))
+@dataclass
+class Judged:
+    """A snapshot, and which of its goroutines are stuck, by id; absent: not looked at."""
 
+    snapshot: Snapshot
+    stuck: dict[int, bool]
+    looked_at: LookedAt
 
-def fates(snapshot: Snapshot) -> dict[str, list[Goroutine]]:
-    """The goroutines by the label that says what becomes of them."""
-    found: dict[str, list[Goroutine]] = {"leaked": [], "live": []}
-    for goroutine in snapshot:
-        fate = dict(goroutine.labels or {}).get("fate")
-        if fate is not None:
-            found[fate].append(goroutine)
-    return found
+    @classmethod
+    def of(cls, process: GoProcess, stop: bool = False, **options: int) -> Judged:
+        with spyglass.attach(process.pid) as inspector:
+            snapshot = inspector.snapshot(waits=WaitOptions(**options), stop=stop)
+        waits = snapshot.waits
+        assert waits is not None
+        found = zip(waits.stuck.goroutine.tolist(), waits.stuck.stuck.tolist(), strict=True)
+        return cls(snapshot, dict(found), waits.looked_at)
+
+    def fated(self, fate: str) -> list[Goroutine]:
+        """The goroutines of which the program says that this becomes of them."""
+        return [each for each in self.snapshot if dict(each.labels or {}).get("fate") == fate]
+
+    def scenarios(self, ids: set[int]) -> list[tuple[int, str, str | None]]:
+        """What the goroutines `ids` are, to be read by people."""
+        return [
+            (each.id, dict(each.labels or {}).get("scenario", ""), each.wait_reason)
+            for each in self.snapshot
+            if each.id in ids
+        ]
 
 
 @pytest.mark.parametrize("stop", [False, True], ids=["running", "stopped"])
-def test_nothing_that_can_be_woken_is_stuck(program: GoProcess, stop: bool) -> None:
+def test_verdicts_are_those_that_the_program_was_made_for(program: GoProcess, stop: bool) -> None:
+    judged = Judged.of(program, stop)
+    leaked, live = judged.fated("leaked"), judged.fated("live")
+    assert len(leaked) > 100
+    assert len(live) > 100
+    called_stuck = {each.id for each in live if judged.stuck.get(each.id)}
+    assert judged.scenarios(called_stuck) == []
+    missed = {each.id for each in leaked if not judged.stuck.get(each.id)}
+    # A timer that was stopped stays in the heap of its P until that is tidied.
+    kept = [each for each in judged.scenarios(missed) if each[1].startswith("stopped")]
+    assert judged.scenarios(missed) == kept
+    assert judged.looked_at.heap_complete
+    assert judged.looked_at.marks == (1 if stop else 2)
+
+
+def test_goroutines_that_wait_are_all_looked_at(program: GoProcess) -> None:
+    judged = Judged.of(program, stop=True)
+    waiting = {each.id for each in judged.snapshot if each.status == "waiting"}
+    assert waiting == set(judged.stuck)
+
+
+@pytest.mark.parametrize("flavour", [Flavour.EXE, Flavour.STRIPPED_PIE])
+@pytest.mark.parametrize("number", range(PROGRAMS))
+def test_verdicts_are_those_of_gos_own_profile(number: int, flavour: Flavour) -> None:
+    """By goroutine id, in the same process; it is asked afterwards, because asking changes statuses."""
+    with GoProcess([build("leaks", NEWEST, flavour)]) as process:
+        judged = Judged.of(process, stop=bool(number % 2))
+        answer = process.ask("leaked")
+    ours = {goroutine for goroutine, stuck in judged.stuck.items() if stuck}
+    theirs = {int(text) for text in answer.split()}
+    assert len(theirs) > 100
+    assert judged.scenarios(ours - theirs) == []
+    assert len(ours) >= 0.98 * len(theirs), judged.scenarios(theirs - ours)
+
+
+def test_with_a_limit_nothing_is_called_stuck(program: GoProcess) -> None:
+    judged = Judged.of(program, heap_limit_bytes=200_000)
+    assert not judged.looked_at.heap_complete
+    assert 0 < judged.looked_at.heap_bytes <= 200_000
+    assert not any(judged.stuck.values())
+    whole = Judged.of(program)
+    assert {each for each, stuck in judged.stuck.items() if not stuck} <= {
+        each for each, stuck in whole.stuck.items() if not stuck
+    }
+
+
+def test_without_the_heap_nothing_is_said(program: GoProcess) -> None:
+    judged = Judged.of(program, heap=False)
+    assert judged.stuck == {}
+    assert judged.looked_at == LookedAt()
+
+
+def test_what_runs_on_is_told_how_far_it_is(program: GoProcess) -> None:
+    parts: list[float] = []
     with spyglass.attach(program.pid) as inspector:
-        snapshot = inspector.snapshot(waits=WaitOptions(), stop=stop)
-    stuck = verdicts(snapshot)
-    found = fates(snapshot)
-    assert len(found["live"]) > 100
-    assert [goroutine for goroutine in found["live"] if stuck.get(goroutine.id)] == []
-    assert snapshot.waits is not None
-    assert snapshot.waits.looked_at.heap_complete
-    assert snapshot.waits.looked_at.marks == (1 if stop else 2)
+        inspector.snapshot(waits=WaitOptions(progress=parts.append))
+    assert parts
+    assert parts == sorted(parts)
+    assert 0 <= parts[0] <= parts[-1] <= 1

@@ -23,12 +23,11 @@ __all__ = [
     "passes_in_registers",
 ]
 
-#: The numpy formats of a field that can be used: a number or pointer; an array of 256 words, or of 512; a
-#: slice (pointer, length, capacity); an interface (type, value); bytes that the reader decodes.
+#: The numpy formats of a field that can be used: a number or pointer; an array of 256 words; a slice
+#: (pointer, length, capacity); an interface (type, value); bytes that the reader decodes.
 _SHAPES = {
     "number": re.compile(r"[iu][1248]"),
     "ring": re.compile(r"\(256,\)u8"),
-    "buffer": re.compile(r"\(512,\)u8"),
     "slice": re.compile(r"\(3,\)u8"),
     "interface": re.compile(r"\(2,\)u8"),
     "bytes": re.compile(r"V[1-9][0-9]{0,6}"),
@@ -116,7 +115,6 @@ _P = (
     _need("gFree.size", "gFree.n", "gfreecnt"),
     # A slice: of pointers to timers from 1.14 to 1.22, of timerWhen since (time.go).
     _may("timers.heap", "timers", shape="slice"),
-    _may("wbBuf.buf", shape="buffer"),  # mwbbuf.go: pointers of long ago
 )
 
 _SCHEDT = (

@@ -23,8 +23,8 @@ def hidden_words(runtime: Runtime, sudogs: NDArray[np.uint64]) -> NDArray[np.uin
 
     Of entries of queues (``sudogs``) the fields c and elem: they point to what is waited on
     (``runtime/mgc.go: setSyncObjectsUntraceable``). And words that are no pointers to the garbage
-    collector: the end of a stack in ``g``, where there may be an object, and the buffer of write barriers of a
-    P, which is not cleared.
+    collector: the end of a stack in ``g``, where there may be an object, and all of a P but its timers, as
+    its buffers are full of pointers of long ago (``gcWork``, ``wbBuf``).
     """
     places = [
         sudogs + np.uint64(_place(runtime, "sudog", name) - before)
@@ -38,13 +38,17 @@ def hidden_words(runtime: Runtime, sudogs: NDArray[np.uint64]) -> NDArray[np.uin
     end = np.uint64(_place(runtime, "g", "stack") + 8)
     every_g = np.concatenate([g_pointers(runtime), ms["g0"], ms["gsignal"]])
     places.append(every_g.astype(np.uint64) + end)
-    if runtime.layouts.has("p", "wbBuf.buf"):
-        kind = runtime.layouts["p"]["wbBuf"]["buf"]
-        words = np.uint64(_place(runtime, "p", "wbBuf")) + 8 * np.arange(
-            kind.shape[0], dtype=np.uint64
-        )
-        places.append((p_addresses(runtime)[:, None] + words).reshape(-1))
+    if runtime.layouts.has("p", "timers.heap"):
+        places.append(_words_of_ps(runtime))
     return distinct(np.concatenate(places))
+
+
+def _words_of_ps(runtime: Runtime) -> NDArray[np.uint64]:
+    """The addresses of all words of Ps but the pointer to their timers."""
+    kind = runtime.layouts["p"]
+    timers = _place(runtime, "p", "timers")
+    words = np.array([at for at in range(0, kind.itemsize, 8) if at != timers], np.uint64)
+    return (p_addresses(runtime)[:, None] + words).reshape(-1)
 
 
 def _place(runtime: Runtime, struct: str, name: str) -> int:
