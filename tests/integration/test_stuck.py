@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 import spyglass
+from spyglass.inspector import Inspector
 from spyglass.model import Goroutine, Snapshot
 from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.wait_graph import LookedAt
@@ -17,6 +18,9 @@ pytestmark = [pytest.mark.go, pytest.mark.live]
 
 #: Times that Go's own profile and spyglass are compared, each in a program of its own: addresses differ.
 PROGRAMS = 3
+#: Times that a program under load is read.
+READS = 200
+EVERYTHING = WaitOptions()
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +38,17 @@ class Judged:
     looked_at: LookedAt
 
     @classmethod
-    def of(cls, process: GoProcess, stop: bool = False, **options: int) -> Judged:
+    def of(
+        cls, process: GoProcess, stop: bool = False, options: WaitOptions = EVERYTHING
+    ) -> Judged:
         with spyglass.attach(process.pid) as inspector:
-            snapshot = inspector.snapshot(waits=WaitOptions(**options), stop=stop)
+            return cls.by(inspector, stop, options)
+
+    @classmethod
+    def by(
+        cls, inspector: Inspector, stop: bool = False, options: WaitOptions = EVERYTHING
+    ) -> Judged:
+        snapshot = inspector.snapshot(waits=options, stop=stop)
         waits = snapshot.waits
         assert waits is not None
         found = zip(waits.stuck.goroutine.tolist(), waits.stuck.stuck.tolist(), strict=True)
@@ -50,6 +62,14 @@ class Judged:
         """What the goroutines `ids` are, to be read by people."""
         return [
             (each.id, dict(each.labels or {}).get("scenario", ""), each.wait_reason)
+            for each in self.snapshot
+            if each.id in ids
+        ]
+
+    def places(self, ids: set[int]) -> list[tuple[int, str | None, str]]:
+        """Where the goroutines `ids` wait, to be read by people."""
+        return [
+            (each.id, each.wait_reason, each.where.function if each.where else "")
             for each in self.snapshot
             if each.id in ids
         ]
@@ -92,7 +112,7 @@ def test_verdicts_are_those_of_gos_own_profile(number: int, flavour: Flavour) ->
 
 
 def test_with_a_limit_nothing_is_called_stuck(program: GoProcess) -> None:
-    judged = Judged.of(program, heap_limit_bytes=200_000)
+    judged = Judged.of(program, options=WaitOptions(heap_limit_bytes=200_000))
     assert not judged.looked_at.heap_complete
     assert 0 < judged.looked_at.heap_bytes <= 200_000
     assert not any(judged.stuck.values())
@@ -103,7 +123,7 @@ def test_with_a_limit_nothing_is_called_stuck(program: GoProcess) -> None:
 
 
 def test_without_the_heap_nothing_is_said(program: GoProcess) -> None:
-    judged = Judged.of(program, heap=False)
+    judged = Judged.of(program, options=WaitOptions(heap=False))
     assert judged.stuck == {}
     assert judged.looked_at == LookedAt()
 
@@ -115,3 +135,15 @@ def test_what_runs_on_is_told_how_far_it_is(program: GoProcess) -> None:
     assert parts
     assert parts == sorted(parts)
     assert 0 <= parts[0] <= parts[-1] <= 1
+
+
+def test_nothing_is_stuck_in_a_program_under_load(minor: str) -> None:
+    """Requests move through memory while it is read; what is waited for comes within milliseconds."""
+    decided = 0
+    with GoProcess([build("traffic", minor)]) as process, spyglass.attach(process.pid) as inspector:
+        for _ in range(READS):
+            judged = Judged.by(inspector)
+            stuck = {goroutine for goroutine, stuck in judged.stuck.items() if stuck}
+            assert judged.places(stuck) == []
+            decided += len(judged.stuck)
+    assert decided > 50 * READS

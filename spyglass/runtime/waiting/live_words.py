@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveWords", "StackPlans"]
 
-#: Distinct stacks that are planned for one snapshot; of others every word may be a pointer.
+#: Distinct stacks that are planned; of others every word may be a pointer. Words of them all.
 _MAX_PLANS = 1 << 15
 _MAX_WORDS = 1 << 22
 #: What interrupted a frame in the middle: its registers and words are described nowhere.
@@ -49,16 +49,12 @@ class LiveWords:
         self._tree = tree
         self._link_register = link_register
         self._maps = StackMaps(tree.code.functions, tree.code.trees, link_register)
+        self._known: dict[int, _Stack | None] = {}
+        self._words = 0
 
     def plans(self, nodes: NDArray[np.int64]) -> StackPlans:
         """The plans of stacks that end at `nodes`, which are distinct."""
-        found: list[_Stack | None] = []
-        total = 0
-        for node in nodes.tolist():
-            room = len(found) < _MAX_PLANS and total < _MAX_WORDS
-            stack = self._stack(self._tree.path_frames(node)) if room else None
-            total += len(stack.words) if stack is not None else 0
-            found.append(stack)
+        found = [self._stack_at(node) for node in nodes.tolist()]
         some = [stack or _Stack([], []) for stack in found]
         return StackPlans(
             np.array([stack is not None for stack in found], np.bool_),
@@ -68,6 +64,16 @@ class LiveWords:
             np.array([begin for stack in some for begin, _ in stack.objects], np.int64),
             np.array([size for stack in some for _, size in stack.objects], np.int64),
         )
+
+    def _stack_at(self, node: int) -> _Stack | None:
+        """The live words of a stack that ends at `node`; None if they are not known."""
+        if node in self._known:
+            return self._known[node]
+        if len(self._known) >= _MAX_PLANS or self._words >= _MAX_WORDS:
+            return None
+        stack = self._known[node] = self._stack(self._tree.path_frames(node))
+        self._words += len(stack.words) if stack is not None else 0
+        return stack
 
     def _stack(self, frames: list[PathFrame]) -> _Stack | None:
         """The live words of a stack of `frames`, the innermost first; None if they are not known.

@@ -17,6 +17,7 @@ from spyglass.model import STATUSES
 from spyglass.runtime.goroutines.decode import alive, fields_of, g_pointers, g_status
 from spyglass.runtime.heap.modules import read_modules, words_of_globals
 from spyglass.runtime.heap.specials import words_of_specials
+from spyglass.runtime.waiting.live_words import LiveWords
 from spyglass.runtime.waiting.stack_pointers import Stacks, read_stack_pointers
 from spyglass.runtime.waiting.sudogs import index_of
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spyglass.runtime.heap.spans import ObjectNumbers, Spans
-    from spyglass.runtime.waiting.live_words import LiveWords, StackPlans
+    from spyglass.runtime.waiting.live_words import StackPlans
     from spyglass.runtime.waiting.population import Population
 
 __all__ = ["Roots", "stacks_of"]
@@ -37,50 +38,52 @@ _TRIES = 3
 
 
 class Roots:
-    """The roots of `population`, whose goroutines `blocked` (rows) are none.
+    """The roots of the process of `population`.
 
-    Every call of `objects` reads them anew: goroutines that are not in the population, because they are
+    `live`: what is known of live words of its stacks. Every call of `objects` reads the roots anew: goroutines that are not in the population, because they are
     newer, are roots too.
     """
 
-    def __init__(self, population: Population, live: LiveWords, blocked: NDArray[np.intp]) -> None:
-        self._population = population
-        self._blocked = distinct(population.pointers[blocked])
-        self._live = live
+    def __init__(self, population: Population) -> None:
+        self.population = population
+        self.live = LiveWords(population.tree, population.runtime.arch == "arm64")
         self._modules = read_modules(population.runtime)
 
-    def objects(self, spans: Spans, numbers: ObjectNumbers) -> NDArray[np.uint32]:
-        """The objects of `numbers` that the roots refer to. Raises if a part of the roots cannot be read."""
-        runtime = self._population.runtime
+    def objects(
+        self, spans: Spans, numbers: ObjectNumbers, blocked: NDArray[np.intp]
+    ) -> NDArray[np.uint32]:
+        """The objects of `numbers` that the roots refer to; goroutines `blocked` (rows of the population)
+        are none. Raises if a part of the roots cannot be read."""
+        runtime = self.population.runtime
         words = [
             words_of_globals(runtime, self._modules),
             words_of_specials(runtime, self._modules, spans),
             self._sampled(),
         ]
         found = [numbers.find(each)[1] for each in words]
-        found.append(self._stacks(numbers))
+        found.append(self._stacks(numbers, blocked))
         return distinct(np.concatenate(found))
 
     def _sampled(self) -> NDArray[np.uint64]:
         """Words of the stacks of threads at the moment when their registers were read."""
-        stacks = [registers.stack for registers in self._population.moment.registers.values()]
+        stacks = [registers.stack for registers in self.population.moment.registers.values()]
         whole = b"".join(stack[: len(stack) & ~7] for stack in stacks)
         return np.frombuffer(whole, "<u8").astype(np.uint64)
 
-    def _stacks(self, numbers: ObjectNumbers) -> NDArray[np.uint32]:
+    def _stacks(self, numbers: ObjectNumbers, blocked: NDArray[np.intp]) -> NDArray[np.uint32]:
         """What the stacks of all goroutines but those that are blocked refer to."""
-        pointers = g_pointers(self._population.runtime)
-        pointers = pointers[~among(pointers, self._blocked)]
+        pointers = g_pointers(self.population.runtime)
+        pointers = pointers[~among(pointers, self.population.pointers[blocked])]
         parked = self._parked()
         found = []
         for _ in range(_TRIES):
-            rows = _read(self._population, pointers)
+            rows = _read(self.population, pointers)
             lives = alive(rows)
             pointers, rows = pointers[lives], rows[lives]
             stacks, plans = self._planned(pointers, rows, parked)
-            read = read_stack_pointers(self._population.runtime, stacks, plans, numbers)
+            read = read_stack_pointers(self.population.runtime, stacks, plans, numbers)
             found.append(read.objects)
-            again = _read(self._population, pointers)
+            again = _read(self.population, pointers)
             pointers = pointers[(again["stack"] != rows["stack"]) | ~read.ok]
             if not len(pointers):
                 return np.concatenate(found)
@@ -88,19 +91,19 @@ class Roots:
 
     def _parked(self) -> NDArray[np.intp]:
         """Goroutines of the population that have not run since, whose live words are known."""
-        population = self._population
+        population = self.population
         parked = population.still() & among(population.goroutines.status, _PARKED)
         return np.flatnonzero(parked & (population.nodes > 0))
 
     def _planned(
         self, pointers: NDArray[np.uint64], rows: NDArray[Any], parked: NDArray[np.intp]
     ) -> tuple[Stacks, StackPlans]:
-        population = self._population
+        population = self.population
         at = index_of(pointers, population.pointers[parked])
         nodes = np.where(
             at >= 0, population.nodes[parked[np.maximum(at, 0)]] if len(parked) else 0, 0
         )
-        stacks, plans = stacks_of(rows, nodes, self._live)
+        stacks, plans = stacks_of(rows, nodes, self.live)
         unknown = (nodes <= 0) & (g_status(rows) == _RUNNING)
         stacks.low[unknown] = rows["stack"]["lo"][unknown]
         return stacks, plans
