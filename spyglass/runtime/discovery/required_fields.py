@@ -210,6 +210,7 @@ _SUDOG = (
     _need("isSelect"),
     _need("waitlink"),
     _need("c.maybeTraceablePtr.vu", "c"),
+    _need("ticket"),
 )
 
 # chan.go

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -31,7 +32,10 @@ class StackPlans(NamedTuple):
 
     `known` (bool): it is known; of the others every word may be a pointer. Words of stack i:
     ``words[word_offsets[i]:word_offsets[i + 1]]``. Objects on stack i, which are looked at if a pointer points into them,
-    in ascending order: ``begins`` and ``sizes``, from ``object_offsets[i]`` to ``object_offsets[i + 1]``. All int64.
+    in ascending order: ``begins`` and ``sizes``, from ``object_offsets[i]`` to ``object_offsets[i + 1]``. Where
+    stack i has return addresses, and which: ``return_slots`` and ``return_pcs`` (uint64), from
+    ``return_offsets[i]`` to ``return_offsets[i + 1]``; a stack with others is not the one that is planned for. All
+    others int64.
     """
 
     known: NDArray[np.bool_]
@@ -40,6 +44,9 @@ class StackPlans(NamedTuple):
     object_offsets: NDArray[np.int64]
     begins: NDArray[np.int64]
     sizes: NDArray[np.int64]
+    return_offsets: NDArray[np.int64]
+    return_slots: NDArray[np.int64]
+    return_pcs: NDArray[np.uint64]
 
 
 class LiveWords:
@@ -55,7 +62,7 @@ class LiveWords:
     def plans(self, nodes: NDArray[np.int64]) -> StackPlans:
         """The plans of stacks that end at `nodes`, which are distinct."""
         found = [self._stack_at(node) for node in nodes.tolist()]
-        some = [stack or _Stack([], []) for stack in found]
+        some = [stack or _Stack([], [], []) for stack in found]
         return StackPlans(
             np.array([stack is not None for stack in found], np.bool_),
             _offsets(len(stack.words) for stack in some),
@@ -63,6 +70,9 @@ class LiveWords:
             _offsets(len(stack.objects) for stack in some),
             np.array([begin for stack in some for begin, _ in stack.objects], np.int64),
             np.array([size for stack in some for _, size in stack.objects], np.int64),
+            _offsets(len(stack.returns) for stack in some),
+            np.array([slot for stack in some for slot, _ in stack.returns], np.int64),
+            np.array([pc for stack in some for _, pc in stack.returns], np.uint64),
         )
 
     def _stack_at(self, node: int) -> _Stack | None:
@@ -80,9 +90,9 @@ class LiveWords:
 
         As ``runtime/mgcmark.go: scanstack, scanframeworker``.
         """
-        stack, base = _Stack([], []), 0
+        stack, base = _Stack([], [], []), 0
         called_unknown = False
-        for frame in frames:
+        for frame, caller in zip_longest(frames, frames[1:]):
             if frame.entered & _INTERRUPTED and self._link_register:
                 return None  # the handler made room on the stack: what is where is not known
             known = self._frame_map(frame)
@@ -93,6 +103,9 @@ class LiveWords:
                 stack.words.extend(base + word for word in known.live)
                 stack.objects.extend((base + begin, words) for begin, words in known.objects)
             called_unknown = known is None
+            if caller is not None and (frame.words or not self._link_register):
+                slot = base if self._link_register else base + frame.words
+                stack.returns.append((slot, caller.pc))
             base += frame.words + (not self._link_register)
         stack.objects.sort()
         return stack if frames else None
@@ -105,10 +118,11 @@ class LiveWords:
 
 
 class _Stack(NamedTuple):
-    """Live words, and objects (begin, words), from the innermost sp."""
+    """Live words, objects (begin, words), and return addresses (where, pc), from the innermost sp."""
 
     words: list[int]
     objects: list[tuple[int, int]]
+    returns: list[tuple[int, int]]
 
 
 def _offsets(counts: Iterable[int]) -> NDArray[np.int64]:

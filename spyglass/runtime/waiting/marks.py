@@ -14,36 +14,61 @@ from spyglass.runtime.heap.spans import ObjectNumbers, Spans
 from spyglass.runtime.waiting.hidden import hidden_words
 from spyglass.runtime.waiting.roots import stacks_of
 from spyglass.runtime.waiting.stack_pointers import StackPointers, read_stack_pointers
+from spyglass.runtime.waiting.sudogs import Sudogs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from spyglass.runtime.context import Runtime
+    from spyglass.runtime.waiting.population import Population
     from spyglass.runtime.waiting.roots import Roots
 
-__all__ = ["Blocked", "Mark", "mark"]
+__all__ = ["Blocked", "Mark", "entries", "mark"]
 
 
 class Blocked(NamedTuple):
     """Goroutines that are alive only if something that is alive can wake them.
 
     `rows` (of the population). What they wait on, a row for each goroutine and object: `waiter` (index of
-    `rows`), `address` and `sudog` (uint64; 0 for none).
+    `rows`), `address` and `sudog` (uint64; 0 for none), `entry` (shape (n, 4), uint64): what the sudog says.
     """
 
     rows: NDArray[np.intp]
     waiter: NDArray[np.intp]
     address: NDArray[np.uint64]
     sudog: NDArray[np.uint64]
+    entry: NDArray[np.uint64]
 
     def where(self, mask: NDArray[np.bool_]) -> Blocked:
         """Those of the goroutines for which `mask` holds (a bool for each)."""
         number = np.cumsum(mask) - 1
         kept = mask[self.waiter]
         return Blocked(
-            self.rows[mask], number[self.waiter[kept]], self.address[kept], self.sudog[kept]
-        )
+            self.rows[mask], number[self.waiter[kept]], self.address[kept], self.sudog[kept],
+            self.entry[kept],
+        )  # fmt: skip
+
+    def still(self, population: Population) -> NDArray[np.bool_]:
+        """Which have not run until now. Up to Go 1.16 a ``g`` does not count how often it stops, and one that
+        waits at the same place again looks the same, but not its entry in the queue."""
+        still = population.still()[self.rows]
+        if not population.moment.exact:
+            same = (entries(population.runtime, self.sudog) == self.entry).all(axis=1)
+            still[self.waiter[~same]] = False
+        return still
+
+
+def entries(runtime: Runtime, addresses: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """What tells the waits of ``sudogs`` apart, 4 words each: fields g, c, elem and ticket; zeros for address
+    0, and where it cannot be read."""
+    known = np.flatnonzero(addresses != 0)
+    found = np.zeros((len(addresses), 4), np.uint64)
+    if len(known):
+        sudogs = Sudogs(runtime, addresses[known])
+        found[known] = np.stack([sudogs.g, sudogs.c, sudogs.elem, sudogs.ticket], axis=1)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +93,7 @@ def mark(
     What is alive begins at `roots`, of whose population `blocked` are.
     At most `limit_bytes` of the heap are read; `progress` is called with the part that was read.
     """
-    still = roots.population.still()[blocked.rows]
+    still = blocked.still(roots.population)
     own = blocked.where(still)
     done = _mark(roots, own, alive[still], limit_bytes, progress)
     every = np.ones(len(still), np.bool_)
@@ -94,7 +119,7 @@ def _mark(
     hidden = hidden_words(runtime, blocked.sudog[blocked.sudog != 0])
     references = read_references(runtime.memory, numbers, hidden, limit_bytes, progress)
     if not population.moment.exact:
-        still = population.still()[blocked.rows]
+        still = blocked.still(population)
         alive = alive | ~still
         found.append(roots.objects(every, numbers, blocked.rows[still]))
     waits = _Waits.of(blocked, numbers)

@@ -34,7 +34,7 @@ _BATCH = 1 << 16
 _RUNNING = STATUSES.index("running")
 _PARKED = np.array([STATUSES.index(word) for word in ("waiting", "leaked", "syscall")], np.uint8)
 #: Tries to read the stack of a goroutine that is moved to another one meanwhile.
-_TRIES = 3
+_TRIES = 5
 
 
 class Roots:
@@ -84,7 +84,8 @@ class Roots:
             read = read_stack_pointers(self.population.runtime, stacks, plans, numbers)
             found.append(read.objects)
             again = _read(self.population, pointers)
-            pointers = pointers[(again["stack"] != rows["stack"]) | ~read.ok]
+            moved = (again["stack"] != rows["stack"]) | ~read.ok
+            pointers = pointers[moved & alive(again)]
             if not len(pointers):
                 return np.concatenate(found)
         raise MissingInfo(f"the stacks of {len(pointers)} goroutines could not be read")

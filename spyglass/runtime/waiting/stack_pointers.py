@@ -54,7 +54,7 @@ class Stacks:
 
     def select(self, rows: NDArray[np.intp] | slice) -> Stacks:
         """The stacks `rows`."""
-        return Stacks(self.low[rows], self.high[rows], self.defers[rows], self.plan[rows])
+        return Stacks(self.low[rows], self.high[rows], self.defers[rows], self.plan[rows].copy())
 
 
 class StackPointers(NamedTuple):
@@ -140,7 +140,23 @@ class _Words:
         ok = gathered.ok & (sizes > 0)
         size = np.where(ok, sizes >> np.uint64(3), np.uint64(0)).astype(np.int64)
         words = gathered.buffer[: len(gathered.buffer) & ~7].view(np.uint64)
-        return cls(stacks, plans, words, gathered.offsets >> 3, size, ok, np.zeros(0, np.uint64))
+        found = cls(stacks, plans, words, gathered.offsets >> 3, size, ok, np.zeros(0, np.uint64))
+        stacks.plan[found.others()] = -1
+        return found
+
+    def others(self) -> NDArray[np.int64]:
+        """Stacks that are not those that were planned for: their return addresses are others. Up to Go 1.16 a
+        goroutine that waits again, called from elsewhere, may look as before."""
+        plan, plans = self.stacks.plan, self.plans
+        planned = np.flatnonzero((plan >= 0) & (self.size > 0))
+        begin = plans.return_offsets[plan[planned]]
+        count = plans.return_offsets[plan[planned] + 1] - begin
+        rows, at = np.repeat(planned, count), ranges(begin, count)
+        slots, pcs = plans.return_slots[at], plans.return_pcs[at]
+        inside = slots < self.size[rows]
+        same = inside.copy()
+        same[inside] = self.words[self.first[rows[inside]] + slots[inside]] == pcs[inside]
+        return rows[~same]
 
     def live(self) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
         """The live words of all stacks, and the rows that they are of."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from spyglass.errors import BadDataError, MemoryFault, MissingInfo
-from spyglass.runtime.waiting.marks import Blocked, Mark, mark
+from spyglass.runtime.waiting.marks import Blocked, Mark, entries, mark
 from spyglass.runtime.waiting.roots import Roots
 from spyglass.wait_graph import KINDS, LookedAt, Stuck
 
@@ -35,6 +35,7 @@ __all__ = ["find_stuck"]
 _BLOCKING = ("channel", "mutex", "rwmutex", "waitgroup", "cond", "once", "nothing")
 _NOTHING = KINDS.index("nothing")
 _MAIN = 1
+_MAX_LOCK_BYTES = 64
 #: If these do not agree, more marks will not either.
 _MAX_MARKS = 6
 
@@ -60,7 +61,7 @@ def find_stuck(
         population.runtime.problem("unknown", "stuck goroutines", error.message)
         return known, LookedAt()
     alive, last = marks.alive, marks.last
-    decided = (alive | (last.complete and marks.agree)) & population.still()[blocked.rows]
+    decided = (alive | (last.complete and marks.agree)) & blocked.still(population)
     ids = population.goroutines.id[blocked.rows]
     waits_forever = ids == _MAIN  # "select {}" in main is meant (findGoroutineLeaks)
     waits_forever &= population.waits_for("select (no cases)")[blocked.rows]
@@ -92,6 +93,8 @@ def _blocked(population: Population, resolved: Resolved) -> Blocked:
     can[resolved.row] = True
     can[resolved.row[others]] = False
     can &= population.steady & ~_durable(population)
+    entry = entries(population.runtime, resolved.sudog)
+    can[resolved.row[~_fit(entry, kind, address, resolved.sudog)]] = False
     rows = np.flatnonzero(can)
     number = np.full(len(can), -1, np.int64)
     number[rows] = np.arange(len(rows))
@@ -101,7 +104,24 @@ def _blocked(population: Population, resolved: Resolved) -> Blocked:
         number[resolved.row[chosen]],
         address[chosen],
         resolved.sudog[chosen],
+        entry[chosen],
     )
+
+
+def _fit(
+    entry: NDArray[np.uint64],
+    kind: NDArray[np.uint8],
+    address: NDArray[np.uint64],
+    sudog: NDArray[np.uint64],
+) -> NDArray[np.bool_]:
+    """Which entries of queues (`entries`) are still for the objects at `address`: the goroutine may have begun
+    to wait on another one."""
+    c, elem = entry[:, 1], entry[:, 2]
+    on_channel = kind == KINDS.index("channel")
+    # A semaphore is a part of a lock or wait group; up to Go 1.25 the entry of a condition has none.
+    near = (elem - address < _MAX_LOCK_BYTES) | (elem == 0)
+    fits: NDArray[np.bool_] = np.where(on_channel, c == address, near) | (sudog == 0)
+    return fits
 
 
 def _durable(population: Population) -> NDArray[np.bool_]:
@@ -138,7 +158,7 @@ def _marks(
     roots = Roots(population)
     for number in range(1, _MAX_MARKS + 1):
         last = mark(roots, blocked, alive, limit_bytes, _part_of(progress, number))
-        news = last.alive & ~alive & population.still()[blocked.rows]
+        news = last.alive & ~alive & blocked.still(population)
         alive |= last.alive
         agree = bool(population.moment.exact or alive.all() or (number > 1 and not news.any()))
         if agree or not last.complete:

@@ -20,15 +20,16 @@ _BATCH = 1 << 15
 class Sudogs:
     """``sudog`` structures that were read: a row for each of `addresses` (uint64).
 
-    `ok` (bool): it could be read. `g`, `next`, `waitlink`, `elem`, `c` (uint64), `is_select` (bool): the
-    fields.
+    `ok` (bool): it could be read. `g`, `next`, `waitlink`, `elem`, `c`, `ticket` (uint64), `is_select`
+    (bool): the fields.
     """
 
     def __init__(self, runtime: Runtime, addresses: NDArray[np.uint64]) -> None:
         count = len(addresses)
         self.addresses = addresses
         self.ok, self.is_select = np.zeros((2, count), np.bool_)
-        self.g, self.next, self.waitlink, self.elem, self.c = np.zeros((5, count), np.uint64)
+        fields = np.zeros((6, count), np.uint64)
+        self.g, self.next, self.waitlink, self.elem, self.c, self.ticket = fields
         for begin in range(0, count, _BATCH):
             self._read(runtime, slice(begin, begin + _BATCH))
 
@@ -37,6 +38,7 @@ class Sudogs:
         self.g[part], self.next[part] = rows["g"], rows["next"]
         self.waitlink[part], self.is_select[part] = rows["waitlink"], rows["isSelect"]
         self.elem[part], self.c[part] = pointer_in(rows["elem"]), pointer_in(rows["c"])
+        self.ticket[part] = rows["ticket"]
 
 
 def pointer_in(column: NDArray[Any]) -> NDArray[np.uint64]:
