@@ -32,13 +32,15 @@ class Blocked(NamedTuple):
     """Goroutines that are alive only if something that is alive can wake them.
 
     `rows` (of the population). What they wait on, a row for each goroutine and object: `waiter` (index of
-    `rows`), `address` and `sudog` (uint64; 0 for none), `entry` (shape (n, 4), uint64): what the sudog says.
+    `rows`), `address`, `sudog` and `slot` (uint64; 0 for none), as in `Resolved`, `entry` (shape (n, 5), uint64):
+    their `entries`.
     """
 
     rows: NDArray[np.intp]
     waiter: NDArray[np.intp]
     address: NDArray[np.uint64]
     sudog: NDArray[np.uint64]
+    slot: NDArray[np.uint64]
     entry: NDArray[np.uint64]
 
     def where(self, mask: NDArray[np.bool_]) -> Blocked:
@@ -47,7 +49,7 @@ class Blocked(NamedTuple):
         kept = mask[self.waiter]
         return Blocked(
             self.rows[mask], number[self.waiter[kept]], self.address[kept], self.sudog[kept],
-            self.entry[kept],
+            self.slot[kept], self.entry[kept],
         )  # fmt: skip
 
     def still(self, population: Population) -> NDArray[np.bool_]:
@@ -55,19 +57,24 @@ class Blocked(NamedTuple):
         waits at the same place again looks the same, but not its entry in the queue."""
         still = population.still()[self.rows]
         if not population.moment.exact:
-            same = (entries(population.runtime, self.sudog) == self.entry).all(axis=1)
+            same = (entries(population.runtime, self.sudog, self.slot) == self.entry).all(axis=1)
             still[self.waiter[~same]] = False
         return still
 
 
-def entries(runtime: Runtime, addresses: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """What tells the waits of ``sudogs`` apart, 4 words each: fields g, c, elem and ticket; zeros for address
-    0, and where it cannot be read."""
-    known = np.flatnonzero(addresses != 0)
-    found = np.zeros((len(addresses), 4), np.uint64)
+def entries(
+    runtime: Runtime, sudogs: NDArray[np.uint64], slots: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
+    """What tells one wait from the next, 5 words each: fields g, c, elem and ticket of `sudogs`, and the word at
+    `slots`, which are addresses; zeros for address 0, and where it cannot be read."""
+    found = np.zeros((len(sudogs), 5), np.uint64)
+    known = np.flatnonzero(sudogs != 0)
     if len(known):
-        sudogs = Sudogs(runtime, addresses[known])
-        found[known] = np.stack([sudogs.g, sudogs.c, sudogs.elem, sudogs.ticket], axis=1)
+        read = Sudogs(runtime, sudogs[known])
+        found[known, :4] = np.stack([read.g, read.c, read.elem, read.ticket], axis=1)
+    known = np.flatnonzero(slots != 0)
+    gathered = runtime.memory.gather(slots[known], 8)
+    found[known[gathered.ok], 4] = gathered.words(1)[gathered.ok, 0]
     return found
 
 

@@ -93,7 +93,7 @@ def _blocked(population: Population, resolved: Resolved) -> Blocked:
     can[resolved.row] = True
     can[resolved.row[others]] = False
     can &= population.steady & ~_durable(population)
-    entry = entries(population.runtime, resolved.sudog)
+    entry = entries(population.runtime, resolved.sudog, resolved.slot)
     can[resolved.row[~_fit(entry, kind, address, resolved.sudog)]] = False
     rows = np.flatnonzero(can)
     number = np.full(len(can), -1, np.int64)
@@ -104,6 +104,7 @@ def _blocked(population: Population, resolved: Resolved) -> Blocked:
         number[resolved.row[chosen]],
         address[chosen],
         resolved.sudog[chosen],
+        resolved.slot[chosen],
         entry[chosen],
     )
 
@@ -119,7 +120,8 @@ def _fit(
     c, elem = entry[:, 1], entry[:, 2]
     on_channel = kind == KINDS.index("channel")
     # A semaphore is a part of a lock or wait group; up to Go 1.25 the entry of a condition has none.
-    near = (elem - address < _MAX_LOCK_BYTES) | (elem == 0)
+    none = (kind == KINDS.index("cond")) & (elem == 0)
+    near = (elem - address < _MAX_LOCK_BYTES) | none
     fits: NDArray[np.bool_] = np.where(on_channel, c == address, near) | (sudog == 0)
     return fits
 
