@@ -120,3 +120,84 @@ def test_stopped_it_says_for_how_long(knots: GoProcess) -> None:
     ran = piped("waits", "--pid", str(knots.pid), "--stop", "--no-heap")
     assert ran.returncode == 0
     assert "while the program was stopped, for " in ran.stderr
+
+
+def holders_of(found: dict[str, Any], name: str) -> list[int]:
+    """The goroutines that hold the object called `name`."""
+    (thing,) = (each for each in found["objects"] if each["name"] == name)
+    return [holder["goroutine"] for holder in thing["holders"]]
+
+
+def test_findings_are_first_the_worst_first(knots: GoProcess) -> None:
+    lines = output("waits", "--pid", str(knots.pid)).splitlines()
+    severities = [line.split()[0] for line in lines if line.startswith(("critical", "warning"))]
+    assert severities == ["critical", "warning", "warning"]
+    assert "hold what the other wants: " in lines[0]
+    assert "main.(*ledger).mu" in lines[0]
+    assert "main.(*cache).mu" in lines[0]
+    assert any(line.startswith("waiting    47 goroutines  stuck ") for line in lines)
+
+
+def test_the_chain_from_a_goroutine_leads_to_the_peer(knots: GoProcess) -> None:
+    found = document("--pid", str(knots.pid))
+    (holder,) = holders_of(found, "main.(*pool).mu")
+    (pool,) = (each for each in found["objects"] if each["name"] == "main.(*pool).mu")
+    goroutine = pool["waiters"][0]
+    lines = output("waits", "--pid", str(knots.pid), "--goroutine", str(goroutine)).splitlines()
+    assert lines[0].startswith(f"goroutine {goroutine}: main.(*pool).get ")
+    assert lines[1].strip().startswith("waits for mutex main.(*pool).mu")
+    assert lines[2].strip().startswith(f"held by goroutine {holder}: main.(*pool).refresh ")
+    assert lines[2].endswith("(deferred unlock pending)")
+    assert lines[3].strip().startswith("which waits for a read from 127.0.0.1:")
+    assert lines[4].strip().startswith("in the end stuck behind: ")
+
+
+def test_a_deadlock_in_the_document(knots: GoProcess) -> None:
+    found = document("--pid", str(knots.pid))
+    (deadlock,) = found["deadlocks"]
+    names = {each["id"]: each["name"] for each in found["objects"]}
+    assert {names[number] for number in deadlock["objects"]} == {
+        "main.(*ledger).mu",
+        "main.(*cache).mu",
+    }
+    for goroutine, number in zip(deadlock["goroutines"], deadlock["objects"], strict=True):
+        (wait,) = next(each for each in found["goroutines"] if each["id"] == goroutine)["waits_on"]
+        assert wait["object"] == number
+        assert goroutine not in holders_of(found, names[number])
+    verdicts = {each["id"]: each["verdict"] for each in found["goroutines"]}
+    assert {verdicts[goroutine] for goroutine in deadlock["goroutines"]} == {"deadlock"}
+    assert all(each["objects"] for each in found["findings"] if each["kind"] == "deadlock")
+
+
+def test_only_what_is_stuck(knots: GoProcess) -> None:
+    text = output("waits", "--pid", str(knots.pid), "--stuck")
+    assert "main.askCarrier.func1" in text
+    assert "main.(*cache).update" in text
+    assert "main.(*pool).get" not in text
+    assert "  accept  " not in text
+
+
+def test_limits_for_scripts(knots: GoProcess) -> None:
+    for limit, status in (("deadlock", 3), ("stuck>10", 3), ("stuck>40", 0)):
+        assert piped("waits", "--pid", str(knots.pid), "--fail-on", limit).returncode == status
+
+
+@pytest.mark.matrix
+def test_every_version_says_the_same(minor: str) -> None:
+    with start(
+        "knots", minor, Flavour.STRIPPED, "-deadlock", "-convoy", "12", "-leak", "30"
+    ) as process:
+        found = document("--pid", str(process.pid))
+    assert len(found["deadlocks"]) == 1
+    (holder,) = holders_of(found, "main.(*pool).mu")
+    by_id = {each["id"]: each for each in found["goroutines"]}
+    assert by_id[holder]["verdict"] == "waits"
+    behind = [each for each in by_id.values() if each["behind"] == holder]
+    assert len(behind) == 12
+    assert {each["verdict"] for each in behind} == {"stuck_behind"}
+    sends = [
+        each
+        for each in found["objects"]
+        if each["kind"] == "channel" and each["type"] == "chan int"
+    ]
+    assert len(sends) == 30
