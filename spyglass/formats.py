@@ -18,8 +18,10 @@ __all__ = [
 
 #: What a format is made from: `spyglass.model.Snapshot`, `spyglass.analysis.snapshot_diff.Difference`,
 #: `spyglass.process_list.ProcessList`, `spyglass.tui.view_state.Model`, `spyglass.analysis.wait_view.WaitView`,
-#: `spyglass.profile.Profile`.
-Takes = Literal["snapshot", "difference", "processes", "view", "waits", "profile"]
+#: `spyglass.profile.Profile`, `spyglass.analysis.profile_diff.ProfileDifference`.
+Takes = Literal[
+    "snapshot", "difference", "processes", "view", "waits", "profile", "profile difference"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,10 @@ EXPORTERS = (
     Exporter(
         "json.gz", "profile", (".json.gz",), "spyglass.export.profile_document:write_gzip",
         False, "The JSON document, compressed by gzip.",
+    ),
+    Exporter(
+        "html", "profile difference", (".html", ".htm"), "spyglass.report.profile_diff_page:write_page",
+        False, "A flame graph coloured by what changed, a self-contained HTML page.",
     ),
 )  # fmt: skip
 

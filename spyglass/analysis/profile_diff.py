@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
 
 from spyglass.analysis.profile_functions import function_times
-from spyglass.profile import Profile
+from spyglass.profile import Profile, Samples
 
-__all__ = ["FunctionChange", "ProfileDifference", "TimeChange", "profile_difference"]
+__all__ = ["FunctionChange", "ProfileDifference", "TimeChange", "merged", "profile_difference"]
 
 
 #: A change of fewer standard deviations may be chance.
@@ -91,3 +94,30 @@ def _times(profile: Profile) -> dict[str, tuple[int, int]]:
     times = function_times(profile)
     values = zip(times.self_ns.tolist(), times.total_ns.tolist(), strict=True)
     return dict(zip(times.names, values, strict=True))
+
+
+def merged(before: Profile, after: Profile) -> Profile:
+    """The samples of both, those of `before` first, as one profile; all else is that of `after`."""
+    old, new = before.samples, after.samples
+    shifts = {
+        "stack": len(before.stack_offsets) - 1,
+        "labels": len(before.label_sets),
+        "state": len(before.states),
+    }
+    columns: dict[str, Any] = {}
+    for name in Samples.__slots__:
+        column = getattr(new, name)
+        if name in shifts:
+            column = np.where(column >= 0, column + shifts[name], column).astype(column.dtype)
+        columns[name] = np.concatenate([getattr(old, name), column])
+    later = after.stack_offsets[1:] + before.stack_offsets[-1]
+    calls = after.stack_frames + np.int32(len(before.frames))
+    return replace(
+        after,
+        samples=Samples(**columns),
+        frames=(*before.frames, *after.frames),
+        stack_offsets=np.concatenate([before.stack_offsets, later]),
+        stack_frames=np.concatenate([before.stack_frames, calls]),
+        states=(*before.states, *after.states),
+        label_sets=(*before.label_sets, *after.label_sets),
+    )

@@ -28,11 +28,13 @@ __all__ = ["diff"]
 
 @dataclass(frozen=True)
 class _ShowOptions:
-    """What to show: `system` goroutines too, unchanged groups too, at most `limit` groups of a kind."""
+    """What to show: `system` goroutines too, unchanged groups too, at most `limit` groups of a kind; `output`: the
+    page that two profiles are written to."""
 
     system: bool
     everything: bool
     limit: int | None
+    output: str | None
 
 
 def _show_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -46,9 +48,15 @@ def _show_options(command: Callable[..., None]) -> Callable[..., None]:
         metavar="N",
         help="Show at most N creators and N stacks.",
     )
+    @click.option(
+        "-o", "--output", metavar="FILE",
+        help="Write a flame graph of two profiles (.html), coloured by what changed.",
+    )  # fmt: skip
     @functools.wraps(command)
-    def wrapper(system: bool, everything: bool, limit: int | None, **others: Any) -> None:
-        command(show=_ShowOptions(system, everything, limit), **others)
+    def wrapper(
+        system: bool, everything: bool, limit: int | None, output: str | None, **others: Any
+    ) -> None:
+        command(show=_ShowOptions(system, everything, limit, output), **others)
 
     return wrapper
 
@@ -84,7 +92,7 @@ def diff(
       spyglass diff monday.json.gz 1234             a snapshot and the process now
       spyglass diff series/*                        a series of snapshot --every
       spyglass diff a.json.gz b.json.gz --fail-on 'growth>100'
-      spyglass diff cpu-before.json cpu-after.json  two profiles
+      spyglass diff cpu-before.json cpu-after.json  two profiles; -o diff.html writes a flame graph
 
     Exit status: 0 success; 1 failure; 2 wrong usage; 3 the limit of --fail-on was exceeded.
     """
@@ -93,8 +101,12 @@ def diff(
     if are_profiles(sources):
         if exporter or limits or show.system:
             raise click.UsageError("--json, --fail-on and --system cannot be used with profiles")
-        show_profile_diff(sources, everything=show.everything, limit=show.limit, force=force)
+        show_profile_diff(
+            sources, everything=show.everything, limit=show.limit, force=force, output=show.output
+        )
         return
+    if show.output is not None:
+        raise click.UsageError("--output requires two profiles")
     from spyglass.analysis.snapshot_diff import difference
     from spyglass.runtime.waiting.options import WaitOptions
 

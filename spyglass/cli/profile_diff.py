@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from spyglass.cli.sources import SavedSource, Source
 from spyglass.errors import SpyglassError
+from spyglass.formats import exporter_of_path
 from spyglass.words.escape import visible
 
 if TYPE_CHECKING:
+    from spyglass.analysis.profile_diff import ProfileDifference
     from spyglass.profile import Profile
 
 __all__ = ["are_profiles", "show_profile_diff"]
@@ -36,9 +39,14 @@ def are_profiles(sources: Sequence[Source]) -> bool:
 
 
 def show_profile_diff(
-    sources: Sequence[Source], *, everything: bool, limit: int | None, force: bool
+    sources: Sequence[Source],
+    *,
+    everything: bool,
+    limit: int | None,
+    force: bool,
+    output: str | None,
 ) -> None:
-    """Print what changed from the first to the second of two saved profiles."""
+    """Print what changed from the first to the second of two saved profiles, or write a page to `output`."""
     if len(sources) != 2:
         raise click.UsageError("two profiles are compared, not more")
     from spyglass.analysis.profile_diff import profile_difference
@@ -48,11 +56,27 @@ def show_profile_diff(
     before, after = (_loaded(each) for each in sources)
     if not force:
         _check(before, after)
-    terminal = Terminal()
-    view = terminal.view(everything=everything, limit=limit)
-    terminal.show(render(profile_difference(before, after), view))
+    found = profile_difference(before, after)
+    if output is None:
+        terminal = Terminal()
+        view = terminal.view(everything=everything, limit=limit)
+        terminal.show(render(found, view))
+    else:
+        _write(found, output)
     for profile in (before, after):
         _warn(profile)
+
+
+def _write(found: ProfileDifference, output: str) -> None:
+    from spyglass.cli.output_file import written_to
+
+    exporter = exporter_of_path("profile difference", output)
+    if exporter is None:
+        raise click.UsageError(
+            "the output of two profiles is a page: give a name that ends with .html"
+        )
+    with written_to(Path(output)) as stream:
+        exporter.write(found, stream)
 
 
 def _loaded(source: Source) -> Profile:

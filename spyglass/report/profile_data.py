@@ -21,7 +21,7 @@ from spyglass.words.calls import call_text
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["function_origins", "function_tree", "profile_data"]
+__all__ = ["Places", "function_origins", "function_tree", "profile_data"]
 
 #: The most keys of labels that the page offers to split by, the most frequent first.
 _MAX_LABEL_KEYS = 20
@@ -43,7 +43,7 @@ def profile_data(profile: Profile, by: Sequence[str] = ()) -> dict[str, Any]:
     groups = [sample_groups(profile, each) for each in names]
     found = summed(profile, whole.of_rows, *(group.of_rows for group in groups))
     strings = Strings()
-    places = _Places(strings)
+    places = Places(strings)
     for frame, code in zip(
         functions.firsts, function_origins(profile, whole, functions), strict=True
     ):
@@ -88,7 +88,7 @@ def function_origins(profile: Profile, whole: WholeStacks, functions: StackFunct
     ]
 
 
-class _Places:
+class Places:
     """What frames of the page show, as columns of its data."""
 
     def __init__(self, strings: Strings) -> None:

@@ -13,6 +13,7 @@ import pytest
 from jsonschema import Draft7Validator
 from selenium.webdriver.support.ui import Select
 
+from spyglass.analysis.profile_diff import profile_difference
 from spyglass.formats import exporter
 from spyglass.profile import Profile
 from tests.browser import Browser
@@ -157,6 +158,73 @@ def test_a_large_profile_is_shown_soon(window: Browser, tmp_path: Path) -> None:
     show(window, tmp_path, profile)
     assert window.seconds_to_load() < 5
     assert times(window)["all samples"] == "2 s"
+
+
+@pytest.fixture
+def opened_diff(window: Browser, tmp_path: Path) -> Iterator[Browser]:
+    """`SHOP` with less hashing, nothing on g0, and a new function."""
+    rows = [
+        SampleRow(
+            (frame("crypto/sha256.block", line=3), frame("main.main", line=30)), 60_000_000, 6
+        ),
+        SampleRow((frame("main.fresh"), frame("main.main", line=30)), 700_000_000, 70),
+    ]
+    before = [
+        SampleRow(
+            (frame("crypto/sha256.block", line=9), frame("main.main", line=30)), 440_000_000, 44
+        ),
+        SampleRow((frame("runtime.schedule"),), 100_000_000, 10),
+        SampleRow((frame("main.same"),), 100_000_000, 10),
+    ]
+    rows.append(SampleRow((frame("main.same"),), 110_000_000, 11))
+    found = profile_difference(make_profile(before), make_profile(rows))
+    page = tmp_path / "diff.html"
+    with page.open("wb") as stream:
+        exporter("profile difference", "html").write(found, stream)
+    window.open(page)
+    yield window
+    assert_quiet(window)
+
+
+def colours(window: Browser) -> dict[str, str]:
+    """The class of each frame."""
+    found = frames(window)
+    return {name: (each.get_attribute("class") or "").split()[1] for name, each in found.items()}
+
+
+def test_what_changed_has_colours(opened_diff: Browser) -> None:
+    assert colours(opened_diff) == {
+        "all samples": "root", "main.main": "more", "main.fresh": "much-more",
+        "crypto/sha256.block": "much-less", "main.same": "runtime",
+    }  # fmt: skip
+    assert times(opened_diff)["main.fresh"] == "70 ms/s"
+    label = frames(opened_diff)["crypto/sha256.block"].get_attribute("aria-label") or ""
+    assert label.startswith("crypto/sha256.block, 6 ms/s, was 44 ms/s (-38 ms/s), ")
+    assert "much more" in opened_diff.texts("#flame-legend li")
+    choose(opened_diff, "side", "before")
+    assert colours(opened_diff)["runtime.schedule"] == "much-less"
+    assert "main.fresh" not in colours(opened_diff)
+
+
+def test_the_largest_changes_come_first(opened_diff: Browser) -> None:
+    names = opened_diff.texts("#function-table tbody th")
+    changes = opened_diff.texts("#function-table tbody td:nth-of-type(1)")
+    assert list(zip(names, changes, strict=True))[:4] == [
+        ("main.fresh", "+70 ms/s"), ("crypto/sha256.block", "-38 ms/s"), ("runtime.schedule", "-10 ms/s"),
+        ("main.same", "~+1 ms/s"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_of_two_profiles_is_accessible(
+    opened_diff: Browser, width: int, theme: str
+) -> None:
+    opened_diff.prefer(theme)
+    opened_diff.resize(width, 900)
+    settle(opened_diff)
+    assert opened_diff.run("return document.documentElement.scrollWidth") <= width
+    assert_accessible(opened_diff)
 
 
 def test_the_picture_is_drawn(window: Browser, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -164,7 +165,7 @@ def test_a_program_is_started_and_recorded_until_it_ends(
 ) -> None:
     process.ends_after = 3
     code = "import sys; open('ran', 'w').write(' '.join(sys.argv[1:]))"
-    process.during = lambda: None if Path("ran").exists() else __import__("time").sleep(1)
+    process.during = lambda: None if Path("ran").exists() else time.sleep(1)
     assert run("-o", "x.json", "--", sys.executable, "-c", code, "--rate", "-o") == 0
     assert len(process.steps) == 3
     assert Path("ran").read_text() == "--rate -o"
@@ -172,10 +173,15 @@ def test_a_program_is_started_and_recorded_until_it_ends(
 
 
 def test_a_program_ends_when_the_time_is_over(process: FakeProcess) -> None:
-    code = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(100)"
-    process.during = lambda: __import__("time").sleep(0.05)
-    assert run("-d", "1s", "-o", "x.json", "--", sys.executable, "-c", code) == 0
+    code = (
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (open('ended', 'w'), sys.exit()))\n"
+        "open('pid', 'w').write(str(os.getpid())); time.sleep(100)"
+    )
+    process.during = lambda: time.sleep(0.05)
+    assert run("-d", "2s", "-o", "x.json", "--", sys.executable, "-c", code) == 0
     pid = int(Path("pid").read_text())
+    assert Path("ended").exists()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from spyglass import cli
-from spyglass.analysis.profile_diff import profile_difference
+from spyglass.analysis.profile_diff import merged, profile_difference
 from spyglass.analysis.profile_functions import function_times
 from spyglass.formats import exporter
 from spyglass.profile import Profile
@@ -125,6 +127,11 @@ def test_diff_prints_what_became_slower(files: Path, capsys: pytest.CaptureFixtu
         (["a.json", "b.json", "--json"], 2, "--json, --fail-on and --system cannot be used with"),
         (["a.json", "1"], 1, "a.json is a profile, and other targets are not"),
         (["a.json", "none.json"], 1, "no such file: none.json"),
+        (
+            ["a.json", "b.json", "-o", "x.svg"],
+            2,
+            "the output of two profiles is a page: give a name",
+        ),
     ],
 )
 def test_what_cannot_be_compared(
@@ -136,3 +143,39 @@ def test_what_cannot_be_compared(
 
 def test_force_compares_them_anyway(files: Path) -> None:
     assert cli.run(["diff", "a.json", "other.json", "--force"]) == 0
+
+
+def test_a_page_of_both(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["diff", "a.json", "b.json", "-o", "x.html"]) == 0
+    assert capsys.readouterr().out == "x.html\n"
+    found = re.search(r'id="spyglass-profile">(.*?)</script>', Path("x.html").read_text())
+    assert found
+    data = json.loads(found[1])
+    assert sum(data["rows"]["before"]) == pytest.approx(500 * PERIOD_NS / 10)
+    assert sum(data["rows"]["after"]) == pytest.approx(635 * PERIOD_NS / 10)
+    assert Path("x.html").stat().st_mode & 0o777 == 0o600
+
+
+def test_other_targets_have_no_page(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from spyglass.export.snapshot_file import save
+    from tests.snapshots import make_snapshot
+
+    save(make_snapshot(), "s.json")
+    assert cli.run(["diff", "s.json", "s.json", "-o", "x.html"]) == 2
+    assert capsys.readouterr().err.startswith("spyglass: --output requires two profiles")
+
+
+def test_profiles_are_merged_whole() -> None:
+    both = merged(SHOP, profile(100, 50))
+    rows = range(len(SHOP.samples), len(both.samples))
+    names = {frame.function for row in rows for frame in both.stack(int(both.samples.stack[row]))}
+    assert names == {
+        "crypto/sha256.block",
+        SERVE.function,
+        "main.main",
+        "runtime.goexit",
+        "runtime.mallocgc",
+    }
+    first = both.samples.labels[: len(SHOP.samples)]
+    assert next(both.label_sets[each] for each in first.tolist() if each >= 0) == {"tenant": "blue"}
+    assert {both.states[each] for each in both.samples.state.tolist()} == {"running", "g0", "C"}

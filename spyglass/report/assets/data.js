@@ -51,7 +51,8 @@ class CallTree {
 
 /** What nodes of trees are: places in the code. */
 class Code {
-  originWords = ORIGIN_WORDS;
+  /** The classes of frames, with their meaning. */
+  marks = Object.fromEntries(ORIGINS.map((origin, index) => [origin, ORIGIN_WORDS[index]]));
 
   constructor(data) {
     this.places = data.places;
@@ -68,6 +69,11 @@ class Code {
 
   originOf(place) {
     return this.places.origin[place];
+  }
+
+  /** The class of a frame of the flame graph. */
+  markOf(place) {
+    return ORIGINS[this.originOf(place)];
   }
 
   /** File and line of a place; empty where there is none. */

@@ -150,7 +150,7 @@ class Flame {
   treeItem({ node, level, isAncestor, isCut }) {
     const name = this.nameOf(node);
     const more = isCut ? "; zoom in for its callees" : "";
-    const marks = ["frame", node ? ORIGINS[this.report.originOf(this.tree.place[node])] : "root"];
+    const marks = ["frame", node ? this.report.markOf(this.tree.place[node], node) : "root"];
     if (isAncestor) marks.push("ancestor");
     if (isCut) marks.push("cut");
     if (this.matches && node && this.matches[this.tree.place[node]]) marks.push("hit");
@@ -159,7 +159,7 @@ class Flame {
       class: marks.join(" "),
       tabindex: node === this.focused ? 0 : -1,
       "aria-level": level + 1,
-      "aria-label": `${name}, ${this.report.amountText(this.totals[node])}, ${shareText(this.totals[node], this.totals[0])}${more}`,
+      "aria-label": `${name}, ${this.report.amountText(this.totals[node], node)}, ${shareText(this.totals[node], this.totals[0])}${more}`,
       "data-key": node,
       title: this.words(node) + more,
     };
@@ -175,7 +175,7 @@ class Flame {
     const parts = [this.nameOf(node)];
     if (node) parts.push(this.report.locationOf(this.tree.place[node]));
     parts.push(
-      this.report.amountText(this.totals[node]),
+      this.report.amountText(this.totals[node], node),
       `${shareText(this.totals[node], this.totals[0])} of all`,
     );
     if (node) {
@@ -269,17 +269,17 @@ class Flame {
     const { report, tree, totals } = this;
     const used = new Set();
     for (let node = 1; node < tree.size; node++) {
-      if (totals[node]) used.add(report.originOf(tree.place[node]));
+      if (totals[node]) used.add(report.markOf(tree.place[node], node));
     }
     byId("flame-legend").replaceChildren(
-      ...ORIGINS.map((origin, index) => [origin, index])
-        .filter(([, index]) => used.has(index))
-        .map(([origin, index]) =>
+      ...Object.entries(report.marks)
+        .filter(([mark]) => used.has(mark))
+        .map(([mark, words]) =>
           element(
             "li",
             {},
-            element("span", { class: `swatch ${origin}`, "aria-hidden": "true" }),
-            report.originWords[index],
+            element("span", { class: `swatch ${mark}`, "aria-hidden": "true" }),
+            words,
           ),
         ),
     );

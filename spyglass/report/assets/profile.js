@@ -5,7 +5,7 @@ const MANY_VALUES = 500; // offered to choose from
 class Profile extends Code {
   wholeText = "all samples";
   noneText = "No sample matches.";
-  originWords = [...ORIGIN_WORDS.slice(0, -1), "not a function"];
+  marks = { ...this.marks, note: "not a function" };
 
   constructor(data) {
     super(data);
@@ -62,7 +62,8 @@ class Profile extends Code {
       if (stack.length) add(self, stack[0], this.values[row]);
       for (const place of new Set(stack)) add(total, place, this.values[row]);
     });
-    return [...total].map(([place, ns]) => ({ place, total: ns, self: self.get(place) ?? 0 }));
+    const found = [...total].map(([place, ns]) => ({ place, total: ns, self: self.get(place) ?? 0 }));
+    return found.sort((a, b) => b.total - a.total);
   }
 }
 
