@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spyglass.columns import combined, numbered
+from spyglass.errors import SpyglassError
 from spyglass.model import NONE
 from spyglass.runtime.waiting.contended import Contended, code_addresses
 from spyglass.runtime.waiting.deferred import find_deferred
@@ -133,9 +134,12 @@ def _without_released(
 def _lockers(runtime: Runtime, interfaces: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """What the Lockers at `interfaces` point to: a lock, or what has it in it; 0 where there is no interface
     (``runtime2.go: iface``, ``internal/abi.ITab``, whose second word is a type)."""
-    row = runtime.memory.array(
-        runtime.address("firstmoduledata"), runtime.layouts["moduledata"], 1
-    )[0]
+    try:
+        row = runtime.memory.array(
+            runtime.address("firstmoduledata"), runtime.layouts["moduledata"], 1
+        )[0]
+    except SpyglassError:
+        return np.zeros(len(interfaces), np.uint64)
     table = words_at(runtime.memory, interfaces)
     type_ = words_at(runtime.memory, np.where(table != 0, table + np.uint64(8), table))
     good = (type_ >= row["types"]) & (type_ < row["etypes"])

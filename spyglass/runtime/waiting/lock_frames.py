@@ -15,6 +15,7 @@ from spyglass.errors import SpyglassError
 from spyglass.runtime.discovery.layouts import GoVersion
 from spyglass.runtime.discovery.required_fields import passes_in_registers
 from spyglass.runtime.goroutines.fetcher import saved_cursors
+from spyglass.runtime.stacks.call_sites import ENDS
 from spyglass.runtime.waiting.lock_code import LockCode
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ class LockStacks:
         self._plans: dict[int, tuple[_Planned, ...] | None] = {}
 
     def plan(self, tree: StackTree, node: int) -> tuple[_Planned, ...] | None:
-        """The frames that matter of stacks that end at `node`; None if not all of its frames are known."""
+        """The frames that matter of stacks that end at `node`; None if not all of its frames are known, down to
+        where the goroutine began."""
         if node not in self._plans:
             if len(self._plans) >= _MAX_NODES:
                 self._plans.clear()
@@ -109,7 +111,7 @@ class LockStacks:
 
     def _make_plan(self, tree: StackTree, node: int) -> tuple[_Planned, ...] | None:
         path = tree.path_frames(node)
-        if not path:
+        if not path or not tree.flags[node] & ENDS:
             return None
         planned, slot = [], 0
         for depth, frame in enumerate(path):

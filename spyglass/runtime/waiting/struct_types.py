@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -62,11 +63,12 @@ class Receiver(NamedTuple):
 
 def _member_at(inner: Type, offset: int) -> tuple[str, int, Type] | None:
     """The member of a struct that covers `offset`: its name, its offset, its type."""
-    for number, (name, member) in enumerate(inner.members.items()):
-        if number >= _MAX_MEMBERS:
-            break
-        if member.offset <= offset < member.offset + member.type().size:
-            return name, member.offset, member.type()
+    try:
+        for name, member in islice(inner.members.items(), _MAX_MEMBERS):
+            if member.offset <= offset < member.offset + member.type().size:
+                return name, member.offset, member.type()
+    except SpyglassError:
+        return None
     return None
 
 
