@@ -9,7 +9,7 @@ import numpy as np
 from spyglass.binary.flow_state import FREE, HELD
 from spyglass.binary.lock_facts import LOCKER
 from spyglass.columns import distinct
-from spyglass.runtime.waiting.frame_words import Roots, addresses_of
+from spyglass.runtime.waiting.frame_words import Roots, addresses_of, words_at
 from spyglass.runtime.waiting.holder_evidence import AHEAD, EVERY_PATH, SOME_PATHS, Evidence
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from spyglass.binary.lock_facts import CallFacts, LockFact, Place
     from spyglass.memory.base import Memory
     from spyglass.runtime.waiting.contended import Contended
-    from spyglass.runtime.waiting.lock_frames import LockFrames, LockStacks
+    from spyglass.runtime.waiting.lock_frames import LockCall, LockFrames, LockStacks
     from spyglass.runtime.waiting.population import Population
 
 __all__ = ["Held", "find_held"]
@@ -122,18 +122,43 @@ def _in_order(
         if code.is_known(call.function):
             known.append(number)
             continue
-        some = rows[:: max(1, len(rows) // _MAX_EXAMINED)]
-        size = 8 * (min(call.words, _MAX_WORDS) + 9)
-        begin = frames.base[some] - np.uint64(size - 72)
-        gathered = population.runtime.memory.gather(begin, size)
-        words = gathered.words(size // 8)[gathered.ok]
-        (near if contended.is_near(words, _REACH).any() else others).append(number)
+        points = _points_to(population, frames, rows, call, contended)
+        points = points or _names(population, stacks, call, contended)
+        (near if points else others).append(number)
     for number in near:
         code.flow(stacks.calls[number].function)
     for number in others:
         if code.time_left(_SECONDS_FOR_OTHERS):
             code.flow(stacks.calls[number].function)
     return [*known, *near, *others]
+
+
+def _points_to(
+    population: Population,
+    frames: LockFrames,
+    rows: NDArray[np.intp],
+    call: LockCall,
+    contended: Contended,
+) -> bool:
+    """Whether the frames `rows` of `call` have words that may point to what has one of the locks in it."""
+    some = rows[:: max(1, len(rows) // _MAX_EXAMINED)]
+    size = 8 * (min(call.words, _MAX_WORDS) + 9)
+    begin = frames.base[some] - np.uint64(size - 72)
+    gathered = population.runtime.memory.gather(begin, size)
+    words = gathered.words(size // 8)[gathered.ok]
+    return bool(contended.is_near(words, _REACH).any())
+
+
+def _names(
+    population: Population, stacks: LockStacks, call: LockCall, contended: Contended
+) -> bool:
+    """Whether the function of `call` may name a variable that has one of the locks in it, or points to
+    one."""
+    found = stacks.code.variables(call.function, *stacks.data)
+    if found is None:
+        return True
+    words = words_at(population.runtime.memory, found & ~np.uint64(7))
+    return bool(contended.is_near(found, _REACH).any() or contended.is_near(words, _REACH).any())
 
 
 def _evidence(

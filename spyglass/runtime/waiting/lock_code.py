@@ -125,6 +125,7 @@ class LockCode:
         self._flows: dict[int, FlowResult | None] = {}
         self._active: list[int] = []
         self._releases: dict[int, tuple[Release, ...]] = {}
+        self._variables: dict[int, NDArray[np.uint64]] = {}
         self._plain: dict[int, FlowResult] = {}
         self._effects: dict[int, list[Effect] | None] = {}
         self._entries: dict[int, Function | None] = {}
@@ -190,6 +191,20 @@ class LockCode:
         package sync that does that for others."""
         is_primitive = function.entry in self.primitives or function.name.startswith(_PRIMITIVE)
         return not is_primitive and bool(self._lockers[function.index])
+
+    def variables(self, function: Function, begin: int, end: int) -> NDArray[np.uint64] | None:
+        """Addresses in [begin, end) that the code of `function` may name; None if that is not known."""
+        if self._arch != "amd64":
+            return None
+        if function.index not in self._variables:
+            size = min(function.end - function.entry, MAX_CODE_BYTES)
+            try:
+                found = _operands(self.trees.read(function.entry, size), function.entry)
+            except SpyglassError:
+                found = np.zeros(0, np.uint64)
+            inside = (found >= np.uint64(begin)) & (found < np.uint64(end))
+            self._variables[function.index] = found[inside]
+        return self._variables[function.index]
 
     def flow_so_far(self, function: Function) -> FlowResult:
         """What is known of `function` now; nothing if it was not followed."""
@@ -387,6 +402,19 @@ class LockCode:
         if size is None:
             return 0 if self._in_registers else _UNKNOWN_AREA
         return min(size, 1 << 12)
+
+
+def _operands(code: bytes, address: int) -> NDArray[np.uint64]:
+    """The addresses that 4 bytes anywhere in `code` at `address` are, counted from what follows them: the
+    operands relative to rip, and others. Behind them an instruction may have 1 or 4 bytes more."""
+    raw = np.frombuffer(code, np.uint8)
+    if len(raw) < 4:
+        return np.zeros(0, np.uint64)
+    distance = np.zeros(len(raw) - 3, np.uint32)
+    for byte in range(4):
+        distance |= raw[byte : len(raw) - 3 + byte].astype(np.uint32) << np.uint32(8 * byte)
+    target = np.arange(len(distance)) + (address + 4) + distance.view(np.int32)
+    return np.concatenate([target + more for more in (0, 1, 4)]).astype(np.uint64)
 
 
 class _Lockless:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["LockCall", "LockFrames", "LockStacks", "read_frames", "stacks_of"]
 
 _WORD_BYTES = 8
+#: Before and behind the variables that have pointers are those that have none, such as a Mutex
+#: (``moduledata.noptrdata``, ``noptrbss``): so many bytes of them are examined.
+_WITHOUT_POINTERS_BYTES = 1 << 26
 #: Stacks whose frames are remembered.
 _MAX_NODES = 1 << 18
 
@@ -84,7 +87,8 @@ class LockFrames:
 
 
 class LockStacks:
-    """What is known of the stacks of one tree: remembered from one snapshot to the next."""
+    """What is known of the stacks of one tree: remembered from one snapshot to the next. `data`: where the
+    package-level variables are, from one address to another."""
 
     def __init__(self, runtime: Runtime, tree: StackTree) -> None:
         version = GoVersion.parse(runtime.go_version)
@@ -96,6 +100,7 @@ class LockStacks:
         self.link = runtime.arch == "arm64"
         code = tree.code
         self.code = LockCode(code.functions, code.trees, runtime.arch, self.in_registers)
+        self.data = _data(runtime)
         self.calls: list[LockCall] = []
         self._numbers: dict[tuple[int, int], int] = {}
         self._plans: dict[int, tuple[_Planned, ...] | None] = {}
@@ -148,6 +153,20 @@ class LockStacks:
         if defers:
             open_coded = open_defers(code.functions, code.trees, function, self.form)
         return LockCall(pc, entered, function, words, open_coded, may_lock, may_lock or defers)
+
+
+def _data(runtime: Runtime) -> tuple[int, int]:
+    """Where the package-level variables are; an empty range if that is not known."""
+    if not all(runtime.layouts.has("moduledata", name) for name in ("data", "ebss")):
+        return 0, 0
+    try:
+        dtype = runtime.layouts["moduledata"]
+        row = runtime.memory.array(runtime.address("firstmoduledata"), dtype, 1)[0]
+    except SpyglassError:
+        return 0, 0
+    return max(int(row["data"]) - _WITHOUT_POINTERS_BYTES, 0), int(
+        row["ebss"]
+    ) + _WITHOUT_POINTERS_BYTES
 
 
 _KNOWN: WeakKeyDictionary[StackTree, LockStacks] = WeakKeyDictionary()
