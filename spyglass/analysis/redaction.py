@@ -1,4 +1,4 @@
-"""A snapshot without what says where, by whom and with which arguments a program is run."""
+"""A snapshot, or a profile, without what says where, by whom and with which arguments a program is run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from spyglass.model import NONE, Frame, Problem, Snapshot
+from spyglass.model import NONE, Frame, Problem, Process, Snapshot
+from spyglass.profile import Profile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spyglass.wait_graph import WaitGraph
 
-__all__ = ["redacted"]
+__all__ = ["redacted", "redacted_profile"]
 
 #: How a directory of the module cache writes an upper case letter (``module.EscapePath``).
 _CAPITAL = re.compile(r"!([a-z])")
@@ -34,24 +35,42 @@ def redacted(snapshot: Snapshot) -> Snapshot:
     """
     if snapshot.redacted:
         return snapshot
-    process = snapshot.process
     none: NDArray[np.int32] = np.full(len(snapshot.goroutines), NONE, np.int32)
     return replace(
         snapshot,
         host=None,
         redacted=True,
-        process=replace(
-            process,
-            cmdline=(),
-            exe=_base(process.exe),
-            library=_base(process.library),
-            container=None,  # LXC and systemd-nspawn know it by the name that a person gave it
-        ),
+        process=_without_circumstances(snapshot.process),
         goroutines=replace(snapshot.goroutines, labels=none),
         label_sets=(),
         frames=tuple(map(_without_directories, snapshot.frames)),
         problems=tuple(map(_without_paths, snapshot.problems)),
         waits=snapshot.waits and _without_addresses(snapshot.waits),
+    )
+
+
+def redacted_profile(profile: Profile) -> Profile:
+    """`profile` without command line, labels, host name, container, and directories above packages."""
+    samples = profile.samples
+    none: NDArray[np.int32] = np.full(len(samples), NONE, np.int32)
+    return replace(
+        profile,
+        host=None,
+        process=_without_circumstances(profile.process),
+        samples=replace(samples, labels=none),
+        label_sets=(),
+        frames=tuple(map(_without_directories, profile.frames)),
+        problems=tuple(map(_without_paths, profile.problems)),
+    )
+
+
+def _without_circumstances(process: Process) -> Process:
+    return replace(
+        process,
+        cmdline=(),
+        exe=_base(process.exe),
+        library=_base(process.library),
+        container=None,  # LXC and systemd-nspawn know it by the name that a person gave it
     )
 
 

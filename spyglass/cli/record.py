@@ -50,7 +50,7 @@ class _RecordCommand(click.Command):
 @profile_output_options
 @sample_filter_options
 @click.option(
-    "--from", "saved", metavar="FILE",
+    "--from", "saved", type=click.Path(), metavar="FILE",
     help="Convert a profile that was saved as .json or .json.gz, in place of recording; - for stdin.",
 )  # fmt: skip
 @click.pass_context

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from spyglass.cli.common_options import redact_option
 from spyglass.cli.filter_options import (
     complete_labels,
     goroutine_ids,
@@ -57,12 +58,13 @@ class RecordOptions:
 
 @dataclass(frozen=True)
 class ProfileOutput:
-    """What to write and where: `path` None is a file with a name of its own, in `directory`; `-` is standard
-    output. Each stack has a root frame for each of `by`."""
+    """What to write and where: `path` None is a file with a name of its own, `-` standard output. Each stack has a
+    root frame for each of `by`. `redact`: without what `spyglass.analysis.redaction` removes."""
 
     path: str | None
     exporter: Exporter
     by: tuple[str, ...]
+    redact: bool
 
     def check(self) -> None:
         """Raise `click.UsageError` or `OSError` now if writing would fail after the recording."""
@@ -94,6 +96,10 @@ class ProfileOutput:
     def write(self, profile: Profile) -> Path | None:
         """Write `profile`, whole or not at all; returns the path, None for standard output."""
         options = {"by": self.by} if self.by else {}
+        if self.redact:
+            from spyglass.analysis.redaction import redacted_profile
+
+            profile = redacted_profile(profile)
         path = self.file(profile)
         if path is None:
             self.exporter.write(profile, sys.stdout.buffer, **options)
@@ -151,10 +157,18 @@ def profile_output_options(command: Command) -> Command:
         help="Add a root frame for each goroutine, thread, state or value of label:KEY (repeatable).",
     )  # fmt: skip
     @click.option("--threads", is_flag=True, help="The same as --by thread.")
+    @redact_option
     @functools.wraps(command)
     def wrapper(
-        path: str | None, written: str | None, by: tuple[str, ...], threads: bool, **others: Any
+        path: str | None,
+        written: str | None,
+        by: tuple[str, ...],
+        threads: bool,
+        redact: bool,
+        **others: Any,
     ) -> None:
+        if redact and any(each.startswith("label:") for each in by):
+            raise click.UsageError("--redact removes labels, so --by label:KEY has none")
         if threads:
             by = ("thread", *by)
         chosen = _exporter(path, written)
@@ -162,7 +176,7 @@ def profile_output_options(command: Command) -> Command:
             raise click.UsageError(
                 f"--by requires a format other than {chosen.name}, which has all"
             )
-        command(output=ProfileOutput(path, chosen, tuple(dict.fromkeys(by))), **others)
+        command(output=ProfileOutput(path, chosen, tuple(dict.fromkeys(by)), redact), **others)
 
     return wrapper
 

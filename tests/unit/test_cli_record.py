@@ -233,6 +233,7 @@ def test_a_refusal_of_the_kernel_is_one_line(
         (["1", "-d", "0s"], "Invalid value for --duration: must be longer than 0s"),
         (["1", "-d", "soon"], "Invalid value for '-d' / '--duration': 'soon' is not a duration"),
         (["1", "--by", "label:"], "Invalid value for '--by': 'label:' is not goroutine, thread, state or"),
+        (["1", "--redact", "--by", "label:a"], "--redact removes labels, so --by label:KEY has none"),
         (["1", "--by", "state", "-o", "x.json"], "--by requires a format other than json, which has all"),
     ],
 )  # fmt: skip
@@ -307,6 +308,18 @@ def test_a_filter_that_matches_nothing(saved: Path, capsys: pytest.CaptureFixtur
     assert run("--from", str(saved), "-o", "x.svg", "--function", "nothing") == 1
     assert capsys.readouterr().err == "spyglass: no sample matches the filters\n"
     assert not Path("x.svg").exists()
+
+
+def test_redact_removes_what_is_private(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--from", str(saved), "-o", "x.json", "--redact", "--label", "tenant=red") == 0
+    text = Path("x.json").read_text()
+    for private in ("--config.file", "tenant", "/usr/bin", "/src/", "/go/"):
+        assert private in saved.read_text()
+        assert private not in text
+    assert int(load_profile("x.json").samples.value_ns.sum()) == 350_000_000
+    capsys.readouterr()
+    assert run("--from", str(saved), "--redact") == 0
+    assert capsys.readouterr().out == "prometheus-1234-20261120T062000Z-cpu.pb.gz\n"
 
 
 def test_the_progress_line() -> None:
