@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from spyglass.binary.pclntab import Function
     from spyglass.runtime.context import Runtime
     from spyglass.runtime.stacks.stack_tree import StackTree
+    from spyglass.runtime.waiting.naming import Method
     from spyglass.runtime.waiting.population import Population
 
 __all__ = ["LockCall", "LockFrames", "LockStacks", "read_frames", "stacks_of"]
@@ -88,7 +89,8 @@ class LockFrames:
 
 class LockStacks:
     """What is known of the stacks of one tree: remembered from one snapshot to the next. `data`: where the
-    package-level variables are, from one address to another."""
+    package-level variables are, from one address to another. `methods`: of nodes of the tree the methods that
+    `spyglass.runtime.waiting.naming` knows."""
 
     def __init__(self, runtime: Runtime, tree: StackTree) -> None:
         version = GoVersion.parse(runtime.go_version)
@@ -102,6 +104,7 @@ class LockStacks:
         self.code = LockCode(code.functions, code.trees, runtime.arch, self.in_registers)
         self.data = _data(runtime)
         self.calls: list[LockCall] = []
+        self.methods: dict[int, tuple[Method, ...]] = {}
         self._numbers: dict[tuple[int, int], int] = {}
         self._plans: dict[int, tuple[_Planned, ...] | None] = {}
 

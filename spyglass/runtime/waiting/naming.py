@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from spyglass.runtime.waiting.population import Population
     from spyglass.wait_graph import Holders, WaitObjects
 
-__all__ = ["VariablesAt", "name_objects"]
+__all__ = ["Method", "VariablesAt", "name_objects"]
+
+#: A method on a stack: where its return address is in words from sp, the function, its receiver, and the pc.
+Method = tuple[int, "Function", Receiver, int]
 
 #: For addresses the variable that each is in, and how far behind its begin.
 VariablesAt = Callable[["NDArray[np.uint64]"], "list[tuple[str, int] | None]"]
@@ -37,6 +40,7 @@ VariablesAt = Callable[["NDArray[np.uint64]"], "list[tuple[str, int] | None]"]
 #: Objects that are named: those with most waiters. Frames of a goroutine that are examined, methods among them.
 _MAX_OBJECTS = 1000
 _MAX_FRAMES = 24
+_MAX_NODES = 1 << 16
 _MAX_METHODS = 4
 _MAX_STRUCT_BYTES = 1 << 12
 #: Time in seconds for functions that are followed to find receivers.
@@ -151,7 +155,7 @@ class _FieldFinder:
     ) -> Iterator[tuple[int, str]]:
         """The names of `objects` that the goroutines `rows`, whose stacks end at `node`, know."""
         sp = self._sp[rows]
-        for slot, function, receiver, pc in self._methods(node):
+        for slot, function, receiver, pc in self._known_methods(node):
             pointer = self._receivers(function, pc, sp + np.uint64(8 * slot))
             left = np.ones(len(objects), np.bool_)
             for at, name in self._in_receivers(receiver, pointer, objects):
@@ -161,7 +165,15 @@ class _FieldFinder:
             if not len(objects):
                 return
 
-    def _methods(self, node: int) -> Iterator[tuple[int, Function, Receiver, int]]:
+    def _known_methods(self, node: int) -> tuple[Method, ...]:
+        known = self._stacks.methods
+        if node not in known:
+            if len(known) >= _MAX_NODES:
+                known.clear()
+            known[node] = tuple(self._methods(node))
+        return known[node]
+
+    def _methods(self, node: int) -> Iterator[Method]:
         """The innermost methods of structs on the stack: where the return address is in words from sp, the
         function, its receiver, and the pc."""
         functions, slot, found = self._population.tree.code.functions, 0, 0
