@@ -41,6 +41,8 @@ __all__ = ["Inspector", "SnapshotResult", "attach", "open_core"]
 #: a new tree is made. A program has some thousands of both, but over days of snapshots words that
 #: are no return addresses add more.
 _MAX_KNOWN = 1 << 17
+#: How much of a processor reading goroutines may take while they are recorded.
+DEFAULT_MAX_CPU = 0.1
 
 
 def attach(pid: int) -> Inspector:
@@ -144,28 +146,42 @@ class Inspector:
         return graph
 
     def record(
-        self, duration_s: float, *, mode: Mode = "cpu", rate_hz: float | None = None
+        self,
+        duration_s: float,
+        *,
+        mode: Mode = "cpu",
+        rate_hz: float | None = None,
+        max_cpu: float = DEFAULT_MAX_CPU,
     ) -> Profile:
-        """Record for `duration_s` where the process spends its time. Arguments and errors as `recording`."""
+        """Record for `duration_s` where the process spends its time; less if it ends before. As `recording`."""
         until = time.monotonic() + duration_s
-        with self.recording(mode=mode, rate_hz=rate_hz) as recording:
+        with self.recording(mode=mode, rate_hz=rate_hz, max_cpu=max_cpu) as recording:
             while recording.ended is None and (left := until - time.monotonic()) > 0:
                 recording.step(left)
             return recording.finish()
 
-    def recording(self, *, mode: Mode = "cpu", rate_hz: float | None = None) -> Recording:
+    def recording(
+        self, *, mode: Mode = "cpu", rate_hz: float | None = None, max_cpu: float = DEFAULT_MAX_CPU
+    ) -> Recording:
         """Begin to record: call `step` of the result again and again, then `finish`; close it.
 
-        `mode`: "cpu" samples the threads, `rate_hz` (99) times in a second of processor time each. Nothing is
-        stopped. Raises `spyglass.errors.TargetError` if the kernel does not allow that.
+        `mode`: "cpu" samples all threads, `rate_hz` (99) times in a second of processor time each; "wall" reads
+        all goroutines `rate_hz` (10) times a second, less often if that takes more than `max_cpu` of a
+        processor; "offcpu" is "wall" without goroutines that run. Nothing is stopped. Raises
+        `spyglass.errors.TargetError` for a core, and for "cpu" if the kernel does not allow to sample: the
+        message says which rule forbids it, and how to allow it.
         """
         from spyglass.runtime.recording.cpu import CpuRecording
+        from spyglass.runtime.recording.wall import WallOptions, WallRecording
 
-        process = self._target.process
-        if process.cpu is None:
+        target = self._target
+        if target.process.cpu is None:
             raise TargetError("a core cannot be recorded: nothing of it runs")
-        with process.blamed():
-            return CpuRecording(self._target, self.runtime, self._new_tree, rate_hz or 99)
+        with target.process.blamed():
+            if mode == "cpu":
+                return CpuRecording(target, self.runtime, self._new_tree, rate_hz or 99)
+            options = WallOptions(mode, rate_hz or 10, max_cpu)
+            return WallRecording(target, self.runtime, self._new_tree, options)
 
     def take(
         self, wanted: Wanted, *, stop: bool = False, cpu_since: CpuReading | None = None

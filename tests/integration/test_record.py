@@ -121,3 +121,157 @@ def wrong_labels(profile: Profile) -> Counter[tuple[str, str]]:
             said = profile.label_sets[int(labels)]["kind"]
             wrong[kinds[0], said] += int(count) * (said != kinds[0])
     return +wrong
+
+
+# Wall
+
+
+@pytest.mark.matrix
+def test_the_shares_of_states_are_those_that_goroutines_measure(minor: str) -> None:
+    with start("shares", minor, Flavour.EXE) as process, spyglass.attach(process.pid) as program:
+        before = json.loads(process.ask("measured"))
+        profile = program.record(6, mode="wall", rate_hz=50)
+        after = json.loads(process.ask("measured"))
+    measured = shares({name: after[name] - before[name] for name in after})
+    seen = shares(by_function(profile, "main.(*worker)."))
+    assert seen == pytest.approx(measured, abs=0.02)
+    assert account_of(profile) == pytest.approx(profile.duration_ns, rel=0.01)
+
+
+#: Which of their methods the workers of shares.go are in while they measure.
+STATES = {"sleeps": "sleep", "locks": "lock", "reads": "read", "burns": "burn"}
+
+
+def by_function(profile: Profile, prefix: str) -> dict[str, float]:
+    """The time in each state that the workers measure."""
+    found: dict[str, float] = dict.fromkeys(STATES.values(), 0.0)
+    samples = profile.samples
+    for stack, value in zip(samples.stack, samples.value_ns, strict=True):
+        for frame in profile.stack(int(stack)):
+            state = STATES.get(frame.function.removeprefix(prefix))
+            if state is not None:
+                found[state] += float(value)
+    return found
+
+
+def shares(times: dict[str, float]) -> dict[str, float]:
+    total = sum(times.values())
+    return {name: value / total for name, value in times.items()}
+
+
+def account_of(profile: Profile) -> float:
+    """The time of the main goroutine, which waits for input all the time, in a system call."""
+    samples = profile.samples
+    return float(samples.value_ns[samples.goroutine == 1].sum())
+
+
+def test_offcpu_leaves_out_what_runs() -> None:
+    with start("shares") as process, spyglass.attach(process.pid) as program:
+        wall = program.record(2, mode="wall", rate_hz=50)
+        offcpu = program.record(2, mode="offcpu", rate_hz=50)
+    assert states_of(wall) - states_of(offcpu) == {"running"}
+    assert "IO wait" in states_of(offcpu)
+
+
+def states_of(profile: Profile) -> set[str]:
+    return {profile.states[number] for number in set(profile.samples.state.tolist())}
+
+
+def test_what_stands_still_is_exact_and_is_walked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked: list[int] = []
+    read = Reader.read
+
+    def counting(self: Reader, pointers: NDArray[np.uint64], top_only: bool) -> Read:
+        walked.append(len(pointers))
+        return read(self, pointers, top_only)
+
+    monkeypatch.setattr(Reader, "read", counting)
+    with start("park", NEWEST, Flavour.EXE, "-n", "500") as process:
+        with spyglass.attach(process.pid) as program:
+            profile = program.record(1, mode="wall", rate_hz=20)
+    assert walked[0] >= 500
+    assert max(walked[1:]) < 20
+    samples = profile.samples
+    parked = [
+        value
+        for stack, value in zip(samples.stack, samples.value_ns, strict=True)
+        if profile.stack(int(stack))[-1].function == "main.walk"
+    ]
+    assert len(parked) == 500
+    assert set(parked) == {parked[0]}
+
+
+def test_of_very_many_goroutines_a_part_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wall, "_VERY_MANY", 1000)
+    monkeypatch.setattr(wall, "_PART", 500)
+    with start("park", NEWEST, Flavour.EXE, "-n", "3000") as process:
+        with spyglass.attach(process.pid) as program:
+            profile = program.record(2, mode="wall", rate_hz=20, max_cpu=1)
+    samples = profile.samples
+    goroutines = samples.value_ns.sum() / profile.duration_ns
+    assert goroutines == pytest.approx(3002, rel=0.02)
+    assert set(samples.goroutine.tolist()) == {NONE}
+    assert samples.count.sum() < goroutines * 2 * 20 / 4
+
+
+# How it begins and ends
+
+
+def test_without_permission_cpu_says_which_rule_forbids_it_and_wall_works() -> None:
+    def record() -> tuple[str, int]:
+        forbid_perf_events()
+        with spyglass.attach(pid) as program:
+            with pytest.raises(TargetError) as refused:
+                program.record(0.1)
+            return refused.value.message, len(program.record(0.5, mode="wall").samples)
+
+    with start("shares") as process:
+        pid = process.pid
+        message, rows = in_child(record)
+    assert "seccomp" in message
+    assert rows > 10
+
+
+def test_a_core_cannot_be_recorded(tmp_path: Path) -> None:
+    with spyglass.open_core(str(next(iter(saved_cores())))) as program:
+        with pytest.raises(TargetError, match="a core cannot be recorded"):
+            program.record(1)
+
+
+@pytest.mark.parametrize("mode", ["cpu", "wall"])
+def test_what_there_is_is_kept_when_the_process_ends(mode: Mode) -> None:
+    with start("shares", NEWEST, Flavour.EXE, "-busy") as process:
+        with spyglass.attach(process.pid) as program:
+            with program.recording(mode=mode, rate_hz=50) as recording:
+                recording.step(1)
+                process.kill()
+                process.wait()
+                recording.step(5)
+                profile = recording.finish()
+    assert profile.account.ended is not None
+    assert "ended" in profile.account.ended
+    assert profile.duration_ns < 4e9
+    assert profile.samples.count.sum() > 5
+
+
+def test_a_recording_can_be_ended_early_and_tells_its_progress() -> None:
+    with start("shares", NEWEST, Flavour.EXE, "-busy") as process:
+        with spyglass.attach(process.pid) as program, program.recording(rate_hz=199) as recording:
+            first = recording.step(0.3)
+            second = recording.step(0.3)
+            profile = recording.finish()
+    assert 0 < first.elapsed_ns < second.elapsed_ns <= profile.duration_ns < 3e9
+    assert first.samples <= second.samples <= profile.account.samples
+    assert profile.account.ended is None
+    assert profile.samples.count.sum() == profile.account.samples
+    assert profile.samples.value_ns.sum() == profile.account.cpu_sampled_ns
+    assert recording.finish().duration_ns == profile.duration_ns
+
+
+def test_nothing_stays_open() -> None:
+    with start("shares", NEWEST, Flavour.EXE, "-busy") as process:
+        with spyglass.attach(process.pid) as program:
+            before, priority = descriptors(), os.getpriority(os.PRIO_PROCESS, 0)
+            program.record(0.3)
+            assert descriptors() == before
+            assert os.getpriority(os.PRIO_PROCESS, 0) == priority

@@ -20,7 +20,7 @@ from spyglass.runtime.goroutines.decode import (
     g_status,
     plausible,
 )
-from spyglass.runtime.goroutines.fetcher import Fetcher, ReadBatch, saved_cursors
+from spyglass.runtime.goroutines.fetcher import Again, Fetcher, ReadBatch, saved_cursors
 from spyglass.runtime.goroutines.prefetch import has_processor_to_spare, prefetched
 from spyglass.runtime.goroutines.side_readers import SideReaders
 from spyglass.runtime.stacks.stack_tree import StackTree
@@ -60,19 +60,33 @@ class Reader:
     """Reads goroutines of one process into columns; the tree of stacks grows over all batches.
 
     `now_ns`: the clock that the runtime reads, None if it is not known. `threads`: how to find where
-    running goroutines are.
+    running goroutines are. `side_readers`: those of an earlier reader, whose numbers go on.
     """
 
     def __init__(
-        self, runtime: Runtime, tree: StackTree, now_ns: int | None, threads: Threads
+        self,
+        runtime: Runtime,
+        tree: StackTree,
+        now_ns: int | None,
+        threads: Threads,
+        side_readers: SideReaders | None = None,
     ) -> None:
         self.runtime = runtime
         self.tree = tree
         self.now_ns = now_ns
         self.threads = threads
-        self.side_readers = SideReaders(runtime)
+        self.side_readers = side_readers or SideReaders(runtime)
         self._unwinder = Unwinder(runtime.memory, tree, runtime.arch == "arm64")
         self._fetcher = Fetcher(runtime, self.side_readers)
+
+    def again(self, pointers: NDArray[np.uint64]) -> Again:
+        """What tells whether the goroutines at `pointers` have moved since the last time."""
+        return self._fetcher.again(pointers)
+
+    @property
+    def counts_stops(self) -> bool:
+        """Whether this version of Go counts how often a goroutine stops running."""
+        return self._fetcher.counts_stops
 
     def read(self, pointers: NDArray[np.uint64], top_only: bool) -> Read:
         """The goroutines at `pointers`, without the dead."""

@@ -69,6 +69,10 @@ class LabelReader:
         """How many distinct sets were read."""
         return len(self._sets)
 
+    def renew(self) -> None:
+        """Begin another reading of the process: what may be read is counted anew."""
+        self._memory = _Rationed(self._runtime.memory, _MAX_BYTES)
+
     def read(self, rows: NDArray[Any]) -> NDArray[np.int32]:
         """For each ``g`` of `rows` the number of its set of labels; `NONE` without labels, `UNREAD` if
         they cannot be read.

@@ -38,6 +38,9 @@ class SideReader(Protocol):
     @property
     def unread(self) -> int: ...
 
+    def renew(self) -> None:
+        """Begin another reading of the process; numbers go on."""
+
     def read(self, rows: NDArray[Any]) -> NDArray[Any]:
         """The value for each of `rows`, ``g`` structures that were just read (`fields_of`).
 
@@ -61,6 +64,11 @@ class SideReaders:
         self._all = [make(runtime) for make in SIDE_READERS]
         self.columns = [reader.column for reader in self._all]
         self.g_fields = [name for reader in self._all for name in reader.g_fields]
+
+    def renew(self) -> None:
+        """Begin another reading of the process; numbers go on."""
+        for reader in self._all:
+            reader.renew()
 
     def read(self, batch: Batch, at: NDArray[np.intp] | slice) -> None:
         """Read what belongs to the goroutines `at` of `batch`. It is certain if the goroutine has not

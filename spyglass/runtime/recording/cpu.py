@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spyglass.model import NONE, UNREAD
-from spyglass.profile import Account
+from spyglass.profile import Account, Mode
 from spyglass.runtime.recording.rows import Row
 from spyglass.runtime.recording.sampled_stacks import (
     GOROUTINE,
@@ -49,7 +49,7 @@ class CpuRecording(Recording):
     it, and how to allow it.
     """
 
-    mode = "cpu"
+    mode: Mode = "cpu"
 
     def __init__(
         self, target: Target, runtime: Runtime, new_tree: Callable[[], StackTree], rate_hz: float
@@ -62,6 +62,7 @@ class CpuRecording(Recording):
         self._noted: list[Noted] = []
         self._next_fold = time.monotonic() + _FOLD_SECONDS
         self._samples = self._cut = self._known = self._unknown = self._unread = 0
+        self._witness.owners.list_all()
         self._recorder = ThreadRecorder(target.pid, rate_hz)
 
     def close(self) -> None:
@@ -80,9 +81,11 @@ class CpuRecording(Recording):
             self._witness.owners.list_all()
             self._next_fold = now + _FOLD_SECONDS
 
-    def _finish(self) -> None:
+    def _finish(self) -> int:
+        ended_ns = time.monotonic_ns()
         self._fold()
         self._report()
+        return ended_ns
 
     def _fold(self) -> None:
         """Walk the stacks of the samples that were noted, and add them to the rows."""

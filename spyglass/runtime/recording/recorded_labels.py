@@ -65,6 +65,7 @@ class RecordedLabels:
         if self._reader.set_count >= _MAX_SETS:
             return UNREAD
         self._noting.clear()
+        self._reader.renew()
         number = int(self._reader.sets_at(np.array([pointer], np.uint64))[0])
         if len(self._kept) >= _KEPT:
             self._kept.clear()

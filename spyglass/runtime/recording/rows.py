@@ -96,6 +96,10 @@ class Stacks:
             found.append(self.add(tuple(inner + [each for each in numbers if each >= 0])))
         return found
 
+    def of_frames(self, frames: Iterable[Frame]) -> int:
+        """The number of the stack with `frames`, the innermost first."""
+        return self.add(tuple(map(self._number, frames)))
+
     def add(self, frames: tuple[int, ...]) -> int:
         """The number of the stack with these `frames`."""
         number = self._stacks.get(frames)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from spyglass.errors import SpyglassError
 from spyglass.procfs.cpu_times import process_times
@@ -47,7 +47,7 @@ class Recording(ABC):
     ends or executes another program, `ended` says so, and what there is up to then is kept.
     """
 
-    mode: ClassVar[Mode]
+    mode: Mode
 
     def __init__(self, target: Target, runtime: Runtime, rate_hz: float) -> None:
         self._target = target
@@ -75,7 +75,12 @@ class Recording(ABC):
         """Record for at most `seconds`; returns early when the process has ended."""
         until = time.monotonic() + seconds
         while self.ended is None and (left := until - time.monotonic()) > 0:
-            self._record(left)
+            try:
+                self._record(left)
+            except SpyglassError:
+                self._check(force=True)
+                if self.ended is None:
+                    raise
             self._check()
         return self.progress()
 
@@ -90,8 +95,7 @@ class Recording(ABC):
         """End it: what was recorded."""
         if self._finished_ns is None:
             self._check(force=True)
-            self._finish()
-            self._finished_ns = time.monotonic_ns()
+            self._finished_ns = self._finish()
             self.close()
         frames, offsets, stack_frames = self._stacks.columns()
         labels, label_sets = self._named_labels(self._rows.labels())
@@ -117,8 +121,8 @@ class Recording(ABC):
         """Record for at most `seconds`."""
 
     @abstractmethod
-    def _finish(self) -> None:
-        """Add to the rows what is not in them yet."""
+    def _finish(self) -> int:
+        """Add to the rows what is not in them yet; until when it was recorded (CLOCK_MONOTONIC, ns)."""
 
     @abstractmethod
     def _account(self) -> Account:

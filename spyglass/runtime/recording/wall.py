@@ -1,0 +1,279 @@
+"""Where goroutines spend their lives, running or waiting: all of them are read again and again.
+
+What a reading finds stands for the time since the one before. A goroutine that has not moved in between was there
+all the time: its stack is not walked again, and its time is exact, not sampled. Of very many goroutines each
+reading takes a random part. Readings come at random times around their rate, so that nothing in the program
+is in step with them.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spyglass.columns import combined, numbered
+from spyglass.errors import SpyglassError
+from spyglass.model import NONE, STATUSES, Frame, Goroutines
+from spyglass.profile import Account, Mode
+from spyglass.runtime.goroutines.consistency import Quality
+from spyglass.runtime.goroutines.decode import RUNNING, g_pointers
+from spyglass.runtime.goroutines.goroutine_reader import Reader
+from spyglass.runtime.goroutines.wait_reasons import named_reasons
+from spyglass.runtime.recording.rows import Row
+from spyglass.runtime.recording.session import Recording
+from spyglass.runtime.scheduler.sched import read_ms
+from spyglass.runtime.scheduler.thread_registers import Threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from spyglass.runtime.context import Runtime
+    from spyglass.runtime.goroutines.consistency import Read
+    from spyglass.runtime.goroutines.side_readers import SideReaders
+    from spyglass.runtime.stacks.stack_tree import StackTree
+    from spyglass.targets import Target
+
+__all__ = ["WallOptions", "WallRecording"]
+
+#: From so many goroutines on each reading takes a part of them.
+_VERY_MANY, _PART = 100_000, 20_000
+_MAX_KNOWN = 1 << 17
+_MS_SECONDS = 1.0
+#: The frame of a goroutine whose stack could not be read, or was of several moments.
+_NO_STACK = Frame("[stack not known]", None, None, 0)
+
+
+class _Places:
+    """Where each goroutine was when it was last read, by its place in ``runtime.allgs``: its row (stack, goid,
+    labels, state; stack `NONE`: not counted), and how many readings, and how much time, are not yet counted."""
+
+    def __init__(self, count: int) -> None:
+        self.row = np.full((count, 4), NONE, np.int64)
+        self.count = np.zeros(count, np.int64)
+        self.value_ns = np.zeros(count, np.float64)
+
+    def grown(self, count: int) -> _Places:
+        """The same with room for `count`."""
+        larger, known = _Places(count), len(self.count)
+        larger.row[:known], larger.count[:known] = self.row, self.count
+        larger.value_ns[:known] = self.value_ns
+        return larger
+
+
+@dataclass(frozen=True, slots=True)
+class WallOptions:
+    """Goroutines are read `rate_hz` times a second, less often where that would take more than `max_cpu` of a
+    processor. `mode` "offcpu" leaves out those that run; `system`: with the runtime's own."""
+
+    mode: Mode
+    rate_hz: float
+    max_cpu: float
+    system: bool = False
+
+
+class WallRecording(Recording):
+    """Reads goroutines as `options` say. `new_tree` makes a tree of stacks."""
+
+    def __init__(
+        self,
+        target: Target,
+        runtime: Runtime,
+        new_tree: Callable[[], StackTree],
+        options: WallOptions,
+    ) -> None:
+        super().__init__(target, runtime, options.rate_hz)
+        self.mode = options.mode
+        self._options = options
+        self._new_tree = new_tree
+        self._scratch = self._runtime.for_reading()
+        self._reader = self._new_reader(None)
+        self._next_ms = 0.0
+        self._pointers = np.zeros(0, np.uint64)
+        self._signatures: NDArray[np.uint64] | None = None
+        self._places = _Places(0)
+        self._words: dict[str, int] = {}
+        self._doubts: Counter[str] = Counter()
+        self._readings = self._samples = 0
+        self._next = time.monotonic()
+        self._last_ns = self._began_ns
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _record(self, seconds: float) -> None:
+        now = time.monotonic()
+        if now + seconds < self._next:
+            time.sleep(seconds)
+            return
+        time.sleep(max(self._next - now, 0))
+        self._behind_ns = max(int((time.monotonic() - self._next) * 1e9), 0)
+        began = time.process_time()
+        self._check(force=True)
+        if self.ended is None:
+            self._read_all()
+        cost = (time.process_time() - began) / self._options.max_cpu
+        wait = random.uniform(0.5, 1.5) / self._options.rate_hz
+        self._next = max(self._next + wait, time.monotonic() + cost - wait)
+
+    def _finish(self) -> int:
+        if self.ended is None:
+            with suppress(SpyglassError):  # it ends now
+                self._read_all()
+        self._count(np.flatnonzero(self._places.count))
+        self._rate_hz = self._readings * 1e9 / max(self._last_ns - self._began_ns, 1)
+        for kind, count in self._doubts.items():
+            self._runtime.problem(kind, "goroutines", f"{count} times while they were read")
+        return self._last_ns
+
+    def _read_all(self) -> None:
+        """Read all goroutines, or a part of very many, and add the time since the last reading."""
+        self._renew()
+        pointers = g_pointers(self._scratch)
+        now_ns = time.monotonic_ns()
+        elapsed_ns, self._last_ns = now_ns - self._last_ns, now_ns
+        self._readings += 1
+        if len(pointers) > _VERY_MANY:
+            self._read_part(pointers, elapsed_ns)
+            return
+        again = self._reader.again(pointers)
+        moved = np.flatnonzero(~(self._unmoved(pointers, again.signatures) & again.ok))
+        self._signatures, self._pointers = again.signatures, pointers
+        self._count(moved[self._places.count[moved] > 0])
+        self._places.row[moved] = NONE
+        read = self._reader.read(pointers[moved], False)
+        order = np.argsort(pointers[moved])
+        at = moved[order[np.searchsorted(pointers[moved][order], read.pointers)]]
+        self._places.row[at] = self._rows_of(read)
+        counted = self._places.row[:, 0] != NONE
+        self._places.count[counted] += 1
+        self._places.value_ns[counted] += elapsed_ns
+        self._samples += int(counted.sum())
+
+    def _unmoved(
+        self, pointers: NDArray[np.uint64], signatures: NDArray[np.uint64]
+    ) -> NDArray[np.bool_]:
+        """Which of the goroutines at `pointers` have not moved since the last reading."""
+        before, known = self._signatures, len(self._pointers)
+        unmoved = np.zeros(len(pointers), np.bool_)
+        if before is None or not np.array_equal(pointers[:known], self._pointers):
+            self._count(np.flatnonzero(self._places.count))
+            self._places = _Places(len(pointers))
+            return unmoved
+        self._places = self._places.grown(len(pointers))
+        if self._reader.counts_stops:
+            unmoved[:known] = (signatures[:known] == before).all(axis=1)
+            unmoved &= self._places.row[:, 3] != self._words.get(STATUSES[RUNNING], NONE - 1)
+        return unmoved
+
+    def _read_part(self, pointers: NDArray[np.uint64], elapsed_ns: int) -> None:
+        """Read a random part of the goroutines at `pointers`, each of which stands for others too: its goid would
+        tell nothing."""
+        self._count(np.flatnonzero(self._places.count))
+        self._signatures = None
+        chosen = np.random.default_rng().choice(pointers, _PART, replace=False)
+        rows = self._rows_of(self._reader.read(np.sort(chosen), False))
+        rows = rows[rows[:, 0] != NONE]
+        rows[:, 1] = NONE
+        weight = len(pointers) / _PART
+        different, which = numbered(combined(*rows.T))
+        counts, first = np.bincount(which, minlength=len(different)), np.zeros(len(different), int)
+        first[which] = np.arange(len(rows))
+        for row, count in zip(rows[first].tolist(), counts.tolist(), strict=True):
+            self._rows.add(Row._make([*row, NONE]), count, count * elapsed_ns * weight)
+        self._samples += len(rows)
+
+    def _rows_of(self, read: Read) -> NDArray[np.int64]:
+        """Stack, goid, labels and state of the goroutines that were read, as numbers of this recording."""
+        goroutines = read.columns
+        rows = np.empty((len(goroutines), 4), np.int64)
+        rows[:, 0] = self._stack_numbers(read)
+        rows[:, 1] = goroutines.id.astype(np.int64)
+        rows[:, 2] = np.maximum(goroutines.labels, NONE)
+        rows[:, 3] = self._state_numbers(goroutines)
+        left_out = goroutines.system & (not self._options.system)
+        if self.mode == "offcpu":
+            left_out = left_out | (goroutines.status == RUNNING)
+        rows[left_out, 0] = NONE
+        return rows
+
+    def _stack_numbers(self, read: Read) -> NDArray[np.int64]:
+        torn = read.columns.quality >= Quality.TORN
+        nodes, which = numbered(np.where(torn, 0, read.node))
+        known = nodes > self._reader.tree.SAMPLED
+        numbers = np.empty(len(nodes), np.int64)
+        some = nodes[known]
+        numbers[known] = self._stacks.of_nodes(self._reader.tree, some, [None] * len(some))
+        numbers[~known] = self._stacks.of_frames([_NO_STACK])
+        return numbers[which]
+
+    def _state_numbers(self, goroutines: Goroutines) -> NDArray[np.int64]:
+        """The number of each goroutine's wait reason, or else of its status."""
+        reasons, goroutines = named_reasons(self._scratch, goroutines)
+        reason = goroutines.wait_reason.astype(np.int64)
+        keys = np.where(reason >= 0, reason + len(STATUSES), goroutines.status)
+        words = (*STATUSES, *reasons)
+        different, which = numbered(keys)
+        numbers = [
+            self._words.setdefault(words[key] if key < len(words) else "unknown", len(self._words))
+            for key in different.tolist()
+        ]
+        return np.array(numbers, np.int64)[which]
+
+    def _count(self, at: NDArray[np.intp]) -> None:
+        """Add what is not yet counted of the places `at` to the rows."""
+        places = self._places
+        counted = zip(
+            places.row[at].tolist(),
+            places.count[at].tolist(),
+            places.value_ns[at].tolist(),
+            strict=True,
+        )
+        for row, count, value_ns in counted:
+            self._rows.add(Row._make([*row, NONE]), count, value_ns)
+        places.count[at], places.value_ns[at] = 0, 0
+
+    def _renew(self) -> None:
+        """Forget the problems of the last reading, and stacks if there are many; find new threads."""
+        self._doubts.update(problem.kind for problem in self._scratch.problems)
+        self._scratch.problems.clear()
+        tree = self._reader.tree
+        if max(tree.code.known, len(tree)) > _MAX_KNOWN:
+            self._reader = self._new_reader(self._reader.side_readers)
+        self._reader.side_readers.renew()
+        if time.monotonic() >= self._next_ms:
+            self._reader.threads = self._threads()
+            self._next_ms = time.monotonic() + _MS_SECONDS
+
+    def _new_reader(self, side_readers: SideReaders | None) -> Reader:
+        return Reader(self._scratch, self._new_tree(), None, Threads({}), side_readers)
+
+    def _threads(self) -> Threads:
+        """The threads of the Ms, to find where running goroutines are."""
+        ms, outer_tids = read_ms(self._scratch), self._target.process.outer_tids()
+        if outer_tids is not None:
+            ms = ms.with_outer_tids(outer_tids)
+        tids = zip(ms.addresses.tolist(), ms.rows["procid"].tolist(), strict=True)
+        return Threads({address: tid for address, tid in tids if tid})
+
+    def _account(self) -> Account:
+        return Account(
+            samples=self._samples, goroutine_known=self._samples, own_cpu_ns=self._own_cpu_ns()
+        )
+
+    def _states(self) -> tuple[str, ...]:
+        return tuple(self._words)
+
+    def _named_labels(
+        self, column: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], tuple[Mapping[str, str], ...]]:
+        goroutines = Goroutines.of(len(column), labels=column)
+        goroutines, fields = self._reader.side_readers.finish(goroutines)
+        return goroutines.labels, fields["label_sets"]
