@@ -232,9 +232,14 @@ class Signature:
         Ms of the goroutines that are in system calls, 0 for the others."""
         words = gathered.lanes(self._lanes)
         signatures = words & self._masks
+        calls = self.status_of(signatures) == SYSCALL
+        return signatures, np.where(calls, words[:, -1], np.uint64(0))
+
+    def status_of(self, signatures: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """The status of each goroutine with one of `signatures`."""
         column, shift = self._status
-        status = signatures[:, column] >> shift & np.uint64(0xFFFFFFFF)
-        return signatures, np.where(status == SYSCALL, words[:, -1], np.uint64(0))
+        status: NDArray[np.uint64] = signatures[:, column] >> shift & np.uint64(0xFFFFFFFF)
+        return status
 
 
 #: The fields of a ``g`` that change when it runs.

@@ -20,6 +20,7 @@ from spyglass.runtime.goroutines.decode import (
     LEAKED,
     PREEMPTED,
     RUNNABLE,
+    RUNNING,
     SYSCALL,
     WAITING,
     alive,
@@ -44,10 +45,11 @@ _PARKED[[RUNNABLE, WAITING, PREEMPTED, LEAKED, COPYSTACK]] = True
 
 
 class Again(NamedTuple):
-    """Goroutines that were read again: whether each ``g`` could be, and its signature."""
+    """Goroutines that were read again: whether each ``g`` could be, its signature, and whether it ran."""
 
     ok: NDArray[np.bool_]
     signatures: NDArray[np.uint64]
+    runs: NDArray[np.bool_]
 
 
 class ReadBatch(NamedTuple):
@@ -96,7 +98,8 @@ class Fetcher:
     def again(self, pointers: NDArray[np.uint64]) -> Again:
         """What tells whether the goroutines at `pointers` have moved."""
         gathered = self._memory.gather(pointers, self._dtype.itemsize)
-        return Again(gathered.ok, self._signatures(gathered))
+        signatures = self._signatures(gathered)
+        return Again(gathered.ok, signatures, self._signature.status_of(signatures) == RUNNING)
 
     def capture(self, pointers: NDArray[np.uint64], rows: NDArray[Any]) -> Capture:
         """Of each what its M counts system calls with, the ``g``, the stack, the ``g`` again, without a

@@ -56,6 +56,7 @@ class CpuRecording(Recording):
     ) -> None:
         super().__init__(target, runtime, rate_hz)
         self._new_tree = new_tree
+        self._period_ns = int(1e9 / rate_hz)
         self._describe = target.process.native_names(target.memory)
         self._walker = self._new_walker()
         self._witness = Witness(self._runtime)
@@ -99,12 +100,11 @@ class CpuRecording(Recording):
             self._walker = self._new_walker()
         walks = self._walker.walk(noted)
         stacks = self._stacks.of_nodes(self._walker.tree, walks.node, walks.leaf)
-        period_ns = 1e9 / self._rate_hz
         for row, each in enumerate(noted):
             goid, labels = self._goroutine(each, walks, row)
             thread = each.sample.registers.tid
             state = int(walks.state[row])
-            self._rows.add(Row(stacks[row], goid, labels, state, thread), 1, period_ns)
+            self._rows.add(Row(stacks[row], goid, labels, state, thread), 1, self._period_ns)
         self._samples += len(noted)
         self._cut += int((~walks.complete & (walks.state == GOROUTINE)).sum())
 
@@ -143,7 +143,7 @@ class CpuRecording(Recording):
             goroutine_known=self._known,
             goroutine_unknown=self._unknown,
             cpu_used_ns=self._cpu_used_ns(),
-            cpu_sampled_ns=round(samples * 1e9 / self._rate_hz),
+            cpu_sampled_ns=samples * self._period_ns,
             threads_seen=counts.seen,
             threads_missed=counts.missed,
             own_cpu_ns=self._own_cpu_ns(),

@@ -4,6 +4,10 @@ What a reading finds stands for the time since the one before. A goroutine that 
 all the time: its stack is not walked again, and its time is exact, not sampled. Of very many goroutines each
 reading takes a random part. Readings come at random times around their rate, so that nothing in the program
 is in step with them.
+
+What runs is gone before its stack can be read. Where it runs is therefore known from samples of the threads'
+processor time, if the kernel allows these. Goroutines run for at least that time; readings tell if it is
+longer, because their threads wait for a processor.
 """
 
 from __future__ import annotations
@@ -18,16 +22,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spyglass.columns import combined, numbered
-from spyglass.errors import SpyglassError
+from spyglass.errors import SpyglassError, TargetError
 from spyglass.model import NONE, STATUSES, Frame, Goroutines
-from spyglass.profile import Account, Mode
+from spyglass.profile import Account, Mode, Profile
 from spyglass.runtime.goroutines.consistency import Quality
-from spyglass.runtime.goroutines.decode import RUNNING, g_pointers
+from spyglass.runtime.goroutines.decode import RUNNING, WAITING, g_pointers
 from spyglass.runtime.goroutines.goroutine_reader import Reader
 from spyglass.runtime.goroutines.wait_reasons import named_reasons
+from spyglass.runtime.recording.cpu import CpuRecording
+from spyglass.runtime.recording.merging import merged, on_goroutines
 from spyglass.runtime.recording.rows import Row
 from spyglass.runtime.recording.session import Recording
-from spyglass.runtime.scheduler.sched import read_ms
 from spyglass.runtime.scheduler.thread_registers import Threads
 
 if TYPE_CHECKING:
@@ -46,7 +51,8 @@ __all__ = ["WallOptions", "WallRecording"]
 #: From so many goroutines on each reading takes a part of them.
 _VERY_MANY, _PART = 100_000, 20_000
 _MAX_KNOWN = 1 << 17
-_MS_SECONDS = 1.0
+#: Samples of running goroutines in a second of processor time.
+_SAMPLES_HZ = 99
 #: The frame of a goroutine whose stack could not be read, or was of several moments.
 _NO_STACK = Frame("[stack not known]", None, None, 0)
 
@@ -95,25 +101,53 @@ class WallRecording(Recording):
         self._new_tree = new_tree
         self._scratch = self._runtime.for_reading()
         self._reader = self._new_reader(None)
-        self._next_ms = 0.0
+        self._cpu = self._begin_cpu(target, runtime)
         self._pointers = np.zeros(0, np.uint64)
         self._signatures: NDArray[np.uint64] | None = None
         self._places = _Places(0)
         self._words: dict[str, int] = {}
         self._doubts: Counter[str] = Counter()
-        self._readings = self._samples = 0
+        self._readings = self._samples = self._ran = 0
+        self._running_ns = 0.0
         self._next = time.monotonic()
         self._last_ns = self._began_ns
 
     def close(self) -> None:
-        """Nothing is held."""
+        """End the sampling."""
+        if self._cpu is not None:
+            self._cpu.close()
+
+    def finish(self) -> Profile:
+        """End it: what was recorded, with the samples of what ran."""
+        profile = super().finish()
+        if self._cpu is None:
+            return profile
+        sampled = self._cpu.finish()
+        return merged(profile, sampled, on_goroutines(sampled), self._running_ns)
+
+    def _begin_cpu(self, target: Target, runtime: Runtime) -> CpuRecording | None:
+        """What samples running goroutines, if that is wanted and allowed."""
+        if self._options.mode == "offcpu":
+            return None
+        try:
+            return CpuRecording(target, runtime, self._new_tree, _SAMPLES_HZ)
+        except TargetError as error:
+            detail = f"where they run is not known: {error.message}"
+            self._runtime.problem("unreadable", "running goroutines", detail)
+            return None
+
+    def _wait(self, seconds: float) -> None:
+        if self._cpu is not None:
+            self._cpu.step(seconds)
+        else:
+            time.sleep(seconds)
 
     def _record(self, seconds: float) -> None:
-        now = time.monotonic()
-        if now + seconds < self._next:
-            time.sleep(seconds)
-            return
-        time.sleep(max(self._next - now, 0))
+        left = self._next - time.monotonic()
+        if left > 0:
+            self._wait(min(left, seconds))
+            if left > seconds:
+                return
         self._behind_ns = max(int((time.monotonic() - self._next) * 1e9), 0)
         began = time.process_time()
         self._check(force=True)
@@ -151,7 +185,8 @@ class WallRecording(Recording):
         read = self._reader.read(pointers[moved], False)
         order = np.argsort(pointers[moved])
         at = moved[order[np.searchsorted(pointers[moved][order], read.pointers)]]
-        self._places.row[at] = self._rows_of(read)
+        self._places.row[at] = self._rows_of(read, again.runs[at])
+        self._running_ns += self._ran * elapsed_ns
         counted = self._places.row[:, 0] != NONE
         self._places.count[counted] += 1
         self._places.value_ns[counted] += elapsed_ns
@@ -170,7 +205,6 @@ class WallRecording(Recording):
         self._places = self._places.grown(len(pointers))
         if self._reader.counts_stops:
             unmoved[:known] = (signatures[:known] == before).all(axis=1)
-            unmoved &= self._places.row[:, 3] != self._words.get(STATUSES[RUNNING], NONE - 1)
         return unmoved
 
     def _read_part(self, pointers: NDArray[np.uint64], elapsed_ns: int) -> None:
@@ -178,11 +212,14 @@ class WallRecording(Recording):
         tell nothing."""
         self._count(np.flatnonzero(self._places.count))
         self._signatures = None
-        chosen = np.random.default_rng().choice(pointers, _PART, replace=False)
-        rows = self._rows_of(self._reader.read(np.sort(chosen), False))
+        chosen = np.sort(np.random.default_rng().choice(pointers, _PART, replace=False))
+        runs = self._reader.again(chosen).runs
+        read = self._reader.read(chosen, False)
+        rows = self._rows_of(read, runs[np.searchsorted(chosen, read.pointers)])
         rows = rows[rows[:, 0] != NONE]
         rows[:, 1] = NONE
         weight = len(pointers) / _PART
+        self._running_ns += self._ran * elapsed_ns * weight
         different, which = numbered(combined(*rows.T))
         counts, first = np.bincount(which, minlength=len(different)), np.zeros(len(different), int)
         first[which] = np.arange(len(rows))
@@ -190,17 +227,24 @@ class WallRecording(Recording):
             self._rows.add(Row._make([*row, NONE]), count, count * elapsed_ns * weight)
         self._samples += len(rows)
 
-    def _rows_of(self, read: Read) -> NDArray[np.int64]:
-        """Stack, goid, labels and state of the goroutines that were read, as numbers of this recording."""
+    def _rows_of(self, read: Read, ran: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Stack, goid, labels and state of the goroutines that were read, as numbers of this recording; those
+        that `ran` just before ran all the time that a reading stands for."""
         goroutines = read.columns
         rows = np.empty((len(goroutines), 4), np.int64)
         rows[:, 0] = self._stack_numbers(read)
         rows[:, 1] = goroutines.id.astype(np.int64)
         rows[:, 2] = np.maximum(goroutines.labels, NONE)
         rows[:, 3] = self._state_numbers(goroutines)
+        rows[ran, 0] = self._stacks.of_frames([_NO_STACK])
+        rows[ran, 3] = self._words.setdefault(STATUSES[RUNNING], len(self._words))
+        late = (goroutines.status == RUNNING) & ~ran  # it waited, and runs now: where is not known
+        rows[late, 0] = self._stacks.of_frames([_NO_STACK])
+        rows[late, 3] = self._words.setdefault(STATUSES[WAITING], len(self._words))
         left_out = goroutines.system & (not self._options.system)
-        if self.mode == "offcpu":
-            left_out = left_out | (goroutines.status == RUNNING)
+        self._ran = int((ran & ~left_out).sum())
+        if self.mode == "offcpu" or self._cpu is not None:
+            left_out = left_out | ran
         rows[left_out, 0] = NONE
         return rows
 
@@ -241,27 +285,16 @@ class WallRecording(Recording):
         places.count[at], places.value_ns[at] = 0, 0
 
     def _renew(self) -> None:
-        """Forget the problems of the last reading, and stacks if there are many; find new threads."""
+        """Forget the problems of the last reading, and stacks if there are many."""
         self._doubts.update(problem.kind for problem in self._scratch.problems)
         self._scratch.problems.clear()
         tree = self._reader.tree
         if max(tree.code.known, len(tree)) > _MAX_KNOWN:
             self._reader = self._new_reader(self._reader.side_readers)
         self._reader.side_readers.renew()
-        if time.monotonic() >= self._next_ms:
-            self._reader.threads = self._threads()
-            self._next_ms = time.monotonic() + _MS_SECONDS
 
     def _new_reader(self, side_readers: SideReaders | None) -> Reader:
         return Reader(self._scratch, self._new_tree(), None, Threads({}), side_readers)
-
-    def _threads(self) -> Threads:
-        """The threads of the Ms, to find where running goroutines are."""
-        ms, outer_tids = read_ms(self._scratch), self._target.process.outer_tids()
-        if outer_tids is not None:
-            ms = ms.with_outer_tids(outer_tids)
-        tids = zip(ms.addresses.tolist(), ms.rows["procid"].tolist(), strict=True)
-        return Threads({address: tid for address, tid in tids if tid})
 
     def _account(self) -> Account:
         return Account(

@@ -1,0 +1,95 @@
+"""A profile of waiting goroutines and one of running ones, as one."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spyglass.model import NONE
+from spyglass.profile import Profile, Samples
+
+__all__ = ["merged", "on_goroutines"]
+
+#: Through these a goroutine makes system calls that the runtime knows of: while it is in one, its status is
+#: syscall, and readings count it (``syscall/syscall_linux.go``).
+_SYSTEM_CALLS = frozenset({"syscall.Syscall", "syscall.Syscall6"})
+_RUNNING = "running"
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def on_goroutines(profile: Profile) -> NDArray[np.bool_]:
+    """Which rows of `profile`, of processor time, are of goroutines that run, not of system calls, C, or the
+    scheduler."""
+    running = [number for number, word in enumerate(profile.states) if word == _RUNNING]
+    calls = {at for at, frame in enumerate(profile.frames) if frame.function in _SYSTEM_CALLS}
+    in_call = np.isin(profile.stack_frames, np.fromiter(calls, np.int64, len(calls)))
+    ends = np.concatenate([[0], np.cumsum(in_call)])
+    calling = ends[profile.stack_offsets[1:]] > ends[profile.stack_offsets[:-1]]
+    samples = profile.samples
+    has_owner = (samples.goroutine != NONE) | np.isin(samples.state, running)
+    found: NDArray[np.bool_] = has_owner & ~calling[samples.stack]
+    return found
+
+
+def merged(
+    profile: Profile, running: Profile, rows: NDArray[np.bool_], running_ns: float
+) -> Profile:
+    """`profile` with `rows` of `running`, and its account; these rows stand for `running_ns` if that is more than
+    the processor time they were sampled for."""
+    frames, which_frame = _united(profile.frames, running.frames)
+    sets, which_set = _united(
+        [tuple(each.items()) for each in profile.label_sets],
+        [tuple(each.items()) for each in running.label_sets],
+    )
+    states, _ = _united(profile.states, [_RUNNING])
+    first, more = profile.samples, running.samples
+    labels, sampled_ns = more.labels[rows], more.value_ns[rows]
+    parts = {
+        "stack": more.stack[rows] + np.int32(len(profile.stack_offsets) - 1),
+        "count": more.count[rows],
+        "value_ns": np.rint(sampled_ns * max(running_ns / max(sampled_ns.sum(), 1), 1)),
+        "goroutine": more.goroutine[rows],
+        "labels": np.where(labels >= 0, np.append(which_set, NONE)[labels], NONE),
+        "state": np.full(int(rows.sum()), states.index(_RUNNING)),
+        "thread": more.thread[rows],
+    }
+    columns = {name: getattr(first, name) for name in parts}
+    samples = Samples(
+        **{
+            name: np.concatenate([column, parts[name].astype(column.dtype)])
+            for name, column in columns.items()
+        }
+    )
+    account = replace(
+        running.account,
+        samples=int(samples.count.sum()),
+        goroutine_known=profile.account.goroutine_known + running.account.goroutine_known,
+        own_cpu_ns=profile.account.own_cpu_ns,
+        ended=profile.account.ended,
+    )
+    offsets = profile.stack_offsets[-1] + running.stack_offsets[1:]
+    return replace(
+        profile,
+        account=account,
+        samples=samples,
+        frames=tuple(frames),
+        stack_offsets=np.concatenate([profile.stack_offsets, offsets]),
+        stack_frames=np.concatenate(
+            [profile.stack_frames, which_frame[running.stack_frames].astype(np.int32)]
+        ),
+        states=tuple(states),
+        label_sets=tuple(map(dict, sets)),
+        problems=(*profile.problems, *running.problems),
+    )
+
+
+def _united(first: Iterable[Key], more: Iterable[Key]) -> tuple[list[Key], NDArray[np.int64]]:
+    """The distinct ones of both, those of `first` in their order, and the place of each of `more`."""
+    places = {each: at for at, each in enumerate(first)}
+    which = [places.setdefault(each, len(places)) for each in more]
+    return list(places), np.array(which, np.int64)
