@@ -14,7 +14,6 @@ from spyglass.cli.dump_output import Output, output_options
 from spyglass.cli.filter_options import GoroutineFilter, filter_options
 from spyglass.cli.source_options import ReadOptions, read_options, source_options
 from spyglass.cli.sources import Source
-from spyglass.cli.wait_options import require_waits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,6 +95,8 @@ def dump(
         "full", stop=read.stop, thread_stacks=read.threads, waits=read.wait_options()
     )
     if read.waits:
+        from spyglass.cli.wait_options import require_waits
+
         require_waits(snapshot)
     began_ns = perf_counter_ns()
     rows = goroutine_filter.rows(snapshot, system=output.is_document)

@@ -69,12 +69,14 @@ class _Bar:
     """A progress bar that appears when there is something to wait for."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
+        self._began: float | None = None
         self._progress: Any = None
 
     def show(self, part: float) -> None:
         """Show `part`, from 0 to 1."""
-        if time.monotonic() - self._began < _SILENT_SECONDS:
+        now = time.monotonic()
+        self._began = self._began or now
+        if now - self._began < _SILENT_SECONDS:
             return
         if self._progress is None:
             self._progress = self._start()

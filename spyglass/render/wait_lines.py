@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -130,7 +131,7 @@ class WaitLines:
             yield self._line(Text(f"and that is goroutine {last} again", "bold red"))
         verdict = known.of(goroutine)
         if verdict is not None and known.waits[known.row(goroutine) or 0]:
-            yield self._line(_verdict_text(verdict, "in the end "))
+            yield from self._sentence(_verdict_text(verdict, "in the end "))
 
     def _title(
         self,
@@ -224,7 +225,7 @@ class WaitLines:
             if verdict is not None:
                 part = "" if len(some) == len(goroutines) else f"{count(len(some))} of them "
                 example = f"(goroutine {some[0]}) " if len(some) > 1 else ""
-                yield self._line(_verdict_text(verdict, part, example))
+                yield from self._sentence(_verdict_text(verdict, part, example))
 
     def _places(self, goroutines: NDArray[np.uint64]) -> Iterator[Text]:
         """Where `goroutines` wait, most first."""
@@ -255,6 +256,16 @@ class WaitLines:
 
     def _line(self, text: Text, *, deeper: bool = False) -> Text:
         return self._cut(Text.assemble(" " * (_INDENT + 4 * deeper), text))
+
+    def _sentence(self, text: Text) -> Iterator[Text]:
+        """`text` in as many lines as it takes."""
+        room = None if self._width is None else max(self._width - _INDENT, 20)
+        if room is None or text.cell_len <= room:
+            yield self._line(text)
+            return
+        first, *others = wrap(text.plain, room, subsequent_indent="    ", break_on_hyphens=False)
+        styled = Text(first, spans=[span for span in text.spans if span.end <= len(first)])
+        yield from map(self._line, (styled, *map(Text, others)))
 
     def _cut(self, line: Text) -> Text:
         if self._width is not None:

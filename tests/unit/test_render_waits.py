@@ -188,6 +188,15 @@ def test_a_chain_leads_to_what_it_hangs_on() -> None:
     ]
 
 
+def test_a_verdict_takes_as_many_lines_as_it_needs() -> None:
+    text = lines(viewed(taken(), 7), render_chains, width=60)
+    at = next(index for index, line in enumerate(text) if "in the end" in line)
+    words = " ".join(" ".join(text[at:]).split())
+    assert words == (
+        "in the end stuck behind: main.(*pool).mu is held up by goroutine 77, which waits for 10.0.3.7:5432"
+    )
+
+
 def test_a_chain_that_is_a_circle_ends() -> None:
     text = lines(viewed(taken(), 41), render_chains)
     assert text[0].startswith("goroutine 41: main.a")

