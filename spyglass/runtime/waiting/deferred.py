@@ -39,7 +39,7 @@ def find_deferred(
 ) -> Evidence:
     """The pending deferred calls that release one of the locks `contended`."""
     finder = _Finder(population, stacks, contended)
-    for number, rows in frames.by_call().items():
+    for number, rows in frames.by_call.items():
         if stacks.calls[number].defers:
             finder.open_coded(frames, rows, stacks.calls[number].defers)
     finder.records(frames)

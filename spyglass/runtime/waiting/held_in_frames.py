@@ -50,7 +50,7 @@ def find_held(
     """Which of the locks `contended` the functions of `frames` have taken. `waited`: the lock that each
     goroutine of the population waits for, 0 for none."""
     calls = {
-        number: rows for number, rows in frames.by_call().items() if stacks.calls[number].may_lock
+        number: rows for number, rows in frames.by_call.items() if stacks.calls[number].may_lock
     }
     doubtful = np.zeros(len(population.pointers), np.bool_)
     found = []

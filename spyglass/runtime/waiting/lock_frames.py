@@ -4,6 +4,7 @@ take or release locks."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -61,7 +62,7 @@ class _Planned(NamedTuple):
     returns_to: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LockFrames:
     """Frames, a row each: `row` of the goroutine in the population, `depth`, `base` (uint64): the address of
     the return address, which local variables are below and arguments above; `call`: index into
@@ -74,6 +75,7 @@ class LockFrames:
     call: NDArray[np.int64]
     returns_to: NDArray[np.uint64]
 
+    @cached_property
     def by_call(self) -> dict[int, NDArray[np.intp]]:
         """The rows of each call."""
         order = np.argsort(self.call, kind="stable")
