@@ -240,7 +240,8 @@ class LookedAt:
     """What was looked at to decide which goroutines nothing can wake.
 
     `stacks`, `globals`: whether all of them were; `heap_bytes`: how much of the heap that holds pointers;
-    `heap_complete`: whether that was all of it; `marks`: how many marks agree (2 when nothing was stopped).
+    `heap_complete`: whether that was all of it; `marks`: how often the heap was marked (3 times or more if
+    something is stuck in a process that runs).
     """
 
     stacks: bool = False

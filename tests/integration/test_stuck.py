@@ -88,7 +88,7 @@ def test_verdicts_are_those_that_the_program_was_made_for(program: GoProcess, st
     kept = [each for each in judged.scenarios(missed) if each[1].startswith("stopped")]
     assert judged.scenarios(missed) == kept
     assert judged.looked_at.heap_complete
-    assert judged.looked_at.marks == (1 if stop else 2)
+    assert judged.looked_at.marks == 1 if stop else judged.looked_at.marks >= 3
 
 
 def test_goroutines_that_wait_are_all_looked_at(program: GoProcess) -> None:

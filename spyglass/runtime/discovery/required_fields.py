@@ -261,8 +261,6 @@ _MSPAN = (
     _need("npages"),
     _need("nelems"),
     _need("elemsize"),
-    _need("freeindex"),
-    _need("allocBits"),
     _need("spanclass"),
     _need("state"),
     _need("specials"),
@@ -271,7 +269,6 @@ _MHEAP = (_need("allspans", shape="slice"),)
 _SPECIAL = (
     _need("next"),
     _need("offset"),
-    _need("kind"),
 )
 
 #: The structs by name, without "runtime.".

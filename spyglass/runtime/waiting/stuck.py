@@ -36,8 +36,9 @@ _BLOCKING = ("channel", "mutex", "rwmutex", "waitgroup", "cond", "once", "nothin
 _NOTHING = KINDS.index("nothing")
 _MAIN = 1
 _MAX_LOCK_BYTES = 64
-#: If these do not agree, more marks will not either.
-_MAX_MARKS = 6
+#: Marks after the first that must find nobody else alive, at least; if so many do not agree, more will not.
+_QUIET_MARKS = 2
+_MAX_MARKS = 10
 
 
 def find_stuck(
@@ -93,6 +94,8 @@ def _blocked(population: Population, resolved: Resolved) -> Blocked:
     can[resolved.row] = True
     can[resolved.row[others]] = False
     can &= population.steady & ~_durable(population)
+    # Up to Go 1.16 a goroutine that waits for something else now looks as when the snapshot was made.
+    can &= population.g["waitreason"] == population.goroutines.wait_reason
     entry = entries(population.runtime, resolved.sudog, resolved.slot)
     can[resolved.row[~_fit(entry, kind, address, resolved.sudog)]] = False
     rows = np.flatnonzero(can)
@@ -150,19 +153,23 @@ def _marks(
     limit_bytes: int,
     progress: Callable[[float], None] | None,
 ) -> _Marks:
-    """As many marks as are needed: one if nothing can move, or nothing is stuck. Else until one finds
-    nobody alive that those before it did not.
+    """As many marks as are needed: one if nothing can move, or nothing is stuck. Else until some in a row find
+    nobody alive that those before them did not.
 
-    A reference that moves while the heap is read can be missed, by every mark with the same chance: where
-    one mark missed many, the next one missed a few.
+    A reference that moves while the heap is read can be missed, by every mark with the same chance. A mark that
+    finds what another one missed shows that references move, and that more marks are needed.
     """
     alive = np.zeros(len(blocked.rows), np.bool_)
     roots = Roots(population)
+    quiet, wanted = 0, _QUIET_MARKS
     for number in range(1, _MAX_MARKS + 1):
         last = mark(roots, blocked, alive, limit_bytes, _part_of(progress, number))
         news = last.alive & ~alive & blocked.still(population)
         alive |= last.alive
-        agree = bool(population.moment.exact or alive.all() or (number > 1 and not news.any()))
+        if number > 1:
+            quiet = 0 if news.any() else quiet + 1
+            wanted += bool(news.any())
+        agree = population.moment.exact or bool(alive.all()) or quiet >= wanted
         if agree or not last.complete:
             break
     return _Marks(alive, agree, last, number)
