@@ -161,10 +161,14 @@ def _progress(seconds: float | None) -> Iterator[Report]:
 
     columns = (BarColumn(), TextColumn("{task.description}", markup=False))
     console = Console(stderr=True, highlight=False)
-    with Progress(*columns, console=console, transient=True) as progress:
+    # Without rich's thread: samples are proven by what is read within microseconds.
+    with Progress(*columns, console=console, transient=True, auto_refresh=False) as progress:
         task = progress.add_task("", total=seconds)
         yield lambda now: progress.update(
-            task, completed=now.elapsed_ns / 1e9, description=progress_text(now, seconds)
+            task,
+            completed=now.elapsed_ns / 1e9,
+            description=progress_text(now, seconds),
+            refresh=True,
         )
 
 
