@@ -99,7 +99,9 @@ def _check_arguments(
     if len(given) > 1:
         raise click.UsageError("a target, -- COMMAND and --from are mutually exclusive")
     if saved is not None and not options.is_default:
-        raise click.UsageError("--duration, --mode and --rate cannot be used with --from")
+        raise click.UsageError(
+            "--duration, --mode, --rate and --max-cpu cannot be used with --from"
+        )
     if source is not None and not isinstance(source, ProcessSource):
         raise click.UsageError("record requires a process; --from converts a saved profile")
 

@@ -41,13 +41,19 @@ _GROUPINGS = ("goroutine", "thread", "state", "label:")
 
 @dataclass(frozen=True)
 class RecordOptions:
-    """How to record. `duration_ns` None: until the program that was started ends. `is_default`: the user said
-    nothing about it."""
+    """How to record. `duration_ns` None: until the program that was started ends. `max_cpu`: how much of a processor
+    reading goroutines may take, as a share; None: as the recorder chooses. `is_default`: the user said nothing."""
 
     duration_ns: int | None
     mode: Mode
     rate_hz: float
+    max_cpu: float | None
     is_default: bool
+
+    def recorder_options(self) -> dict[str, Any]:
+        """The arguments of `spyglass.inspector.Inspector.recording`."""
+        options: dict[str, Any] = {"mode": self.mode, "rate_hz": self.rate_hz}
+        return options if self.max_cpu is None else options | {"max_cpu": self.max_cpu}
 
     def seconds(self, *, started: bool) -> float | None:
         """The time to record; `started`: a program that spyglass started, by default until it ends."""
@@ -113,7 +119,7 @@ class ProfileOutput:
 
 
 def record_options(command: Command) -> Command:
-    """Add --duration, --mode and --rate: calls `command` with ``options``, a `RecordOptions`."""
+    """Add --duration, --mode, --rate and --max-cpu: calls `command` with ``options``, a `RecordOptions`."""
 
     @click.option(
         "-d", "--duration", "duration_ns", callback=span_ns, metavar="DURATION",
@@ -127,16 +133,26 @@ def record_options(command: Command) -> Command:
         "--rate", "rate_hz", type=click.IntRange(1, 999), metavar="HZ",
         help="Samples in a second of processor time (default: 99), or readings in a second (10).",
     )  # fmt: skip
+    @click.option(
+        "--max-cpu", callback=_share, metavar="PERCENT",
+        help="With wall and offcpu: read less often if it takes more of a processor (default: 10%).",
+    )  # fmt: skip
     @functools.wraps(command)
     def wrapper(
-        duration_ns: int | None, mode: Mode | None, rate_hz: int | None, **others: Any
+        duration_ns: int | None,
+        mode: Mode | None,
+        rate_hz: int | None,
+        max_cpu: float | None,
+        **others: Any,
     ) -> None:
         if duration_ns == 0:
             raise click.BadParameter("must be longer than 0s", param_hint="--duration")
-        is_default = (duration_ns, mode, rate_hz) == (None, None, None)
+        is_default = (duration_ns, mode, rate_hz, max_cpu) == (None,) * 4
         mode = mode or "cpu"
+        if max_cpu is not None and mode == "cpu":
+            raise click.UsageError("--max-cpu requires --mode wall or offcpu")
         rate = float(rate_hz or _RATES_HZ[mode])
-        command(options=RecordOptions(duration_ns, mode, rate, is_default), **others)
+        command(options=RecordOptions(duration_ns, mode, rate, max_cpu, is_default), **others)
 
     return wrapper
 
@@ -223,6 +239,19 @@ def _exporter(path: str | None, written: str | None) -> Exporter:
             f"the extension of {path!r} is of no format ({endings}); --format names one"
         )
     return found
+
+
+def _share(_context: click.Context, _option: click.Parameter, percent: str | None) -> float | None:
+    """A share, from a number of percent."""
+    if percent is None:
+        return None
+    try:
+        share = float(percent.removesuffix("%")) / 100
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise click.BadParameter(f"{percent!r} is not a percentage such as 5%")
+    return share
 
 
 def _groupings(

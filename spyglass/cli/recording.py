@@ -79,7 +79,7 @@ def _recorded(process: Inspector, options: RecordOptions, seconds: float | None)
     """Record for `seconds`, or until the process ends."""
     with (
         _ending_signals() as signals,
-        process.recording(mode=options.mode, rate_hz=options.rate_hz) as recording,
+        process.recording(**options.recorder_options()) as recording,
     ):
         until = None if seconds is None else time.monotonic() + seconds
         with _progress(seconds) as report:

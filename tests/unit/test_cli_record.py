@@ -125,6 +125,8 @@ def test_options_of_the_recording(process: FakeProcess) -> None:
     assert run("1", "-d", "700ms", "--rate", "999", "-o", "x.json") == 0
     assert process.wanted == {"mode": "cpu", "rate_hz": 999.0}
     assert max(process.steps) <= 0.25
+    assert run("1", "-d", "1ms", "--mode", "offcpu", "--max-cpu", "2.5%", "-o", "x.json") == 0
+    assert process.wanted == {"mode": "offcpu", "rate_hz": 10.0, "max_cpu": 0.025}
 
 
 def test_the_first_signal_ends_it_and_keeps_what_there_is(
@@ -225,10 +227,14 @@ def test_a_refusal_of_the_kernel_is_one_line(
         (["--"], "no target given; give a pid, a process name, or -- COMMAND"),
         (["1", "--", "true"], "a target, -- COMMAND and --from are mutually exclusive"),
         (["1", "--from", "x.json"], "a target, -- COMMAND and --from are mutually exclusive"),
-        (["--from", "x.json", "--rate", "9"], "--duration, --mode and --rate cannot be used with --from"),
+        (["--from", "x.json", "--rate", "9"], "--duration, --mode, --rate and --max-cpu cannot be"),
         (["x.json"], "record requires a process; --from converts a saved profile"),
         (["1", "-o", "x.txt"], "the extension of 'x.txt' is of no format (.pb.gz, .speedscope.json, .folded,"),
         (["1", "--rate", "1000"], "Invalid value for '--rate': 1000 is not in the range 1<=x<=999"),
+        (["1", "--max-cpu", "5%"], "--max-cpu requires --mode wall or offcpu"),
+        (["1", "--max-cpu", "much"], "Invalid value for '--max-cpu': 'much' is not a percentage such as 5%"),
+        (["1", "--max-cpu", "0"], "Invalid value for '--max-cpu': '0' is not a percentage such as 5%"),
+        (["1", "--max-cpu", "nan"], "Invalid value for '--max-cpu': 'nan' is not a percentage such as 5%"),
         (["1", "--mode", "heap"], "Invalid value for '--mode': 'heap' is not one of 'cpu', 'wall', 'offcpu'"),
         (["1", "-d", "0s"], "Invalid value for --duration: must be longer than 0s"),
         (["1", "-d", "soon"], "Invalid value for '-d' / '--duration': 'soon' is not a duration"),
