@@ -33,7 +33,7 @@ def recording_line(profile: Profile) -> str:
     """When, how long and how often: ``2026-11-20 06:20:00Z, 10.0 s at 99 Hz, go1.27.3``."""
     version = profile.process.go_version or "unknown Go version"
     when = moment(profile.started_at)
-    return f"{when}, {seconds_text(profile.duration_ns)} at {profile.rate_hz:g} Hz, {version}"
+    return f"{when}, {seconds_text(profile.duration_ns)} at {profile.rate_hz:.3g} Hz, {version}"
 
 
 def account_lines(profile: Profile) -> list[str]:
@@ -50,9 +50,14 @@ def account_lines(profile: Profile) -> list[str]:
     if on_goroutines:
         known = f"{count(account.goroutine_known)} of {count(on_goroutines)}"
         lines.append(f"goroutine known for {known} samples on goroutines")
-    threads = f"{plural(account.threads_seen, 'thread')}, {count(account.threads_missed)} missed"
     own = UNKNOWN if account.own_cpu_ns is None else seconds_text(account.own_cpu_ns)
-    lines.append(f"{threads}; spyglass used {own} of CPU time")
+    used = f"spyglass used {own} of CPU time"
+    if account.threads_seen:
+        threads = (
+            f"{plural(account.threads_seen, 'thread')}, {count(account.threads_missed)} missed"
+        )
+        used = f"{threads}; {used}"
+    lines.append(used)
     if account.ended:
         lines.append(f"ended early: {account.ended}")
     return lines

@@ -97,6 +97,24 @@ def test_the_tool_reads_it(saved: Path, minor: str, tmp_path: Path) -> None:
     assert "main.leaf" in traces
 
 
+def test_waits_are_leaves(minor: str, tmp_path: Path) -> None:
+    lines: dict[str, dict[str, int]] = {}
+    with start("incident", minor, Flavour.EXE, "mutex") as process:
+        for mode in ("wall", "offcpu"):
+            path = tmp_path / f"{mode}.folded"
+            done = piped("record", str(process.pid), "--mode", mode, "-d", "1s", "-o", str(path))
+            assert done.returncode == 0, done.stderr
+            assert "of the time of goroutines\n" in done.stderr
+            found = (line.rpartition(" ") for line in path.read_text().splitlines())
+            lines[mode] = {stack: int(time_ns) for stack, _, time_ns in found}
+    for times in lines.values():
+        assert not any("runtime.gopark" in stack for stack in times)
+        locked = sum(
+            ns for stack, ns in times.items() if re.search(r"main\.report;.*;\[s\S+\]$", stack)
+        )
+        assert locked == pytest.approx(8 * 10**9, rel=0.2)  # eight requests wait
+
+
 def wait_until_recording(pid: int) -> None:
     """Wait until process `pid` has perf events, and some samples."""
     deadline = time.monotonic() + 60
