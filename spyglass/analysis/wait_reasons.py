@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["because", "held_up_by", "object_name"]
 
+#: What goroutines that do not wait do, by their status.
+_AT_WORK = {
+    "running": "which runs",
+    "runnable": "which is ready to run",
+    "syscall": "which is in a system call",
+}
+
 
 def object_name(graph: WaitGraph, row: int) -> str:
     """What the object in `row` is called: its name, else the peer of its connection, else kind and address."""
@@ -57,7 +64,7 @@ def held_up_by(known: WaitVerdicts, goroutine: int) -> str:
     """What the goroutine at the end of a chain does, as a relative clause."""
     row = known.row(goroutine)
     if row is None or not known.waits[row]:
-        return "which does not wait"
+        return _AT_WORK.get(known.status_of(goroutine) or "", "which does not wait")
     verdict, waits = VERDICTS[int(known.verdict[row])], known.waits_of(goroutine)
     if verdict in ("deadlock", "never"):
         return "which is in a deadlock" if verdict == "deadlock" else "which can never be woken"

@@ -129,6 +129,12 @@ class WaitVerdicts:
             here = link.holder
         return tuple(links)
 
+    def status_of(self, goroutine: int) -> str | None:
+        """The status of a goid, as the snapshot has it; None if it is not in the snapshot."""
+        g = self.snapshot.goroutines
+        rows = np.flatnonzero(g.id == np.uint64(goroutine))
+        return STATUSES[int(g.status[rows[0]])] if len(rows) else None
+
     def waits_of(self, goroutine: int) -> NDArray[np.intp]:
         """The rows of `WaitGraph.waits` of one goroutine, in their order."""
         begin, end = np.searchsorted(

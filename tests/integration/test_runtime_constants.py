@@ -19,8 +19,10 @@ from spyglass.model import STATUSES
 from spyglass.runtime.discovery import module
 from spyglass.runtime.discovery.required_fields import limit_headroom_percent
 from spyglass.runtime.goroutines import decode, hmap
-from spyglass.runtime.heap import memstats
+from spyglass.runtime.heap import memstats, spans
 from spyglass.runtime.scheduler import sched
+from spyglass.runtime.waiting import contended, object_state, polls, timers, type_names
+from spyglass.wait_graph import MODES
 from tests.go_source import constants
 from tests.support import build, toolchain
 
@@ -55,6 +57,26 @@ CITED = {
     "_BEYOND_G0_BYTES": "a limit of ours",
     "_GLOBALS": "names of variables: addresses are compared with symbols",
     "_EXIST": "test_statuses_of_goroutines",
+    "_FIRST_GOROUTINES": "a limit of ours",
+    "_SYSTEM_CALLS": "names of functions: profiles are compared with Go's own",
+    "_VARP": "frames are compared with the program's own truth (test_stuck, test_holders)",
+    "_WITHOUT_POINTERS_BYTES": "a limit of ours",
+    "_MUTEX_OF_ONCE": "objects are compared with the program's own addresses (test_blocked)",
+    "_FD_LOCKED": "test_states_of_locks",
+    "_LOCKED": "test_states_of_locks",
+    "_MAX_READERS": "test_states_of_locks",
+    "_WAITERS_MASK": "counters are compared with the program's own (test_blocked)",
+    "_PD_WAIT": "test_states_of_polls_and_timers",
+    "_FD_MUTEX": "objects are compared with the program's own addresses (test_blocked)",
+    "_ESCAPED": "names are compared with the program's own (test_object_names)",
+    "_LIST_AT": "objects are compared with the program's own addresses (test_blocked)",
+    "_EXTRA_STAR": "test_kinds_of_types",
+    "_MAX_CASES": "a limit of ours",
+    "_PARTS": "a number of ours",
+    "_WAITING": "test_states_of_polls_and_timers",
+    "_IN_USE": "test_the_pacer",
+    "_MAX_PAGES_OF_MANY": "a limit of ours",
+    "_WORDS": "what finalizers keep alive is compared with the program's own truth (test_stuck)",
 }
 
 
@@ -177,6 +199,7 @@ def test_the_pacer(minor: str) -> None:
     found = constants_of(minor)
     source = "".join(path.read_text() for path in (goroot(minor) / "src/runtime").glob("m[gs]*.go"))
     assert 1 << found.get("PageShift", found.get("_PageShift", 13)) == memstats._PAGE_BYTES
+    assert found["mSpanInUse"] == spans._IN_USE
     assert re.search(rf"\[{memstats._PAUSES}\]uint64 // circular buffer of recent gc", source)
     if number_of(minor) >= 16:
         assert re.search(rf"stats +\[{memstats._GENERATIONS}\]heapStatsDelta", source)
@@ -188,8 +211,27 @@ def test_the_pacer(minor: str) -> None:
         assert limit_headroom_percent((1, number_of(minor))) == percent
 
 
+def test_states_of_locks(minor: str) -> None:
+    found = constants(goroot(minor), "sync", "internal/sync", "internal/poll")
+    assert found["mutexLocked"] == object_state._LOCKED
+    assert found["mutexWaiterShift"] == object_state._WAITERS_SHIFT
+    assert found["rwmutexMaxReaders"] == object_state._MAX_READERS
+    read, write = (MODES.index(mode) for mode in ("read", "write"))
+    locked = {read: found["mutexRLock"], write: found["mutexWLock"]}
+    assert locked == contended._FD_LOCKED
+
+
+def test_states_of_polls_and_timers(minor: str) -> None:
+    found = constants_of(minor)
+    assert found["pdWait"] == polls._PD_WAIT > found["pdReady"]
+    if number_of(minor) < 23:
+        later = (found["timerModifiedEarlier"], found["timerModifiedLater"])
+        assert (found["timerWaiting"], later) == (timers._WAITING, timers._MODIFIED)
+
+
 def test_kinds_of_types(minor: str) -> None:
     found = constants_of(minor)
+    assert found.get("TFlagExtraStar", found.get("tflagExtraStar")) == type_names._EXTRA_STAR
     prefix = "" if "Array" in found else "kind"
     wanted = {
         "Array": gotypes._ARRAY, "Interface": gotypes._INTERFACE, "Slice": gotypes._SLICE,

@@ -260,13 +260,16 @@ def _convoy(queues: _Queues, number: int) -> Finding:
     longest = queues.longest_ns(rows)
     severity: Severity = "critical" if longest >= LOCK_CRITICAL_NS else "warning"
     who = f"{plural(len(rows), 'goroutine')} {'waits' if len(rows) == 1 else 'wait'}"
+    functions = queues.functions(rows)
+    has_name = queues.graph.objects.name[number] >= 0
+    at = "" if has_name or not functions else f" at {functions[0]}"
     return Finding(
         kind="lock_convoy",
         severity=severity,
-        title=f"{who} for {queues.name(number)}{queues.oldest(rows)}; goroutine {holder} {holds}, and {does}",
+        title=f"{who} for {queues.name(number)}{at}{queues.oldest(rows)}; goroutine {holder} {holds}, and {does}",
         goroutines=len(rows),
         examples=queues.findable.examples(rows),
-        functions=queues.functions(rows),
+        functions=functions,
         next=queues.findable.command("waits", "--object", _address(queues, number)),
         objects=(number,),
     )
