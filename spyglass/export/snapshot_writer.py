@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO
 
 from spyglass.errors import SpyglassError
-from spyglass.export.json_text import compact, compact_rest, joined, object_text, record_template
+from spyglass.export.json_text import (
+    compact,
+    compact_rest,
+    joined,
+    numbers_text,
+    object_text,
+    quoted,
+    record_template,
+)
 from spyglass.export.snapshot_document import OWN, goroutine_rows, header, stack_batches
 from spyglass.export.wait_records import known_only, object_rows, waiters_of
 from spyglass.model import Snapshot
@@ -74,9 +82,14 @@ def _objects(graph: WaitGraph) -> Iterator[str]:
         graph, range(len(graph.objects)), compact, lambda shared: compact_rest(known_only(shared))
     )
     return joined(
-        f'{{"address":{address},"holders":{holders},"waiters":{compact(waiters)},{shared}'
+        f'{{"address":{quoted(address)},"holders":{holders},"waiters":{_waiters(waiters)},{shared}'
         for (address, holders, shared), waiters in zip(rows, waiters_of(graph), strict=True)
     )
+
+
+def _waiters(waiters: Mapping[str, list[int]]) -> str:
+    lists = (f'"{operation}":{numbers_text(ids)}' for operation, ids in waiters.items())
+    return f"{{{','.join(lists)}}}"
 
 
 def _stacks(snapshot: Snapshot) -> Iterator[str]:

@@ -55,7 +55,7 @@ def object_rows(
 ) -> Iterator[tuple[Any, Any, Any]]:
     """Each of `rows` of the graph's objects: what `OWN` names, and the rest of its record, encoded.
 
-    `encode` is applied to addresses, holders and null, `encode_shared` to what many objects share.
+    `encode` is applied to holders, `encode_shared` to what many objects share. Addresses are text or None.
     """
     objects, held = graph.objects, Rows(graph.holders.object)
     shared = lru_cache(_SHARED_KEPT)(lambda values: encode_shared(_shared(graph, values)))
@@ -69,7 +69,7 @@ def object_rows(
             holders = (
                 encode(holder_records(graph, held.of(row))) if row in has_holders else no_holders
             )
-            yield encode(hex(address) if address else None), holders, shared(values)
+            yield hex(address) if address else None, holders, shared(values)
 
 
 def waiters_of(graph: WaitGraph) -> Iterator[dict[str, list[int]]]:

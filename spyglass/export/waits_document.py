@@ -11,7 +11,15 @@ from spyglass.analysis.wait_index import Rows
 from spyglass.analysis.wait_reasons import because
 from spyglass.analysis.wait_verdicts import VERDICTS
 from spyglass.columns import among
-from spyglass.export.json_text import compact, compact_rest, joined, object_text, record_template
+from spyglass.export.json_text import (
+    compact,
+    compact_rest,
+    joined,
+    numbers_text,
+    object_text,
+    quoted,
+    record_template,
+)
 from spyglass.export.plain_values import plain, record
 from spyglass.export.wait_records import OWN, object_rows
 from spyglass.model import NONE, STATUSES
@@ -70,13 +78,13 @@ def _objects(view: WaitView) -> Iterator[str]:
     graph, waits = view.graph, view.graph.waits
     template = record_template(("id", "waiters", *OWN))
     waiters = Rows(waits.object)
-    ids = waits.goroutine[waiters.order]
+    ids = waits.goroutine[waiters.order].tolist()
     begins, ends = waiters.bounds(view.objects.astype(waits.object.dtype))
     rows = object_rows(graph, view.objects.tolist(), compact, compact_rest)
     parts = zip(view.objects.tolist(), begins.tolist(), ends.tolist(), rows, strict=True)
     return joined(
-        template % (number, compact(ids[begin:end].tolist()), *row)
-        for number, begin, end, row in parts
+        template % (number, numbers_text(ids[begin:end]), quoted(address), *rest)
+        for number, begin, end, (address, *rest) in parts
     )
 
 
