@@ -111,6 +111,16 @@ def test_verdicts_are_those_of_gos_own_profile(number: int, flavour: Flavour) ->
     assert len(ours) >= 0.98 * len(theirs), judged.scenarios(theirs - ours)
 
 
+def test_main_may_wait_for_ever(minor: str) -> None:
+    """It is stuck, but on purpose: Go's profile does not call it leaked, nor takes its stack as alive."""
+    with GoProcess([build("leaks", minor), "forever"]) as process:
+        judged = Judged.of(process)
+    main = next(each for each in judged.snapshot if each.id == 1)
+    assert main.wait_reason == "select (no cases)"
+    assert judged.stuck[1] is False
+    assert sum(judged.stuck.values()) > 100
+
+
 def test_with_a_limit_nothing_is_called_stuck(program: GoProcess) -> None:
     judged = Judged.of(program, options=WaitOptions(heap_limit_bytes=200_000))
     assert not judged.looked_at.heap_complete
