@@ -10,9 +10,6 @@ from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.wait_graph import Holders, LookedAt, Stuck, WaitGraph, WaitObjects
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from spyglass.model import Frame
     from spyglass.runtime.waiting.naming import VariablesAt
     from spyglass.runtime.waiting.objects import Resolved
@@ -32,7 +29,9 @@ def read_waits(
     `spyglass.targets.Target.variables_at`."""
     resolved = resolve_waits(population, process)
     holders, frames, objects = _holders(population, resolved, options)
-    name, names = _names(population, resolved, holders, variables_at)
+    from spyglass.runtime.waiting.naming import name_objects
+
+    name, names = name_objects(population, resolved, holders, variables_at, options.code_seconds)
     stuck, looked_at = _stuck(population, resolved, options)
     return WaitGraph(
         objects=replace(objects, name=name),
@@ -47,18 +46,6 @@ def read_waits(
     )
 
 
-def _names(
-    population: Population,
-    resolved: Resolved,
-    holders: Holders,
-    variables_at: VariablesAt | None,
-) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-    """The names of the objects as a column, and all names."""
-    from spyglass.runtime.waiting.naming import name_objects
-
-    return name_objects(population, resolved, holders, variables_at)
-
-
 def _holders(
     population: Population, resolved: Resolved, options: WaitOptions
 ) -> tuple[Holders, tuple[Frame, ...], WaitObjects]:
@@ -67,7 +54,7 @@ def _holders(
         return Holders.of(0), (), resolved.objects
     from spyglass.runtime.waiting.holders import find_holders
 
-    found = find_holders(population, resolved)
+    found = find_holders(population, resolved, options.code_seconds)
     return found.holders, found.frames, replace(resolved.objects, left_locked=found.left_locked)
 
 

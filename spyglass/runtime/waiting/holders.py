@@ -53,14 +53,15 @@ class FoundHolders:
     left_locked: NDArray[np.int8]
 
 
-def find_holders(population: Population, resolved: Resolved) -> FoundHolders:
-    """Who holds the locks among the objects that goroutines of `population` wait on."""
+def find_holders(population: Population, resolved: Resolved, code_seconds: float) -> FoundHolders:
+    """Who holds the locks among the objects that goroutines of `population` wait on; functions that were not
+    seen before are followed for `code_seconds` of processor time."""
     objects = resolved.objects
     contended = Contended.of(objects, population.runtime.memory)
     if not len(contended):
         return FoundHolders(Holders.of(0), (), np.full(len(objects), -1, np.int8))
     stacks = stacks_of(population)
-    stacks.code.allow_time()
+    stacks.code.allow_time(code_seconds)
     frames, lost = read_frames(population, stacks)
     waits = _Waits.of(population, resolved)
     held = find_held(population, frames, stacks, contended, waits.address)

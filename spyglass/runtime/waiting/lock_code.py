@@ -129,15 +129,15 @@ class LockCode:
         self._plain: dict[int, FlowResult] = {}
         self._effects: dict[int, list[Effect] | None] = {}
         self._entries: dict[int, Function | None] = {}
-        self._seconds = 0.0
+        self._seconds, self._most = 0.0, _MAX_SECONDS
 
-    def allow_time(self) -> None:
-        """Allow as much time as at first: for each snapshot."""
-        self._seconds = 0.0
+    def allow_time(self, most: float = _MAX_SECONDS) -> None:
+        """Allow `most` seconds from now on, or as many as at first: for each snapshot."""
+        self._seconds, self._most = 0.0, most
 
     def time_left(self, most: float = _MAX_SECONDS) -> bool:
         """Whether less than `most` seconds were used for this snapshot, and there is room for more functions."""
-        return self._seconds < most and len(self._flows) < _MAX_FLOWS
+        return self._seconds < min(most, self._most) and len(self._flows) < _MAX_FLOWS
 
     @cached_property
     def primitives(self) -> dict[int, list[Effect]]:

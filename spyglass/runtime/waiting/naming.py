@@ -55,9 +55,10 @@ def name_objects(
     resolved: Resolved,
     holders: Holders,
     variables_at: VariablesAt | None,
+    code_seconds: float,
 ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     """The column `name` of `WaitObjects`, and the names with those that were found."""
-    stacks_of(population).code.allow_time()
+    stacks_of(population).code.allow_time(code_seconds)
     objects, texts = resolved.objects, {text: at for at, text in enumerate(resolved.names)}
     column = objects.name.copy()
     wanted = _wanted(resolved)

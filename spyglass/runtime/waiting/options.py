@@ -20,7 +20,8 @@ class WaitOptions:
     """What is read of waits beside the objects that goroutines wait on.
 
     `holders`: who holds the contended locks. `heap`: which goroutines nothing can wake, for which the heap
-    is marked, up to `heap_limit_bytes` of spans that hold pointers. `progress` is called with the part of
+    is marked, up to `heap_limit_bytes` of spans that hold pointers. `code_seconds`: the processor time in which
+    functions are followed through their machine code, to know which locks they have taken. `progress` is called with the part of
     the heap that was marked, from 0 to 1. Of more than `max_goroutines` no waits are read at all; None: however
     many there are. `when`: decides from the goroutines, their wait reasons and frames (as in a `Snapshot`)
     whether waits are worth reading; None: they are.
@@ -29,6 +30,7 @@ class WaitOptions:
     holders: bool = True
     heap: bool = True
     heap_limit_bytes: int = DEFAULT_HEAP_LIMIT_BYTES
+    code_seconds: float = 2.0
     progress: Callable[[float], None] | None = None
     max_goroutines: int | None = None
     when: Callable[[Goroutines, tuple[str, ...], Sequence[Frame]], bool] | None = None
