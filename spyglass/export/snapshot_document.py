@@ -88,7 +88,7 @@ def _waits(graph: WaitGraph | None) -> Document:
         return {}
     rows = object_rows(graph, range(len(graph.objects)), _unchanged, known_only)
     objects = [
-        known_only(dict(zip(OBJECT_OWN, own, strict=True))) | {"waiters": waiters} | shared
+        dict(zip(OBJECT_OWN, own, strict=True)) | {"waiters": waiters} | shared
         for (*own, shared), waiters in zip(rows, waiters_of(graph), strict=True)
     ]
     return {"wait_objects": objects}
