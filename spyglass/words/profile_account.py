@@ -12,7 +12,7 @@ __all__ = [
     "recording_line", "seconds_text",
 ]  # fmt: skip
 
-MODE_WORDS = {"cpu": "CPU profile", "wall": "wall-clock profile", "offcpu": "off-CPU profile"}
+MODE_WORDS = {"cpu": "CPU profile", "wall": "Wall-clock profile", "offcpu": "Off-CPU profile"}
 
 #: Below this share of the used processor time, a profile may miss something that matters.
 LOW_COVERAGE = 0.9

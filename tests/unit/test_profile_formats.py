@@ -23,7 +23,12 @@ from spyglass.export.profile_reader import is_profile, load_profile
 from spyglass.formats import EXPORTERS, exporter, exporter_of_path
 from spyglass.model import NONE, Frame, Problem
 from spyglass.profile import Account, Profile
-from spyglass.words.profile_account import account_lines, account_warnings, recording_line
+from spyglass.words.profile_account import (
+    account_lines,
+    account_warnings,
+    profile_title,
+    recording_line,
+)
 from tests.made_profiles import EXIT, HASH, MAIN, MALLOC, SERVE, SHOP, SampleRow, make_profile
 from tests.mutants import JUNK, changed, paths
 from tests.profiles import Line, decoded
@@ -218,6 +223,7 @@ def test_a_wait_is_a_leaf_in_place_of_what_the_runtime_does_for_it() -> None:
     assert account_lines(profile)[0] == "100 samples for 0.00 s of the time of goroutines"
     unsampled = replace(profile, account=Account(samples=1, own_cpu_ns=10**7), rate_hz=9.9576)
     assert account_lines(unsampled)[-1] == "spyglass used 0.01 s of CPU time"
+    assert profile_title(unsampled) == "Wall-clock profile of prometheus (pid 1234)"
     assert recording_line(unsampled).endswith(", 10.0 s at 9.96 Hz, go1.24.4")
     assert "[IO wait]" not in str(folded(replace(profile, mode="cpu")))
 
