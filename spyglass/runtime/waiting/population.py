@@ -86,6 +86,9 @@ class Population:
         if "trackingSeq" in (kind.names or ()):
             known = goroutines.stops != NONE
             same &= ~known | (rows["trackingSeq"].astype(np.int16) == goroutines.stops)
+        else:  # it may have waited for something else meanwhile
+            known = goroutines.wait_reason != NONE
+            same &= ~known | (rows["waitreason"].astype(np.int16) == goroutines.wait_reason)
         return cls(
             runtime, tree, goroutines, reasons, read.pointers, read.node, rows, ok & same,
             moment, kind,
