@@ -24,6 +24,10 @@ __all__ = ["Account", "Mode", "Profile", "Samples"]
 Mode = Literal["cpu", "wall", "offcpu"]
 
 
+#: A lower rate is none.
+_MIN_RATE_HZ = 1e-6
+
+
 @dataclass(frozen=True, slots=True)
 class Samples:
     """Samples with equal stack, goroutine, labels, state and thread are one row.
@@ -113,6 +117,11 @@ class Profile:
     host: str | None = None
     #: The number of samples that filters chose these from; None: no filter.
     chosen_from: int | None = None
+
+    @property
+    def period_ns(self) -> float:
+        """The time that a sample stands for; 0 if nothing says so."""
+        return 1e9 / self.rate_hz if self.rate_hz >= _MIN_RATE_HZ else 0.0
 
     def stack(self, index: int) -> tuple[Frame, ...]:
         """The frames of stack `index`, innermost first."""

@@ -82,10 +82,9 @@ def _change(before: Profile, after: Profile, old_ns: int, new_ns: int) -> TimeCh
     rates, variance = [], 0.0
     for profile, time_ns in ((before, old_ns), (after, new_ns)):
         seconds_ns = max(profile.duration_ns, 1)
-        period_ns = 1e9 / profile.rate_hz
         rates.append(time_ns / seconds_ns)
         # Samples are counts, whose variance is their number (Poisson).
-        variance += max(time_ns, period_ns) * period_ns / seconds_ns**2
+        variance += max(time_ns, profile.period_ns) * profile.period_ns / seconds_ns**2
     return TimeChange(rates[0], rates[1], variance**0.5)
 
 

@@ -46,7 +46,7 @@ def _fields(profile: Profile, by: Sequence[str]) -> Iterator[bytes]:
     encoder = ProfileEncoder(whole)
     kind = ("cpu" if profile.mode == "cpu" else "wall", "nanoseconds")
     yield encoder.values(("samples", "count"), kind)
-    yield encoder.period(kind, round(1e9 / profile.rate_hz) if profile.rate_hz else 0)
+    yield encoder.period(kind, round(profile.period_ns))
     yield encoder.time(profile.started_at, profile.duration_ns)
     yield encoder.comments(_comments(profile)) + encoder.mapping(profile.process)
     s = profile.samples

@@ -45,7 +45,7 @@ _MAX_TOTAL = 1 << 62
 _START = f'{{"schema":"{SCHEMA}"'.encode()
 
 _Index = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
-_Rate = Annotated[float, Meta(gt=0, le=1e6)]
+_Rate = Annotated[float, Meta(ge=0, le=1e6)]
 _Share = Annotated[float, Meta(ge=0, le=1e9)]
 
 

@@ -95,7 +95,7 @@ def _data(found: ProfileDifference) -> dict[str, Any]:
             "after": np.where(late, rates, 0).tolist(),
         },
         "noise": [
-            1e9 / each.rate_hz / time
+            each.period_ns / time
             for each, time in zip((found.before, found.after), seconds, strict=True)
         ],
         "functions": [

@@ -33,7 +33,7 @@ def recording_line(profile: Profile) -> str:
     """When, how long and how often: ``2026-11-20 06:20:00Z, 10.0 s at 99 Hz, go1.27.3``."""
     version = profile.process.go_version or "unknown Go version"
     when = moment(profile.started_at)
-    return f"{when}, {seconds_text(profile.duration_ns)} at {profile.rate_hz:.3g} Hz, {version}"
+    return f"{when}, {seconds_text(profile.duration_ns)} at {round(profile.rate_hz, 2):g} Hz, {version}"
 
 
 def account_lines(profile: Profile) -> list[str]:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
+from spyglass.analysis.profile_diff import profile_difference
 from spyglass.errors import BadDataError
 from spyglass.export import profile_reader
 from spyglass.export.profile_reader import is_profile, load_profile
@@ -228,6 +229,16 @@ def test_a_wait_is_a_leaf_in_place_of_what_the_runtime_does_for_it() -> None:
     assert "[IO wait]" not in str(folded(replace(profile, mode="cpu")))
 
 
+@pytest.mark.parametrize("rate_hz", [0.0, 5e-324, 1e6])
+def test_any_rate_can_be_written(rate_hz: float) -> None:
+    base = changed(document(SHOP), ("rate_hz",), rate_hz)
+    profile = load_profile(io.BytesIO(json.dumps(base).encode()))
+    for name in FORMATS:
+        assert written(profile, name)
+    assert decoded(written(profile, "pprof")).period == (1000 if rate_hz == 1e6 else 0)
+    assert profile_difference(profile, SHOP).functions
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_nothing_is_a_valid_document(name: str) -> None:
     empty = make_profile([], account=Account(), rate_hz=99.0)
@@ -323,7 +334,7 @@ def test_a_refusal_says_where() -> None:
         (("samples", 0, "value_ns"), 2**63 - 1, "/samples/0/value_ns: the sum of all is too large"),
         (("samples", 1, "labels"), {"a": 1}, "/samples/1/labels: Expected `str`, got `int`"),
         (("schema",), "spyglass.snapshot/1", "it is not a spyglass.profile/1"),
-        (("rate_hz",), 0, "/rate_hz: Expected `float` > 0.0"),
+        (("rate_hz",), -1, "/rate_hz: Expected `float` >= 0.0"),
         (("started_at",), "today", "/started_at: 'today' is not a date and a time in UTC"),
     ):
         with pytest.raises(BadDataError) as refused:
