@@ -48,11 +48,12 @@ class Life:
 @dataclass(frozen=True)
 class Attributed:
     """A sample of a goroutine that burns: of which kind its stack says it is, when it was taken, and whose it was
-    found to be."""
+    found to be. `between`: between its birth and its death as it notes them, not just before or behind."""
 
     kind: int
     time_ns: int
     goid: int
+    between: bool
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ class Burnt:
     def _fits(self, sample: Attributed) -> bool:
         life = self.lives[sample.goid % RING]
         ends_ns = life.end_ns or time.monotonic_ns()
-        return life.kind == sample.kind and life.begin_ns <= sample.time_ns <= ends_ns
+        lived = life.begin_ns <= sample.time_ns <= ends_ns
+        return life.kind == sample.kind and (lived or not sample.between)
 
 
 def burn(minor: str, *arguments: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Burnt:
@@ -88,8 +90,9 @@ def burn(minor: str, *arguments: str, monkeypatch: pytest.MonkeyPatch, folder: P
         tree = self._walker.tree
         names = [tree.code.frames[at].function for at in tree.frames(int(walks.node[row]))[0]]
         kinds = [name for name in names if name.startswith("main.spin")]
-        if kinds and "main.work" in names:
-            samples.append(Attributed(int(kinds[0][-1]), noted.sample.time_ns, found[0]))
+        if kinds:
+            at_ns, is_noted = noted.sample.time_ns, "main.work" in names
+            samples.append(Attributed(int(kinds[0][-1]), at_ns, found[0], is_noted))
         return found
 
     monkeypatch.setattr(CpuRecording, "_goroutine", noting)

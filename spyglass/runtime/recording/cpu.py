@@ -113,15 +113,15 @@ class CpuRecording(Recording):
         if not walks.of_goroutine[row]:
             return NONE, NONE
         same_calls = bool(walks.same_calls[row])
-        if noted.goid == NONE or not (same_calls or noted.lived):
+        lived = noted.lived and (noted.settled or bool(walks.same_start[row]))
+        if noted.goid == NONE or not (same_calls or lived):
             self._unknown += 1
             return NONE, NONE
         self._known += 1
         if noted.labels == UNREAD:
             self._unread += 1
-        if same_calls or (noted.kept_labels and walks.same_labelling[row]):
-            return noted.goid, max(noted.labels, NONE)
-        return noted.goid, NONE
+        has_labels = (same_calls or noted.kept_labels) and walks.same_labelling[row]
+        return noted.goid, max(noted.labels, NONE) if has_labels else NONE
 
     def _report(self) -> None:
         recorder, problem = self._recorder, self._runtime.problem

@@ -69,27 +69,28 @@ class StackOwners:
         self._next_list = self._next_miss = 0.0
         #: Goroutines that were read one by one since they were listed, by the address of the ``g``.
         self._read: dict[int, Seen] = {}
+        #: The same before that.
+        self._older: dict[int, Seen] = {}
 
     def list_all(self) -> None:
         """List all goroutines if it is time for that."""
         if time.monotonic() >= self._next_list:
             self._list()
 
-    def at(self, address: int) -> Seen | None:
-        """The goroutine on whose stack `address` is, as last seen; None if it is on none that is known."""
+    def at(self, address: int) -> int:
+        """The address of the ``g`` on whose stack `address` is; 0 if it is on none that is known."""
         found = self._find(address)
-        if found is None and time.monotonic() >= self._next_miss:
+        if not found and time.monotonic() >= self._next_miss:
             self._list()
             found = self._find(address)
         return found
 
-    def known(self, pointer: int) -> Seen | None:
-        """The goroutine with the ``g`` at `pointer`, as last seen."""
-        if pointer in self._read:
-            return self._read[pointer]
-        row = int(np.searchsorted(self._by_pointer, np.uint64(pointer)))
-        if row < len(self._by_pointer) and int(self._by_pointer[row]) == pointer:
-            return self._seen(int(self._order[row]))
+    def seen(self, pointer: int, until_ns: int) -> Seen | None:
+        """The goroutine with the ``g`` at `pointer` as it was last seen until `until_ns`; None if it was not."""
+        sightings = (self._read.get(pointer), self._listed(pointer), self._older.get(pointer))
+        for sighting in sightings:
+            if sighting is not None and sighting.at_ns <= until_ns:
+                return sighting
         return None
 
     def read(self, pointer: int) -> Seen | None:
@@ -105,15 +106,17 @@ class StackOwners:
             self._read[pointer] = seen
         return seen
 
-    def _find(self, address: int) -> Seen | None:
+    def _find(self, address: int) -> int:
         row = int(np.searchsorted(self._lows, np.uint64(address), side="right")) - 1
         if row < 0 or address >= int(self._rows["stack"]["hi"][row]):
-            return None
-        return self._seen(row)
+            return 0
+        return int(self._pointers[row])
 
-    def _seen(self, row: int) -> Seen:
-        pointer = int(self._pointers[row])
-        return self._read.get(pointer) or _seen_of(pointer, self._rows[row], self._listed_ns)
+    def _listed(self, pointer: int) -> Seen | None:
+        at = int(np.searchsorted(self._by_pointer, np.uint64(pointer)))
+        if at == len(self._by_pointer) or int(self._by_pointer[at]) != pointer:
+            return None
+        return _seen_of(pointer, self._rows[int(self._order[at])], self._listed_ns)
 
     def _list(self) -> None:
         began = time.monotonic()
@@ -129,7 +132,7 @@ class StackOwners:
         self._lows = np.ascontiguousarray(self._rows["stack"]["lo"])
         self._order = np.argsort(self._pointers)
         self._by_pointer = self._pointers[self._order]
-        self._read.clear()
+        self._older, self._read = self._read, {}
         now = time.monotonic()
         self._next_miss = now + max(_MISS_SECONDS, (now - began) / _MAX_SHARE)
         self._next_list = now + max(_LIST_SECONDS, (now - began) / _MAX_SHARE)

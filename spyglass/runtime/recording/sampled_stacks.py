@@ -16,6 +16,7 @@ import numpy as np
 from spyglass.errors import MemoryFault
 from spyglass.memory.base import Gathered, Memory
 from spyglass.model import Frame
+from spyglass.runtime.recording.witness import Noted, equal_from
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.symbolizer import Entry
 from spyglass.runtime.stacks.unwinder import Unwinder
@@ -24,7 +25,6 @@ from spyglass.runtime.stacks.walks import COMPLETE, Cursors, StackBytes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spyglass.runtime.recording.witness import Noted
 
 __all__ = ["GOROUTINE", "IN_C", "STATES", "SYSTEM", "SampledStacks", "Walks"]
 
@@ -37,11 +37,14 @@ _NO_BYTES = 1 << 62
 
 
 class _Path(NamedTuple):
-    """What is known of a stack by its node, in bytes from sp: from where on it must be the same to be of the same
-    calls (`_same_from`), where the innermost frame that changes labels begins (`_NO_BYTES` if there is
+    """What is known of a stack by its node, in bytes from sp: where it ends; from where on it must be the same to
+    be of the same calls (`_same_from`), and where the outermost function but ``runtime.goexit`` begins;
+    where the innermost frame that changes labels begins (`_NO_BYTES` if there is
     none); its outermost pc, and the name of its outermost function."""
 
+    size: int
     same_from: int
+    start: int
     labelled: int
     outermost_pc: int
     outermost: str
@@ -53,7 +56,8 @@ class Walks:
     `state` (int64) an index of `STATES`; `complete` (bool): walked to the bottom; `of_goroutine` (bool): on the
     stack of a goroutine, or called from one on a system stack.
 
-    `same_calls` (bool): the calls outside the innermost one were still the same when the goroutine was read.
+    `same_start` (bool): the outermost function was still in the same call, with the same variables, when the goroutine
+    was read; `same_calls`: the calls outside the innermost ones were still the same.
     `same_labelling`: at least those that set its labels were.
     """
 
@@ -62,6 +66,7 @@ class Walks:
     state: NDArray[np.int64]
     complete: NDArray[np.bool_]
     of_goroutine: NDArray[np.bool_]
+    same_start: NDArray[np.bool_]
     same_calls: NDArray[np.bool_]
     same_labelling: NDArray[np.bool_]
 
@@ -88,11 +93,13 @@ class SampledStacks:
         node[rows], complete[rows] = self._walk_go([noted[row] for row in rows.tolist()])
         state = np.full(count, IN_C)
         leaf: list[Frame | None] = [None] * count
-        called, same = np.zeros(count, np.bool_), np.zeros((count, 2), np.bool_)
+        called, same = np.zeros(count, np.bool_), np.zeros((count, 3), np.bool_)
         for row, each in enumerate(noted):
             if not is_go[row]:
                 leaf[row] = self._leaf(each.sample.registers.pc)
                 node[row], complete[row] = self._called_by(StackTree.CALLED, each.sample.chain[1:])
+                called[row] = complete[row] and each.lived
+                same[row, 2] = self._path(int(node[row])).labelled == _NO_BYTES
                 continue
             path = self._path(int(node[row]))
             on_goroutine = each.high > 0 or path.outermost == "runtime.goexit"
@@ -102,9 +109,10 @@ class SampledStacks:
                 same[row] = _same(each, path)
             elif called[row]:
                 node[row], complete[row] = self._with_caller(int(node[row]), each, path)
-                same[row, 1] = self._path(int(node[row])).labelled == _NO_BYTES
+                same[row] = _same_on_system_stack(each, path)
+                same[row, 2] |= self._path(int(node[row])).labelled == _NO_BYTES
         same &= complete[:, None]
-        return Walks(node, leaf, state, complete, called, same[:, 0], same[:, 1])
+        return Walks(node, leaf, state, complete, called, *same.T)
 
     def _walk_go(self, noted: Sequence[Noted]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         registers = [replace(each.sample.registers, stack=each.stack) for each in noted]
@@ -145,7 +153,7 @@ class SampledStacks:
     def _find_path(self, node: int) -> _Path:
         frames = self.tree.path_frames(node)
         if not frames:
-            return _Path(0, 0, 0, "")
+            return _Path(0, 0, 0, 0, 0, "")
         code = self.tree.code
         begins, labelled = [0], _NO_BYTES
         for frame in frames:
@@ -155,7 +163,9 @@ class SampledStacks:
             begins.append(begins[-1] + 8 * (frame.words + 1))
         function = code.functions.at(frames[-1].pc)
         outermost = function.name if function else ""
-        return _Path(_same_from(begins[:-1]), labelled, frames[-1].pc, outermost)
+        start = begins[-3] if len(frames) > 2 else 0
+        same_from = _same_from(begins[:-1])
+        return _Path(begins[-2], same_from, start, labelled, frames[-1].pc, outermost)
 
     def _is_go(self, pc: int) -> bool:
         known = self._go.get(pc)
@@ -172,24 +182,37 @@ class SampledStacks:
         return leaf
 
 
-def _same(noted: Noted, path: _Path) -> tuple[bool, bool]:
-    """`Walks.same_calls` and `same_labelling` of a complete stack with `path`."""
+def _same(noted: Noted, path: _Path) -> tuple[bool, bool, bool]:
+    """`Walks.same_start`, `same_calls` and `same_labelling` of a complete stack with `path`."""
     equal = noted.equal_from - noted.sample.registers.sp
-    compared = noted.equal_from < noted.high
-    return compared and 0 < path.same_from >= equal, compared and path.labelled >= equal
+    if noted.equal_from >= noted.high:
+        return False, False, False
+    return 0 < path.start >= equal, 0 < path.same_from >= equal, path.labelled >= equal
+
+
+def _same_on_system_stack(noted: Noted, path: _Path) -> tuple[bool, bool, bool]:
+    """The same of a system stack up to where it was switched to. If it is, a goroutine that lived all the time is still
+    in the same call; but the next goroutine on its stack may have left the same words, so `same_calls` is not
+    known."""
+    same = len(noted.again) >= path.size > 0 < path.same_from
+    if same:
+        same = equal_from(noted.stack[: path.size], noted.again[: path.size]) <= path.same_from
+    return same, False, same
 
 
 def _same_from(begins: Sequence[int]) -> int:
     """From where on, in bytes from sp, a stack whose frames begin at `begins` must be the same to be of the same
     calls; 0 if it has too few frames to tell.
 
-    All but the innermost call must be: the goroutine runs on while it is read. In a stack of four and more
-    functions, ``runtime.goexit`` not counted, all but the two innermost and the return address into the
-    third: a loop that calls others has changed its variables.
+    All but the two innermost functions must be, and the return address into the third; in a stack of three
+    functions (``runtime.goexit`` not counted) all but the innermost. The goroutine runs on while it is read: a
+    loop that calls others has changed its variables by then. Fewer frames tell too little: the next
+    goroutine on this stack may have the same words there.
     """
-    if len(begins) < 3:
+    functions = len(begins) - 1
+    if functions < 3:
         return 0
-    return begins[2] - 8 if len(begins) > 4 else begins[1]
+    return begins[2 if functions > 3 else 1] - 8
 
 
 class _Nowhere(Memory):

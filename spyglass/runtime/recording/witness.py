@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spyglass.threads.architecture import Registers
     from spyglass.threads.perf import Sample
 
-__all__ = ["Noted", "Witness"]
+__all__ = ["Noted", "Witness", "equal_from"]
 
 #: A deep stack is read beyond the copy in its sample, up to this size.
 _MAX_STACK_BYTES = 1 << 18
@@ -34,9 +34,10 @@ class Noted(NamedTuple):
 
     `stack`: the words from sp upwards, those behind the end of the goroutine's stack cut off. `high`: where that
     ends, 0 if sp is on no goroutine's stack. `goid`: of the goroutine when it was read, `NONE` if it is not
-    known; `lived`: it is the same since before the sample. `labels`: the number of its labels when it was
+    known; `lived`: it is the same since before the sample; `settled`: and so is its stack. `labels`: the number of its labels when it was
     read; `kept_labels`: and it had the same before the sample. `equal_from`: from this address on the stack
-    was the same when it was read; `high` if it was not compared.
+    was the same when it was read; `high` if it was not compared. `again`: what was then read of a system
+    stack.
     """
 
     sample: Sample
@@ -44,9 +45,11 @@ class Noted(NamedTuple):
     high: int
     goid: int
     lived: bool
+    settled: bool
     labels: int
     kept_labels: bool
-    equal_from: int
+    equal_from: int = 0
+    again: bytes = b""
 
 
 class Witness:
@@ -62,37 +65,40 @@ class Witness:
         try:
             return self._note(sample)
         except SpyglassError:  # the process has ended
-            return Noted(sample, sample.registers.stack, 0, NONE, False, NONE, False, 0)
+            return _unknown(sample)
 
     def _note(self, sample: Sample) -> Noted:
         registers = sample.registers
-        before, now = self._owner(registers, registers.sp)
+        before, now = self._owner(sample, registers.sp)
         if now is not None:
             return self._noted(sample, before, now)
         address = _left_system_stack(registers)
-        before, now = self._owner(registers, address) if address else (None, None)
+        before, now = self._owner(sample, address) if address else (None, None)
         if now is None:
-            return Noted(sample, registers.stack, 0, NONE, False, NONE, False, 0)
-        lived, kept = _proven(before, now, sample.time_ns)
+            return _unknown(sample)
+        lived, settled, kept = _proven(before, now)
+        again = self._memory.read(registers.sp, len(registers.stack))
         labels = self._labels_of(now)
-        return Noted(sample, registers.stack, 0, now.goid, lived, labels, kept, 0)
+        return Noted(
+            sample, registers.stack, 0, now.goid, lived, settled, labels, kept, again=again
+        )
 
-    def _owner(self, registers: Registers, address: int) -> tuple[Seen | None, Seen | None]:
-        """The goroutine on whose stack `address` is, as seen before and as read now."""
-        before, now = self.owners.known(registers.g), self.owners.read(registers.g)
+    def _owner(self, sample: Sample, address: int) -> tuple[Seen | None, Seen | None]:
+        """The goroutine on whose stack `address` is, as seen before the sample and as read now."""
+        owners, g = self.owners, sample.registers.g
+        before, now = owners.seen(g, sample.time_ns), owners.read(g)
         if now is None or not now.low <= address < now.high:
-            before = self.owners.at(address)
-            now = self.owners.read(before.pointer) if before is not None else None
+            g = owners.at(address)
+            before, now = owners.seen(g, sample.time_ns), owners.read(g)
         if now is None or not now.low <= address < now.high:
             return None, None
         return before, now
 
     def _noted(self, sample: Sample, before: Seen | None, now: Seen) -> Noted:
-        lived, kept = _proven(before, now, sample.time_ns)
-        stack, equal_from = self._compared(sample.registers, now.high)
-        return Noted(
-            sample, stack, now.high, now.goid, lived, self._labels_of(now), kept, equal_from
-        )
+        lived, settled, kept = _proven(before, now)
+        stack, equal = self._compared(sample.registers, now.high)
+        labels = self._labels_of(now)
+        return Noted(sample, stack, now.high, now.goid, lived, settled, labels, kept, equal)
 
     def _labels_of(self, now: Seen) -> int:
         """The number of the labels of goroutine `now`, if it still has them when they have been read."""
@@ -111,22 +117,26 @@ class Witness:
             now = self._memory.read(sp, min(high - sp, _MAX_STACK_BYTES))
         except (MemoryFault, BadDataError):
             return copy, high
-        equal = _equal_from(copy[:size], now[:size])
+        equal = equal_from(copy[:size], now[:size])
         if size < len(now) and equal <= size // 2:  # the callers beyond the copy are the same too
             return copy[:size] + now[size:], sp + equal
         return copy, sp + equal
 
 
-def _proven(before: Seen | None, now: Seen, sampled_ns: int) -> tuple[bool, bool]:
-    """Whether the goroutine `now` lived at `sampled_ns`, and whether it had the same labels before it."""
-    if before is None or before.goid != now.goid or before.at_ns > sampled_ns:
-        return False, False
-    if (before.low, before.high) != (now.low, now.high):
-        return False, False
-    return True, before.labels == now.labels
+def _unknown(sample: Sample) -> Noted:
+    """`sample`, with nothing known of its goroutine."""
+    return Noted(sample, sample.registers.stack, 0, NONE, False, False, NONE, False)
 
 
-def _equal_from(copy: bytes, now: bytes) -> int:
+def _proven(before: Seen | None, now: Seen) -> tuple[bool, bool, bool]:
+    """Whether the goroutine `now` is the one seen `before` the sample; and whether its stack and labels are."""
+    if before is None or before.goid != now.goid:
+        return False, False, False
+    settled = (before.low, before.high) == (now.low, now.high)
+    return True, settled, before.labels == now.labels
+
+
+def equal_from(copy: bytes, now: bytes) -> int:
     """From which byte on two stacks are equal, to their ends."""
     if copy == now:
         return 0
