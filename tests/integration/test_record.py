@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections import Counter
@@ -28,6 +29,7 @@ from spyglass.runtime.recording.sampled_stacks import Walks
 from spyglass.runtime.recording.witness import Noted
 from tests.children import in_child
 from tests.integration.test_threads import descriptors, forbid_perf_events
+from tests.profiles import decoded
 from tests.saved_cores import NAMES, SavedCore
 from tests.support import NEWEST, Flavour, GoProcess, start
 
@@ -35,7 +37,9 @@ pytestmark = pytest.mark.live
 
 #: As in fixtures/programs/burners.go.
 RING = 1 << 20
-RATE_HZ, SECONDS = 499, 3
+RATE_HZ, SECONDS = 199, 3
+#: By how long goroutines live: the share of samples whose goroutine must be known.
+CERTAIN = {"100us": 0.0, "1ms": 0.8, "10ms": 0.97, "100ms": 0.97}
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,9 @@ def test_no_sample_is_given_to_another_goroutine(
     burnt = burn(minor, "-life", life, *arguments, monkeypatch=monkeypatch, folder=tmp_path)
     assert len(burnt.samples) > 100
     assert burnt.wrong() == []
+    assert burnt.certain >= CERTAIN[life]
+    if life in ("10ms", "100ms"):  # the others sleep for a moment between any two
+        assert burnt.profile.account.coverage == pytest.approx(1, abs=0.03)
     assert wrong_labels(burnt.profile) == Counter()
 
 
@@ -138,6 +145,88 @@ def wrong_labels(profile: Profile) -> Counter[tuple[str, str]]:
             said = profile.label_sets[int(labels)]["kind"]
             wrong[kinds[0], said] += int(count) * (said != kinds[0])
     return +wrong
+
+
+# Against Go's own profile
+
+
+@pytest.mark.matrix
+def test_functions_and_labels_have_the_shares_that_gos_own_profile_gives_them(
+    minor: str, tmp_path: Path
+) -> None:
+    if int(minor.partition(".")[2]) < 18:
+        pytest.skip("its profiler counts by setitimer(2), which is skewed on several processors")
+    path, busy = tmp_path / "cpu.pb.gz", start("shares", minor, Flavour.EXE, "-busy")
+    with hurried(), busy as process:
+        process.tell(f"profile 8 {path}")
+        profile = recorded(process, 8, rate_hz=199)
+        assert process.read_line(30) == "written"
+    ours, gos = shown_by_us(profile), shown_by_go(path)
+    unlabelled = counted(ours, 1).pop("", 0)
+    assert (
+        unlabelled <= 0.06 * ours.total()
+    )  # on system stacks, where nothing proves which labels it had
+    for kind in range(2):
+        one, other = counted(ours, kind), counted(gos, kind)
+        one.pop("", None)
+        other.pop("", None)
+        assert distance(one, other) < noise(one, other) + 0.03
+    account = profile.account
+    assert account.cut <= account.samples / 1000
+    known, unknown = account.goroutine_known, account.goroutine_unknown
+    assert known / (known + unknown) >= 0.9
+
+
+#: How many samples of the goroutines that compute have each innermost function and label.
+Shown = Counter[tuple[str, str]]
+#: It interrupts what runs when a time slice is over: signals of that and of Go's profiler come together.
+_INTERRUPTED = "runtime.asyncPreempt"
+
+
+def shown_by_us(profile: Profile) -> Shown:
+    found: Shown = Counter()
+    samples = profile.samples
+    for stack, count, labels in zip(samples.stack, samples.count, samples.labels, strict=True):
+        names = [frame.function for frame in profile.stack(int(stack))]
+        if "main.compute" in names:
+            colour = profile.label_sets[int(labels)]["colour"] if labels != NONE else ""
+            found[innermost(names), colour] += int(count)
+    return found
+
+
+def shown_by_go(path: Path) -> Shown:
+    found: Shown = Counter()
+    for sample, (count, _) in decoded(path).values.items():
+        if "main.compute" in sample.functions:
+            colour = dict(sample.labels).get("colour", "")
+            assert isinstance(colour, str)
+            found[innermost(sample.functions), colour] += count
+    return found
+
+
+def innermost(names: list[str]) -> str:
+    return next(name for name in names if name != _INTERRUPTED)
+
+
+def counted(shown: Shown, part: int) -> Counter[str]:
+    """The samples by function (0) or by label (1)."""
+    found: Counter[str] = Counter()
+    for key, count in shown.items():
+        found[key[part]] += count
+    return found
+
+
+def distance(one: Counter[str], other: Counter[str]) -> float:
+    """The total variation distance of two distributions."""
+    n, m = one.total(), other.total()
+    return sum(abs(one[key] / n - other[key] / m) for key in one | other) / 2
+
+
+def noise(one: Counter[str], other: Counter[str]) -> float:
+    """The distance that is to be expected of two samples of one distribution."""
+    n, m = one.total(), other.total()
+    shares = [count / (n + m) for count in (one + other).values()]
+    return sum(math.sqrt(2 / math.pi * p * (1 - p) * (1 / n + 1 / m)) for p in shares) / 2
 
 
 def recorded(process: GoProcess, seconds: float, **options: Any) -> Profile:

@@ -1,0 +1,112 @@
+"""Records of recordings, and what is told from stacks that were read again."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+
+from spyglass.model import NONE, Frame
+from spyglass.runtime.recording.rows import Row, Rows, Stacks
+from spyglass.runtime.recording.sampled_stacks import _same_from
+from spyglass.runtime.recording.witness import equal_from
+from spyglass.threads.architecture import AMD64
+from spyglass.threads.perf import parse_recording
+
+LOST, THROTTLE, FORK, SAMPLE = 2, 5, 7, 9
+USER_PART = (1 << 64) - 512
+PID, TID, TIME_NS = 70, 77, 123_456
+
+
+def record(kind: int, body: bytes) -> bytes:
+    return struct.pack("<IHH", kind, 2, 8 + len(body)) + body
+
+
+def sample(chain: tuple[int, ...], stack: bytes, length: int | None = None) -> bytes:
+    """A PERF_RECORD_SAMPLE with TID, TIME, CALLCHAIN, REGS_USER and STACK_USER (perf_event_open(2))."""
+    body = struct.pack("<IIQQ", PID, TID, TIME_NS, len(chain) if length is None else length)
+    body += struct.pack(f"<{len(chain)}Q", *chain)
+    body += struct.pack("<QQQQQ", 2, 0x10, 0x20, 0x30, 0x40)
+    return record(SAMPLE, body + struct.pack("<Q", len(stack)) + stack + struct.pack("<Q", 8))
+
+
+def test_a_sample_has_its_time_its_chain_without_marks_and_its_stack() -> None:
+    (found,) = parse_recording(AMD64, sample((USER_PART, 0x30, 0x31), b"12345678abcdefgh")).samples
+    assert (found.pid, found.time_ns, found.chain) == (PID, TIME_NS, (0x30, 0x31))
+    registers = found.registers
+    assert (registers.tid, registers.pc, registers.sp, registers.g) == (TID, 0x30, 0x20, 0x40)
+    assert registers.stack == b"12345678"
+
+
+def test_new_threads_losses_and_throttling_are_counted() -> None:
+    records = (
+        record(FORK, struct.pack("<IIIIQ", PID, PID, 78, TID, 5))
+        + record(LOST, struct.pack("<QQ", 1, 12))
+        + record(THROTTLE, bytes(24))
+        + record(LOST, struct.pack("<QQ", 1, 3))
+    )
+    found = parse_recording(AMD64, records)
+    assert found.new_threads == [(PID, 78)]
+    assert (found.lost, found.throttled, found.samples) == (15, 1, [])
+
+
+@pytest.mark.parametrize("length", [1 << 63, 1 << 20, 9])
+def test_a_chain_that_does_not_fit_is_no_sample(length: int) -> None:
+    assert parse_recording(AMD64, sample((1, 2), b"", length)).samples == []
+
+
+def test_records_may_end_anywhere() -> None:
+    whole = sample((1, 2), b"12345678") + record(FORK, bytes(24)) + record(LOST, bytes(16))
+    for end in range(len(whole)):
+        parse_recording(AMD64, whole[:end])
+        parse_recording(AMD64, struct.pack("<IHH", SAMPLE, 0, max(end, 8)) + whole[8:end])
+
+
+def test_stacks_are_equal_from_behind_the_last_word_that_differs() -> None:
+    copy = bytes(range(32))
+    assert equal_from(copy, copy) == 0
+    assert equal_from(copy, b"\xff" + copy[1:]) == 8
+    assert equal_from(copy, copy[:23] + b"\xff" + copy[24:]) == 24
+    assert equal_from(copy, bytes(32)) == 32
+
+
+def test_few_functions_tell_nothing_and_of_many_all_but_the_innermost_two_must_be_the_same() -> (
+    None
+):
+    assert _same_from([0, 16]) == 0
+    assert _same_from([0, 16, 64]) == 0
+    assert _same_from([0, 16, 64, 128]) == 16 - 8
+    assert _same_from([0, 16, 64, 128, 256]) == 64 - 8
+
+
+def test_equal_rows_are_one() -> None:
+    rows = Rows()
+    for _ in range(3):
+        rows.add(Row(1, 7, 0, 0, 99), 1, 1000)
+    rows.add(Row(1, 8, NONE, 0, 99), 2, 5)
+    samples = rows.samples(rows.labels())
+    assert samples.count.tolist() == [3, 2]
+    assert samples.value_ns.tolist() == [3000, 5]
+    assert samples.goroutine.tolist() == [7, 8]
+
+
+def test_too_many_rows_are_folded_without_goroutines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spyglass.runtime.recording.rows._MAX_ROWS", 2)
+    rows = Rows()
+    for goid in range(10):
+        rows.add(Row(1, goid, 0, 0, goid), 1, 10)
+    samples = rows.samples(rows.labels())
+    assert rows.folded
+    assert samples.goroutine.tolist() == [0, 1, NONE]
+    assert int(samples.count.sum()) == 10
+
+
+def test_too_many_stacks_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spyglass.runtime.recording.rows._MAX_STACKS", 2)
+    stacks = Stacks()
+    numbers = [stacks.of_frames([Frame(name, None, None, 1)]) for name in "abcda"]
+    frames, offsets, stack_frames = stacks.columns()
+    assert numbers == [0, 1, 2, 2, 0]
+    assert frames[int(stack_frames[int(offsets[2])])].function == "[other stacks]"
+    assert np.diff(offsets).tolist() == [1, 1, 1]
