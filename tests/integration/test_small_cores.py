@@ -45,9 +45,13 @@ def saved(pid: int, path: Path, stop: bool = False) -> Snapshot:
         target.close()
 
 
+#: With time for all functions: what is found must not depend on how busy the host is.
+_WAITS = WaitOptions(heap=False, code_seconds=1000)
+
+
 def read(path: Path, exe: Path | None = None, *, threads: bool = False) -> Snapshot:
     with spyglass.open_core(str(path), str(exe) if exe else None) as process:
-        return process.snapshot(thread_stacks=threads, waits=WaitOptions(heap=False))
+        return process.snapshot(thread_stacks=threads, waits=_WAITS)
 
 
 def saved_at_rest(pid: int, core: Path) -> Snapshot:

@@ -93,10 +93,12 @@ def test_a_file_is_shown_as_the_process_was(minor: str, tmp_path: Path) -> None:
 
 
 def without_times(text: str) -> list[list[str]]:
-    """What stays the same from one look to the next: every line, word for word, but for the one that
+    """What stays the same from one look to the next: every line, word for word, but for findings and the one that
     names the file, and with "#" for times and for what the scheduler counts. Of the line of wait reasons
     the items, because equally frequent ones are in no certain order."""
-    lines = [line for line in text.splitlines() if not line.startswith("saved ")]
+    # Findings come first: of a process a summary has less time to find who holds a lock.
+    first = re.search(r"^program ", text, re.MULTILINE)
+    lines = text[first.start() if first else 0 :].splitlines()
     plain = [re.sub(r"\b\d+(\.\d+)?(s|m|ms|us)?\b( ago)?", "#", line) for line in lines]
     split = [re.split(" {2,}", line) for line in plain]
     return [sorted(items) if items[0] == "waiting" else items for items in split]

@@ -28,8 +28,8 @@ _REACH = 1 << 12
 #: Frames whose words are examined before a function is followed, and words of each.
 _MAX_EXAMINED = 1 << 10
 _MAX_WORDS = 1 << 7
-#: Processor time in seconds after which no function is followed in whose frames no pointer to a lock was seen.
-_SECONDS_FOR_OTHERS = 0.25
+#: Share of the processor time after which no function is followed in whose frames no pointer to a lock was seen.
+_SHARE_OF_OTHERS = 0.125
 
 
 class Held(NamedTuple):
@@ -128,7 +128,7 @@ def _in_order(
     for number in near:
         code.flow(stacks.calls[number].function)
     for number in others:
-        if code.time_left(_SECONDS_FOR_OTHERS):
+        if code.time_left(_SHARE_OF_OTHERS):
             code.flow(stacks.calls[number].function)
     return [*known, *near, *others]
 

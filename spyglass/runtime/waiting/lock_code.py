@@ -135,9 +135,9 @@ class LockCode:
         """Allow `most` seconds from now on, or as many as at first: for each snapshot."""
         self._seconds, self._most = 0.0, most
 
-    def time_left(self, most: float = _MAX_SECONDS) -> bool:
-        """Whether less than `most` seconds were used for this snapshot, and there is room for more functions."""
-        return self._seconds < min(most, self._most) and len(self._flows) < _MAX_FLOWS
+    def time_left(self, share: float = 1.0) -> bool:
+        """Whether less than a `share` of the time for this snapshot was used, and there is room for more functions."""
+        return self._seconds < self._most * share and len(self._flows) < _MAX_FLOWS
 
     @cached_property
     def primitives(self) -> dict[int, list[Effect]]:
