@@ -27,7 +27,7 @@ test: venv  ## run the tests with the newest Go toolchain
 	$(BIN)/python -m pytest -q $(PARALLEL)
 
 test-matrix: venv  ## run the tests of every Go version and of the finished programs, and the slow ones
-	SPYGLASS_GO=all $(BIN)/python -m pytest -q -m 'matrix or slow'
+	SPYGLASS_GO=all $(BIN)/python -m pytest -q $(PARALLEL) -m 'matrix or slow'
 
 test-minimum: $(MINIMUM)/.installed  ## run unit tests and a live one with the lowest versions of our packages
 	$(MINIMUM)/bin/python -m pytest -q $(PARALLEL) tests/unit tests/integration/test_truth.py
