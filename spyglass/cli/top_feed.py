@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from spyglass.cli.sources import ProcessSource, SavedSource, Source
 from spyglass.cli.typed_targets import SNAPSHOT_SUFFIXES
 from spyglass.errors import ProcessChanged, ProcessNotFound, SpyglassError
 from spyglass.tui.feed import Tick, TickSource
+from spyglass.tui.leaks import LeakWatch
 
 if TYPE_CHECKING:
     from spyglass.inspector import Inspector
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from spyglass.runtime.waiting.options import WaitOptions
 
 __all__ = ["tick_source"]
+
+#: Of a larger heap `top` looks through no more: ``spyglass waits`` does.
+_HEAP_LIMIT_BYTES = 256 << 20
 
 
 def tick_source(source: Source | None, follow_name: str | None) -> TickSource:
@@ -43,6 +48,7 @@ class LiveTicks:
         self._inspector: Inspector | None = None
         self._pid = 0
         self._cpu: CpuReading | None = None
+        self._leaks = LeakWatch()
 
     @property
     def follows(self) -> bool:
@@ -58,6 +64,7 @@ class LiveTicks:
         keep_freed_memory()
         self._pid = find_by_name(self._name or "") if pid is None else pid
         self._cpu = None
+        self._leaks = LeakWatch()
         self._inspector = attach(self._pid)
 
     def take(self, full: bool, waits: bool = False) -> Tick:
@@ -72,13 +79,28 @@ class LiveTicks:
             snapshot = self._inspector.snapshot(
                 "full" if full else "top",
                 cpu_since=before,
-                waits=_wait_options() if waits else None,
+                waits=self._wait_options() if waits else None,
             )
-            return Tick(snapshot, _cpu_percent(snapshot))
+            return Tick(self._with_leaks(snapshot), _cpu_percent(snapshot))
         except (ProcessChanged, ProcessNotFound):
             if self.follows:
                 self.close()
             raise
+
+    def _wait_options(self) -> WaitOptions:
+        """With the heap now and then: it takes too long for each refresh."""
+        from spyglass.runtime.waiting.options import WaitOptions
+
+        due = self._leaks.is_due(time.monotonic_ns())
+        return WaitOptions(heap=due, heap_limit_bytes=_HEAP_LIMIT_BYTES)
+
+    def _with_leaks(self, snapshot: Snapshot) -> Snapshot:
+        """`snapshot` with what is known of goroutines that nothing can wake."""
+        if snapshot.waits is None:
+            return snapshot
+        took_ns = snapshot.timings_ns.get("waits", 0)
+        waits = self._leaks.note(snapshot.waits, time.monotonic_ns(), took_ns)
+        return replace(snapshot, waits=waits)
 
     def step(self, by: int) -> None:
         """Nothing: a process has no series."""
@@ -88,13 +110,6 @@ class LiveTicks:
         if self._inspector is not None:
             self._inspector.close()
             self._inspector = None
-
-
-def _wait_options() -> WaitOptions:
-    """Without the heap, which takes too long for each refresh."""
-    from spyglass.runtime.waiting.options import WaitOptions
-
-    return WaitOptions(heap=False)
 
 
 def _cpu_percent(snapshot: Snapshot) -> float | None:

@@ -19,6 +19,7 @@ from spyglass.tui.feed import Event, Failure, Tick
 from spyglass.tui.group_rows import GroupRow, Question, group_rows, label_value, states_of
 from spyglass.tui.growth import Counts, Growth, Recent
 from spyglass.tui.history import History
+from spyglass.tui.leaks import LeakRates
 from spyglass.tui.query import Query
 from spyglass.tui.sightings import Sightings
 from spyglass.words.units import UNKNOWN, count, signed
@@ -98,6 +99,7 @@ class Model:
         self.seen_ns: NDArray[np.int64] | None = None
         self.findings: Sequence[Finding] = ()
         self.findings_shown = 0
+        self._leak_rates = LeakRates()
         self.history = History()
         self._position = 0
         self._growth, self._recent, self._sightings = Growth(), Recent(), Sightings()
@@ -140,7 +142,7 @@ class Model:
         self.previous = event.previous or self.snapshot
         self.tick = event
         self.baseline = self.baseline or event.snapshot
-        self.findings = findings(event.snapshot)
+        self.findings = self._leak_rates.added(findings(event.snapshot), event.snapshot.taken_at)
         self.history.note(self._position, _figures(event))
         self._recent.note(self._position, event.snapshot)
         if event.pause_ns is not None:
