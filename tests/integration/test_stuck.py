@@ -19,7 +19,6 @@ pytestmark = [pytest.mark.go, pytest.mark.live]
 
 #: Times that Go's own profile and spyglass are compared, each in a program of its own: addresses differ.
 PROGRAMS = 3
-#: Times that a program under load is read.
 #: How often a program under load is read; more by hand: SPYGLASS_READS=1000.
 READS = int(os.environ.get("SPYGLASS_READS", "60"))
 EVERYTHING = WaitOptions()

@@ -16,7 +16,9 @@ from spyglass.analysis.shown_frames import shown_frames
 from spyglass.analysis.snapshot_diff import Difference, Growth, difference
 from spyglass.analysis.stack_matching import StackMatcher
 from spyglass.model import Frame, Snapshot, Thread
+from spyglass.wait_graph import LookedAt
 from tests.snapshots import MEMORY, PROCESS, SCHEDULER, TAKEN_AT, Row, frame, make_snapshot
+from tests.wait_graphs import graph
 
 SECOND_NS = 1_000_000_000
 MINUTE = timedelta(minutes=1)
@@ -98,6 +100,22 @@ def test_groups_are_ordered_by_growth() -> None:
     assert found.stuck_in is not None
     places = dict(zip(ids(after, found.stuck), found.stuck_in.tolist(), strict=True))
     assert places == {6: 0, 7: 1, 1: 2}
+
+
+@pytest.mark.parametrize("marks", [0, 2])
+def test_what_can_never_be_woken_is_counted_where_the_heap_was_looked_through(marks: int) -> None:
+    before = at(0, [waiting(1, SEND)])
+    waits = graph(
+        [(goid, goid) for goid in (1, 2, 3)],
+        kinds=dict.fromkeys((1, 2, 3), "channel"),
+        stuck={1: True, 2: False, 3: True},
+    )
+    waits = replace(waits, looked_at=LookedAt(True, True, 1, heap_complete=True, marks=marks))
+    rows = [waiting(1, SEND), waiting(2, SEND), waiting(3, RECEIVE)]
+    found = difference([before, at(1, rows, waits=waits)])
+    counts = {function(each): each.never for each in found.by_stack}
+    assert counts == ({"main.send": 1, "main.receive": 1} if marks else dict.fromkeys(counts))
+    assert {each.never for each in found.by_creator} == ({2} if marks else {None})
 
 
 def test_by_creator() -> None:
