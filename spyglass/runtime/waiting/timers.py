@@ -128,7 +128,7 @@ def _timers(runtime: Runtime) -> NDArray[np.uint64]:
 
 def _entry(runtime: Runtime) -> tuple[int, int]:
     """In an entry of a heap, which word is the address of the timer, and how many words there are."""
-    if "timerWhen" not in runtime.layouts:
+    if not runtime.layouts.has("timerWhen", "timer"):
         return 0, 1
     kind = runtime.layouts["timerWhen"]
     assert kind.fields is not None
