@@ -252,6 +252,7 @@ _DEFER = (
     _need("sp"),
     _need("fn"),
     _need("link"),
+    _may("siz"),  # up to 1.17: how many bytes of arguments follow
     _may("openDefer"),  # 1.14 to 1.21
 )
 

@@ -245,7 +245,7 @@ def _deferred(
 def _arguments(
     runtime: Runtime, record: NDArray[np.void], address: NDArray[np.uint64], rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Up to Go 1.16: the arguments of deferred calls, which follow their records."""
+    """Up to Go 1.17: the arguments of deferred calls, which follow their records."""
     if "siz" not in (record.dtype.names or ()) or not (record["siz"] > 0).any():
         return np.zeros(0, np.int64), np.zeros(0, np.uint64)
     some = np.flatnonzero(record["siz"] > 0)
