@@ -47,12 +47,12 @@ Test = TypeVar("Test", bound=Callable[..., None])
 
 
 def with_other_work(test: Test) -> Test:
-    """Try a test of how much is known, or of shares, up to three times: others may use the processors meanwhile.
+    """Try a test of how much is known, or of shares, up to five times: others may use the processors meanwhile.
     What must never happen fails at once (`pytest.fail`)."""
 
     @wraps(test)
     def tried(*arguments: Any, **named: Any) -> None:
-        for _ in range(2):
+        for _ in range(4):
             with suppress(AssertionError):
                 return test(*arguments, **named)
         return test(*arguments, **named)

@@ -121,14 +121,17 @@ def test_goroutines_that_run_have_the_stacks_of_samples(minor: str, tmp_path: Pa
 
 def test_what_moved_meanwhile_is_marked(minor: str, tmp_path: Path) -> None:
     core = tmp_path / "core"
-    with start("churn", minor, Flavour.EXE, "-alive", "300") as process:
-        live = saved(process.pid, core)
-    found = read(core)
-    torn = {g.id for g in found if g.quality == "torn"}
-    assert torn >= {g.id for g in live if g.quality == "torn"} & {g.id for g in found}
-    assert torn  # all of them move all the time
-    sure = {(g.id, g.status, g.stack) for g in found if g.quality == "stable"}
-    assert sure <= {(g.id, g.status, g.stack) for g in live}
+    for _ in range(_TRIES):
+        with start("churn", minor, Flavour.EXE, "-alive", "300") as process:
+            live = saved(process.pid, core)
+        found = read(core)
+        torn = {g.id for g in found if g.quality == "torn"}
+        assert torn >= {g.id for g in live if g.quality == "torn"} & {g.id for g in found}
+        sure = {(g.id, g.status, g.stack) for g in found if g.quality == "stable"}
+        assert sure <= {(g.id, g.status, g.stack) for g in live}
+        if torn:  # all of them move all the time, if others leave the program a processor
+            break
+    assert torn
     assert any("while the core was made" in problem.detail for problem in found.problems)
 
 
