@@ -170,6 +170,7 @@ def wrong_labels(profile: Profile) -> Counter[tuple[str, str]]:
 # Against Go's own profile
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 @with_other_work
 def test_functions_and_labels_have_the_shares_that_gos_own_profile_gives_them(
@@ -258,6 +259,7 @@ def recorded(process: GoProcess, seconds: float, **options: Any) -> Profile:
 # Wall
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 @with_other_work
 def test_the_shares_of_states_are_those_that_goroutines_measure(minor: str) -> None:
