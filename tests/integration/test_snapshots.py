@@ -92,6 +92,26 @@ def test_a_file_is_shown_as_the_process_was(minor: str, tmp_path: Path) -> None:
     assert piped("summary", file).stdout.startswith(f"saved      {file}  taken 20")
 
 
+def test_findings_of_a_file_are_those_of_the_process(tmp_path: Path) -> None:
+    """Of a program whose goroutines wait for channels: who holds a lock a summary of a process has less time to
+    find."""
+    file = str(tmp_path / "x.json.gz")
+    with start("incident", NEWEST, Flavour.STRIPPED, "leak") as process:
+        pid = str(process.pid)
+        live = findings_of(piped("summary", "-p", pid).stdout)
+        assert piped("snapshot", "-p", pid, "-o", file).returncode == 0
+    saved = findings_of(piped("summary", file).stdout)
+    assert "chan send at main.quote" in live[0]
+    assert [line.replace(file, f"--pid {pid}") for line in saved] == live
+
+
+def findings_of(text: str) -> list[str]:
+    """The lines of findings, with "#" for times."""
+    lines = [line for line in text.splitlines() if not line.startswith("saved ")]
+    names = [line.partition(" ")[0] for line in lines]
+    return [re.sub(r">= [^)]+", ">= #", line) for line in lines[: names.index("program")]]
+
+
 def without_times(text: str) -> list[list[str]]:
     """What stays the same from one look to the next: every line, word for word, but for findings and the one that
     names the file, and with "#" for times and for what the scheduler counts. Of the line of wait reasons
