@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from spyglass import inspector
@@ -21,6 +20,7 @@ from spyglass.runtime.scheduler import cpu_use
 from spyglass.tui.view_state import Model
 from tests.children import in_child
 from tests.command import SPYGLASS, piped
+from tests.memory_use import memory_in_use
 from tests.running import spinning
 from tests.support import MATRIX, Flavour, GoProcess, build, start
 from tests.terminal import ENTERS, LEAVES, on_screen
@@ -379,9 +379,10 @@ def test_hours_of_ticks_need_no_more_memory_than_some_minutes(
                 tick = ticks.take(True)
                 for model in models:
                     model.note(tick)
-            used.append(psutil.Process().memory_info().rss)
+            used.append(memory_in_use())
         return used
 
     with start("churn", MATRIX[-1], Flavour.EXE, "-alive", "100") as process:
         used = in_child(lambda: memory_of_ticks(process.pid))
-    assert used[-1] - used[1] < 4e6, used
+    # If stacks were kept for ever, it would be 3.5 MB more.
+    assert max(used[4:]) - max(used[:2]) < 2e6, used
