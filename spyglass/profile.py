@@ -65,22 +65,29 @@ class Account:
     the kernel suspended sampling; `cut`: stacks that did not fit into their sample. `goroutine_known` and
     `goroutine_unknown`: samples on goroutines' stacks, with and without a proof of whose. `cpu_used_ns`: processor
     time of the process as the kernel accounts it; `cpu_sampled_ns`: what the samples stand for.
-    `threads_missed`: threads that began and ended unsampled. `own_cpu_ns`: what spyglass used itself. `ended`: why it
-    ended before its time, or None.
+    `threads_missed`: threads that began and ended unsampled. `own_cpu_ns`: what spyglass used itself. `stopped_ns`: how
+    long at least a signal or a tracer had stopped the process, None if it was not seen stopped; `still_stopped`: and it
+    was at the end. `ended`: why it ended before its time, or None; `unfinished`: it went on when this was made.
+
+    In a profile of waits, what is said of processor time and its samples, such as `lost`, is of the samples that tell
+    where goroutines run.
     """
 
     samples: int = 0
-    lost: int = 0
-    throttled: int = 0
-    cut: int = 0
-    goroutine_known: int = 0
-    goroutine_unknown: int = 0
+    lost: int | None = 0
+    throttled: int | None = 0
+    cut: int | None = 0
+    goroutine_known: int | None = 0
+    goroutine_unknown: int | None = 0
     cpu_used_ns: int | None = None
     cpu_sampled_ns: int = 0
-    threads_seen: int = 0
+    threads_seen: int | None = 0
     threads_missed: int | None = None
     own_cpu_ns: int | None = None
+    stopped_ns: int | None = None
+    still_stopped: bool = False
     ended: str | None = None
+    unfinished: bool = False
 
     @property
     def coverage(self) -> float | None:

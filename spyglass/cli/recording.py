@@ -16,6 +16,7 @@ import click
 
 from spyglass.cli.record_options import RecordOptions
 from spyglass.errors import ProcessNotFound, SpyglassError, TargetError
+from spyglass.words.profile_account import FEW_SAMPLES
 
 if TYPE_CHECKING:
     from spyglass.inspector import Inspector
@@ -176,7 +177,7 @@ def progress_text(now: Progressing, seconds: float | None) -> str:
     """``4 of 10 s  396 samples  coverage 99 %  lost 0``, and how far reading is behind if that matters."""
     whole = "" if seconds is None else f" of {seconds:g}"
     parts = [f"{now.elapsed_ns / 1e9:.0f}{whole} s", f"{now.samples:,} samples"]
-    if now.coverage is not None:
+    if now.coverage is not None and now.samples >= FEW_SAMPLES:
         parts.append(f"coverage {100 * now.coverage:.0f} %")
     parts.append(f"lost {now.lost:,}")
     if now.behind_ns > 10**9:

@@ -51,18 +51,21 @@ _Share = Annotated[float, Meta(ge=0, le=1e9)]
 
 class _Account(Struct, frozen=True):
     samples: Count
-    lost: Count
-    throttled: Count
-    cut: Count
-    goroutine_known: Count
-    goroutine_unknown: Count
+    lost: KnownCount
+    throttled: KnownCount
+    cut: KnownCount
+    goroutine_known: KnownCount
+    goroutine_unknown: KnownCount
     cpu_used_ns: KnownCount
     cpu_sampled_ns: Count
-    threads_seen: Count
+    threads_seen: KnownCount
     threads_missed: KnownCount
     own_cpu_ns: KnownCount
     coverage: _Share | None
+    stopped_ns: KnownCount = None
+    still_stopped: bool = False
     ended: str | None = None
+    unfinished: bool = False
 
 
 class _Sample(Struct, frozen=True):

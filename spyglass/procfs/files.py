@@ -40,6 +40,11 @@ class Stat:
         """Whether only the exit status is left (a zombie) or not even that."""
         return self.state in "ZXx"
 
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal or a tracer has stopped it."""
+        return self.state in "Tt"
+
 
 def read(path: str, limit_bytes: int, dir_fd: int | None = None) -> bytes:
     """The contents of `path`; `BadDataError` if it holds more than `limit_bytes`, or OSError."""

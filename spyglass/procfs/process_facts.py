@@ -19,6 +19,7 @@ __all__ = [
     "comm",
     "command_line",
     "executable",
+    "is_stopped",
     "owner",
     "rss_bytes",
     "started_at",
@@ -52,6 +53,12 @@ def thread_count(pid: int) -> int:
     """The number of threads of process `pid`."""
     with refusals(pid):
         return read_stat(pid).threads
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a signal or a tracer has stopped process `pid`."""
+    with refusals(pid):
+        return read_stat(pid).stopped
 
 
 def started_at(pid: int) -> datetime:

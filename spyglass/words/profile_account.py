@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from spyglass.profile import Account, Profile
 from spyglass.words.units import UNKNOWN, count, moment, plural
 
 __all__ = [
-    "LOW_COVERAGE", "MODE_WORDS", "account_lines", "account_warnings", "coverage_text", "profile_title",
-    "recording_line", "seconds_text",
+    "FEW_SAMPLES", "LOW_COVERAGE", "MODE_WORDS", "account_lines", "account_warnings", "coverage_text",
+    "profile_title", "recording_line", "seconds_text",
 ]  # fmt: skip
 
 MODE_WORDS = {"cpu": "CPU profile", "wall": "Wall-clock profile", "offcpu": "Off-CPU profile"}
@@ -19,7 +20,7 @@ LOW_COVERAGE = 0.9
 #: A share of lost samples above this is worth a warning.
 _MANY_LOST = 0.01
 #: Fewer samples than this say little, and their coverage nothing.
-_FEW_SAMPLES = 20
+FEW_SAMPLES = 20
 
 
 def profile_title(profile: Profile) -> str:
@@ -43,13 +44,12 @@ def account_lines(profile: Profile) -> list[str]:
     if profile.chosen_from is not None:
         chosen = count(sum(profile.samples.count.tolist()))
         lines.append(f"filtered: {chosen} of {count(profile.chosen_from)} samples match")
-    lines.append(
-        f"lost {count(account.lost)}, throttled {count(account.throttled)}, cut stacks {count(account.cut)}"
-    )
-    on_goroutines = account.goroutine_known + account.goroutine_unknown
-    if on_goroutines:
-        known = f"{count(account.goroutine_known)} of {count(on_goroutines)}"
-        lines.append(f"goroutine known for {known} samples on goroutines")
+    if profile.mode == "cpu" or account.threads_seen:
+        lines.append(_sampling_line(profile))
+    known, unknown = account.goroutine_known, account.goroutine_unknown
+    if known is not None and unknown is not None and known + unknown:
+        on_goroutines = f"{count(known)} of {count(known + unknown)} samples on goroutines"
+        lines.append(f"goroutine known for {on_goroutines}")
     own = UNKNOWN if account.own_cpu_ns is None else seconds_text(account.own_cpu_ns)
     used = f"spyglass used {own} of CPU time"
     if account.threads_seen:
@@ -58,9 +58,7 @@ def account_lines(profile: Profile) -> list[str]:
         )
         used = f"{threads}; {used}"
     lines.append(used)
-    if account.ended:
-        lines.append(f"ended early: {account.ended}")
-    return lines
+    return lines + list(_events(account))
 
 
 def account_warnings(profile: Profile) -> list[str]:
@@ -72,7 +70,7 @@ def account_warnings(profile: Profile) -> list[str]:
     if profile.mode == "cpu" and _is_low(profile):
         part = f"{coverage_text(account)} of the CPU time that the process used"
         warnings.append(f"the samples stand for only {part}")
-    if account.lost > _MANY_LOST * (account.samples + account.lost):
+    if account.lost and account.lost > _MANY_LOST * (account.samples + account.lost):
         warnings.append(f"{plural(account.lost, 'sample')} lost; a lower --rate loses fewer")
     return warnings
 
@@ -94,7 +92,7 @@ def _is_low(profile: Profile) -> bool:
     if account.coverage is None or account.cpu_used_ns is None:
         return False
     expected = account.cpu_used_ns / 1e9 * profile.rate_hz
-    return expected >= _FEW_SAMPLES and account.coverage < LOW_COVERAGE
+    return expected >= FEW_SAMPLES and account.coverage < LOW_COVERAGE
 
 
 def _time_line(profile: Profile) -> str:
@@ -106,6 +104,28 @@ def _time_line(profile: Profile) -> str:
     used = UNKNOWN if account.cpu_used_ns is None else seconds_text(account.cpu_used_ns)
     sampled = seconds_text(account.cpu_sampled_ns)
     return f"{samples} for {sampled} of {used} CPU time used (coverage {coverage_text(account)})"
+
+
+def _sampling_line(profile: Profile) -> str:
+    account = profile.account
+    counts = f"lost {count(account.lost)}, throttled {count(account.throttled)}, cut stacks {count(account.cut)}"
+    if profile.mode == "cpu":
+        return counts
+    used = UNKNOWN if account.cpu_used_ns is None else seconds_text(account.cpu_used_ns)
+    sampled = f"{seconds_text(account.cpu_sampled_ns)} of {used} CPU time used"
+    return f"where they run: samples for {sampled} (coverage {coverage_text(account)}), {counts}"
+
+
+def _events(account: Account) -> Iterator[str]:
+    """What befell the process and the recording."""
+    if account.stopped_ns is not None:
+        end = ", and was at the end" if account.still_stopped else ""
+        stopped = f"at least {seconds_text(account.stopped_ns)}"
+        yield f"the process was stopped, by a signal or a tracer, for {stopped}{end}"
+    if account.ended:
+        yield f"ended early: {account.ended}"
+    if account.unfinished:
+        yield "unfinished: saved while the recording went on"
 
 
 def _idle(account: Account) -> str:

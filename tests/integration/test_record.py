@@ -194,8 +194,11 @@ def test_functions_and_labels_have_the_shares_that_gos_own_profile_gives_them(
         other.pop("", None)
         assert distance(one, other) < noise(one, other) + 0.03
     account = profile.account
+    assert account.cut is not None
     assert account.cut <= account.samples / 1000
     known, unknown = account.goroutine_known, account.goroutine_unknown
+    assert known
+    assert unknown is not None
     assert known / (known + unknown) >= 0.9
 
 

@@ -331,5 +331,7 @@ def test_redact_removes_what_is_private(saved: Path, capsys: pytest.CaptureFixtu
 def test_the_progress_line() -> None:
     now = Now(4_300_000_000, 396, 0.993, 2)
     assert progress_text(now, 10) == "4 of 10 s  396 samples  coverage 99 %  lost 2"
+    few = replace(now, samples=3, coverage=1.6)  # the coverage of so few says nothing
+    assert progress_text(few, 10) == "4 of 10 s  3 samples  lost 2"
     late = replace(now, coverage=None, behind_ns=3 * 10**9)
     assert progress_text(late, None) == "4 s  396 samples  lost 2  behind 3 s"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spyglass.model import NONE, UNREAD
+from spyglass.model import NONE, UNREAD, Problem
 from spyglass.profile import Account, Mode
 from spyglass.runtime.recording.rows import Row
 from spyglass.runtime.recording.sampled_stacks import (
@@ -82,11 +82,10 @@ class CpuRecording(Recording):
             self._witness.owners.list_all()
             self._next_fold = now + _FOLD_SECONDS
 
-    def _finish(self) -> int:
-        ended_ns = time.monotonic_ns()
+    def _settle(self) -> int:
+        settled_ns = time.monotonic_ns()
         self._fold()
-        self._report()
-        return ended_ns
+        return settled_ns
 
     def _fold(self) -> None:
         """Walk the stacks of the samples that were noted, and add them to the rows."""
@@ -123,14 +122,18 @@ class CpuRecording(Recording):
         has_labels = (same_calls or noted.kept_labels) and walks.same_labelling[row]
         return noted.goid, max(noted.labels, NONE) if has_labels else NONE
 
-    def _report(self) -> None:
-        recorder, problem = self._recorder, self._runtime.problem
+    def _problems(self) -> list[Problem]:
+        problems, recorder = super()._problems(), self._recorder
         if not recorder.kernel:
-            problem("unknown", "kernel", "time in system calls is not sampled: not allowed")
+            detail = "time in system calls is not sampled: not allowed"
+            problems.append(Problem("unknown", "kernel", detail))
         if recorder.refused is not None:
-            problem("unreadable", "threads", f"some are not sampled: {recorder.refused}")
+            detail = f"some are not sampled: {recorder.refused}"
+            problems.append(Problem("unreadable", "threads", detail))
         if self._unread:
-            problem("unreadable", "labels", f"those of {self._unread} samples could not be read")
+            detail = f"those of {self._unread} samples could not be read"
+            problems.append(Problem("unreadable", "labels", detail))
+        return problems
 
     def _account(self) -> Account:
         counts = self._recorder.counts

@@ -65,12 +65,17 @@ def merged(
             for name, column in columns.items()
         }
     )
+    sampled = running.account
     account = replace(
-        running.account,
+        profile.account,
         samples=int(samples.count.sum()),
-        goroutine_known=profile.account.goroutine_known + running.account.goroutine_known,
-        own_cpu_ns=profile.account.own_cpu_ns,
-        ended=profile.account.ended,
+        lost=sampled.lost,
+        throttled=sampled.throttled,
+        cut=sampled.cut,
+        cpu_used_ns=sampled.cpu_used_ns,
+        cpu_sampled_ns=sampled.cpu_sampled_ns,
+        threads_seen=sampled.threads_seen,
+        threads_missed=sampled.threads_missed,
     )
     offsets = profile.stack_offsets[-1] + running.stack_offsets[1:]
     return replace(
@@ -84,7 +89,7 @@ def merged(
         ),
         states=tuple(states),
         label_sets=tuple(map(dict, sets)),
-        problems=(*profile.problems, *running.problems),
+        problems=tuple(dict.fromkeys([*profile.problems, *running.problems])),
     )
 
 

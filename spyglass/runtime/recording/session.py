@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from spyglass.errors import SpyglassError
+from spyglass.model import Problem
 from spyglass.procfs.cpu_times import process_times
+from spyglass.procfs.process_facts import is_stopped
 from spyglass.profile import Account, Mode, Profile
 from spyglass.runtime.recording.rows import Rows, Stacks
 from spyglass.runtime.snapshotter import process_of
@@ -30,8 +32,8 @@ _CHECK_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a recording is: `elapsed_ns`, `samples`, `coverage` (as `Account.coverage`), samples `lost`,
-    and `behind_ns`: how late the last sample was read, or the last reading was."""
+    """How far a recording is: `elapsed_ns`, `samples`, `coverage` (as `Account.coverage`, a moment ago), samples
+    `lost`, and `behind_ns`: how late the last sample was read, or the last reading was."""
 
     elapsed_ns: int
     samples: int
@@ -44,7 +46,8 @@ class Recording(ABC):
     """Records process `target` from now on, until `finish`. Close it, or use it in a with statement.
 
     Call `step` again and again: nothing is read between the calls. It may be ended at any time; when the process
-    ends or executes another program, `ended` says so, and what there is up to then is kept.
+    ends or executes another program, `ended` says so, and what there is up to then is kept. `so_far` gives that
+    without ending it.
     """
 
     mode: Mode
@@ -59,11 +62,15 @@ class Recording(ABC):
         self.ended: str | None = None
         self._started_at = target.process.taken_at()
         self._began_ns = self._checked_ns = time.monotonic_ns()
+        self._settled_ns = self._began_ns
         self._finished_ns: int | None = None
         self._own_began_ns = time.process_time_ns()
         self._used_began_ns = self._used_ns = self._read_used() or 0
         self._next_check = 0.0
         self._behind_ns = 0
+        self._coverage: float | None = None
+        self._stopped_ns: int | None = None
+        self._is_stopped = False
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +95,7 @@ class Recording(ABC):
         """How far it is."""
         account = self._account()
         return Progress(
-            self._elapsed_ns(), account.samples, account.coverage, account.lost, self._behind_ns
+            self._elapsed_ns(), account.samples, self._coverage, account.lost or 0, self._behind_ns
         )
 
     def finish(self) -> Profile:
@@ -97,19 +104,34 @@ class Recording(ABC):
             self._check(force=True)
             self._finished_ns = self._finish()
             self.close()
+        return self._profile(self._finished_ns)
+
+    def settle(self) -> None:
+        """Add what is only noted to the rows: then `so_far` reads nothing of the process, and a child can call it."""
+        self._check(force=True)
+        self._settled_ns = self._settle()
+
+    def so_far(self, *, settled: bool = False) -> Profile:
+        """What was recorded up to now, or up to the last `settle`; the recording goes on."""
+        if self._finished_ns is not None:
+            return self.finish()
+        if not settled:
+            self.settle()
+        profile = self._profile(self._settled_ns)
+        return replace(profile, account=replace(profile.account, unfinished=True))
+
+    def _profile(self, until_ns: int) -> Profile:
+        """What was recorded until `until_ns` (CLOCK_MONOTONIC)."""
+        rows = self._all_rows()
         frames, offsets, stack_frames = self._stacks.columns()
-        labels, label_sets = self._named_labels(self._rows.labels())
-        if self._rows.folded:
-            self._runtime.problem(
-                "truncated", "goroutines", "too many: later ones are not told apart"
-            )
+        labels, label_sets = self._named_labels(rows.labels())
         return Profile(
             mode=self.mode, process=self._process, started_at=self._started_at,
-            duration_ns=self._elapsed_ns(), rate_hz=self._rate_hz,
-            account=replace(self._account(), ended=self.ended),
-            samples=self._rows.samples(labels), frames=frames, stack_offsets=offsets,
+            duration_ns=until_ns - self._began_ns, rate_hz=self._rate(), account=self._whole_account(),
+            samples=rows.samples(labels), frames=frames, stack_offsets=offsets,
             stack_frames=stack_frames, states=self._states(), label_sets=label_sets,
-            problems=(*self._runtime.problems, *self._facts.problems), host=self._facts.host,
+            problems=(*self._runtime.problems, *self._facts.problems, *self._problems()),
+            host=self._facts.host,
         )  # fmt: skip
 
     @abstractmethod
@@ -121,8 +143,12 @@ class Recording(ABC):
         """Record for at most `seconds`."""
 
     @abstractmethod
+    def _settle(self) -> int:
+        """Add to the rows what is only noted; until when it was recorded (CLOCK_MONOTONIC, ns)."""
+
     def _finish(self) -> int:
-        """Add to the rows what is not in them yet; until when it was recorded (CLOCK_MONOTONIC, ns)."""
+        """The same at the end."""
+        return self._settle()
 
     @abstractmethod
     def _account(self) -> Account:
@@ -138,6 +164,29 @@ class Recording(ABC):
     ) -> tuple[NDArray[np.int32], tuple[Mapping[str, str], ...]]:
         """The column `labels` as the profile has it, and `Profile.label_sets`."""
 
+    def _all_rows(self) -> Rows:
+        """The rows, with all that was read."""
+        return self._rows
+
+    def _rate(self) -> float:
+        """`Profile.rate_hz`."""
+        return self._rate_hz
+
+    def _problems(self) -> list[Problem]:
+        """What is missing or doubtful up to now."""
+        if not self._rows.folded:
+            return []
+        return [Problem("truncated", "goroutines", "too many: later ones are not told apart")]
+
+    def _whole_account(self) -> Account:
+        """The account, with what befell the process."""
+        return replace(
+            self._account(),
+            ended=self.ended,
+            stopped_ns=self._stopped_ns,
+            still_stopped=self._is_stopped,
+        )
+
     def _elapsed_ns(self) -> int:
         return (self._finished_ns or time.monotonic_ns()) - self._began_ns
 
@@ -152,7 +201,7 @@ class Recording(ABC):
         return times[self._target.pid].used_ns if times else None
 
     def _check(self, force: bool = False) -> None:
-        """Notice that the process has ended, or runs another program; note what it used up to now."""
+        """Notice that the process has ended, runs another program or is stopped; note what it used up to now."""
         now = time.monotonic()
         if self.ended is not None or (now < self._next_check and not force):
             return
@@ -160,8 +209,17 @@ class Recording(ABC):
         at_ns = time.monotonic_ns()
         try:
             self._target.process.check()
+            self._note_stop(is_stopped(self._target.pid), at_ns)
         except SpyglassError as error:
             self.ended = error.message
             return
         self._checked_ns = at_ns
         self._used_ns = self._read_used() or self._used_ns
+        self._coverage = self._account().coverage
+
+    def _note_stop(self, is_stopped: bool, at_ns: int) -> None:
+        """Count the time between two looks that both saw the process stopped."""
+        if is_stopped:
+            since_ns = at_ns - self._checked_ns if self._is_stopped else 0
+            self._stopped_ns = (self._stopped_ns or 0) + since_ns
+        self._is_stopped = is_stopped

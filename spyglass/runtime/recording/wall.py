@@ -16,14 +16,14 @@ import random
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spyglass.columns import combined, numbered
 from spyglass.errors import SpyglassError, TargetError
-from spyglass.model import NONE, STATUSES, Frame, Goroutines
+from spyglass.model import NONE, STATUSES, Frame, Goroutines, Problem
 from spyglass.profile import Account, Mode, Profile
 from spyglass.runtime.goroutines.consistency import Quality
 from spyglass.runtime.goroutines.decode import RUNNING, WAITING, g_pointers
@@ -31,7 +31,7 @@ from spyglass.runtime.goroutines.goroutine_reader import Reader
 from spyglass.runtime.goroutines.wait_reasons import named_reasons
 from spyglass.runtime.recording.cpu import CpuRecording
 from spyglass.runtime.recording.merging import merged, on_goroutines
-from spyglass.runtime.recording.rows import Row
+from spyglass.runtime.recording.rows import Row, Rows
 from spyglass.runtime.recording.session import Recording
 from spyglass.runtime.scheduler.thread_registers import Threads
 
@@ -120,10 +120,27 @@ class WallRecording(Recording):
     def finish(self) -> Profile:
         """End it: what was recorded, with the samples of what ran."""
         profile = super().finish()
-        if self._cpu is None:
-            return profile
-        sampled = self._cpu.finish()
-        return merged(profile, sampled, on_goroutines(sampled), self._running_ns)
+        return self._with_running(profile, self._cpu.finish() if self._cpu else None)
+
+    def settle(self) -> None:
+        """As `Recording.settle`."""
+        super().settle()
+        if self._cpu is not None:
+            self._cpu.settle()
+
+    def so_far(self, *, settled: bool = False) -> Profile:
+        """As `Recording.so_far`, with the samples of what ran."""
+        profile = super().so_far(settled=settled)
+        return self._with_running(profile, self._cpu.so_far(settled=True) if self._cpu else None)
+
+    def _with_running(self, profile: Profile, sampled: Profile | None) -> Profile:
+        """`profile` with the samples of what ran, and what it knows of goroutines."""
+        if sampled is not None:
+            profile = merged(profile, sampled, on_goroutines(sampled), self._running_ns)
+        counts, is_known = profile.samples.count, profile.samples.goroutine != NONE
+        known, unknown = int(counts[is_known].sum()), int(counts[~is_known].sum())
+        account = replace(profile.account, goroutine_known=known, goroutine_unknown=unknown)
+        return replace(profile, account=account)
 
     def _begin_cpu(self, target: Target, runtime: Runtime) -> CpuRecording | None:
         """What samples running goroutines, if that is wanted and allowed."""
@@ -157,15 +174,28 @@ class WallRecording(Recording):
         wait = random.uniform(0.5, 1.5) / self._options.rate_hz
         self._next = max(self._next + wait, time.monotonic() + cost - wait)
 
+    def _settle(self) -> int:
+        return self._last_ns
+
     def _finish(self) -> int:
         if self.ended is None:
             with suppress(SpyglassError):  # it ends now
                 self._read_all()
-        self._count(np.flatnonzero(self._places.count))
-        self._rate_hz = self._readings * 1e9 / max(self._last_ns - self._began_ns, 1)
-        for kind, count in self._doubts.items():
-            self._runtime.problem(kind, "goroutines", f"{count} times while they were read")
         return self._last_ns
+
+    def _all_rows(self) -> Rows:
+        self._count(np.flatnonzero(self._places.count))
+        return super()._all_rows()
+
+    def _rate(self) -> float:
+        return self._readings * 1e9 / max(self._last_ns - self._began_ns, 1)
+
+    def _problems(self) -> list[Problem]:
+        doubts = self._doubts + Counter(problem.kind for problem in self._scratch.problems)
+        return super()._problems() + [
+            Problem(kind, "goroutines", f"{count} times while they were read")
+            for kind, count in doubts.items()
+        ]
 
     def _read_all(self) -> None:
         """Read all goroutines, or a part of very many, and add the time since the last reading."""
@@ -297,9 +327,7 @@ class WallRecording(Recording):
         return Reader(self._scratch, self._new_tree(), None, Threads({}), side_readers)
 
     def _account(self) -> Account:
-        return Account(
-            samples=self._samples, goroutine_known=self._samples, own_cpu_ns=self._own_cpu_ns()
-        )
+        return Account(samples=self._samples, own_cpu_ns=self._own_cpu_ns())
 
     def _states(self) -> tuple[str, ...]:
         return tuple(self._words)
