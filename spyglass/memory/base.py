@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from spyglass.errors import BadDataError
+from spyglass.errors import BadDataError, MemoryFault
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -87,6 +88,18 @@ class Memory(ABC):
         Addresses and sizes must be multiples of 8.
         """
         return self.gather(addresses, sizes)
+
+    def reader(self, ranges: Sequence[tuple[int, int]]) -> Callable[[], bytes | None]:
+        """A function that reads `ranges` (address, size) again at every call: their bytes one after the other, None
+        if one of them cannot be read. For few ranges that are read very often."""
+
+        def read() -> bytes | None:
+            try:
+                return b"".join([self.read(address, size) for address, size in ranges])
+            except MemoryFault:
+                return None
+
+        return read
 
     def array(self, address: int, dtype: DTypeLike, count: int) -> NDArray[Any]:
         """`count` values of `dtype` at `address`, as an array of shape (count,)."""

@@ -15,6 +15,8 @@ from spyglass.memory.base import MAX_READ_BYTES, Gathered, Memory
 from spyglass.memory.ranges import merge, spread
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
 __all__ = ["ProcessMemory"]
@@ -92,6 +94,24 @@ class ProcessMemory(Memory):
         buffer, filled = self._read_ranges(addresses, sizes)
         ends = np.cumsum(sizes).astype(np.int64)
         return Gathered(buffer, ends - sizes.astype(np.int64), filled == sizes.astype(np.int64))
+
+    def reader(self, ranges: Sequence[tuple[int, int]]) -> Callable[[], bytes | None]:
+        """As `Memory.reader`, with one system call."""
+        one_by_one = super().reader(ranges)
+        size = sum(size for _, size in ranges)
+        if len(ranges) > MAX_RANGES or not 0 <= size <= MAX_READ_BYTES:
+            return one_by_one
+        remote = b"".join(_ONE_IOVEC.pack(*each) for each in ranges)
+
+        def read() -> bytes | None:
+            if self._file is None:
+                buffer = ctypes.create_string_buffer(size)
+                local = _ONE_IOVEC.pack(ctypes.addressof(buffer), size)
+                if self._readv(self.pid, local, 1, remote, len(ranges), 0) == size:
+                    return buffer.raw
+            return one_by_one()
+
+        return read
 
     def _gather_again(
         self, first: Gathered, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64]

@@ -69,11 +69,12 @@ class Architecture:
 
     def from_sample(self, tid: int, words: Sequence[int], stack: bytes) -> Registers:
         """The registers that a sample with `sample_mask` holds, in the order of their bits."""
-        return _registers(tid, dict(zip(self._sampled_names, words, strict=True)), stack)
+        saved = [0 if word == _NOT_SAVED else word for word in words]
+        return Registers(tid=tid, stack=stack, **dict(zip(self._sampled_names, saved, strict=True)))
 
     def from_saved(self, tid: int, words: Sequence[int]) -> Registers:
         """The registers out of the `saved_words` words of a stopped thread."""
-        return _registers(tid, {name: words[at] for name, at in self.saved.items()}, b"")
+        return Registers(tid=tid, stack=b"", **{name: words[at] for name, at in self.saved.items()})
 
     def to_saved(self, registers: Registers) -> tuple[int, ...]:
         """The words that `from_saved` makes these registers of; all others are 0."""
@@ -81,11 +82,6 @@ class Architecture:
         for name, at in self.saved.items():
             words[at] = getattr(registers, name)
         return tuple(words)
-
-
-def _registers(tid: int, values: Mapping[str, int], stack: bytes) -> Registers:
-    known = {name: 0 if value == _NOT_SAVED else value for name, value in values.items()}
-    return Registers(tid=tid, stack=stack, **known)
 
 
 AMD64 = Architecture(

@@ -56,7 +56,7 @@ _CLOCK_MONOTONIC = 1
 #: branch_sample_type, sample_regs_user, sample_stack_user, clockid.
 _ATTRIBUTES = struct.Struct("<IIQQQQQIIQQQQIi")
 #: ``data_head`` and ``data_tail`` in ``struct perf_event_mmap_page``.
-_HEAD, _TAIL = slice(1024, 1032), slice(1032, 1040)
+_HEAD, _TAIL = 1024, 1032
 _HEADER = struct.Struct("<IHH")
 _SAMPLE = struct.Struct("<IIQ")
 #: pid, tid, time, and the length of the call chain.
@@ -153,15 +153,18 @@ class Event:
         """The samples of thread `tid` since the last call."""
         return parse_records(self._architecture, self.tid, self._drain())
 
-    def records(self) -> Records:
-        """What an event that is `Sampling.recording` has recorded since the last call."""
-        return parse_recording(self._architecture, self._drain())
+    def records(self) -> Records | None:
+        """What an event that is `Sampling.recording` has recorded since the last call; None: nothing."""
+        drained = self._drain()
+        return parse_recording(self._architecture, drained) if drained else None
 
     def _drain(self) -> bytes:
         """The records between data_tail and data_head; then the tail is advanced."""
         # The kernel writes the records before data_head, and poll(2) returned after that.
         ring, capacity = self._ring, self._ring_bytes
-        head = _WORD.unpack(ring[_HEAD])[0]
+        head = _WORD.unpack_from(ring, _HEAD)[0]
+        if head == self._tail:
+            return b""
         size, begin = head - self._tail, mmap.PAGESIZE + self._tail % capacity
         end, limit = begin + size, mmap.PAGESIZE + capacity
         records = b""
@@ -169,9 +172,8 @@ class Event:
             records = ring[begin : min(end, limit)]
             if end > limit:
                 records += ring[mmap.PAGESIZE : end - capacity]
-        if size:
-            self._tail = head
-            ring[_TAIL] = _WORD.pack(head)
+        self._tail = head
+        _WORD.pack_into(ring, _TAIL, head)
         return records
 
     def close(self) -> None:

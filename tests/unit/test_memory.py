@@ -72,6 +72,25 @@ def readable(begin: int, size: int) -> bool:
     return not set(pages) & set(HOLES)
 
 
+def test_ranges_are_read_again_at_every_call(memory: Memory) -> None:
+    buffer = ctypes.create_string_buffer(b"one, two, three, four", 64)
+    address = ctypes.addressof(buffer)
+    read = memory.reader([(address + 5, 3), (address, 3), (address + 17, 4)])
+    assert read() == b"twoonefour"
+    ctypes.memmove(address + 5, b"TWO", 3)
+    assert read() == b"TWOonefour"
+    assert memory.reader([])() == b""
+
+
+def test_a_range_that_cannot_be_read_fails_all(memory: Memory, area: tuple[int, bytes]) -> None:
+    address, content = area
+    hole = address + HOLES[0] * PAGE
+    assert memory.reader([(address, 8), (hole, 8)])() is None
+    assert memory.reader([(address, 8), (hole - 8, 16)])() is None
+    assert memory.reader([(address, 8), (1 << 63, 8)])() is None
+    assert memory.reader([(hole - 8, 8)])() == content[HOLES[0] * PAGE - 8 : HOLES[0] * PAGE]
+
+
 def test_bytes_are_read_exactly(memory: Memory, area: tuple[int, bytes]) -> None:
     address, content = area
     assert memory.read(address + 5, 1000) == content[5:1005]

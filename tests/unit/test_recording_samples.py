@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spyglass.model import NONE, Frame
+from spyglass.runtime.recording.owners import Seen, _Listed
 from spyglass.runtime.recording.rows import Row, Rows, Stacks
 from spyglass.runtime.recording.sampled_stacks import _same_from
 from spyglass.runtime.recording.witness import equal_from
@@ -69,6 +70,22 @@ def test_stacks_are_equal_from_behind_the_last_word_that_differs() -> None:
     assert equal_from(copy, b"\xff" + copy[1:]) == 8
     assert equal_from(copy, copy[:23] + b"\xff" + copy[24:]) == 24
     assert equal_from(copy, bytes(32)) == 32
+
+
+def test_goroutines_that_were_listed_are_found_by_stack_and_by_address() -> None:
+    rows = np.zeros(
+        3, [("stack", [("lo", "<u8"), ("hi", "<u8")]), ("goid", "<u8"), ("labels", "<u8")]
+    )
+    rows["stack"]["lo"], rows["stack"]["hi"] = (0x1000, 0x2000, 0x8000), (0x2000, 0x2800, 0x9000)
+    rows["goid"], rows["labels"] = (7, 8, 9), (0, 0x70, 0)
+    listed = _Listed(np.array([0x300, 0x100, 0x200], np.uint64), rows, TIME_NS)
+    found = [
+        listed.at(at) for at in (0xFFF, 0x1000, 0x1FFF, 0x2000, 0x27FF, 0x2800, 0x8FFF, 1 << 63)
+    ]
+    assert found == [0, 0x300, 0x300, 0x100, 0x100, 0, 0x200, 0]
+    assert listed.seen(0x100) == Seen(0x100, 8, 0x2000, 0x2800, 0x70, TIME_NS)
+    assert listed.seen(0x200) == Seen(0x200, 9, 0x8000, 0x9000, 0, TIME_NS)
+    assert (listed.seen(0x180), listed.seen(0x301), listed.seen(0)) == (None, None, None)
 
 
 def test_few_functions_tell_nothing_and_of_many_all_but_the_innermost_two_must_be_the_same() -> (

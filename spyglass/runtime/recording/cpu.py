@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["CpuRecording"]
 
 _FOLD_SECONDS = 1.0
-#: Samples are folded earlier when there are this many: that takes 2 ms, and rings are not read meanwhile.
-_MAX_HELD = 64
+#: Samples are folded earlier when there are this many: that takes 4 ms, and rings are not read meanwhile.
+_MAX_HELD = 256
 #: Limit of what a tree of stacks remembers before a new one is begun.
 _MAX_KNOWN = 1 << 17
 

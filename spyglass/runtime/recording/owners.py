@@ -8,6 +8,7 @@ used again (``runtime/proc.go: newproc1``), while a ``g`` and its stack are (``g
 from __future__ import annotations
 
 import time
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,8 @@ from spyglass.runtime.goroutines.decode import (
 )
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from spyglass.runtime.context import Runtime
 
 __all__ = ["Seen", "StackOwners"]
@@ -61,11 +64,7 @@ class StackOwners:
         self._runtime = runtime
         self._dtype = fields_of(runtime.layouts["g"], ("labels",))
         self._one = _OneG(self._dtype)
-        self._rows = np.zeros(0, self._dtype)
-        self._pointers = np.zeros(0, np.uint64)
-        self._lows = np.zeros(0, np.uint64)
-        self._by_pointer, self._order = self._pointers, np.zeros(0, np.intp)
-        self._listed_ns = 0
+        self._listed = _Listed(np.zeros(0, np.uint64), np.zeros(0, self._dtype), 0)
         self._next_list = self._next_miss = 0.0
         #: Goroutines that were read one by one since they were listed, by the address of the ``g``.
         self._read: dict[int, Seen] = {}
@@ -79,16 +78,16 @@ class StackOwners:
 
     def at(self, address: int) -> int:
         """The address of the ``g`` on whose stack `address` is; 0 if it is on none that is known."""
-        found = self._find(address)
+        found = self._listed.at(address)
         if not found and time.monotonic() >= self._next_miss:
             self._list()
-            found = self._find(address)
+            found = self._listed.at(address)
         return found
 
     def seen(self, pointer: int, until_ns: int) -> Seen | None:
         """The goroutine with the ``g`` at `pointer` as it was last seen until `until_ns`; None if it was not."""
-        sightings = (self._read.get(pointer), self._listed(pointer), self._older.get(pointer))
-        for sighting in sightings:
+        for find in (self._read.get, self._listed.seen, self._older.get):
+            sighting = find(pointer)
             if sighting is not None and sighting.at_ns <= until_ns:
                 return sighting
         return None
@@ -106,36 +105,53 @@ class StackOwners:
             self._read[pointer] = seen
         return seen
 
-    def _find(self, address: int) -> int:
-        row = int(np.searchsorted(self._lows, np.uint64(address), side="right")) - 1
-        if row < 0 or address >= int(self._rows["stack"]["hi"][row]):
-            return 0
-        return int(self._pointers[row])
-
-    def _listed(self, pointer: int) -> Seen | None:
-        at = int(np.searchsorted(self._by_pointer, np.uint64(pointer)))
-        if at == len(self._by_pointer) or int(self._by_pointer[at]) != pointer:
-            return None
-        return _seen_of(pointer, self._rows[int(self._order[at])], self._listed_ns)
-
     def _list(self) -> None:
         began = time.monotonic()
         pointers = g_pointers(self._runtime)
         gathered = self._runtime.memory.gather(pointers, self._dtype.itemsize)
-        self._listed_ns = time.monotonic_ns()
+        listed_ns = time.monotonic_ns()
         rows = gathered.rows(self._dtype)
         # Dead ones too: the next goroutine may get this g with its stack.
         has_stack = (rows["stack"]["lo"] != 0) & (rows["stack"]["lo"] < rows["stack"]["hi"])
         order = np.flatnonzero(gathered.ok & has_stack & plausible(pointers, rows))
         order = order[np.argsort(rows["stack"]["lo"][order], kind="stable")]
-        self._pointers, self._rows = pointers[order], rows[order]
-        self._lows = np.ascontiguousarray(self._rows["stack"]["lo"])
-        self._order = np.argsort(self._pointers)
-        self._by_pointer = self._pointers[self._order]
+        self._listed = _Listed(pointers[order], rows[order], listed_ns)
         self._older, self._read = self._read, {}
         now = time.monotonic()
         self._next_miss = now + max(_MISS_SECONDS, (now - began) / _MAX_SHARE)
         self._next_list = now + max(_LIST_SECONDS, (now - began) / _MAX_SHARE)
+
+
+class _Listed:
+    """Goroutines that were listed at `at_ns`: the addresses of their ``g``, in the order of their stacks, and `rows`.
+
+    One is found by bisection of plain numbers: numpy takes ten times as long for a single one.
+    """
+
+    def __init__(self, pointers: NDArray[np.uint64], rows: NDArray[Any], at_ns: int) -> None:
+        self._at_ns = at_ns
+        self._pointers = pointers.data
+        stack = rows["stack"]
+        self._lows, self._highs, self._goids, self._labels = (
+            column.astype(np.uint64).data
+            for column in (stack["lo"], stack["hi"], rows["goid"], rows["labels"])
+        )
+        order = np.argsort(pointers)
+        self._by_pointer, self._rows = pointers[order].data, order.data
+
+    def at(self, address: int) -> int:
+        """As `StackOwners.at`, of those that were listed."""
+        row = bisect_right(self._lows, address) - 1
+        return self._pointers[row] if row >= 0 and address < self._highs[row] else 0
+
+    def seen(self, pointer: int) -> Seen | None:
+        """The goroutine with the ``g`` at `pointer`; None if it was not listed."""
+        at = bisect_left(self._by_pointer, pointer)
+        if at == len(self._by_pointer) or self._by_pointer[at] != pointer:
+            return None
+        row = self._rows[at]
+        low, high = self._lows[row], self._highs[row]
+        return Seen(pointer, self._goids[row], low, high, self._labels[row], self._at_ns)
 
 
 class _OneG:
@@ -165,8 +181,3 @@ def _offset(dtype: np.dtype[Any], path: str) -> tuple[int, int]:
         dtype, offset = dtype.fields[name][:2]
         at += offset
     return at, dtype.itemsize
-
-
-def _seen_of(pointer: int, row: Any, at_ns: int) -> Seen:
-    low, high = (int(word) for word in row["stack"].tolist())
-    return Seen(pointer, int(row["goid"]), low, high, int(row["labels"]), at_ns)

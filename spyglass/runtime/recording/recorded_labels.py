@@ -33,7 +33,6 @@ class RecordedLabels:
     """Numbers for sets of labels by what ``g.labels`` points at."""
 
     def __init__(self, runtime: Runtime) -> None:
-        self._memory = runtime.memory
         self._noting = _Noting(runtime.memory)
         self._reader = LabelReader(replace(runtime, memory=self._noting))
         self._kept: dict[int, _Kept] = {}
@@ -46,7 +45,7 @@ class RecordedLabels:
         if not pointer:
             return NONE
         kept = self._kept.get(pointer)
-        if kept is not None and kept.is_there(self._memory):
+        if kept is not None and kept.is_there():
             return kept.number
         number = self._decoded(pointer)
         if not still():
@@ -75,17 +74,15 @@ class RecordedLabels:
 
 
 class _Kept(NamedTuple):
-    """The number of a set, and the ranges that it was read from, with what was there."""
+    """The number of a set, what reads it again, and what was there."""
 
     number: int
-    addresses: NDArray[np.uint64]
-    sizes: NDArray[np.uint64]
+    read: Callable[[], bytes | None]
     content: bytes
 
-    def is_there(self, memory: Memory) -> bool:
+    def is_there(self) -> bool:
         """Whether the same is there now."""
-        now = memory.gather_in_order(self.addresses, self.sizes)
-        return bool(now.ok.all()) and now.buffer[: len(self.content)].tobytes() == self.content
+        return self.read() == self.content
 
 
 class _Noting(Memory):
@@ -102,13 +99,7 @@ class _Noting(Memory):
 
     def kept(self, number: int) -> _Kept:
         """What was read, for the set `number`."""
-        addresses, sizes = np.array(self._ranges, np.uint64).reshape(-1, 2).T
-        return _Kept(
-            number,
-            np.ascontiguousarray(addresses),
-            np.ascontiguousarray(sizes),
-            b"".join(self._content),
-        )
+        return _Kept(number, self._memory.reader(self._ranges), b"".join(self._content))
 
     def read(self, address: int, size: int) -> bytes:
         content = self._memory.read(address, size)

@@ -8,7 +8,7 @@ the goroutine that called, of which the sample has no copy.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -115,8 +115,11 @@ class SampledStacks:
         return Walks(node, leaf, state, complete, called, *same.T)
 
     def _walk_go(self, noted: Sequence[Noted]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        registers = [replace(each.sample.registers, stack=each.stack) for each in noted]
-        highs = [each.high or each.sample.registers.sp + len(each.stack) for each in noted]
+        registers = [each.sample.registers for each in noted]
+        highs = [
+            each.high or each.sample.registers.sp + len(each.sample.registers.stack)
+            for each in noted
+        ]
         cursors = Cursors.sampled(registers, np.array(highs, np.uint64))
         stacks = StackBytes.sampled(registers)
         walked = self._unwinder.walk(cursors, False, StackTree.SAMPLED, stacks)
@@ -196,7 +199,8 @@ def _same_on_system_stack(noted: Noted, path: _Path) -> tuple[bool, bool, bool]:
     known."""
     same = len(noted.again) >= path.size > 0 < path.same_from
     if same:
-        same = equal_from(noted.stack[: path.size], noted.again[: path.size]) <= path.same_from
+        stack = noted.sample.registers.stack
+        same = equal_from(stack[: path.size], noted.again[: path.size]) <= path.same_from
     return same, False, same
 
 

@@ -7,6 +7,7 @@ goroutine on this stack would have other ones.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ _MAX_FRAME_POINTERS = 64
 class Noted(NamedTuple):
     """A sample, and what was read for it.
 
-    `stack`: the words from sp upwards, those behind the end of the goroutine's stack cut off. `high`: where that
+    `sample`: its stack without the words behind the end of the goroutine's. `high`: where that
     ends, 0 if sp is on no goroutine's stack. `goid`: of the goroutine when it was read, `NONE` if it is not
     known; `lived`: it is the same since before the sample; `settled`: and so is its stack. `labels`: the number of its labels when it was
     read; `kept_labels`: and it had the same before the sample. `equal_from`: from this address on the stack
@@ -41,7 +42,6 @@ class Noted(NamedTuple):
     """
 
     sample: Sample
-    stack: bytes
     high: int
     goid: int
     lived: bool
@@ -79,9 +79,7 @@ class Witness:
         lived, settled, kept = _proven(before, now)
         again = self._memory.read(registers.sp, len(registers.stack))
         labels = self._labels_of(now)
-        return Noted(
-            sample, registers.stack, 0, now.goid, lived, settled, labels, kept, again=again
-        )
+        return Noted(sample, 0, now.goid, lived, settled, labels, kept, again=again)
 
     def _owner(self, sample: Sample, address: int) -> tuple[Seen | None, Seen | None]:
         """The goroutine on whose stack `address` is, as seen before the sample and as read now."""
@@ -98,7 +96,9 @@ class Witness:
         lived, settled, kept = _proven(before, now)
         stack, equal = self._compared(sample.registers, now.high)
         labels = self._labels_of(now)
-        return Noted(sample, stack, now.high, now.goid, lived, settled, labels, kept, equal)
+        # Of the 16 KB of a copy most is not the goroutine's: kept, they would be new memory for every sample.
+        sample = sample._replace(registers=replace(sample.registers, stack=stack))
+        return Noted(sample, now.high, now.goid, lived, settled, labels, kept, equal)
 
     def _labels_of(self, now: Seen) -> int:
         """The number of the labels of goroutine `now`, if it still has them when they have been read."""
@@ -125,7 +125,7 @@ class Witness:
 
 def _unknown(sample: Sample) -> Noted:
     """`sample`, with nothing known of its goroutine."""
-    return Noted(sample, sample.registers.stack, 0, NONE, False, False, NONE, False)
+    return Noted(sample, 0, NONE, False, False, NONE, False)
 
 
 def _proven(before: Seen | None, now: Seen) -> tuple[bool, bool, bool]:
