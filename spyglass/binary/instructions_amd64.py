@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import NamedTuple
 
+from spyglass.binary.disassembler import disassemble
 from spyglass.binary.instructions import Do, Instruction, Processor
 
 __all__ = ["AMD64"]
@@ -80,20 +81,11 @@ def _memory(text: str, size: int) -> _Operand:
     return _Operand(memory=True, base=base, offset=offset, indexed=indexed, size=size)
 
 
-@cache
-def _decoder() -> Any:
-    import capstone
-
-    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    decoder.skipdata = True
-    return decoder
-
-
 def decode(code: bytes, address: int) -> list[Instruction]:
     """The instructions `code` at `address`."""
     return [
         _instruction(at, at + size, mnemonic, operands)
-        for at, size, mnemonic, operands in _decoder().disasm_lite(code, address)
+        for at, size, mnemonic, operands in disassemble(code, address, "amd64")
     ]
 
 

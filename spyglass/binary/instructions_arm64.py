@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from spyglass.binary.disassembler import disassemble
 from spyglass.binary.instructions import Do, Instruction, Processor
 
 __all__ = ["ARM64"]
@@ -51,18 +51,9 @@ class _Line(NamedTuple):
     has_memory: bool
 
 
-@cache
-def _decoder() -> Any:
-    import capstone
-
-    decoder = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
-    decoder.skipdata = True
-    return decoder
-
-
 def decode(code: bytes, address: int) -> list[Instruction]:
     """The instructions `code` at `address`."""
-    lines = [_line(*each) for each in _decoder().disasm_lite(code, address)]
+    lines = [_line(*each) for each in disassemble(code, address, "arm64")]
     found: list[Instruction] = []
     row = 0
     while row < len(lines):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from spyglass.binary.disassembler import Decoded, disassemble
+
 __all__ = ["references"]
 
 #: As capstone prints an operand relative to the next instruction: ``[rip + 0x1f2a3]``.
@@ -12,8 +14,6 @@ _RIP = re.compile(r"\[rip ([+-]) (0x[0-9a-f]+|\d+)\]")
 _PAGE = re.compile(r"^(x\d+), #?(0x[0-9a-f]+|\d+)$")
 _ADD = re.compile(r"^x\d+, (?P<base>x\d+), #(?P<offset>0x[0-9a-f]+|\d+)$")
 _LOAD = re.compile(r"^\w+, (?:\w+, )?\[(?P<base>x\d+)(?:, #(?P<offset>0x[0-9a-f]+|\d+))?\]$")
-
-_Decoded = Iterator[tuple[int, int, str, str]]
 
 
 def references(code: bytes, address: int, arch: str) -> set[int]:
@@ -23,23 +23,10 @@ def references(code: bytes, address: int, arch: str) -> set[int]:
     completes it (``cmd/internal/obj/arm64`` always makes such pairs). Go's compilers reach every
     package-level variable so, in every build mode.
     """
-    return set(_READERS[arch](_disassemble(code, address, arch)))
+    return set(_READERS[arch](disassemble(code, address, arch)))
 
 
-def _disassemble(code: bytes, address: int, arch: str) -> _Decoded:
-    import capstone
-
-    kind = {
-        "amd64": (capstone.CS_ARCH_X86, capstone.CS_MODE_64),
-        "arm64": (capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM),
-    }[arch]
-    decoder = capstone.Cs(*kind)
-    decoder.skipdata = True
-    decoded: _Decoded = decoder.disasm_lite(code, address)
-    return decoded
-
-
-def _amd64(instructions: _Decoded) -> Iterator[int]:
+def _amd64(instructions: Decoded) -> Iterator[int]:
     for at, size, _, operands in instructions:
         match = _RIP.search(operands)
         if match:
@@ -47,7 +34,7 @@ def _amd64(instructions: _Decoded) -> Iterator[int]:
             yield at + size + (distance if match[1] == "+" else -distance)
 
 
-def _arm64(instructions: _Decoded) -> Iterator[int]:
+def _arm64(instructions: Decoded) -> Iterator[int]:
     register, page = "", 0
     for _, _, mnemonic, operands in instructions:
         match = _ADD.match(operands) if mnemonic == "add" else None
@@ -59,4 +46,4 @@ def _arm64(instructions: _Decoded) -> Iterator[int]:
         register, page = (match[1], int(match[2], 0)) if match else ("", 0)
 
 
-_READERS: dict[str, Callable[[_Decoded], Iterator[int]]] = {"amd64": _amd64, "arm64": _arm64}
+_READERS: dict[str, Callable[[Decoded], Iterator[int]]] = {"amd64": _amd64, "arm64": _arm64}
