@@ -7,13 +7,14 @@ second for all of them.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spyglass.model import NONE, UNREAD, Problem
-from spyglass.profile import Account, Mode
-from spyglass.runtime.recording.rows import Row
+from spyglass.profile import Account, Mode, Profile
+from spyglass.runtime.recording.rows import Row, Rows, Stacks
 from spyglass.runtime.recording.sampled_stacks import (
     GOROUTINE,
     STATES,
@@ -65,6 +66,17 @@ class CpuRecording(Recording):
         self._samples = self._cut = self._known = self._unknown = self._unread = 0
         self._witness.owners.list_all()
         self._recorder = ThreadRecorder(target.pid, rate_hz)
+        self._before, self._before_ns = Account(), 0
+
+    def part(self) -> Profile:
+        """What was recorded since the last part, or since the beginning, which is not kept: for a view of the last
+        seconds, whose memory stays flat."""
+        whole = self.so_far()
+        account = _since(self._before, whole.account)
+        duration_ns = whole.duration_ns - self._before_ns
+        self._before, self._before_ns = whole.account, whole.duration_ns
+        self._rows, self._stacks = Rows(), Stacks()
+        return replace(whole, account=account, duration_ns=duration_ns)
 
     def close(self) -> None:
         """End the sampling."""
@@ -162,3 +174,13 @@ class CpuRecording(Recording):
 
     def _new_walker(self) -> SampledStacks:
         return SampledStacks(self._new_tree(), self._runtime.arch == "arm64", self._describe)
+
+
+def _since(before: Account, now: Account) -> Account:
+    """The counts of `now` without those of `before`."""
+    counts: dict[str, Any] = {}
+    for each in fields(Account):
+        earlier, later = getattr(before, each.name), getattr(now, each.name)
+        if type(later) is int:
+            counts[each.name] = later - (earlier or 0)
+    return replace(now, **counts)
