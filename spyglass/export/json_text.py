@@ -15,6 +15,7 @@ __all__ = [
     "object_text",
     "quoted",
     "record_template",
+    "texts_object",
 ]
 
 #: Elements joined at a time: what a processor's cache holds of their text.
@@ -23,11 +24,21 @@ _BATCH_ELEMENTS = 256
 # `json.dumps` makes an encoder for each value.
 #: A value as JSON text in ASCII.
 compact = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_text = json.encoder.encode_basestring_ascii
 
 
 def quoted(text: str | None) -> str:
     """`text` without characters that JSON escapes, or null."""
     return "null" if text is None else f'"{text}"'
+
+
+def texts_object(members: Mapping[str, str] | None) -> str:
+    """An object whose values are texts, or null; several times faster than `compact`, which makes an encoder
+    for each."""
+    if members is None:
+        return "null"
+    pairs = [f"{_text(name)}:{_text(value)}" for name, value in members.items()]
+    return f"{{{','.join(pairs)}}}"
 
 
 def numbers_text(numbers: list[int]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from spyglass.analysis.findings import written_findings
@@ -99,8 +99,8 @@ def goroutine_rows(
 ) -> Iterator[tuple[Any, Any, Any, Any, Any, Any]]:
     """Each goroutine that is not dead: what `OWN` names, and the rest of its document, encoded.
 
-    `encode` is applied to labels and to null, `encode_shared` to what many goroutines share. A million
-    of them share a few hundred states and places, so these are encoded as text a few
+    `encode` is applied to labels (texts by name) and to null, `encode_shared` to what many goroutines
+    share. A million of them share a few hundred states and places, so these are encoded as text a few
     hundred times; labels, which a request may have for itself, are encoded apart from them.
     """
     g = snapshot.goroutines
@@ -159,7 +159,7 @@ def _labels(snapshot: Snapshot, labels: int) -> Document | None:
     if labels < 0:
         return None if labels == UNREAD else {}
     found = snapshot.label_sets[labels]
-    if all(map(str.isascii, chain(found, found.values()))):
+    if "".join((*found, *found.values())).isascii():
         return dict(found)  # nothing in it that JSON does not know
     return {plain(key): plain(value) for key, value in found.items()}
 

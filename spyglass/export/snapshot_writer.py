@@ -16,6 +16,7 @@ from spyglass.export.json_text import (
     object_text,
     quoted,
     record_template,
+    texts_object,
 )
 from spyglass.export.snapshot_document import OWN, goroutine_rows, header, stack_batches
 from spyglass.export.wait_records import known_only, object_rows, waiters_of
@@ -74,7 +75,7 @@ def _pieces(snapshot: Snapshot) -> Iterator[str]:
 
 def _goroutines(snapshot: Snapshot) -> Iterator[str]:
     template = record_template(OWN)
-    return joined(template % row for row in goroutine_rows(snapshot, compact, compact_rest))
+    return joined(template % row for row in goroutine_rows(snapshot, texts_object, compact_rest))
 
 
 def _objects(graph: WaitGraph) -> Iterator[str]:
