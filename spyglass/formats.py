@@ -8,6 +8,7 @@ every layer may use this table.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, BinaryIO, Literal
@@ -45,8 +46,13 @@ class Exporter:
 
     def write(self, thing: Any, stream: BinaryIO, **options: Any) -> None:
         """Write `thing` to `stream`, which stays open. Raises `OSError`."""
+        self.load()(thing, stream, **options)
+
+    def load(self) -> Callable[..., None]:
+        """Import the function that writes it."""
         module, _, function = self.writer.partition(":")
-        getattr(import_module(module), function)(thing, stream, **options)
+        found: Callable[..., None] = getattr(import_module(module), function)
+        return found
 
 
 EXPORTERS = (

@@ -21,6 +21,7 @@ from spyglass.words.escape import visible
 
 if TYPE_CHECKING:
     from spyglass.analysis.profile_filter import SampleFilter
+    from spyglass.cli.recording import Save
     from spyglass.profile import Profile
 
 __all__ = ["record"]
@@ -86,8 +87,17 @@ def record(
     command: list[str] | None = context.meta.get(_COMMAND)
     _check_arguments(source, command, saved, options)
     output.check()
-    profile = _taken(source, command, saved, options)
-    _write(_filtered(profile, others["sample_filter"]), output)
+    wanted: SampleFilter = others["sample_filter"]
+
+    def save(profile: Profile) -> None:
+        output.write(_filtered(profile, wanted))
+
+    if saved is not None:
+        profile = _loaded(saved)
+    else:
+        output.exporter.load()  # children that save what there is then need not
+        profile = _recorded(source, command, options, None if output.path == "-" else save)
+    _write(_filtered(profile, wanted), output)
 
 
 def _check_arguments(
@@ -106,17 +116,15 @@ def _check_arguments(
         raise click.UsageError("record requires a process; --from converts a saved profile")
 
 
-def _taken(
-    source: Source | None, command: list[str] | None, saved: str | None, options: RecordOptions
+def _recorded(
+    source: Source | None, command: list[str] | None, options: RecordOptions, save: Save | None
 ) -> Profile:
-    if saved is not None:
-        return _loaded(saved)
     from spyglass.cli.recording import record_command, record_process
 
     if command is not None:
-        return record_command(command, options)
+        return record_command(command, options, save)
     assert isinstance(source, ProcessSource)
-    return record_process(source.pid, options)
+    return record_process(source.pid, options, save)
 
 
 def _loaded(saved: str) -> Profile:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from spyglass.cli.autosave import Autosave
 from spyglass.cli.record_options import RecordOptions
 from spyglass.errors import ProcessNotFound, SpyglassError, TargetError
 from spyglass.words.profile_account import FEW_SAMPLES
@@ -33,6 +34,7 @@ _RETRY_SECONDS = 0.01
 _END_SECONDS = 5.0
 
 Report = Callable[["Progressing"], None]
+Save = Callable[["Profile"], object]
 
 
 class Progressing(Protocol):
@@ -50,25 +52,27 @@ class Progressing(Protocol):
     def behind_ns(self) -> int: ...
 
 
-def record_process(pid: int, options: RecordOptions) -> Profile:
-    """The profile of process `pid`. Ctrl-C, SIGTERM and the end of the process end it early."""
+def record_process(pid: int, options: RecordOptions, save: Save | None) -> Profile:
+    """The profile of process `pid`. Ctrl-C, SIGTERM and the end of the process end it early. Meanwhile `save` is
+    called now and then, in a child process, with what there is."""
     from spyglass import attach
     from spyglass.memory.allocator import keep_freed_memory
 
     keep_freed_memory()
     with attach(pid) as process:
-        return _recorded(process, options, options.seconds(started=False))
+        return _recorded(process, options, options.seconds(started=False), save)
 
 
-def record_command(command: Sequence[str], options: RecordOptions) -> Profile:
-    """Start `command` and record it until it ends, or for as long as `options` say; then it is ended."""
+def record_command(command: Sequence[str], options: RecordOptions, save: Save | None) -> Profile:
+    """Start `command` and record it until it ends, or for as long as `options` say; then it is ended. As
+    `record_process`."""
     from spyglass import attach  # takes long, and the program begins without us
     from spyglass.memory.allocator import keep_freed_memory
 
     keep_freed_memory()
     began = time.monotonic()
     with _started(command) as program, _attached(program, attach) as process:
-        profile = _recorded(process, options, options.seconds(started=True))
+        profile = _recorded(process, options, options.seconds(started=True), save)
         late_ns = round((time.monotonic() - began) * 1e9) - profile.duration_ns
         click.echo(
             f"recording began {late_ns / 1e6:.0f} ms after the start of the program", err=True
@@ -76,20 +80,25 @@ def record_command(command: Sequence[str], options: RecordOptions) -> Profile:
         return profile
 
 
-def _recorded(process: Inspector, options: RecordOptions, seconds: float | None) -> Profile:
+def _recorded(
+    process: Inspector, options: RecordOptions, seconds: float | None, save: Save | None
+) -> Profile:
     """Record for `seconds`, or until the process ends."""
     with (
         _ending_signals() as signals,
         process.recording(**options.recorder_options()) as recording,
     ):
+        autosave = Autosave(recording, save)
         until = None if seconds is None else time.monotonic() + seconds
-        with _progress(seconds) as report:
+        with autosave, _progress(seconds) as report:
             while recording.ended is None and not signals:
                 left = _STEP_SECONDS if until is None else until - time.monotonic()
                 if left <= 0:
                     break
                 report(recording.step(min(left, _STEP_SECONDS)))
-        profile = recording.finish()
+                autosave.look()
+            profile = recording.finish()
+    profile = autosave.counted(profile)
     if signals and profile.account.ended is None:
         profile = replace(profile, account=replace(profile.account, ended=f"by {signals[0]}"))
     return profile

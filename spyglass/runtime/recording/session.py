@@ -62,7 +62,7 @@ class Recording(ABC):
         self.ended: str | None = None
         self._started_at = target.process.taken_at()
         self._began_ns = self._checked_ns = time.monotonic_ns()
-        self._settled_ns = self._began_ns
+        self._settled_ns, self._settled = self._began_ns, Account()
         self._finished_ns: int | None = None
         self._own_began_ns = time.process_time_ns()
         self._used_began_ns = self._used_ns = self._read_used() or 0
@@ -104,12 +104,13 @@ class Recording(ABC):
             self._check(force=True)
             self._finished_ns = self._finish()
             self.close()
-        return self._profile(self._finished_ns)
+        return self._profile(self._finished_ns, self._whole_account())
 
     def settle(self) -> None:
         """Add what is only noted to the rows: then `so_far` reads nothing of the process, and a child can call it."""
         self._check(force=True)
         self._settled_ns = self._settle()
+        self._settled = self._whole_account()
 
     def so_far(self, *, settled: bool = False) -> Profile:
         """What was recorded up to now, or up to the last `settle`; the recording goes on."""
@@ -117,17 +118,16 @@ class Recording(ABC):
             return self.finish()
         if not settled:
             self.settle()
-        profile = self._profile(self._settled_ns)
-        return replace(profile, account=replace(profile.account, unfinished=True))
+        return self._profile(self._settled_ns, replace(self._settled, unfinished=True))
 
-    def _profile(self, until_ns: int) -> Profile:
-        """What was recorded until `until_ns` (CLOCK_MONOTONIC)."""
+    def _profile(self, until_ns: int, account: Account) -> Profile:
+        """What was recorded until `until_ns` (CLOCK_MONOTONIC), with its `account`."""
         rows = self._all_rows()
         frames, offsets, stack_frames = self._stacks.columns()
         labels, label_sets = self._named_labels(rows.labels())
         return Profile(
             mode=self.mode, process=self._process, started_at=self._started_at,
-            duration_ns=until_ns - self._began_ns, rate_hz=self._rate(), account=self._whole_account(),
+            duration_ns=until_ns - self._began_ns, rate_hz=self._rate(), account=account,
             samples=rows.samples(labels), frames=frames, stack_offsets=offsets,
             stack_frames=stack_frames, states=self._states(), label_sets=label_sets,
             problems=(*self._runtime.problems, *self._facts.problems, *self._problems()),
