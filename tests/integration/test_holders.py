@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 import spyglass
 from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.wait_graph import KINDS, MODES, WaitGraph
+from tests.cores import emulated
 from tests.support import MATRIX, Flavour, GoProcess, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
@@ -93,13 +96,13 @@ def assert_true(truth: list[dict[str, Any]], said: Said) -> None:
             assert said.left_locked[address] != 1, name
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
-@pytest.mark.parametrize("minor", MATRIX)
-def test_holders_are_those_that_hold(minor: str, flavour: Flavour) -> None:
-    program = "locks_new" if minor_number(minor) >= 18 else "locks"
-    with start(program, minor, flavour) as process:
-        truth = truth_of(process)
-        said = said_of(process)
+def program_of(minor: str) -> str:
+    """Methods that try to take locks are there since Go 1.18."""
+    return "locks_new" if minor_number(minor) >= 18 else "locks"
+
+
+def assert_all_known(truth: list[dict[str, Any]], said: Said) -> None:
+    """Nobody is named who is none, and nearly all that hold a lock are."""
     assert_true(truth, said)
     known = wanted = 0
     missed = []
@@ -114,6 +117,26 @@ def test_holders_are_those_that_hold(minor: str, flavour: Flavour) -> None:
         missed += [lock["Case"]] if len(certain) < len(lock["Holders"] or ()) else []
     assert wanted > 40
     assert known >= LEAST_RECALL * wanted, missed
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("minor", MATRIX)
+def test_holders_are_those_that_hold(minor: str, flavour: Flavour) -> None:
+    with start(program_of(minor), minor, flavour) as process:
+        truth = truth_of(process)
+        said = said_of(process)
+    assert_all_known(truth, said)
+
+
+@pytest.mark.parametrize("minor", MATRIX)
+def test_holders_in_an_arm64_core_are_those_that_hold(minor: str, tmp_path: Path) -> None:
+    made = emulated(program_of(minor), minor, tmp_path, ask=truth_of)
+    with spyglass.open_core(str(made.core)) as inspector:
+        assert inspector.runtime.arch == "arm64"
+        snapshot = inspector.snapshot(waits=WaitOptions(heap=False))
+    shutil.rmtree(tmp_path)
+    assert snapshot.waits is not None
+    assert_all_known(made.truth, Said.of(snapshot.waits))
 
 
 @pytest.mark.parametrize(("argument", "expected"), [((), 1), (("given",), -1)])

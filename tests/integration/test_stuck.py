@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ from spyglass.inspector import Inspector
 from spyglass.model import Goroutine, Snapshot
 from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.wait_graph import LookedAt
+from tests.cores import emulated
 from tests.support import NEWEST, Flavour, GoProcess, build
 
 pytestmark = [pytest.mark.go, pytest.mark.live]
@@ -90,6 +93,22 @@ def test_verdicts_are_those_that_the_program_was_made_for(program: GoProcess, st
     assert judged.scenarios(missed) == kept
     assert judged.looked_at.heap_complete
     assert judged.looked_at.marks == 1 if stop else judged.looked_at.marks >= 3
+
+
+def test_verdicts_in_an_arm64_core_are_those_that_the_program_was_made_for(
+    minor: str, tmp_path: Path
+) -> None:
+    made = emulated("leaks", minor, tmp_path, ask=None)
+    with spyglass.open_core(str(made.core)) as inspector:
+        assert inspector.runtime.arch == "arm64"
+        judged = Judged.by(inspector)
+    shutil.rmtree(tmp_path)
+    leaked, live = judged.fated("leaked"), judged.fated("live")
+    assert min(len(leaked), len(live)) > 100
+    assert judged.scenarios({each.id for each in live if judged.stuck.get(each.id)}) == []
+    missed = {each.id for each in leaked if not judged.stuck.get(each.id)}
+    assert len(missed) <= 0.02 * len(leaked), judged.scenarios(missed)
+    assert judged.looked_at.heap_complete
 
 
 def test_goroutines_that_wait_are_all_looked_at(program: GoProcess) -> None:
