@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from spyglass.profile import Mode, Profile
     from spyglass.runtime.recording.session import Recording
     from spyglass.runtime.scheduler.cpu_use import CpuWatch
+    from spyglass.runtime.scheduler_watch import SchedulerWatch
     from spyglass.targets import OsThread
     from spyglass.targets.target_process import StoppedThreads
     from spyglass.threads import Registers
@@ -111,6 +112,7 @@ class Inspector:
         thread_stacks: bool = False,
         cpu_since: CpuReading | None = None,
         waits: WaitOptions | None = None,
+        watch: SchedulerWatch | float | None = None,
     ) -> Snapshot:
         """Take a snapshot.
 
@@ -120,12 +122,33 @@ class Inspector:
         `thread_stacks`: add to each thread what it runs, and its stack. `cpu_since`: a reading
         (`spyglass.procfs.read_cpu`) that processor time in ``snapshot.cpu`` is counted from; threads that
         run are sampled then (not with `stop`), which takes 25 ms in a busy process. `waits`:
-        read what goroutines wait on (``snapshot.waits``), for which all stacks are walked. Raises
+        read what goroutines wait on (``snapshot.waits``), for which all stacks are walked. `watch`: watch the
+        scheduler for so many seconds first, or what `watch` returned before (``snapshot.window``);
+        ``snapshot.cpu`` is of the same time. Raises
         `ProcessChanged` if the process ends or executes another program while it is read. A core gives
         the same snapshot every time; `stop` has no effect on it.
         """
         wanted = Wanted(stacks, thread_stacks, waits)
-        return self.take(wanted, stop=stop, cpu_since=cpu_since).snapshot
+        if watch is None:
+            return self.take(wanted, stop=stop, cpu_since=cpu_since).snapshot
+        if isinstance(watch, int | float):
+            seconds, watch = watch, self.watch()
+            watch.run(seconds)
+        with self._target.process.blamed():
+            window = watch.window()
+        snapshot = self.take(wanted, stop=stop, cpu_since=watch.cpu).snapshot
+        problems = dict.fromkeys((*snapshot.problems, *watch.problems))
+        return replace(snapshot, window=window, problems=tuple(problems))
+
+    def watch(self) -> SchedulerWatch:
+        """Begin to watch the scheduler: call `run` or `look` of the result, then `snapshot` with it.
+
+        Nothing is stopped; a look takes less than a millisecond. Raises `TargetError` for a core.
+        """
+        from spyglass.runtime.scheduler_watch import SchedulerWatch
+
+        with self._target.process.blamed():
+            return SchedulerWatch(self._target, self.runtime)
 
     def waits(
         self,

@@ -13,6 +13,7 @@ from typing import Any
 from spyglass.analysis.selection import selected
 from spyglass.export import document
 from spyglass.model import NONE, UNREAD, Frame, Goroutines, Problem, Snapshot, Source
+from spyglass.scheduler_window import LongCall, SchedulerWindow, WindowProcessor
 from spyglass.wait_graph import Connection, LookedAt, WaitGraph
 from tests.snapshots import Row, frame, make_snapshot
 from tests.wait_things import Held, Thing, make_graph
@@ -56,6 +57,13 @@ WAITS = make_graph(
 )  # fmt: skip
 
 
+WINDOW = SchedulerWindow(
+    2_000_000_000, 41, 0.25, 17, 0.5, 0.0, 2, 1201, 12_000, 14_000_000, 5_000_000, 3, 1_900_000_000, 7_000, 900,
+    1_000_000, (WindowProcessor(0, 12), WindowProcessor(1, 0, 17, 1_990_000)),
+    (LongCall(2**48, 1240, True, 0, "sleeping", "read", 7, "pipe", "pipe_read"), LongCall(18, 1236, *[None] * 7)),
+)  # fmt: skip
+
+
 def with_everything() -> Snapshot:
     """A small snapshot that has something of everything that one can have."""
     made = make_snapshot(ROWS)
@@ -72,6 +80,7 @@ def with_everything() -> Snapshot:
         host="web-3",
         redacted=True,
         timings_ns={"stacks": 5},
+        window=WINDOW,
         waits=WAITS,
     )
 

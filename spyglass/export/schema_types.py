@@ -36,6 +36,7 @@ Descriptor = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
 Address = Annotated[str, Meta(pattern="^0x[0-9a-f]{1,16}$")]
 Seconds = Annotated[float, Meta(ge=0, le=1e11)]
 Cores = Annotated[float, Meta(ge=0, le=1e6)]
+Mean = Annotated[float, Meta(ge=0, le=1e9)]
 Percent = Annotated[int, Meta(ge=-1, le=(1 << 31) - 1)]
 
 
@@ -125,6 +126,48 @@ class CpuUse(Struct, frozen=True):
     limit_cores: Cores | None
     throttling: Throttling | None = None
     samples: list[CpuSample] = field(default_factory=list)
+
+
+class WindowProcessor(Struct, frozen=True):
+    id: Count
+    scheduled: Count
+    kept_by: KnownCount = None
+    kept_cpu_ns: KnownCount = None
+
+
+class LongCall(Struct, frozen=True):
+    goroutine: Count
+    tid: Count
+    in_c: bool | None = None
+    cpu_ns: KnownCount = None
+    os_state: str | None = None
+    system_call: str | None = None
+    fd: KnownCount = None
+    target: str | None = None
+    wchan: str | None = None
+
+
+class Window(Struct, frozen=True):
+    """`spyglass.scheduler_window.SchedulerWindow`."""
+
+    window_ns: Count
+    looks: Count
+    run_queue_mean: Mean | None = None
+    run_queue_max: KnownCount = None
+    idle_ps_mean: Mean | None = None
+    spinning_ms_mean: Mean | None = None
+    stopping_looks: KnownCount = None
+    run_waits: KnownCount = None
+    run_wait_median_ns: KnownCount = None
+    run_wait_p99_ns: KnownCount = None
+    mutex_wait_ns: KnownCount = None
+    gc_count: KnownCount = None
+    gc_span_ns: KnownCount = None
+    gc_cpu_ns: KnownCount = None
+    gc_pause_ns: KnownCount = None
+    run_delay_ns: KnownCount = None
+    processors: list[WindowProcessor] = field(default_factory=list)
+    calls: list[LongCall] = field(default_factory=list)
 
 
 class Memory(Struct, frozen=True):
@@ -314,6 +357,7 @@ class Document(Struct, frozen=True):
     chosen_from_system: KnownCount = None
     elided: list[Elided] = field(default_factory=list)
     cpu: CpuUse | None = None
+    window: Window | None = None
     findings: list[Finding] = field(default_factory=list)
     waits: Waits | None = None
     wait_objects: list[WaitObject] = field(default_factory=list)

@@ -18,6 +18,7 @@ from spyglass.version import __version__
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.scheduler_window import SchedulerWindow
     from spyglass.wait_graph import WaitGraph
 
 __all__ = ["OWN", "SCHEMA", "document", "goroutine_rows", "header", "stack_batches"]
@@ -68,6 +69,7 @@ def header(snapshot: Snapshot) -> Document:
         "threads": [record(thread) for thread in snapshot.threads],
         "memory": record(snapshot.memory),
         "cpu": None if snapshot.cpu is None else _cpu(snapshot.cpu),
+        **({} if snapshot.window is None else {"window": _window(snapshot.window)}),
         "findings": [record(finding) for finding in written_findings(snapshot)],
         "chosen_from": snapshot.matched_of,
         "chosen_from_system": None if snapshot.matched_of is None else snapshot.matched_of_system,
@@ -170,6 +172,13 @@ def _place(snapshot: Snapshot, index: int) -> Document | None:
         return None
     file = plain(frame.file)
     return {"function": plain(frame.function), "file": file, "line": frame.line, "frame": index}
+
+
+def _window(window: SchedulerWindow) -> Document:
+    return record(window) | {
+        "processors": [record(each) for each in window.processors],
+        "calls": [record(each) for each in window.calls],
+    }
 
 
 def _cpu(use: CpuUse) -> Document:

@@ -37,6 +37,7 @@ from spyglass.model import (
     Thread,
     Throttling,
 )
+from spyglass.scheduler_window import LongCall, SchedulerWindow, WindowProcessor
 
 __all__ = ["MIN_MEMORY_BYTES", "load", "model_part", "moment_of", "process_of", "snapshot_of"]
 
@@ -112,6 +113,7 @@ def _snapshot(pieces: Iterable[bytes], file: str | None, max_bytes: int) -> Snap
         matched_of_system=min(document.chosen_from_system or 0, document.chosen_from or 0),
         problems=tuple(model_part(Problem, each) for each in document.problems),
         cpu=None if document.cpu is None else _cpu(document.cpu, frames.count),
+        window=None if document.window is None else _window(document.window),
         waits=None if document.waits is None else objects.graph(document.waits),
         host=document.host,
         redacted=document.redacted,
@@ -148,6 +150,14 @@ def _cpu(record: schema_types.CpuUse, frames: int) -> CpuUse:
     throttling = None if record.throttling is None else model_part(Throttling, record.throttling)
     samples = tuple(model_part(CpuSample, sample) for sample in record.samples)
     return replace(model_part(CpuUse, record), throttling=throttling, samples=samples)
+
+
+def _window(record: schema_types.Window) -> SchedulerWindow:
+    return replace(
+        model_part(SchedulerWindow, record),
+        processors=tuple(model_part(WindowProcessor, each) for each in record.processors),
+        calls=tuple(model_part(LongCall, each) for each in record.calls),
+    )
 
 
 def process_of(record: schema_types.Process) -> Process:

@@ -36,12 +36,14 @@ class CpuReading:
 
     `process_ns` counts threads that have ended too. `threads_ns`: by thread id, empty if there are more
     than `MAX_THREADS`; in steps of 1, or of the kernel's clock tick. `quota`: None if there is none.
+    `delays_ns`: by thread id, how long each could run and waited for a processor; empty if the kernel does not say.
     """
 
     at_ns: int
     process_ns: int
     threads_ns: dict[int, int] = field(default_factory=dict)
     quota: CpuQuota | None = None
+    delays_ns: dict[int, int] = field(default_factory=dict)
 
     def threads_since(self, before: CpuReading) -> dict[int, int]:
         """By thread id, the time in ns that each thread of both readings used between them."""
@@ -50,6 +52,14 @@ class CpuReading:
             for tid, used in self.threads_ns.items()
             if tid in before.threads_ns
         }
+
+    def delay_since(self, before: CpuReading) -> int | None:
+        """How long threads of both readings, which could run, waited for a processor in between, in ns; None if
+        the kernel does not say."""
+        both = self.delays_ns.keys() & before.delays_ns.keys()
+        if not both:
+            return None
+        return sum(max(self.delays_ns[tid] - before.delays_ns[tid], 0) for tid in both)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +90,23 @@ def read_cpu(pid: int) -> CpuReading:
     """
     with refusals(pid):
         at_ns, process_ns = time.monotonic_ns(), _process_ns(pid)
-        threads_ns = _threads_ns(pid)
-    return CpuReading(at_ns, process_ns, threads_ns, cpu_quota(pid))
+        threads_ns, delays_ns = _thread_times(pid)
+    return CpuReading(at_ns, process_ns, threads_ns, cpu_quota(pid), delays_ns)
 
 
-def _threads_ns(pid: int) -> dict[int, int]:
-    read_thread = _schedstat_ns if os.path.exists("/proc/self/schedstat") else _stat_ns
+def _thread_times(pid: int) -> tuple[dict[int, int], dict[int, int]]:
+    """`CpuReading.threads_ns` and `CpuReading.delays_ns`."""
+    has_delays = os.path.exists("/proc/self/schedstat")
+    read_thread = _schedstat_ns if has_delays else _stat_ns
     directory = os.open(f"/proc/{pid}/task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         tids = [int(name) for name in os.listdir(directory)]
         if len(tids) > MAX_THREADS:
-            return {}
-        known = ((tid, read_thread(directory, tid)) for tid in tids)
-        return {tid: used for tid, used in known if used is not None}
+            return {}, {}
+        times = {tid: read_thread(directory, tid) for tid in tids}
+        known = {tid: each for tid, each in times.items() if each is not None}
+        used_ns = {tid: used for tid, (used, _) in known.items()}
+        return used_ns, {tid: delay for tid, (_, delay) in known.items()} if has_delays else {}
     finally:
         os.close(directory)
 
@@ -111,16 +125,19 @@ def _process_ns(pid: int) -> int:
         return _ticks_ns(read(f"/proc/{pid}/stat", _MAX_STAT_BYTES))
 
 
-def _schedstat_ns(directory: int, tid: int) -> int | None:
+def _schedstat_ns(directory: int, tid: int) -> tuple[int, int] | None:
+    """Processor time and delay of a thread (proc_pid_schedstat(5): "time spent on the cpu", "on a runqueue")."""
     try:
-        return int(read(f"{tid}/schedstat", _MAX_SCHEDSTAT_BYTES, dir_fd=directory).split()[0])
+        fields = read(f"{tid}/schedstat", _MAX_SCHEDSTAT_BYTES, dir_fd=directory).split()
+        return int(fields[0]), int(fields[1])
     except (OSError, ValueError, IndexError):  # ended meanwhile
         return None
 
 
-def _stat_ns(directory: int, tid: int) -> int | None:
+def _stat_ns(directory: int, tid: int) -> tuple[int, int] | None:
+    """The same without a delay, which this file does not have."""
     try:
-        return _ticks_ns(read(f"{tid}/stat", _MAX_STAT_BYTES, dir_fd=directory))
+        return _ticks_ns(read(f"{tid}/stat", _MAX_STAT_BYTES, dir_fd=directory)), 0
     except OSError:
         return None
 

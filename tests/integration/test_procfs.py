@@ -22,6 +22,7 @@ from spyglass import procfs
 from spyglass.errors import PermissionDenied, ProcessChanged, ProcessNotFound, SpyglassError
 from spyglass.procfs import ThreadState, host_processes
 from spyglass.procfs.process_facts import MAX_COMMAND_LINE_BYTES
+from spyglass.procfs.system_calls import SystemCall, system_call, wait_channel
 from tests.children import (
     CAP_SYS_PTRACE,
     NOBODY,
@@ -429,6 +430,61 @@ def test_processor_time_is_what_the_child_says() -> None:
         assert child.stdout
         user, system = map(float, child.stdout.readline().split())
         assert procfs.read_cpu(child.pid).process_ns / 1e9 == pytest.approx(user + system, abs=0.05)
+
+
+def test_the_system_call_of_a_thread_and_where_it_waits() -> None:
+    reader, writer = os.pipe()
+    thread = threading.Thread(target=os.read, args=(reader, 1))
+    thread.start()
+    try:
+        tid = thread.native_id
+        assert tid is not None
+        wait_until(lambda: system_call(os.getpid(), tid) == SystemCall("read", reader))
+        channel = wait_channel(os.getpid(), tid)
+        assert channel is None or "read" in channel
+    finally:
+        os.write(writer, b"x")
+        thread.join()
+        os.close(reader)
+        os.close(writer)
+    assert system_call(os.getpid(), tid) is None  # it has ended
+    assert wait_channel(os.getpid(), tid) is None
+
+
+def test_how_long_threads_that_could_run_waited_for_a_processor() -> None:
+    """Two threads that want one processor, each of which waits while the other runs."""
+    command = [sys.executable, "-c", SPINNERS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout is not None
+            child.stdout.readline()
+            before = procfs.read_cpu(child.pid)
+            wait_until(lambda: procfs.read_cpu(child.pid).at_ns > before.at_ns + 400_000_000)
+            after = procfs.read_cpu(child.pid)
+        finally:
+            child.kill()
+    delayed, used = after.delay_since(before), after.process_ns - before.process_ns
+    if not os.path.exists("/proc/self/schedstat"):
+        assert delayed is None
+        return
+    assert delayed is not None
+    # Two threads want the whole time, but for what the kernel had not yet added up.
+    assert 1.4 * (after.at_ns - before.at_ns) < delayed + used < 2.2 * (after.at_ns - before.at_ns)
+    assert after.delay_since(procfs.CpuReading(0, 0)) is None
+
+
+#: Two threads that hash, for which Python does not hold its lock, on one processor.
+SPINNERS = """
+import hashlib, os, threading
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+def spin():
+    while True:
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 30)
+for _ in range(2):
+    threading.Thread(target=spin, daemon=True).start()
+print("ready", flush=True)
+threading.Event().wait()
+"""
 
 
 def become_and_be_called(name: bytes) -> None:

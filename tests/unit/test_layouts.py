@@ -100,7 +100,7 @@ def test_every_field_is_one_that_some_version_has_and_some_lack_if_it_is_optiona
 #: gcwaiting: neighbours of a version without a table disagree on its offset. The others: what reads them
 #: can do without.
 EVERYWHERE_AND_YET_OPTIONAL = {
-    "gcwaiting", "syscalltick", "vdsoSP", "vdsoPC",
+    "gcwaiting", "syscalltick", "incgo", "vdsoSP", "vdsoPC", "procresizetime", "totaltime", "gc_cpu_fraction",
     "waiting", "_defer", "timer", "selectDone", "data", "edata", "bss", "ebss", "next",
 }  # fmt: skip
 

@@ -23,11 +23,15 @@ __all__ = [
     "passes_in_registers",
 ]
 
-#: The numpy formats of a field that can be used: a number or pointer; an array of 256 words; a slice
-#: (pointer, length, capacity); an interface (type, value); bytes that the reader decodes.
+#: The numpy formats of a field that can be used: a number or pointer; a floating-point number; an array of
+#: 256 words; the counts of a histogram (histogram.go: ``timeHistogram``, of one size up to 1.19, and of
+#: another since 1.20); a slice (pointer, length, capacity); an interface (type, value); bytes that the
+#: reader decodes.
 _SHAPES = {
     "number": re.compile(r"[iu][1248]"),
+    "float": re.compile(r"f8"),
     "ring": re.compile(r"\(256,\)u8"),
+    "counts": re.compile(r"\((720|160),\)u8|V1280"),
     "slice": re.compile(r"\(3,\)u8"),
     "interface": re.compile(r"\(2,\)u8"),
     "bytes": re.compile(r"V[1-9][0-9]{0,6}"),
@@ -98,6 +102,7 @@ _M = (
     _need("lockedg"),
     # In every version, but more goroutines are only marked as moved, or have no stack, without them.
     _may("syscalltick"),
+    _may("incgo"),
     _may("vdsoSP"),
     _may("vdsoPC"),
 )
@@ -132,6 +137,11 @@ _SCHEDT = (
     # uint32, atomic.Bool since 1.20. Every version has it, but behind what 1.18 or 1.19 took out
     # (deferpool, one list for five), so where it is in 1.18 is not known.
     _may("gcwaiting"),
+    # What a watch of the scheduler compares (`spyglass.runtime.scheduler.watch`).
+    _may("timeToRun.counts", shape="counts"),  # since 1.17
+    _may("totalMutexWaitTime"),  # since 1.20
+    _may("procresizetime"),
+    _may("totaltime"),
 )
 
 # mstats.go. Up to 1.15 these are the statistics themselves; 1.16 began to take them apart, and since
@@ -152,6 +162,7 @@ _MSTATS = (
     _need("pause_end", shape="ring"),
     _need("numgc"),
     _need("enablegc"),  # true as soon as the program runs
+    _may("gc_cpu_fraction", shape="float"),
 )
 
 # mstats.go, since 1.16.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from spyglass.runtime.context import Runtime
 
-__all__ = ["read_collection_ends", "read_memory"]
+__all__ = ["read_collection_ends", "read_memory", "read_stats"]
 
 #: The runtime's own pages (malloc.go), which heap and stacks are made of.
 _PAGE_BYTES = 8192
@@ -64,7 +64,7 @@ def read_memory(runtime: Runtime, taken_at: datetime) -> MemoryStats:
 
     The heap goal is None too when the collector is off.
     """
-    stats = _known(runtime, "heap and collections", _read_stats)
+    stats = _known(runtime, "heap and collections", read_stats)
     heap = _known(runtime, "heap", _read_heap) if stats is not None else None
     pacer = _known(runtime, "collector", _read_pacer)
     limit = _limit(pacer)
@@ -93,7 +93,7 @@ def _one(runtime: Runtime, struct: str, variable: str) -> Any:
     return runtime.memory.array(runtime.address(variable), runtime.layouts[struct], 1)[0]
 
 
-def _read_stats(runtime: Runtime) -> Any:
+def read_stats(runtime: Runtime) -> Any:
     """``runtime.memstats``, checked against its invariants, because its address may be a candidate only."""
     stats = _one(runtime, "mstats", "memstats")
     if stats["enablegc"] != 1 or (stats["numgc"] > 0 and stats["last_gc_unix"] == 0):
@@ -257,7 +257,7 @@ def read_collection_ends(runtime: Runtime) -> NDArray[np.int64]:
     collection is noted by both clocks (``mgc.go: gcMarkTermination``).
     """
     try:
-        stats = _read_stats(runtime)
+        stats = read_stats(runtime)
     except (BadDataError, MemoryFault, MissingInfo):
         return np.zeros(0, np.int64)
     offset_ns = int(stats["last_gc_unix"]) - int(stats["last_gc_nanotime"])

@@ -26,16 +26,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_MS",
+    "P_RUNNING",
     "Ms",
+    "checked_sched",
     "p_addresses",
     "read_ms",
     "read_processors",
+    "read_ps",
     "read_scheduler",
     "read_threads",
 ]
 
 #: ``_Pidle`` and following (runtime2.go); a P is never dead while it is in allp.
 _P_STATUSES = ("idle", "running", "syscall", "gcstop", "dead")
+P_RUNNING = _P_STATUSES.index("running")
 _RUN_QUEUE_LENGTH = 256
 #: The runtime has no limit of its own on Ps, and 10,000 on Ms (``debug.SetMaxThreads``).
 _MAX_PS = 1 << 16
@@ -83,7 +87,7 @@ def read_scheduler(runtime: Runtime, ms: Ms | None = None) -> Scheduler:
     The number of `ms` (read if None) is compared with the counters, to reject a wrong address.
     """
     gomaxprocs = _part(runtime, lambda: _gomaxprocs(runtime))
-    row = _part(runtime, lambda: _checked_sched(runtime, ms or read_ms(runtime)))
+    row = _part(runtime, lambda: checked_sched(runtime, ms or read_ms(runtime)))
     if row is None:
         return Scheduler(gomaxprocs, *[None] * 8)
     return Scheduler(
@@ -122,7 +126,7 @@ def read_ms(runtime: Runtime) -> Ms:
 def read_processors(runtime: Runtime, ms: Ms) -> list[Processor]:
     """The Ps of ``runtime.allp``, in order; a P with implausible fields is left out, with a problem."""
     processors = []
-    for index, row in enumerate(runtime.part("processors", lambda: _read_ps(runtime), ())):
+    for index, row in enumerate(runtime.part("processors", lambda: read_ps(runtime), ())):
         status, length = int(row["status"]), _queue_length(row)
         if row["id"] != index or status >= len(_P_STATUSES) or length > _RUN_QUEUE_LENGTH:
             runtime.problem("implausible", f"processor {index}", "implausible fields")
@@ -170,7 +174,7 @@ def _part(runtime: Runtime, read: Callable[[], T]) -> T | None:
     return runtime.part("scheduler", read, None)
 
 
-def _checked_sched(runtime: Runtime, ms: Ms) -> Any:
+def checked_sched(runtime: Runtime, ms: Ms) -> Any:
     """``runtime.sched``, if it counts as many Ms (``mcount``) as there are in the list of them.
 
     Its address may be a candidate only, in some versions its layout too. Ms begin and end during the read.
@@ -213,7 +217,7 @@ def _gc_waiting(runtime: Runtime, sched: Any) -> bool:
 def _count_goroutines(runtime: Runtime, sched: Any) -> int:
     """As ``gcount`` (proc.go): the length of allgs, less the free gs and the system goroutines."""
     made = runtime.memory.u64(runtime.address("allgs") + 8)
-    free = int(_read_ps(runtime)["gFree"]["size"].sum()) + _free_in_sched(runtime, sched)
+    free = int(read_ps(runtime)["gFree"]["size"].sum()) + _free_in_sched(runtime, sched)
     count = made - free - int(sched["ngsys"])
     if not 0 <= free <= made or count > made:
         raise BadDataError(f"implausible count of {free} free goroutines of {made}")
@@ -242,7 +246,7 @@ def p_addresses(runtime: Runtime) -> NDArray[np.uint64]:
     return addresses
 
 
-def _read_ps(runtime: Runtime) -> NDArray[Any]:
+def read_ps(runtime: Runtime) -> NDArray[Any]:
     """The Ps (``layouts["p"]``), in the order of ``runtime.allp``.
 
     ``procresize`` replaces them while the world is stopped, so a second read is enough.
