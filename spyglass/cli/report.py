@@ -16,6 +16,7 @@ from spyglass.cli.source_options import (
     saved_waits_options,
     source_options,
     stop_option,
+    watch_option,
 )
 from spyglass.cli.sources import Source
 from spyglass.formats import exporter
@@ -28,6 +29,7 @@ __all__ = ["report"]
 
 @click.command("report", short_help="Write a self-contained HTML report.")
 @source_options
+@watch_option
 @click.option(
     "-o", "--output", metavar="PATH",
     help="Output file, - for stdout (default: named by program, host, pid and time).",
@@ -50,6 +52,7 @@ def report(
     The page needs a browser, but no network and no spyglass. It shows findings first, then what
     goroutines wait on with a graph of the worst knots, then the largest groups of goroutines and a flame
     graph, with search and filters, then the program, its scheduler, threads and memory.
+    With --watch, findings are also about how goroutines came to run in that time.
     It contains the whole snapshot, including command line, paths and pprof labels (unless --redact
     is given): the page can save it, and all commands read it from the page.
 

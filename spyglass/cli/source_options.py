@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +24,7 @@ __all__ = [
     "source_options",
     "sources_options",
     "stop_option",
+    "watch_option",
 ]
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 Command = Callable[..., None]
 
 _SIZE = re.compile(r"(\d{1,15})\s*([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
+_MIN_WATCH_NS, _MAX_WATCH_NS = 100_000_000, 3600 * 10**9
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -84,6 +86,37 @@ def stop_option(command: Command) -> Command:
         command(read=ReadOptions(stop, threads=False, waits=waits, heap=heap), **others)
 
     return wrapper
+
+
+def watch_option(command: Command) -> Command:
+    """Add --watch, for a command with `source_options` before this: its ``source`` watches the scheduler first."""
+
+    @click.option(
+        "--watch", "watch_s", callback=_watch_seconds, metavar="DURATION",
+        help="Watch the scheduler for DURATION first, and show what hinders goroutines from running.",
+    )  # fmt: skip
+    @functools.wraps(command)
+    def wrapper(source: Source, watch_s: float | None, **others: Any) -> None:
+        if watch_s is not None:
+            if not isinstance(source, ProcessSource):
+                raise click.UsageError("--watch needs a running process")
+            source = replace(source, watch_s=watch_s)
+        command(source=source, **others)
+
+    return wrapper
+
+
+def _watch_seconds(
+    context: click.Context, option: click.Parameter, span: str | None
+) -> float | None:
+    from spyglass.cli.filter_options import span_ns
+
+    given_ns = span_ns(context, option, span)
+    if given_ns is None:
+        return None
+    if not _MIN_WATCH_NS <= given_ns <= _MAX_WATCH_NS:
+        raise click.BadParameter("must be between 100ms and 1h")
+    return given_ns / 1e9
 
 
 def saved_waits_options(command: Command) -> Command:

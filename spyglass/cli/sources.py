@@ -6,6 +6,7 @@ Only this module knows them; a command takes a `Source` and calls `Source.snapsh
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -14,7 +15,9 @@ import click
 from spyglass.errors import SpyglassError
 
 if TYPE_CHECKING:
+    from spyglass.inspector import Inspector
     from spyglass.model import Snapshot
+    from spyglass.runtime.scheduler_watch import SchedulerWatch
     from spyglass.runtime.waiting.options import WaitOptions
 
 __all__ = ["CoreSource", "ProcessSource", "SavedSource", "Source", "Stacks"]
@@ -39,9 +42,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class ProcessSource:
-    """A running process."""
+    """A running process; with `watch_s`, its scheduler is watched for so many seconds first, or until Ctrl-C."""
 
     pid: int
+    watch_s: float | None = None
 
     def snapshot(
         self,
@@ -60,9 +64,10 @@ class ProcessSource:
 
         keep_freed_memory()
         with attach(self.pid) as process:
+            watch = None if self.watch_s is None else _watched(process, self.watch_s)
             return process.snapshot(
-                stacks, stop=stop, thread_stacks=thread_stacks, cpu_since=since, waits=waits
-            )
+                stacks, stop=stop, thread_stacks=thread_stacks, cpu_since=since, waits=waits, watch=watch
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,14 @@ class SavedSource:
         except FileNotFoundError:
             raise SpyglassError(f"no such file: {self.path}") from None
         return _noting_missing_stacks(snapshot) if stacks == "full" else snapshot
+
+
+def _watched(process: Inspector, seconds: float) -> SchedulerWatch:
+    """A watch of `process` that has lasted so many seconds, or until Ctrl-C."""
+    watch = process.watch()
+    with suppress(KeyboardInterrupt):
+        watch.run(seconds)
+    return watch
 
 
 def _noting_missing_stacks(snapshot: Snapshot) -> Snapshot:

@@ -10,7 +10,7 @@ import click
 
 from spyglass.cli.common_options import debugging, format_options, show_timings
 from spyglass.cli.filter_options import GoroutineFilter, filter_options
-from spyglass.cli.source_options import source_options
+from spyglass.cli.source_options import source_options, watch_option
 from spyglass.cli.sources import Source, Stacks
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def _worth_reading(*columns: Any) -> bool:
 
 @click.command("summary", short_help="Show what a Go process is doing, on one screen.")
 @source_options
+@watch_option
 @click.option(
     "--list", "listed", is_flag=True, help="Show a line for each goroutine instead of each group."
 )
@@ -61,6 +62,9 @@ def summary(
     location and creator are shown as one group: first running and runnable ones, then waiting ones,
     the largest group first. Up to 20 goroutines are listed one by one. TARGET is a pid, the name of a
     Go process, a saved snapshot or report, or a core file. The process is not stopped.
+
+    With --watch the scheduler is read twice, and looked at in between: how long goroutines wait for a P, what
+    never yields, which threads are stuck in a call, what the garbage collector uses. Ctrl-C ends it early.
 
     Filters are ANDed; if no goroutine matches, the exit status is 1. Wait times are lower bounds: Go
     timestamps waits only at GC; of a group, the oldest and the median are shown. "2,003 (+5 runtime)"

@@ -33,6 +33,7 @@ from spyglass.render.processors import processor_lines
 from spyglass.render.sections import section
 from spyglass.render.text_table import table
 from spyglass.render.view_options import View
+from spyglass.render.window_section import window_lines
 from spyglass.words.population import Population
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def render(snapshot: Snapshot, view: View) -> Iterator[Text]:
         *program_lines(snapshot.process, view.width, verbose=view.verbose),
         *cpu_lines(snapshot.cpu, snapshot.process.uptime_seconds, view.width),
         *scheduler_lines(snapshot, view.width, verbose=view.verbose),
+        *window_lines(snapshot, view.width),
     ]
     below = [
         *(thread_lines(snapshot, view.width) if view.verbose else []),
