@@ -217,6 +217,8 @@ def test_throttling_by_a_real_quota() -> None:
             assert counts is not None
             assert 5 <= counts.recent_throttled <= counts.recent_periods <= 25
             assert counts.recent_throttled <= counts.total_throttled
+            more = by_kind(replace(snapshot, scheduler=replace(snapshot.scheduler, gomaxprocs=4)))
+            assert more["gomaxprocs"].severity == "warning"
     finally:
         deadline = time.monotonic() + 5
         while (group / "cgroup.procs").read_text() and time.monotonic() < deadline:

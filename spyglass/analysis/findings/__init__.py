@@ -17,6 +17,7 @@ from spyglass.analysis.findings.finding import NOTHING, SEVERITIES, Findable, Fi
 from spyglass.analysis.findings.memory import memory_findings
 from spyglass.analysis.findings.scheduling import scheduling_findings
 from spyglass.analysis.findings.waits import wait_findings
+from spyglass.analysis.findings.window import window_findings
 from spyglass.model import Snapshot
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ SOURCES: tuple[Callable[[Findable], Iterable[Finding]], ...] = (
     cpu_findings,
     memory_findings,
     scheduling_findings,
+    window_findings,
     doubt_findings,
 )
 

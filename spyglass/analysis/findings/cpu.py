@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 
@@ -74,6 +75,7 @@ def cpu_findings(findable: Findable) -> Iterator[Finding]:
         return
     if use.throttling is not None:
         yield from _throttled(findable, use.throttling)
+    yield from _more_ps(findable, use)
     used, available = used_cores(use), available_cores(use)
     if used is None:
         return
@@ -118,6 +120,21 @@ def _throttled(findable: Findable, throttling: Throttling) -> Iterator[Finding]:
         kind="cpu-throttled",
         severity="critical" if recent >= THROTTLED_CRITICAL_SHARE else "warning",
         title=f"throttled by the CPU quota of its control group: {now}; {since}",
+        next=None,
+    )
+
+
+def _more_ps(findable: Findable, use: CpuUse) -> Iterator[Finding]:
+    """GOMAXPROCS is above the quota, rounded as Go 1.25 does (``runtime: adjustCgroupGOMAXPROCS``)."""
+    ps, limit = findable.snapshot.scheduler.gomaxprocs, use.limit_cores
+    if ps is None or limit is None or ps <= max(math.ceil(limit), 2):
+        return
+    is_throttled = use.throttling is not None and use.throttling.recent_throttled > 0
+    yield Finding(
+        kind="gomaxprocs",
+        severity="warning" if is_throttled else "info",
+        title=f"GOMAXPROCS is {ps}, and the CPU quota of its control group {limit:g}: goroutines that run at the "
+        "same time use it up early in each period",
         next=None,
     )
 

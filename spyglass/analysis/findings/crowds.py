@@ -9,7 +9,7 @@ from spyglass.analysis.findings.thresholds import CROWD_COUNT, CROWD_SHARE, IDLE
 from spyglass.analysis.findings.waits import is_lock
 from spyglass.words.units import count
 
-__all__ = ["crowd_findings"]
+__all__ = ["crowd_findings", "is_blocked"]
 
 #: States in which a goroutine waits for another one of the program, as runtime2.go words them
 #: (``waitReasonStrings``): there are many of these only if what they wait for does not keep up. In the other states
@@ -30,7 +30,7 @@ def crowd_findings(findable: Findable) -> Iterator[Finding]:
         return
     waiting = [place for place in findable.places if _waits(place)]
     for number, place in enumerate(waiting):
-        share = CROWD_SHARE if _is_blocked(place) else IDLE_CROWD_SHARE
+        share = CROWD_SHARE if _is_unusual(place) else IDLE_CROWD_SHARE
         if len(place.rows) >= max(CROWD_COUNT, share * total):
             yield _crowd(findable, place, total, waiting[number + 1 : number + 2])
 
@@ -42,7 +42,12 @@ def _waits(place: Place) -> bool:
     return place.state in _BLOCKED or not place.is_idle
 
 
-def _is_blocked(place: Place) -> bool:
+def is_blocked(place: Place) -> bool:
+    """Whether goroutines at `place` wait for something else than work or a lock, where it is unusual that many do."""
+    return _waits(place) and _is_unusual(place)
+
+
+def _is_unusual(place: Place) -> bool:
     """Whether it is unusual that many wait at `place`."""
     return place.state in _BLOCKED or place.is_serving
 
@@ -60,7 +65,7 @@ def _crowd(findable: Findable, place: Place, total: int, others: list[Place]) ->
             text += f"; {count(len(other.rows))} are in {other.state} at {functions[-1]}"
     return Finding(
         kind="crowd",
-        severity="warning" if _is_blocked(place) else "info",
+        severity="warning" if _is_unusual(place) else "info",
         title=text,
         goroutines=len(place.rows),
         examples=findable.examples(place.rows),

@@ -12,14 +12,22 @@ __all__ = [
     "CROWD_SHARE",
     "DOUBT_COUNT",
     "DOUBT_SHARE",
+    "GC_CORES",
+    "GC_CPU_SHARE",
     "GC_PER_SECOND",
+    "HOST_DELAY",
     "HOT_SHARE",
+    "IDLE_CORES",
     "IDLE_CROWD_SHARE",
+    "KEPT_CPU_NS",
+    "KEPT_NS",
     "LIMIT_CRITICAL_SHARE",
     "LIMIT_SHARE",
+    "LOCK_BOUND_SHARE",
     "LOCK_CRITICAL_NS",
     "LOCK_WAITERS",
     "LOCK_WAIT_NS",
+    "LONG_CALLS",
     "MIN_SAMPLES",
     "MIN_WINDOW_NS",
     "PEER_WAITERS",
@@ -27,7 +35,11 @@ __all__ = [
     "REQUEST_WAIT_NS",
     "RUNNABLE_COUNT",
     "RUNNABLE_PER_P",
+    "RUN_WAIT_MEAN_NS",
+    "RUN_WAIT_P99_NS",
     "SATURATED_SHARE",
+    "SPINNING_MS",
+    "SPINNING_SHARE",
     "SYSCALL_COUNT",
     "SYSCALL_PER_P",
     "THROTTLED_CRITICAL_SHARE",
@@ -84,6 +96,31 @@ RUNNABLE_COUNT = 20
 #: Goroutines in system calls or C, each of which occupies a thread.
 SYSCALL_PER_P = 8
 SYSCALL_COUNT = 32
+
+# The scheduler in a window.
+#: A goroutine that the scheduler cannot preempt: it does so after 10 ms (``forcePreemptNS``), checked by a thread
+#: (``sysmon``) that itself must wait for a processor on a busy host. The goroutine's thread must have run so long.
+KEPT_NS = 500_000_000
+KEPT_CPU_NS = 200_000_000
+#: What one of a hundred goroutines that become ready waits for a P, or all of them on average: five and two slices.
+RUN_WAIT_P99_NS = 50_000_000
+RUN_WAIT_MEAN_NS = 20_000_000
+#: Threads that are in one call for the whole window in one function: one that waits for signals or input is normal.
+LONG_CALLS = 5
+#: Threads that look for work, on average, and as a share of those that run or wait for a processor: one looks for some
+#: microseconds when its goroutine is done, or when another becomes ready.
+SPINNING_MS = 0.75
+SPINNING_SHARE = 0.25
+#: Ps that the collector takes, and its share of the threads that run or wait for a processor: it takes a quarter of GOMAXPROCS while it
+#: runs, and in most programs it seldom runs.
+GC_CORES = 0.1
+GC_CPU_SHARE = 0.25
+#: Processors that threads wait for on average, if that is more than they get: with half of one, latencies double.
+HOST_DELAY = 0.5
+#: Share of the processors that may be used below which there was room to run more, if it was not for locks.
+LOCK_BOUND_SHARE = 0.75
+#: Used processors up to which nothing runs but timers and what answers health checks.
+IDLE_CORES = 0.02
 
 # Memory.
 #: Share of a limit (GOMEMLIMIT, or that of the control group) from which on it is near, and from which
