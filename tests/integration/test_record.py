@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -25,9 +23,7 @@ from spyglass.profile import Mode, Profile
 from spyglass.runtime.goroutines.consistency import Read
 from spyglass.runtime.goroutines.goroutine_reader import Reader
 from spyglass.runtime.recording import wall
-from spyglass.runtime.recording.cpu import CpuRecording
-from spyglass.runtime.recording.sampled_stacks import Walks
-from spyglass.runtime.recording.witness import Noted
+from tests.burnt import burn
 from tests.children import in_child
 from tests.integration.test_threads import descriptors, forbid_perf_events
 from tests.profiles import decoded
@@ -36,8 +32,6 @@ from tests.support import NEWEST, Flavour, GoProcess, start
 
 pytestmark = pytest.mark.live
 
-#: As in fixtures/programs/burners.go.
-RING = 1 << 20
 RATE_HZ, SECONDS = 199, 1.5
 #: By how long goroutines live: the share of samples whose goroutine must be known. Where the processors are free
 #: it is 0.9, 0.98 and 0.99 from 1 ms on; the reader wakes up later where the program, and other tests, leave it none.
@@ -61,76 +55,6 @@ def with_other_work(test: Test) -> Test:
     return cast(Test, tried)
 
 
-@dataclass(frozen=True)
-class Life:
-    kind: int
-    begin_ns: int
-    end_ns: int
-
-
-@dataclass(frozen=True)
-class Attributed:
-    """A sample of a goroutine that burns: of which kind its stack says it is, when it was taken, and whose it was
-    found to be. `between`: between its birth and its death as it notes them, not just before or behind."""
-
-    kind: int
-    time_ns: int
-    goid: int
-    between: bool
-
-
-@dataclass(frozen=True)
-class Burnt:
-    """A recording of burners.go: its profile, its samples, and when its goroutines lived."""
-
-    profile: Profile
-    samples: list[Attributed]
-    lives: dict[int, Life]
-
-    @property
-    def certain(self) -> float:
-        """The share of the samples whose goroutine is known."""
-        return sum(each.goid != NONE for each in self.samples) / len(self.samples)
-
-    def wrong(self) -> list[Attributed]:
-        """The samples that were given to a goroutine of another kind, or that did not live then."""
-        return [each for each in self.samples if each.goid != NONE and not self._fits(each)]
-
-    def _fits(self, sample: Attributed) -> bool:
-        life = self.lives[sample.goid % RING]
-        ends_ns = life.end_ns or time.monotonic_ns()
-        lived = life.begin_ns <= sample.time_ns <= ends_ns
-        return life.kind == sample.kind and (lived or not sample.between)
-
-
-def burn(minor: str, *arguments: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Burnt:
-    """A recording of burners.go with `arguments`."""
-    samples: list[Attributed] = []
-    find = CpuRecording._goroutine
-
-    def noting(self: CpuRecording, noted: Noted, walks: Walks, row: int) -> tuple[int, int]:
-        found = find(self, noted, walks, row)
-        tree = self._walker.tree
-        names = [tree.code.frames[at].function for at in tree.frames(int(walks.node[row]))[0]]
-        kinds = [name for name in names if name.startswith("main.spin")]
-        if kinds:
-            at_ns, is_noted = noted.sample.time_ns, "main.work" in names
-            samples.append(Attributed(int(kinds[0][-1]), at_ns, found[0], is_noted))
-        return found
-
-    monkeypatch.setattr(CpuRecording, "_goroutine", noting)
-    with start("burners", minor, Flavour.EXE, *arguments) as process:
-        with spyglass.attach(process.pid) as program:
-            profile = program.record(SECONDS, rate_hz=RATE_HZ)
-        return Burnt(profile, samples, lives_of(process, folder / "lives"))
-
-
-def lives_of(process: GoProcess, path: Path) -> dict[int, Life]:
-    assert process.ask(str(path)) == "written"
-    rows = (map(int, line.split()) for line in path.read_text().splitlines())
-    return {place: Life(*life) for place, *life in rows}
-
-
 @pytest.mark.parametrize("arguments", [(), ("-arguments",)], ids=["plain", "arguments"])
 @pytest.mark.parametrize("life", ["100us", "1ms", "10ms", "100ms"])
 @pytest.mark.matrix
@@ -139,32 +63,17 @@ def test_no_sample_is_given_to_another_goroutine(
     minor: str,
     life: str,
     arguments: tuple[str, ...],
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    burnt = burn(minor, "-life", life, *arguments, monkeypatch=monkeypatch, folder=tmp_path)
-    if burnt.wrong() or wrong_labels(burnt.profile):
-        pytest.fail(f"wrong: {burnt.wrong()}, {wrong_labels(burnt.profile)}")
+    burnt = burn(
+        minor, "-life", life, *arguments, seconds=SECONDS, rate_hz=RATE_HZ, path=tmp_path / "lives"
+    )
+    if burnt.wrong() or burnt.wrong_labels():
+        pytest.fail(f"wrong: {burnt.wrong()}, {burnt.wrong_labels()}")
     assert len(burnt.samples) > 100
     assert burnt.certain >= CERTAIN[life]
     if life in ("10ms", "100ms"):  # the others sleep for a moment between any two
         assert burnt.profile.account.coverage == pytest.approx(1, abs=0.03)
-
-
-def wrong_labels(profile: Profile) -> Counter[tuple[str, str]]:
-    """Samples by the kind that the stack says and that the labels say, where these differ."""
-    wrong: Counter[tuple[str, str]] = Counter()
-    samples = profile.samples
-    for stack, count, labels in zip(samples.stack, samples.count, samples.labels, strict=True):
-        kinds = [
-            frame.function[-1]
-            for frame in profile.stack(int(stack))
-            if frame.function.startswith("main.spin")
-        ]
-        if kinds and labels != NONE:
-            said = profile.label_sets[int(labels)]["kind"]
-            wrong[kinds[0], said] += int(count) * (said != kinds[0])
-    return +wrong
 
 
 # Against Go's own profile
