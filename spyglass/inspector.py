@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spyglass.binary.inline_trees import InlineTrees
 from spyglass.errors import TargetError
@@ -175,22 +175,30 @@ class Inspector:
         mode: Mode = "cpu",
         rate_hz: float | None = None,
         max_cpu: float = DEFAULT_MAX_CPU,
+        native: bool = False,
     ) -> Profile:
         """Record for `duration_s` where the process spends its time; less if it ends before. As `recording`."""
         until = time.monotonic() + duration_s
-        with self.recording(mode=mode, rate_hz=rate_hz, max_cpu=max_cpu) as recording:
+        options: dict[str, Any] = {"mode": mode, "rate_hz": rate_hz, "max_cpu": max_cpu}
+        with self.recording(**options, native=native) as recording:
             while recording.ended is None and (left := until - time.monotonic()) > 0:
                 recording.step(left)
             return recording.finish()
 
     def recording(
-        self, *, mode: Mode = "cpu", rate_hz: float | None = None, max_cpu: float = DEFAULT_MAX_CPU
+        self,
+        *,
+        mode: Mode = "cpu",
+        rate_hz: float | None = None,
+        max_cpu: float = DEFAULT_MAX_CPU,
+        native: bool = False,
     ) -> Recording:
         """Begin to record: call `step` of the result again and again, then `finish`; close it.
 
         `mode`: "cpu" samples all threads, `rate_hz` (99) times in a second of processor time each; "wall" reads
         all goroutines `rate_hz` (10) times a second, less often if that takes more than `max_cpu` of a
-        processor; "offcpu" is "wall" without goroutines that run. Nothing is stopped. Raises
+        processor; "offcpu" is "wall" without goroutines that run. `native`: stacks of what runs have callers in C,
+        as far as frame pointers tell, and the kernel's functions. Nothing is stopped. Raises
         `spyglass.errors.TargetError` for a core, and for "cpu" if the kernel does not allow to sample: the
         message says which rule forbids it, and how to allow it.
         """
@@ -202,8 +210,8 @@ class Inspector:
             raise TargetError("a core cannot be recorded: nothing of it runs")
         with target.process.blamed():
             if mode == "cpu":
-                return CpuRecording(target, self.runtime, self._new_tree, rate_hz or 99)
-            options = WallOptions(mode, rate_hz or 10, max_cpu)
+                return CpuRecording(target, self.runtime, self._new_tree, rate_hz or 99, native)
+            options = WallOptions(mode, rate_hz or 10, max_cpu, native=native)
             return WallRecording(target, self.runtime, self._new_tree, options)
 
     def take(

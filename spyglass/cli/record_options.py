@@ -42,17 +42,21 @@ _GROUPINGS = ("goroutine", "thread", "state", "label:")
 @dataclass(frozen=True)
 class RecordOptions:
     """How to record. `duration_ns` None: until the program that was started ends. `max_cpu`: how much of a processor
-    reading goroutines may take, as a share; None: as the recorder chooses. `is_default`: the user said nothing."""
+    reading goroutines may take, as a share; None: as the recorder chooses. `native`: with frames of C and of the
+    kernel. `is_default`: the user said nothing."""
 
     duration_ns: int | None
     mode: Mode
     rate_hz: float
     max_cpu: float | None
+    native: bool
     is_default: bool
 
     def recorder_options(self) -> dict[str, Any]:
         """The arguments of `spyglass.inspector.Inspector.recording`."""
         options: dict[str, Any] = {"mode": self.mode, "rate_hz": self.rate_hz}
+        if self.native:
+            options["native"] = True
         return options if self.max_cpu is None else options | {"max_cpu": self.max_cpu}
 
     def seconds(self, *, started: bool) -> float | None:
@@ -119,7 +123,7 @@ class ProfileOutput:
 
 
 def record_options(command: Command) -> Command:
-    """Add --duration, --mode, --rate and --max-cpu: calls `command` with ``options``, a `RecordOptions`."""
+    """Add --duration, --mode, --rate, --max-cpu and --native: calls `command` with ``options``, a `RecordOptions`."""
 
     @click.option(
         "-d", "--duration", "duration_ns", callback=span_ns, metavar="DURATION",
@@ -137,22 +141,28 @@ def record_options(command: Command) -> Command:
         "--max-cpu", callback=_share, metavar="PERCENT",
         help="With wall and offcpu: read less often if it takes more of a processor (default: 10%).",
     )  # fmt: skip
+    @click.option(
+        "--native", is_flag=True, help="Add callers in C of cgo and functions of the kernel."
+    )
     @functools.wraps(command)
     def wrapper(
         duration_ns: int | None,
         mode: Mode | None,
         rate_hz: int | None,
         max_cpu: float | None,
+        native: bool,
         **others: Any,
     ) -> None:
         if duration_ns == 0:
             raise click.BadParameter("must be longer than 0s", param_hint="--duration")
-        is_default = (duration_ns, mode, rate_hz, max_cpu) == (None,) * 4
+        is_default = (duration_ns, mode, rate_hz, max_cpu) == (None,) * 4 and not native
         mode = mode or "cpu"
         if max_cpu is not None and mode == "cpu":
             raise click.UsageError("--max-cpu requires --mode wall or offcpu")
         rate = float(rate_hz or _RATES_HZ[mode])
-        command(options=RecordOptions(duration_ns, mode, rate, max_cpu, is_default), **others)
+        command(
+            options=RecordOptions(duration_ns, mode, rate, max_cpu, native, is_default), **others
+        )
 
     return wrapper
 

@@ -19,7 +19,7 @@ from spyglass.errors import BadDataError, MemoryFault, UnsupportedProgram
 from spyglass.memory.base import Memory
 from spyglass.procfs import Mapping
 
-__all__ = ["FunctionSymbols", "Symbols"]
+__all__ = ["FunctionSymbols", "Symbols", "plainness"]
 
 _FUNCTION, _INDIRECT_FUNCTION = 2, 10
 _FIRST_RESERVED_SECTION = 0xFF00
@@ -56,7 +56,7 @@ class FunctionSymbols:
         aliases = self._symbols[begin:end]
         # Code written in assembler may have no size: it reaches until the next function.
         covering = aliases[(aliases["size"] > address - start) | (aliases["size"] == 0)]
-        names = sorted(filter(None, map(self._name, covering["name"].tolist())), key=_plainness)
+        names = sorted(filter(None, map(self._name, covering["name"].tolist())), key=plainness)
         return (names[0], address - start) if names else None
 
     def _name(self, at: int) -> str:
@@ -64,7 +64,7 @@ class FunctionSymbols:
         return raw.partition(b"\0")[0].decode("utf-8", "backslashreplace")
 
 
-def _plainness(name: str) -> tuple[int, int, str]:
+def plainness(name: str) -> tuple[int, int, str]:
     """The name that a program calls comes first: read, not __read or __GI___libc_read."""
     return len(name) - len(name.lstrip("_")), len(name), name
 

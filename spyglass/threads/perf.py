@@ -50,6 +50,7 @@ _RECORD_LOST, _RECORD_THROTTLE, _RECORD_FORK, _RECORD_SAMPLE = 2, 5, 7, 9
 _REGS_ABI_64 = 2
 #: Numbers in a call chain from here on are marks, such as "the user's part follows" (PERF_CONTEXT_MAX).
 _FIRST_CONTEXT = (1 << 64) - 4095
+_CONTEXT_KERNEL, _CONTEXT_USER = (1 << 64) - 128, (1 << 64) - 512
 _CLOCK_MONOTONIC = 1
 #: ``struct perf_event_attr`` up to sample_stack_user and clockid (PERF_ATTR_SIZE_VER3): type, size,
 #: config, sample_period, sample_type, read_format, flags, wakeup_events, bp_type, config1, config2,
@@ -76,7 +77,8 @@ class Sampling:
 
     With `kernel` a sample that falls into a system call counts too (its registers are those with which
     the thread entered the kernel); that needs a privilege. `recording`: samples have a time
-    (CLOCK_MONOTONIC) and a call chain, and new threads are recorded (`Event.records`).
+    (CLOCK_MONOTONIC) and a call chain, and new threads are recorded (`Event.records`). `kernel_chain`:
+    with the kernel's part of the chain.
     """
 
     period_ns: int
@@ -84,6 +86,7 @@ class Sampling:
     kernel: bool
     ring_bytes: int = RING_BYTES
     recording: bool = False
+    kernel_chain: bool = False
 
     @property
     def sample_type(self) -> int:
@@ -94,20 +97,24 @@ class Sampling:
     @property
     def flags(self) -> int:
         """The bits of ``perf_event_attr`` from ``disabled`` on."""
-        more = _TASK | _EXCLUDE_CALLCHAIN_KERNEL | _USE_CLOCKID if self.recording else 0
+        more = _TASK | _USE_CLOCKID if self.recording else 0
+        if self.recording and not (self.kernel and self.kernel_chain):
+            more |= _EXCLUDE_CALLCHAIN_KERNEL
         return _DISABLED | _EXCLUDE_HV | (0 if self.kernel else _EXCLUDE_KERNEL) | more
 
 
 class Sample(NamedTuple):
     """A sample of a recording: of thread `registers.tid` of process `pid`, at `time_ns` (CLOCK_MONOTONIC).
 
-    `chain`: the user's part of the call chain as the kernel follows frame pointers, the innermost pc first.
+    `chain`: the user's part of the call chain as the kernel follows frame pointers, the innermost pc first;
+    `kernel_chain`: the kernel's part, if that was asked for and the sample fell into the kernel.
     """
 
     pid: int
     time_ns: int
     chain: tuple[int, ...]
     registers: Registers
+    kernel_chain: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -273,7 +280,16 @@ def _parse_recorded(architecture: Architecture, body: memoryview) -> Sample | No
     registers = _parse_registers(architecture, tid, body, at)
     if registers is None:
         return None
-    return Sample(pid, time_ns, tuple(pc for pc in chain if pc < _FIRST_CONTEXT), registers)
+    kernel: tuple[int, ...] = ()
+    if length and chain[0] == _CONTEXT_KERNEL:
+        end = chain.index(_CONTEXT_USER) if _CONTEXT_USER in chain else length
+        kernel, chain = _pcs(chain[:end]), chain[end:]
+    return Sample(pid, time_ns, _pcs(chain), registers, kernel)
+
+
+def _pcs(chain: tuple[int, ...]) -> tuple[int, ...]:
+    """`chain` without marks."""
+    return tuple([pc for pc in chain if pc < _FIRST_CONTEXT])
 
 
 def _parse_registers(

@@ -53,16 +53,18 @@ class RecorderCounts:
 class ThreadRecorder:
     """Samples process `pid` from now on, `rate_hz` times in each second of a thread's CPU time. Close it.
 
+    `kernel_chain`: with the kernel's part of call chains, where that is allowed.
     `kernel`: whether samples in system calls are counted. `refused`: why some threads are not sampled, None
     if all are. Raises `TargetError` if the kernel refuses all of them, `ProcessNotFound` if it has ended.
     """
 
-    def __init__(self, pid: int, rate_hz: float) -> None:
+    def __init__(self, pid: int, rate_hz: float, kernel_chain: bool = False) -> None:
         self._pid = pid
         self._architecture = own_architecture()
         self._sampling = Sampling(
-            max(int(_NS / rate_hz), 1), _STACK_BYTES, True, _RINGS_BYTES[1], recording=True
-        )
+            max(int(_NS / rate_hz), 1), _STACK_BYTES, True, _RINGS_BYTES[1],
+            recording=True, kernel_chain=kernel_chain,
+        )  # fmt: skip
         self._priority = _Priority()
         self.counts = RecorderCounts()
         self.refused: str | None = None

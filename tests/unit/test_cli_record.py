@@ -127,6 +127,8 @@ def test_options_of_the_recording(process: FakeProcess) -> None:
     assert max(process.steps) <= 0.25
     assert run("1", "-d", "1ms", "--mode", "offcpu", "--max-cpu", "2.5%", "-o", "x.json") == 0
     assert process.wanted == {"mode": "offcpu", "rate_hz": 10.0, "max_cpu": 0.025}
+    assert run("1", "-d", "1ms", "--native", "-o", "x.json") == 0
+    assert process.wanted == {"mode": "cpu", "rate_hz": 99.0, "native": True}
 
 
 def test_the_first_signal_ends_it_and_keeps_what_there_is(

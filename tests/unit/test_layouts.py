@@ -101,6 +101,7 @@ def test_every_field_is_one_that_some_version_has_and_some_lack_if_it_is_optiona
 #: can do without.
 EVERYWHERE_AND_YET_OPTIONAL = {
     "gcwaiting", "syscalltick", "incgo", "vdsoSP", "vdsoPC", "procresizetime", "totaltime", "gc_cpu_fraction",
+    "ncgocall",
     "waiting", "_defer", "timer", "selectDone", "data", "edata", "bss", "ebss", "next",
 }  # fmt: skip
 

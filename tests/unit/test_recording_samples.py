@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 
 from spyglass.model import NONE, Frame
+from spyglass.runtime.context import Runtime
+from spyglass.runtime.recording.native_frames import Native, NativeFrames
 from spyglass.runtime.recording.owners import Seen, _Listed
 from spyglass.runtime.recording.rows import Row, Rows, Stacks
 from spyglass.runtime.recording.sampled_stacks import _same_from
 from spyglass.runtime.recording.witness import equal_from
 from spyglass.threads.architecture import AMD64
+from spyglass.threads.kernel_symbols import KernelSymbols
 from spyglass.threads.perf import parse_recording
+from tests.image import ImageMemory
 
 LOST, THROTTLE, FORK, SAMPLE = 2, 5, 7, 9
-USER_PART = (1 << 64) - 512
+USER_PART, KERNEL_PART = (1 << 64) - 512, (1 << 64) - 128
+BASE = 0x400000
 PID, TID, TIME_NS = 70, 77, 123_456
 
 
@@ -127,3 +135,81 @@ def test_too_many_stacks_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert numbers == [0, 1, 2, 2, 0]
     assert frames[int(stack_frames[int(offsets[2])])].function == "[other stacks]"
     assert np.diff(offsets).tolist() == [1, 1, 1]
+
+
+def test_the_kernels_part_of_a_chain_is_apart() -> None:
+    chain = (KERNEL_PART, 1 << 63 | 5, 1 << 63 | 6, USER_PART, 0x30, 0x31)
+    (found,) = parse_recording(AMD64, sample(chain, b"12345678")).samples
+    assert (found.kernel_chain, found.chain) == ((1 << 63 | 5, 1 << 63 | 6), (0x30, 0x31))
+    (found,) = parse_recording(AMD64, sample((KERNEL_PART, 1 << 63 | 5), b"12345678")).samples
+    assert (found.kernel_chain, found.chain) == ((1 << 63 | 5,), ())
+    assert parse_recording(AMD64, sample((), b"12345678")).samples[0].kernel_chain == ()
+
+
+def test_functions_of_the_kernel_have_the_plainest_name_at_their_address(tmp_path: Path) -> None:
+    path = tmp_path / "kallsyms"
+    path.write_text(
+        "ffffffff81000000 T _stext\n"
+        "ffffffff81000100 T __x64_read\n"
+        "ffffffff81000100 t read\n"
+        "ffffffff81000200 D data\n"
+        "ffffffffa0000000 t of_module\t[loop]\n"
+    )
+    names = KernelSymbols(str(path))
+    text = 0xFFFFFFFF81000000
+    assert names.known
+    places = (text, text + 0xFF, text + 0x100, text + 0x1FF, text + 0x200, 0xFFFFFFFFA0000010)
+    assert [names.name(pc) for pc in places] == [
+        "[kernel]!_stext", "[kernel]!_stext", "[kernel]!read", "[kernel]!read", "[kernel]",
+        "[kernel]!of_module",
+    ]  # fmt: skip
+    assert [names.name(pc) for pc in (0x1000, 0xFFFFFFFFA1000000, (1 << 64) - 1)] == [
+        "[kernel]"
+    ] * 3
+
+
+def test_without_addresses_the_kernel_is_one_frame(tmp_path: Path) -> None:
+    path = tmp_path / "kallsyms"
+    path.write_text("0000000000000000 T _stext\n0000000000000000 T read\n")
+    names = KernelSymbols(str(path))
+    assert not names.known
+    assert not KernelSymbols(str(tmp_path / "none")).known
+    frames = NativeFrames(Native(hex, (), names), runtime_of(b""), lambda pc: False)
+    assert [frame.function for frame in frames.of_kernel((1 << 63, 1 << 62))] == ["[kernel]"]
+    assert frames.of_kernel(()) == ()
+
+
+CALLS = [
+    "e8 11 22 33 44", "ff 15 11 22 33 44", "ff d0", "ff 10", "ff 14 25 11 22 33 44", "ff 14 c3", "ff 50 08",
+    "ff 54 24 08", "ff 90 11 22 33 44", "ff 94 24 11 22 33 44", "41 ff d4", "41 ff 54 24 10",
+]  # fmt: skip
+OTHERS = ["e9 11 22 33 44", "ff 25 11 22 33 44", "ff e0", "48 89 e5", "c3", "00 00"]
+
+
+@pytest.mark.parametrize("code", CALLS + OTHERS)
+def test_a_caller_is_behind_an_instruction_that_calls(code: str) -> None:
+    raw = bytes(12) + bytes.fromhex(code)
+    pc = BASE + len(raw)
+    native = Native(lambda pc: f"lib!f+{pc:#x}", [(BASE, pc + 8)])
+    frames = NativeFrames(native, runtime_of(raw), lambda pc: False)
+    callers, rest = frames.of_c(BASE, (BASE, pc))
+    assert ([frame.function for frame in callers], rest) == (
+        (["lib!f", "lib!f"], ()) if code in CALLS else (["lib!f"], (pc,))
+    )
+
+
+def test_a_chain_ends_where_there_is_no_code_and_where_go_begins() -> None:
+    raw = bytes.fromhex("e8 11 22 33 44") * 8
+    native = Native(lambda pc: f"lib!f+{pc:#x}", [(BASE, BASE + 11)])
+    frames = NativeFrames(native, runtime_of(raw), lambda pc: pc == BASE + 5)
+    assert frames.of_c(BASE, (BASE, BASE + 10, BASE + 5))[1] == (BASE + 5,)
+    assert len(frames.of_c(BASE, (BASE, BASE + 10, BASE + 15))[0]) == 2
+    assert frames.of_c(BASE, (BASE, 0, 1 << 63))[1] == (0, 1 << 63)
+    assert frames.of_c(BASE, ()) == (frames.of_c(BASE, (BASE,))[0], ())
+    nothing = NativeFrames(Native(native.describe), runtime_of(raw), lambda pc: False)
+    assert nothing.of_c(BASE, (BASE, BASE + 10))[1] == (BASE + 10,)
+
+
+def runtime_of(code: bytes) -> Runtime:
+    """A runtime with nothing but `code`, at `BASE`."""
+    return cast(Runtime, SimpleNamespace(memory=ImageMemory({BASE: code}), arch="amd64"))

@@ -105,6 +105,8 @@ _M = (
     _may("incgo"),
     _may("vdsoSP"),
     _may("vdsoPC"),
+    # Whose samples in C are is known less often without it.
+    _may("ncgocall"),
 )
 
 _P = (

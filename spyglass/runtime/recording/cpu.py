@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spyglass import procfs
 from spyglass.model import NONE, UNREAD, Problem
 from spyglass.profile import Account, Mode, Profile
+from spyglass.runtime.recording.native_frames import Native, NativeFrames
 from spyglass.runtime.recording.rows import Row, Rows, Stacks
 from spyglass.runtime.recording.sampled_stacks import (
     GOROUTINE,
@@ -23,6 +25,7 @@ from spyglass.runtime.recording.sampled_stacks import (
 )
 from spyglass.runtime.recording.session import Recording
 from spyglass.runtime.recording.witness import Noted, Witness
+from spyglass.threads.kernel_symbols import KernelSymbols
 from spyglass.threads.recorder import ThreadRecorder
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ _MAX_KNOWN = 1 << 17
 
 class CpuRecording(Recording):
     """Samples threads `rate_hz` times in each second of their processor time. `new_tree` makes a tree of stacks.
+    `native`: with callers in C, and the kernel's functions.
 
     Raises `spyglass.errors.TargetError` if the kernel does not allow it: the message says which rule forbids
     it, and how to allow it.
@@ -53,19 +57,27 @@ class CpuRecording(Recording):
     mode: Mode = "cpu"
 
     def __init__(
-        self, target: Target, runtime: Runtime, new_tree: Callable[[], StackTree], rate_hz: float
+        self,
+        target: Target,
+        runtime: Runtime,
+        new_tree: Callable[[], StackTree],
+        rate_hz: float,
+        native: bool = False,
     ) -> None:
+        own_began_ns = time.process_time_ns()
+        # Takes long: before the time that the process uses is counted.
+        self._native = _native(target, native)
         super().__init__(target, runtime, rate_hz)
+        self._own_began_ns = own_began_ns
         self._new_tree = new_tree
         self._period_ns = int(1e9 / rate_hz)
-        self._describe = target.process.native_names(target.memory)
+        self._witness = Witness(self._runtime, target.process.outer_tids)
         self._walker = self._new_walker()
-        self._witness = Witness(self._runtime)
         self._noted: list[Noted] = []
         self._next_fold = time.monotonic() + _FOLD_SECONDS
         self._samples = self._cut = self._known = self._unknown = self._unread = 0
         self._witness.owners.list_all()
-        self._recorder = ThreadRecorder(target.pid, rate_hz)
+        self._recorder = ThreadRecorder(target.pid, rate_hz, native)
         self._before, self._before_ns = Account(), 0
 
     def part(self) -> Profile:
@@ -110,7 +122,7 @@ class CpuRecording(Recording):
         if max(tree.code.known, len(tree)) > _MAX_KNOWN:
             self._walker = self._new_walker()
         walks = self._walker.walk(noted)
-        stacks = self._stacks.of_nodes(self._walker.tree, walks.node, walks.leaf)
+        stacks = self._stacks.of_nodes(self._walker.tree, walks.node, walks.inner)
         for row, each in enumerate(noted):
             goid, labels = self._goroutine(each, walks, row)
             thread = each.sample.registers.tid
@@ -173,7 +185,9 @@ class CpuRecording(Recording):
         return self._witness.labels.named(column)
 
     def _new_walker(self) -> SampledStacks:
-        return SampledStacks(self._new_tree(), self._runtime.arch == "arm64", self._describe)
+        is_go = self._witness.is_go
+        frames = NativeFrames(self._native, self._runtime, is_go)
+        return SampledStacks(self._new_tree(), self._runtime, frames, is_go)
 
 
 def _since(before: Account, now: Account) -> Account:
@@ -184,3 +198,12 @@ def _since(before: Account, now: Account) -> Account:
         if type(later) is int:
             counts[each.name] = later - (earlier or 0)
     return replace(now, **counts)
+
+
+def _native(target: Target, callers: bool) -> Native:
+    """What names code that is not Go's, with `callers` more than the innermost function of C."""
+    describe = target.process.native_names(target.memory)
+    if not callers:
+        return Native(describe)
+    code = [(each.start, each.end) for each in procfs.maps(target.pid) if each.executable]
+    return Native(describe, code, KernelSymbols())

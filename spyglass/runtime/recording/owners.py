@@ -29,19 +29,24 @@ from spyglass.runtime.goroutines.decode import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from spyglass.memory.base import Memory
     from spyglass.runtime.context import Runtime
 
-__all__ = ["Seen", "StackOwners"]
+__all__ = ["Seen", "StackOwners", "Words"]
 
 #: The list is made anew once a second, later if it took long: a share of `_MAX_SHARE` of the time.
 _LIST_SECONDS = 1.0
 _MAX_SHARE = 0.02
 #: After an address that is on no known stack, as often as every `_MISS_SECONDS`.
 _MISS_SECONDS = 0.02
+_PAGE_BITS = 12
 #: As `spyglass.runtime.goroutines.decode.plausible`; the statuses of goroutines that can run or wait.
 _MAX_GOID, _MAX_STACK = 1 << 48, 1 << 32
+_FIELDS = ("stack.lo", "stack.hi", "sched.g", "goid", "labels", "atomicstatus")
 _LIVE = frozenset({RUNNABLE, RUNNING, SYSCALL, WAITING, COPYSTACK, PREEMPTED, LEAKED})
 
 
@@ -63,9 +68,11 @@ class StackOwners:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._dtype = fields_of(runtime.layouts["g"], ("labels",))
-        self._one = _OneG(self._dtype)
+        self._one = Words(self._dtype, _FIELDS)
         self._listed = _Listed(np.zeros(0, np.uint64), np.zeros(0, self._dtype), 0)
         self._next_list = self._next_miss = 0.0
+        #: Pages that are of no stack that was listed, until all are listed again.
+        self._missed: set[int] = set()
         #: Goroutines that were read one by one since they were listed, by the address of the ``g``.
         self._read: dict[int, Seen] = {}
         #: The same before that.
@@ -74,14 +81,18 @@ class StackOwners:
     def list_all(self) -> None:
         """List all goroutines if it is time for that."""
         if time.monotonic() >= self._next_list:
+            self._missed.clear()
             self._list()
 
     def at(self, address: int) -> int:
         """The address of the ``g`` on whose stack `address` is; 0 if it is on none that is known."""
         found = self._listed.at(address)
-        if not found and time.monotonic() >= self._next_miss:
+        page = address >> _PAGE_BITS
+        if not found and page not in self._missed and time.monotonic() >= self._next_miss:
             self._list()
             found = self._listed.at(address)
+            if not found:  # a system stack
+                self._missed.add(page)
         return found
 
     def seen(self, pointer: int, until_ns: int) -> Seen | None:
@@ -97,10 +108,10 @@ class StackOwners:
         if not pointer or pointer % 8:
             return None
         try:
-            raw = self._runtime.memory.read(pointer, self._one.size)
+            words = self._one.read(self._runtime.memory, pointer)
         except (MemoryFault, BadDataError):
             return None
-        seen = self._one.decoded(pointer, raw, time.monotonic_ns())
+        seen = _seen(pointer, words, time.monotonic_ns())
         if seen is not None:
             self._read[pointer] = seen
         return seen
@@ -154,26 +165,32 @@ class _Listed:
         return Seen(pointer, self._goids[row], low, high, self._labels[row], self._at_ns)
 
 
-class _OneG:
-    """Decodes a single ``g`` as `decode.alive` and `decode.plausible` do many, without numpy: 1 us, not 30."""
+class Words:
+    """Fields of a structure, for a single one without numpy: 1 us, not 30."""
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self.size = dtype.itemsize
-        names = ("stack.lo", "stack.hi", "sched.g", "goid", "labels", "atomicstatus")
-        self._words = [_offset(dtype, name) for name in names]
+    def __init__(self, dtype: np.dtype[Any], names: Sequence[str]) -> None:
+        places = [_place(dtype, name) for name in names]
+        self._begin = min(at for at, _ in places)
+        self._size = max(at + size for at, size in places) - self._begin
+        self._places = [(at - self._begin, at - self._begin + size) for at, size in places]
 
-    def decoded(self, pointer: int, raw: bytes, at_ns: int) -> Seen | None:
-        """The goroutine in `raw`, read at `pointer`; None if it is not one."""
-        low, high, own, goid, labels, status = (
-            int.from_bytes(raw[at : at + size], "little") for at, size in self._words
-        )
-        lives = 0 < goid < _MAX_GOID and status & ~SCAN in _LIVE
-        if not lives or own not in (0, pointer) or low % 8 or not 0 < high - low <= _MAX_STACK:
-            return None
-        return Seen(pointer, goid, low, high, labels, at_ns)
+    def read(self, memory: Memory, address: int) -> list[int]:
+        """The fields of the structure at `address`. Raises `MemoryFault` or `BadDataError`."""
+        raw = memory.read(address + self._begin, self._size)
+        return [int.from_bytes(raw[at:end], "little") for at, end in self._places]
 
 
-def _offset(dtype: np.dtype[Any], path: str) -> tuple[int, int]:
+def _seen(pointer: int, words: Sequence[int], at_ns: int) -> Seen | None:
+    """The goroutine whose `_FIELDS` were `words`, as `decode.alive` and `decode.plausible` tell; None if it is not
+    one."""
+    low, high, own, goid, labels, status = words
+    lives = 0 < goid < _MAX_GOID and status & ~SCAN in _LIVE
+    if not lives or own not in (0, pointer) or low % 8 or not 0 < high - low <= _MAX_STACK:
+        return None
+    return Seen(pointer, goid, low, high, labels, at_ns)
+
+
+def _place(dtype: np.dtype[Any], path: str) -> tuple[int, int]:
     """Where field `path` is in `dtype`, and its size in bytes."""
     at = 0
     for name in path.split("."):

@@ -10,7 +10,7 @@ from spyglass.model import NONE, Frame
 from spyglass.profile import Samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -82,18 +82,18 @@ class Stacks:
         self._stacks: dict[tuple[int, ...], int] = {}
 
     def of_nodes(
-        self, tree: StackTree, nodes: NDArray[np.int64], leaves: Iterable[Frame | None]
+        self, tree: StackTree, nodes: NDArray[np.int64], inner: Iterable[Sequence[Frame]]
     ) -> list[int]:
-        """The numbers of the stacks that end at `nodes` of `tree`, each called by them its one of `leaves`,
-        if any."""
+        """The numbers of the stacks that end at `nodes` of `tree`, with the frames that each called, its one of
+        `inner`."""
         offsets, frames, _ = tree.paths(nodes)
         shown = {number: self._shown(tree, number) for number in set(frames.tolist())}
         found = []
-        bounds = zip(leaves, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
-        for leaf, begin, end in bounds:
+        bounds = zip(inner, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
+        for called, begin, end in bounds:
             numbers = [shown[number] for number in frames[begin:end].tolist()]
-            inner = [] if leaf is None else [self._number(leaf)]
-            found.append(self.add(tuple(inner + [each for each in numbers if each >= 0])))
+            native = [self._number(frame) for frame in called]
+            found.append(self.add(tuple(native + [each for each in numbers if each >= 0])))
         return found
 
     def of_frames(self, frames: Iterable[Frame]) -> int:

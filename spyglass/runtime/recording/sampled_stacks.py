@@ -21,10 +21,13 @@ from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.symbolizer import Entry
 from spyglass.runtime.stacks.unwinder import Unwinder
 from spyglass.runtime.stacks.walks import COMPLETE, Cursors, StackBytes
+from spyglass.threads.architecture import Registers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.runtime.context import Runtime
+    from spyglass.runtime.recording.native_frames import NativeFrames
 
 __all__ = ["GOROUTINE", "IN_C", "STATES", "SYSTEM", "SampledStacks", "Walks"]
 
@@ -33,6 +36,8 @@ STATES = ("running", "g0", "C")
 GOROUTINE, SYSTEM, IN_C = range(len(STATES))
 #: These change the labels of the goroutine that calls them (``runtime/pprof/runtime.go``).
 _LABELLING = frozenset({"runtime/pprof.Do", "runtime/pprof.SetGoroutineLabels"})
+#: Go's own profiles do not have it (``runtime/cgocall.go: cgocall``).
+_SWITCH_TO_C = "runtime.asmcgocall"
 _NO_BYTES = 1 << 62
 
 
@@ -52,7 +57,7 @@ class _Path(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Walks:
-    """The stacks of some samples. `node` (int64) of the tree, `leaf`: a frame of C that these called, or None;
+    """The stacks of some samples. `node` (int64) of the tree, `inner`: frames of C and of the kernel that it called;
     `state` (int64) an index of `STATES`; `complete` (bool): walked to the bottom; `of_goroutine` (bool): on the
     stack of a goroutine, or called from one on a system stack.
 
@@ -62,7 +67,7 @@ class Walks:
     """
 
     node: NDArray[np.int64]
-    leaf: list[Frame | None]
+    inner: list[tuple[Frame, ...]]
     state: NDArray[np.int64]
     complete: NDArray[np.bool_]
     of_goroutine: NDArray[np.bool_]
@@ -72,17 +77,16 @@ class Walks:
 
 
 class SampledStacks:
-    """Walks the stacks of samples into `tree`. `describe` names code at an address that is not Go's."""
+    """Walks the stacks of samples into `tree`. `native` makes frames of code that is not Go's, `is_go` tells it."""
 
     def __init__(
-        self, tree: StackTree, link_register: bool, describe: Callable[[int], str]
+        self, tree: StackTree, runtime: Runtime, native: NativeFrames, is_go: Callable[[int], bool]
     ) -> None:
         self.tree = tree
-        self._unwinder = Unwinder(_Nowhere(), tree, link_register)
-        self._describe = describe
-        self._go: dict[int, bool] = {}
+        self._unwinder = Unwinder(_Nowhere(), tree, runtime.arch == "arm64")
+        self._native = native
+        self._is_go = is_go
         self._paths: dict[int, _Path] = {}
-        self._leaves: dict[int, Frame] = {}
 
     def walk(self, noted: Sequence[Noted]) -> Walks:
         """The stacks of the samples `noted`."""
@@ -91,15 +95,19 @@ class SampledStacks:
         node, complete = np.zeros(count, np.int64), np.zeros(count, np.bool_)
         rows = np.flatnonzero(is_go)
         node[rows], complete[rows] = self._walk_go([noted[row] for row in rows.tolist()])
+        self._walk_calls(noted, node, complete)
         state = np.full(count, IN_C)
-        leaf: list[Frame | None] = [None] * count
+        inner = [self._native.of_kernel(each.sample.kernel_chain) for each in noted]
         called, same = np.zeros(count, np.bool_), np.zeros((count, 3), np.bool_)
         for row, each in enumerate(noted):
             if not is_go[row]:
-                leaf[row] = self._leaf(each.sample.registers.pc)
-                node[row], complete[row] = self._called_by(StackTree.CALLED, each.sample.chain[1:])
-                called[row] = complete[row] and each.lived
-                same[row, 2] = self._path(int(node[row])).labelled == _NO_BYTES
+                frames, callers = self._native.of_c(each.sample.registers.pc, each.sample.chain)
+                if each.call is None:
+                    node[row], complete[row] = self._called_by(StackTree.CALLED, callers)
+                called[row] = complete[row] or each.call is not None
+                labelled = self._path(int(node[row])).labelled
+                same[row, 2] = each.call is not None or labelled == _NO_BYTES
+                inner[row] += frames if complete[row] else self._native.without_callers(frames)
                 continue
             path = self._path(int(node[row]))
             on_goroutine = each.high > 0 or path.outermost == "runtime.goexit"
@@ -112,7 +120,7 @@ class SampledStacks:
                 same[row] = _same_on_system_stack(each, path)
                 same[row, 2] |= self._path(int(node[row])).labelled == _NO_BYTES
         same &= complete[:, None]
-        return Walks(node, leaf, state, complete, called, *same.T)
+        return Walks(node, inner, state, complete, called, *same.T)
 
     def _walk_go(self, noted: Sequence[Noted]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         registers = [each.sample.registers for each in noted]
@@ -124,6 +132,24 @@ class SampledStacks:
         stacks = StackBytes.sampled(registers)
         walked = self._unwinder.walk(cursors, False, StackTree.SAMPLED, stacks)
         return walked.node, walked.outcome == COMPLETE
+
+    def _walk_calls(
+        self, noted: Sequence[Noted], node: NDArray[np.int64], complete: NDArray[np.bool_]
+    ) -> None:
+        """Walk the stacks of goroutines that stand still while they are in C."""
+        calls = [(row, each.call, each.call_stack) for row, each in enumerate(noted) if each.call]
+        if not calls:
+            return
+        rows = [row for row, _, _ in calls]
+        registers = [Registers(0, call.pc, call.sp, 0, 0, stack=stack) for _, call, stack in calls]
+        highs = np.array([call.high for _, call, _ in calls], np.uint64)
+        walked = self._unwinder.walk(
+            Cursors.sampled(registers, highs),
+            False,
+            StackTree.CALLED,
+            StackBytes.sampled(registers),
+        )
+        node[rows], complete[rows] = walked.node, walked.outcome == COMPLETE
 
     def _with_caller(self, node: int, noted: Noted, path: _Path) -> tuple[int, bool]:
         """The stack of a system stack at `node` with that of the goroutine that switched to it."""
@@ -142,10 +168,16 @@ class SampledStacks:
         tail = chain[len(chain) - len(callers) :]
         if not callers or list(tail) != callers:
             return node, False
-        if not self.tree.code.step(callers[-1], Entry.CALL).end:
+        if self._function(callers[0]) == _SWITCH_TO_C:
+            del callers[0]
+        if not callers or not self.tree.code.step(callers[-1], Entry.CALL).end:
             return node, False
         whole = self.tree.descendant(node, callers)
         return (whole, True) if whole else (node, False)
+
+    def _function(self, pc: int) -> str:
+        function = self.tree.code.functions.at(pc)
+        return function.name if function else ""
 
     def _path(self, node: int) -> _Path:
         path = self._paths.get(node)
@@ -164,25 +196,10 @@ class SampledStacks:
             if labelled == _NO_BYTES and not _LABELLING.isdisjoint(names):
                 labelled = begins[-1]
             begins.append(begins[-1] + 8 * (frame.words + 1))
-        function = code.functions.at(frames[-1].pc)
-        outermost = function.name if function else ""
+        outermost = self._function(frames[-1].pc)
         start = begins[-3] if len(frames) > 2 else 0
         same_from = _same_from(begins[:-1])
         return _Path(begins[-2], same_from, start, labelled, frames[-1].pc, outermost)
-
-    def _is_go(self, pc: int) -> bool:
-        known = self._go.get(pc)
-        if known is None:
-            known = self._go[pc] = self.tree.code.functions.at(pc) is not None
-        return known
-
-    def _leaf(self, pc: int) -> Frame:
-        """The function of C at `pc`, by its name alone."""
-        leaf = self._leaves.get(pc)
-        if leaf is None:
-            name = self._describe(pc).rpartition("+")[0] or "[C]"
-            leaf = self._leaves[pc] = Frame(name, None, None, 0)
-        return leaf
 
 
 def _same(noted: Noted, path: _Path) -> tuple[bool, bool, bool]:

@@ -77,12 +77,14 @@ class _Places:
 @dataclass(frozen=True, slots=True)
 class WallOptions:
     """Goroutines are read `rate_hz` times a second, less often where that would take more than `max_cpu` of a
-    processor. `mode` "offcpu" leaves out those that run; `system`: with the runtime's own."""
+    processor. `mode` "offcpu" leaves out those that run; `system`: with the runtime's own. `native`: as for
+    `CpuRecording`."""
 
     mode: Mode
     rate_hz: float
     max_cpu: float
     system: bool = False
+    native: bool = False
 
 
 class WallRecording(Recording):
@@ -147,7 +149,8 @@ class WallRecording(Recording):
         if self._options.mode == "offcpu":
             return None
         try:
-            return CpuRecording(target, runtime, self._new_tree, _SAMPLES_HZ)
+            native = self._options.native
+            return CpuRecording(target, runtime, self._new_tree, _SAMPLES_HZ, native)
         except TargetError as error:
             detail = f"where they run is not known: {error.message}"
             self._runtime.problem("unreadable", "running goroutines", detail)
@@ -284,7 +287,7 @@ class WallRecording(Recording):
         known = nodes > self._reader.tree.SAMPLED
         numbers = np.empty(len(nodes), np.int64)
         some = nodes[known]
-        numbers[known] = self._stacks.of_nodes(self._reader.tree, some, [None] * len(some))
+        numbers[known] = self._stacks.of_nodes(self._reader.tree, some, [()] * len(some))
         numbers[~known] = self._stacks.of_frames([_NO_STACK])
         return numbers[which]
 

@@ -14,10 +14,13 @@ import numpy as np
 
 from spyglass.errors import BadDataError, MemoryFault, SpyglassError
 from spyglass.model import NONE
+from spyglass.runtime.recording.cgo_calls import CgoCall, CgoCalls
 from spyglass.runtime.recording.owners import Seen, StackOwners
 from spyglass.runtime.recording.recorded_labels import RecordedLabels
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from spyglass.runtime.context import Runtime
     from spyglass.threads.architecture import Registers
     from spyglass.threads.perf import Sample
@@ -26,6 +29,7 @@ __all__ = ["Noted", "Witness", "equal_from"]
 
 #: A deep stack is read beyond the copy in its sample, up to this size.
 _MAX_STACK_BYTES = 1 << 18
+_MAX_KNOWN = 1 << 17
 #: Saved frame pointers that are followed on a system stack.
 _MAX_FRAME_POINTERS = 64
 
@@ -38,7 +42,8 @@ class Noted(NamedTuple):
     known; `lived`: it is the same since before the sample; `settled`: and so is its stack. `labels`: the number of its labels when it was
     read; `kept_labels`: and it had the same before the sample. `equal_from`: from this address on the stack
     was the same when it was read; `high` if it was not compared. `again`: what was then read of a system
-    stack.
+    stack. `call`: the call of C that it was in, if that is known, and `call_stack`: the goroutine's stack from its sp
+    upwards.
     """
 
     sample: Sample
@@ -50,13 +55,20 @@ class Noted(NamedTuple):
     kept_labels: bool
     equal_from: int = 0
     again: bytes = b""
+    call: CgoCall | None = None
+    call_stack: bytes = b""
 
 
 class Witness:
-    """Reads what proves whose samples are."""
+    """Reads what proves whose samples are. `outer_tids`: as `TargetProcess.outer_tids`."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(
+        self, runtime: Runtime, outer_tids: Callable[[], Mapping[int, int] | None]
+    ) -> None:
         self._memory = runtime.memory
+        self._functions = runtime.functions
+        self._go: dict[int, bool] = {}
+        self._calls = CgoCalls(runtime, outer_tids)
         self.owners = StackOwners(runtime)
         self.labels = RecordedLabels(runtime)
 
@@ -72,6 +84,10 @@ class Witness:
         before, now = self._owner(sample, registers.sp)
         if now is not None:
             return self._noted(sample, before, now)
+        if not self.is_go(registers.pc):
+            found = self._calls.at(registers.tid, sample.time_ns)
+            if found is not None:
+                return self._in_call(sample, *found)
         address = _left_system_stack(registers)
         before, now = self._owner(sample, address) if address else (None, None)
         if now is None:
@@ -99,6 +115,22 @@ class Witness:
         # Of the 16 KB of a copy most is not the goroutine's: kept, they would be new memory for every sample.
         sample = sample._replace(registers=replace(sample.registers, stack=stack))
         return Noted(sample, now.high, now.goid, lived, settled, labels, kept, equal)
+
+    def is_go(self, pc: int) -> bool:
+        """Whether the code at `pc` is Go's."""
+        known = self._go.get(pc)
+        if known is None:
+            if len(self._go) >= _MAX_KNOWN:
+                self._go.clear()
+            known = self._go[pc] = self._functions.at(pc) is not None
+        return known
+
+    def _in_call(self, sample: Sample, call: CgoCall, stack: bytes) -> Noted:
+        """`sample` in C that was called by `call`."""
+        now = Seen(call.pointer, call.goid, call.sp, call.high, call.labels, sample.time_ns)
+        labels = self._labels_of(now)
+        sample = sample._replace(registers=replace(sample.registers, stack=b""))
+        return Noted(sample, 0, call.goid, True, True, labels, True, call=call, call_stack=stack)
 
     def _labels_of(self, now: Seen) -> int:
         """The number of the labels of goroutine `now`, if it still has them when they have been read."""
