@@ -12,6 +12,7 @@ from spyglass.errors import SpyglassError
 from spyglass.model import Snapshot
 from spyglass.tui.app import TopApp
 from spyglass.tui.feed import Tick
+from spyglass.tui.sampled import Sampled
 from spyglass.tui.view_state import Model
 
 __all__ = ["ScriptedTicks", "app_of", "screen", "ticks_of", "until"]
@@ -33,16 +34,20 @@ class ScriptedTicks:
         self.at = 0
         self.taken: list[bool] = []
         self.waited: list[bool] = []
+        #: What ticks with processor time have; those without are asked for None.
+        self.sampled = Sampled()
+        self.sampling: list[bool] = []
         self.closed = False
 
-    def take(self, full: bool, waits: bool = False) -> Tick:
+    def take(self, full: bool, waits: bool = False, cpu: bool = False) -> Tick:
         self.taken.append(full)
         self.waited.append(waits)
+        self.sampling.append(cpu)
         event = self.events[min(self.at, len(self.events) - 1)]
         if isinstance(event, SpyglassError):
             raise event
         position = None if self.is_live else (self.at, len(self.events))
-        return Tick(event, cpu_percent=12.0, position=position)
+        return Tick(event, 12.0, position=position, sampled=self.sampled if cpu else None)
 
     def step(self, by: int) -> None:
         self.at = min(max(self.at + (1 if self.is_live else by), 0), len(self.events) - 1)

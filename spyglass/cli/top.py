@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["top"]
 
 
+#: The names of columns that groups can be sorted by, and how `spyglass.tui.page_columns` calls them.
+_SORTED = {
+    "count": "count", "change": "change", "oldest": "wait", "median": "median", "cpu": "cpu",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Frames:
     """Printed frames: their number (None: unlimited), groups in each, and their format (None: text)."""
@@ -63,6 +69,54 @@ def _frame_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
+@dataclass(frozen=True)
+class View:
+    """What to show: groups `by` something of the goroutines that match a filter, `text`, sorted by a column (None: the
+    largest first); with their processor time if `cpu`."""
+
+    by: str
+    text: str
+    column: str | None
+    cpu: bool
+
+    def model(self) -> Model:
+        """The state of the view before the first tick."""
+        from spyglass.tui.view_state import Model
+
+        model = Model(_grouping(self.by), _query(self.text))
+        if self.column is not None:
+            model.sort["groups"] = self.column, True
+        model.show_cpu(self.cpu)
+        return model
+
+
+def _view_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --group, --filter, --sort and --cpu: calls `command` with ``view``, a `View`."""
+
+    @click.option(
+        "--group", "by", default="function", show_default=True, metavar="BY",
+        help="Group by function, stack, creator, state or label:KEY.",
+    )  # fmt: skip
+    @click.option(
+        "--filter", "text", default="", metavar="QUERY",
+        help="Filter, in the syntax of the / key: REGEX state:WORDS label:KEY=VALUE creator:REGEX.",
+    )  # fmt: skip
+    @click.option(
+        "--cpu", is_flag=True,
+        help="Sample processor time, and show it for each group (key C); needs perf events.",
+    )  # fmt: skip
+    @click.option(
+        "--sort", type=click.Choice(list(_SORTED)), metavar="COLUMN",
+        help="Sort groups by count (default), change, oldest, median or cpu (implies --cpu).",
+    )  # fmt: skip
+    @functools.wraps(command)
+    def wrapper(by: str, text: str, cpu: bool, sort: str | None, **others: Any) -> None:
+        column = None if sort is None else _SORTED[sort]
+        command(view=View(by, text, column, cpu or sort == "cpu"), **others)
+
+    return wrapper
+
+
 @click.command("top", short_help="Watch what a Go process is doing, live.")
 @optional_source_options
 @click.option(
@@ -73,21 +127,13 @@ def _frame_options(command: Callable[..., None]) -> Callable[..., None]:
     "--follow-name", metavar="NAME",
     help="When the process ends, continue with the next one called NAME.",
 )  # fmt: skip
-@click.option(
-    "--group", "by", default="function", show_default=True, metavar="BY",
-    help="Group by function, stack, creator, state or label:KEY.",
-)  # fmt: skip
-@click.option(
-    "--filter", "text", default="", metavar="QUERY",
-    help="Filter, in the syntax of the / key: REGEX state:WORDS label:KEY=VALUE creator:REGEX.",
-)  # fmt: skip
+@_view_options
 @_frame_options
 def top(
     source: Source | None,
     interval_ns: int,
     follow_name: str | None,
-    by: str,
-    text: str,
+    view: View,
     frames: Frames,
 ) -> None:
     """Watch the goroutines of a Go process: groups, how they change, and single stacks.
@@ -96,17 +142,18 @@ def top(
     file, or a directory with a series of snapshots; the left and right arrows step through a series.
     The process is not stopped.
 
-    Without a terminal, and with --count or --json, a frame is printed for each interval.
+    Without a terminal, and with --count or --json, a frame is printed for each interval; with --cpu, the
+    first one when processor time has been sampled for a second.
 
     \b
       spyglass top -p 1234
       spyglass top -p 1234 --follow-name etcd      survive restarts
       spyglass top -p 1234 --count 1               print one frame
+      spyglass top -p 1234 --sort cpu --count 1    groups that use most processor time first
       spyglass top -p 1234 --json --interval 10s   JSON for a script
     """
     from spyglass.cli.top_feed import tick_source
     from spyglass.tui.feed import MIN_INTERVAL_NS
-    from spyglass.tui.view_state import Model
 
     if source is None and follow_name is None:
         raise click.UsageError(
@@ -116,8 +163,9 @@ def top(
         raise click.UsageError("--follow-name requires a process")
     if interval_ns < MIN_INTERVAL_NS:
         raise click.BadParameter("must be at least 100ms", param_hint="--interval")
-    model = Model(_grouping(by), _query(text))
-    ticks = tick_source(source, follow_name)
+    model, ticks = view.model(), tick_source(source, follow_name)
+    if view.cpu and not ticks.is_live:
+        raise click.UsageError("--cpu requires a process")
     if frames.are_forced or not (sys.stdin.isatty() and sys.stdout.isatty()):
         _print_frames(model, ticks, interval_ns, frames)
         return
@@ -156,20 +204,28 @@ def _print_frames(model: Model, ticks: TickSource, interval_ns: int, frames: Fra
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     feed = Feed(ticks, interval_ns, events.put)
     number = frames.number if feed.is_live else 1
-    model.compares = number != 1
+    model.compares, feed.cpu = number != 1, model.shows_cpu
     printed, write = 0, _writer(interval_ns, frames)
     feed.start()
     try:
         while number is None or printed < number:
             model.note(events.get())
             feed.full = model.needs_stacks
-            write(model)
-            sys.stdout.flush()
-            printed += 1
+            if not _is_sampling_only(model):
+                write(model)
+                sys.stdout.flush()
+                printed += 1
             if model.ended and not ticks.follows:
                 raise ProcessChanged(model.ended)  # sets the exit status for scripts
     finally:
         feed.close()
+
+
+def _is_sampling_only(model: Model) -> bool:
+    """Whether processor time is wanted, and will be known soon."""
+    sampled = model.sampled
+    is_begun = sampled is not None and not sampled.parts and sampled.refused is None
+    return is_begun and model.problem is None and model.ended is None
 
 
 def _writer(interval_ns: int, frames: Frames) -> Callable[[Model], None]:

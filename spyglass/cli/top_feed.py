@@ -16,10 +16,12 @@ from spyglass.tui.feed import Tick, TickSource
 from spyglass.tui.leaks import LeakWatch
 
 if TYPE_CHECKING:
+    from spyglass.cli.top_sampling import CpuSampling
     from spyglass.inspector import Inspector
     from spyglass.model import Snapshot
     from spyglass.procfs import CpuReading
     from spyglass.runtime.waiting.options import WaitOptions
+    from spyglass.tui.sampled import Sampled
 
 __all__ = ["tick_source"]
 
@@ -49,6 +51,7 @@ class LiveTicks:
         self._pid = 0
         self._cpu: CpuReading | None = None
         self._leaks = LeakWatch()
+        self._sampling: CpuSampling | None = None
 
     @property
     def follows(self) -> bool:
@@ -67,7 +70,7 @@ class LiveTicks:
         self._leaks = LeakWatch()
         self._inspector = attach(self._pid)
 
-    def take(self, full: bool, waits: bool = False) -> Tick:
+    def take(self, full: bool, waits: bool = False, cpu: bool = False) -> Tick:
         """The current state; raises `ProcessChanged` or `ProcessNotFound` if the process has ended."""
         if self._inspector is None:
             self.attach()
@@ -81,11 +84,28 @@ class LiveTicks:
                 cpu_since=before,
                 waits=self._wait_options() if waits else None,
             )
-            return Tick(self._with_leaks(snapshot), _cpu_percent(snapshot))
+            percent, sampled = _cpu_percent(snapshot), self._sampled(cpu)
+            return Tick(self._with_leaks(snapshot), percent, sampled=sampled)
         except (ProcessChanged, ProcessNotFound):
             if self.follows:
                 self.close()
             raise
+
+    def _sampled(self, wanted: bool) -> Sampled | None:
+        """What was sampled in the last seconds, if that is `wanted`: the sampling begins, or ends."""
+        from spyglass.cli.top_sampling import CpuSampling
+
+        if not wanted:
+            self._end_sampling(0)
+            return None
+        if self._sampling is None:
+            self._sampling = CpuSampling(self._pid)
+        return self._sampling.now()
+
+    def _end_sampling(self, timeout_seconds: float = 5.0) -> None:
+        if self._sampling is not None:
+            self._sampling.close(timeout_seconds)
+            self._sampling = None
 
     def _wait_options(self) -> WaitOptions:
         """With the heap now and then: it takes too long for each refresh."""
@@ -106,7 +126,8 @@ class LiveTicks:
         """Nothing: a process has no series."""
 
     def close(self) -> None:
-        """Close the inspector."""
+        """Close the inspector, and end the sampling."""
+        self._end_sampling()
         if self._inspector is not None:
             self._inspector.close()
             self._inspector = None
@@ -128,7 +149,7 @@ class StillTicks:
     is_live: bool = field(default=False, init=False)
     follows: bool = field(default=False, init=False)
 
-    def take(self, full: bool, waits: bool = False) -> Tick:
+    def take(self, full: bool, waits: bool = False, cpu: bool = False) -> Tick:
         """The snapshot, with the stacks it has."""
         return Tick(self.snapshot)
 
@@ -150,7 +171,7 @@ class SeriesTicks:
         self._at = 0
         self._loaded: dict[int, Snapshot] = {}
 
-    def take(self, full: bool, waits: bool = False) -> Tick:
+    def take(self, full: bool, waits: bool = False, cpu: bool = False) -> Tick:
         """The current snapshot, and the previous one."""
         at = self._at
         previous = self._load(at - 1) if at else None

@@ -36,6 +36,8 @@ __all__ = ["TopApp"]
 _INTERVALS_NS = [int(each * 1e9) for each in (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)]
 #: Lines of findings, and the height of a terminal from which on it has room for them.
 _FINDINGS = ((3, 20), (1, 12))
+#: The lines of the header while no processor time is sampled.
+_HEADER_LINES = 5
 
 
 class _Delivered(Message):
@@ -83,6 +85,8 @@ class TopApp(App[None]):
         Binding("t", "threads"),
         Binding("r", "runtime"),
         Binding("w", "waits"),
+        Binding("c", "cpu"),
+        Binding("C", "cpu_column"),
         Binding("exclamation_mark", "problems"),
         Binding("f", "findings"),
         Binding("S", "system"),
@@ -153,10 +157,13 @@ class TopApp(App[None]):
         """Draw the state of the model."""
         self.feed.full = self.model.needs_stacks
         self.feed.waits = self.model.shows_waits
+        self.feed.cpu = self.model.samples_cpu
         model, style, feed = self.model, self.style, self.feed
         self._show_findings()
         lines = header_lines(model, style, paused=feed.paused, wanted_ns=feed.interval_ns)
-        self.query_one("#header", Static).update(Text("\n").join(lines))
+        header = self.query_one("#header", Static)
+        header.styles.height = max(len(lines), _HEADER_LINES)
+        header.update(Text("\n").join(lines))
         table = self.query_one(Table)
         table.show(page(model, style), model.level)
         self.query_one("#status", Static).update(status_line(model, table.page, table.room, style))
@@ -269,6 +276,23 @@ class TopApp(App[None]):
         if self.feed.is_live or is_known:
             return self.say("what goroutines wait on: shown")
         return self.say(error="what goroutines wait on was not saved")
+
+    def action_cpu(self) -> None:
+        """Show the processor time of functions, or leave that page."""
+        if self._can_sample():
+            self.model.toggle("cpu")
+            self.say()
+
+    def action_cpu_column(self) -> None:
+        """Show or hide the processor time of groups and goroutines."""
+        if self._can_sample():
+            self.model.show_cpu(not self.model.shows_cpu)
+            self.say(f"column cpu: {'shown' if self.model.shows_cpu else 'hidden'}")
+
+    def _can_sample(self) -> bool:
+        if not self.feed.is_live:
+            self.say(error="the processor time of a running process only can be sampled")
+        return self.feed.is_live
 
     def action_system(self) -> None:
         """Show or hide the runtime's own goroutines."""

@@ -19,6 +19,7 @@ __all__ = [
     "goroutine_cells",
     "group_cells",
     "labels_text",
+    "percent_text",
     "place",
     "thread_cells",
 ]
@@ -38,6 +39,7 @@ def group_cells(row: GroupRow, by: str, style: Style, difference: str = "") -> C
         "count": lambda: count(row.count),
         "change": lambda: _change(row.change),
         "since": lambda: _change(row.since),
+        "cpu": lambda: percent_text(row.cpu_percent),
         "state": lambda: style.text(_states(row)),
         "wait": lambda: _wait(style, row.wait_ns, row.seen_waiting_ns),
         "median": lambda: _wait(style, row.median_wait_ns) if row.count > 1 else "",
@@ -131,6 +133,11 @@ def thread_cells(
 def function_text(frame: Frame | None, style: Style) -> str:
     """The name of the function of `frame`, safe to show."""
     return UNKNOWN if frame is None else style.text(call_text(frame))
+
+
+def percent_text(percent: float | None) -> str:
+    """A percentage with one decimal; empty if it is not known, or 0."""
+    return f"{percent:.1f}%" if percent else ""
 
 
 def place(frame: Frame | None, style: Style) -> str:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from spyglass.errors import ProcessChanged, ProcessNotFound, SpyglassError
 from spyglass.model import Snapshot
+from spyglass.tui.sampled import Sampled
 
 __all__ = ["MAX_INTERVAL_NS", "MIN_INTERVAL_NS", "Event", "Failure", "Feed", "Tick", "TickSource"]
 
@@ -27,7 +28,7 @@ class Tick:
     `cpu_percent`: of one processor, since the previous tick; None: not known yet. `began_ns`: when reading
     began (monotonic), `took_ns`: the time that it took. `previous`: the snapshot before it in a series. `position`: its index in a
     series, and the length of the series. `pause_ns`: the time until the next tick; None: the source
-    does not change.
+    does not change. `sampled`: where the processor time of the last seconds went; None if it is not sampled.
     """
 
     snapshot: Snapshot
@@ -37,6 +38,7 @@ class Tick:
     position: tuple[int, int] | None = None
     pause_ns: int | None = None
     began_ns: int = 0
+    sampled: Sampled | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,9 @@ class TickSource(Protocol):
     @property
     def follows(self) -> bool: ...
 
-    def take(self, full: bool, waits: bool = False) -> Tick:
-        """The current tick, with whole stacks if `full`, and with what goroutines wait on if `waits`; raises
-        `SpyglassError`."""
+    def take(self, full: bool, waits: bool = False, cpu: bool = False) -> Tick:
+        """The current tick, with whole stacks if `full`, and with what goroutines wait on if `waits`; processor time
+        is sampled from the first tick with `cpu` to the next without. Raises `SpyglassError`."""
 
     def step(self, by: int) -> None:
         """Move `by` snapshots in a series."""
@@ -89,7 +91,7 @@ class Feed:
         self._changed = threading.Condition()
         self._taking = threading.Lock()
         self._closed = self._paused = self._due_now = self._ended = False
-        self._waits = False
+        self._waits = self._cpu = False
         self._full = True  # the first snapshot is the baseline, which may be compared by stack
         self._thread = threading.Thread(target=self._run, name="spyglass-feed", daemon=True)
 
@@ -159,6 +161,19 @@ class Feed:
             self._waits = waits
             self._changed.notify()
 
+    @property
+    def cpu(self) -> bool:
+        """Whether processor time is sampled, from the next tick on."""
+        return self._cpu
+
+    @cpu.setter
+    def cpu(self, cpu: bool) -> None:
+        """If this changes, a tick is due at once."""
+        with self._changed:
+            self._due_now = self._due_now or (cpu != self._cpu and not self._paused)
+            self._cpu = cpu
+            self._changed.notify()
+
     def step(self, by: int) -> None:
         """Move `by` snapshots in a series, and take a tick."""
         with self._changed:
@@ -169,7 +184,7 @@ class Feed:
     def take_full(self) -> Snapshot:
         """A snapshot with whole stacks, taken now, in the caller's thread; raises `SpyglassError`."""
         with self._taking:
-            return self._source.take(True, self._waits).snapshot
+            return self._source.take(True, self._waits, self._cpu).snapshot
 
     def _run(self) -> None:
         due_ns = 0
@@ -215,7 +230,7 @@ class Feed:
     def _taken(self) -> Event:
         try:
             with self._taking:
-                return self._source.take(self._full, self._waits)
+                return self._source.take(self._full, self._waits, self._cpu)
         except SpyglassError as error:
             return Failure(error.message, isinstance(error, ProcessChanged | ProcessNotFound))
         except Exception as error:  # the last picture stays on the screen

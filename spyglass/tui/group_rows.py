@@ -56,7 +56,8 @@ class GroupRow:
 
     `change` of its number since the previous tick, and `since` the baseline; None: not comparable.
     `growing`: it grew at most of the last ticks and never shrank. `seen_ns`: for each goroutine of the
-    snapshot, how long it was seen waiting (`spyglass.tui.sightings`).
+    snapshot, how long it was seen waiting (`spyglass.tui.sightings`). `cpu_percent`: the processor time of its
+    goroutines in the last seconds, of one processor; None: not known.
     """
 
     key: Hashable
@@ -66,6 +67,7 @@ class GroupRow:
     since: int | None = None
     growing: bool = False
     seen_ns: NDArray[np.int64] | None = None
+    cpu_percent: float | None = None
 
     @property
     def count(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ from spyglass.analysis.counts import by_status
 from spyglass.analysis.selection import selected
 from spyglass.model import Snapshot
 from spyglass.render.sections import fact
+from spyglass.tui.cpu_pages import cpu_lines
 from spyglass.tui.feed import Tick
 from spyglass.tui.layout import Style
 from spyglass.tui.view_state import Model
@@ -30,7 +32,8 @@ _NOTED_EXCESS = 1.05
 def header_lines(
     model: Model, style: Style, *, paused: bool = False, wanted_ns: int = 0
 ) -> list[Text]:
-    """Five lines about the program; `wanted_ns`: the interval that the user chose."""
+    """Five lines about the program, and two about its processor time while that is sampled; `wanted_ns`: the
+    interval that the user chose."""
     if model.tick is None:
         return [Text("reading ...")]
     tick = model.tick
@@ -40,15 +43,21 @@ def header_lines(
         list(_memory(model, tick.snapshot, style)),
         list(_processors(tick.snapshot)),
         list(_statuses(model, tick.snapshot, style)),
+        *cpu_lines(model, style),
     )
     return [_joined(parts, style) for parts in facts]
 
 
 def _joined(parts: list[Text], style: Style) -> Text:
-    line = Text("  ", no_wrap=True, end="").join(parts)
-    line.no_wrap, line.end = True, ""
-    if style.width is not None:
-        line.truncate(style.width)
+    """`parts` in one line; those that there is no room for are left out, so that no figure is cut."""
+    width = sys.maxsize if style.width is None else style.width
+    line = Text(no_wrap=True, end="")
+    for part in parts:
+        gap = "  " if line.plain else ""
+        if line.plain and line.cell_len + len(gap) + part.cell_len > width:
+            break
+        line.append(gap).append_text(part)
+    line.truncate(width)
     return line
 
 

@@ -24,6 +24,8 @@ from spyglass.words.units import plural
 __all__ = [
     "Changes",
     "call_kept_in",
+    "cpu_column",
+    "function_columns",
     "goroutine_columns",
     "group_columns",
     "thread_columns",
@@ -43,8 +45,31 @@ _TWO_STATES_WIDTH = 24
 #: The minimum width of a call that tells apart two groups of one function.
 _MIN_CALL_WIDTH = 10
 
+#: ``199.9%``, and the bars of ten parts.
+_PERCENT_WIDTH, _BARS_WIDTH = 7, 10
+
 #: The titles of the columns of changes: since the previous tick, since the start or base.
 Changes = tuple[str, str]
+
+
+def cpu_column() -> Column:
+    """The column of the processor time of goroutines."""
+    return Column("cpu", name="cpu", width=_PERCENT_WIDTH, right=True)
+
+
+def function_columns() -> list[Column]:
+    """The columns of the functions that use processor time."""
+    bars = Column("trend", name="trend", width=_BARS_WIDTH, style="blue", from_width=60)
+    return [
+        Column("self", name="self", width=_PERCENT_WIDTH, right=True, style="bold"),
+        Column("total", name="total", width=_PERCENT_WIDTH, right=True),
+        bars,
+        Column("function", name="function", weight=1, fit=function_in, style=_origin_style),
+    ]
+
+
+def _origin_style(function: str) -> str:
+    return "dim" if function.startswith("runtime.") else ""
 
 
 def waits_column() -> Column:

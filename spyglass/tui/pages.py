@@ -1,5 +1,5 @@
-"""The pages of the view: groups, goroutines of a group, the stack of a goroutine, threads, findings,
-problems, help."""
+"""The pages of the view: groups, goroutines of a group, the stack of a goroutine, threads, processor time of
+functions, findings, problems, help."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from spyglass.tui.cpu_pages import FunctionsPage, function_lines, not_sampled_lines
 from spyglass.tui.goroutine_page import GoroutinePage
 from spyglass.tui.layout import Style
 from spyglass.tui.page_base import LinesPage, Page
@@ -27,6 +28,7 @@ def page(model: Model, style: Style) -> Page:
         return LinesPage(model, style, lines)
     pages: dict[str, Callable[[Model, Style], Page]] = {
         "goroutines": GoroutinesPage, "threads": ThreadsPage, "stack": GoroutinePage,
+        "cpu": FunctionsPage,
     }  # fmt: skip
     return pages.get(model.level.kind, GroupsPage)(model, style)
 
@@ -40,7 +42,10 @@ def _lines(model: Model, style: Style) -> Sequence[Text] | None:
         return []
     if kind == "groups" and not model.rows and model.question.query:
         return no_match_lines(snapshot, model.question, style)
+    if kind == "cpu":
+        return not_sampled_lines(model, style)
     texts: dict[str, Callable[[], Sequence[Text]]] = {
+        "function": lambda: function_lines(model, snapshot, style),
         "findings": lambda: all_findings(model.findings, style),
         "problems": lambda: problem_lines(snapshot.problems, style),
     }

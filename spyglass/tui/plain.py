@@ -22,6 +22,7 @@ from spyglass.tui.group_rows import GroupRow, functions_of
 from spyglass.tui.header import header_lines
 from spyglass.tui.layout import Style
 from spyglass.tui.pages import Page, page
+from spyglass.tui.row_pages import GroupsPage
 from spyglass.tui.view_state import Model
 from spyglass.version import __version__
 from spyglass.words.population import Population
@@ -36,7 +37,7 @@ SCHEMA = "spyglass.top/1"
 #: A longer cell sticks out of its column rather than widen every row.
 _WIDEST = 100
 #: Columns whose cells change most are so wide from the first frame on.
-_MIN_WIDTHS = {"count": 9, "change": 8, "since": 8, "state": 20}
+_MIN_WIDTHS = {"count": 9, "change": 8, "since": 8, "state": 20, "cpu": 7}
 
 
 class TextFrames:
@@ -99,9 +100,10 @@ def json_line(model: Model, limit: int | None) -> str:
         return json.dumps(document | {"problem": plain(model.problem), "ended": plain(model.ended)})
     figures = _figures(model.snapshot, model.tick)
     findings = [_finding(finding) for finding in model.findings]
-    groups = [_group(row) for row in model.rows[:limit]]
+    rows = GroupsPage(model, Style()).rows[:limit]
+    groups = [_group(row) | _group_cpu(row, model) for row in rows]
     lists = {"findings": findings, "group_count": len(model.rows), "groups": groups}
-    return json.dumps(document | figures | lists)
+    return json.dumps(document | figures | _sampled(model, limit) | lists)
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
@@ -129,6 +131,47 @@ def _figures(snapshot: Snapshot, tick: Tick) -> dict[str, Any]:
         "last_gc_pause_ns": memory.last_gc_pause_ns,
         "problems": len(snapshot.problems),
     }
+
+
+def _sampled(model: Model, limit: int | None) -> dict[str, Any]:
+    """Where the processor time of the last seconds went, if it is sampled."""
+    sampled, times = model.sampled, model.goroutine_times
+    if sampled is None:
+        return {}
+    if times is None:
+        return {"sampled": {"refused": plain(sampled.refused)}}
+    percent = sampled.percent
+    outside = {
+        words.replace(" ", "_"): round(percent(time_ns), 2)
+        for words, time_ns in model.outside_groups(times).items()
+    }
+    functions = [
+        {
+            "function": plain(each.name),
+            "self_percent": round(percent(each.self_ns), 2),
+            "total_percent": round(percent(each.total_ns), 2),
+        }
+        for each in model.functions[:limit]
+    ]
+    return {
+        "sampled": {
+            "refused": plain(sampled.refused),
+            "window_ns": sampled.window_ns,
+            "rate_hz": sampled.parts[-1].rate_hz,
+            "used_percent": round(percent(sampled.used_ns), 2),
+            "sampled_percent": round(percent(sampled.sampled_ns), 2),
+            "lost": sampled.lost,
+            "goroutine_known": sampled.known,
+            "outside_groups": outside,
+            "functions": functions,
+        }
+    }
+
+
+def _group_cpu(row: GroupRow, model: Model) -> dict[str, Any]:
+    if model.sampled is None:
+        return {}
+    return {"cpu_percent": None if row.cpu_percent is None else round(row.cpu_percent, 2)}
 
 
 def _group(row: GroupRow) -> dict[str, Any]:

@@ -13,12 +13,19 @@ import numpy as np
 from spyglass.columns import combined
 from spyglass.model import NONE, Thread
 from spyglass.render.table_columns import Column
-from spyglass.tui.cell_values import Cells, goroutine_cells, group_cells, thread_cells
+from spyglass.tui.cell_values import (
+    Cells,
+    goroutine_cells,
+    group_cells,
+    percent_text,
+    thread_cells,
+)
 from spyglass.tui.layout import Style, shown
 from spyglass.tui.page_base import Page
 from spyglass.tui.page_columns import (
     Changes,
     call_kept_in,
+    cpu_column,
     goroutine_columns,
     group_columns,
     thread_columns,
@@ -36,7 +43,7 @@ __all__ = ["GoroutinesPage", "GroupsPage", "ThreadsPage"]
 
 
 class GroupsPage(Page):
-    """The groups, sorted."""
+    """The groups, sorted: `rows`."""
 
     def __init__(self, model: Model, style: Style) -> None:
         super().__init__(model, style)
@@ -46,18 +53,18 @@ class GroupsPage(Page):
             columns = [self._keeping_calls(column) for column in columns]
         if not model.differences:
             columns = [column for column in columns if column.name != "difference"]
-        self.columns = shown(_with_waits(columns, model), style)
+        self.columns = shown(_with_cpu(_with_waits(columns, model), model), style)
         name, descending = model.sort["groups"]
-        self._rows = sorted(model.rows, key=self._order(name), reverse=descending)
+        self.rows = sorted(model.rows, key=self._order(name), reverse=descending)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def key(self, number: int) -> Hashable:
-        return self._rows[number].key
+        return self.rows[number].key
 
     def cells(self, number: int) -> Cells:
-        return self._cells(self._rows[number])
+        return self._cells(self.rows[number])
 
     def _cells(self, row: GroupRow) -> Cells:
         difference = self.model.differences.get(row.key, "")
@@ -80,13 +87,14 @@ class GroupsPage(Page):
         return replace(column, fit=partial(call_kept_in, several))
 
     def _order(self, name: str) -> Callable[[GroupRow], Any]:
-        numbers: dict[str, Callable[[GroupRow], int | None]] = {
+        numbers: dict[str, Callable[[GroupRow], float | None]] = {
             "mark": lambda row: row.growing,
             "count": lambda row: row.count,
             "change": lambda row: row.change,
             "since": lambda row: row.since,
             "wait": lambda row: max(row.wait_ns or 0, row.seen_waiting_ns or 0),
             "median": lambda row: row.median_wait_ns,
+            "cpu": lambda row: row.cpu_percent,
         }
         number = numbers.get(name)
         if number is None:
@@ -103,7 +111,7 @@ class GoroutinesPage(Page):
         assert model.snapshot is not None
         labelled, widest = bool(model.snapshot.label_sets), model.widest.get("state", 0)
         columns = goroutine_columns(labelled=labelled, style=style, widest_state=widest)
-        self.columns = shown(_with_waits(columns, model), style)
+        self.columns = shown(_with_cpu(_with_waits(columns, model), model), style)
         self._snapshot = model.snapshot
         rows = group.rows if group else np.zeros(0, np.int64)
         self._rows = self._sorted(rows, *model.sort["goroutines"])
@@ -127,6 +135,7 @@ class GoroutinesPage(Page):
         seen_ns = self.model.seen_waiting_ns(row)
         goroutine, waits = self._snapshot.goroutine(row), self.model.waits
         cells = goroutine_cells(goroutine, self.style, seen_ns)
+        cells["cpu"] = lambda: percent_text(self.model.percent_of(np.array([row])))
         if waits is not None:
             cells["waits"] = lambda: self.style.text(waits.of_goroutine(goroutine.id))
         return cells
@@ -136,6 +145,8 @@ class GoroutinesPage(Page):
         rows = rows[np.argsort(g.id[rows], kind="stable")]
         seen_ns = g.waiting_ns if self.model.seen_ns is None else self.model.seen_ns
         numbers: dict[str, NDArray[Any]] = {"wait": np.maximum(g.waiting_ns, seen_ns), "M": g.m}
+        if self.model.goroutine_times is not None:
+            numbers["cpu"] = self.model.goroutine_times.of_rows_ns
         if name in numbers:
             values = numbers[name][rows].astype(np.int64)
         elif name in self._alike:
@@ -208,6 +219,14 @@ def _with_waits(columns: list[Column], model: Model) -> list[Column]:
     at = next(index for index, column in enumerate(columns) if column.name == "where") + 1
     others = [column for column in columns[at:] if column.name != "call"]
     return [*columns[:at], waits_column(), *others]
+
+
+def _with_cpu(columns: list[Column], model: Model) -> list[Column]:
+    """`columns`, and while it is sampled the processor time in front of the state."""
+    if not model.shows_cpu or model.goroutine_times is None:
+        return columns
+    at = next(index for index, column in enumerate(columns) if column.name == "state")
+    return [*columns[:at], cpu_column(), *columns[at:]]
 
 
 def _changes(model: Model, style: Style) -> Changes | None:

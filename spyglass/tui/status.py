@@ -14,9 +14,9 @@ __all__ = ["keys_line", "status_line"]
 _ALWAYS = (("?", "help"), ("q", "quit"))
 _KEYS = {
     "groups": (
-        ("Enter", "open"), ("f", "findings"), ("g", "group"), ("/", "filter"), ("<>", "sort"), ("w", "waits"), ("t", "threads"),
+        ("Enter", "open"), ("f", "findings"), ("g", "group"), ("/", "filter"), ("<>", "sort"), ("w", "waits"), ("c", "cpu"), ("t", "threads"),
         ("p", "pause"), ("b", "base"), ("s", "save"), ("e", "report"), ("i", "reverse"), ("+-", "interval"),
-        ("S", "runtime goroutines"),
+        ("C", "cpu column"), ("S", "runtime goroutines"),
     ),
     "goroutines": (
         ("Enter", "stack"), ("Esc", "back"), ("<>", "sort"), ("w", "waits"), ("p", "pause"), ("s", "save"), ("e", "report"),
@@ -24,6 +24,11 @@ _KEYS = {
     ),
     "stack": (("Enter", "open"), ("Esc", "back"), ("w", "waits"), ("r", "runtime frames"), ("p", "pause"), ("s", "save"), ("e", "report")),
     "threads": (("Esc", "back"), ("<>", "sort"), ("i", "reverse"), ("p", "pause")),
+    "cpu": (
+        ("Enter", "callers, goroutines"), ("Esc", "back"), ("<>", "sort"), ("/", "filter"), ("g", "group"), ("C", "column"),
+        ("p", "pause"), ("i", "reverse"),
+    ),
+    "function": (("Esc", "back"), ("/", "filter"), ("g", "group"), ("p", "pause")),
     "findings": (("Esc", "back"), ("p", "pause")),
     "problems": (("Esc", "back"), ("p", "pause")),
     "help": (("Esc", "back"),),

@@ -30,10 +30,10 @@ g  G     group by function, stack, creator, state, each label;  G  backwards
 <  >     sort by the next column;  i  reverse the order
 w        what goroutines wait on, and who holds it; on the page of a goroutine
          Enter on another goroutine, such as a holder, opens that one
-t        threads (Ms) and Ps;  S  runtime goroutines
-r        on the page of a stack: show runtime frames
-f        findings: what is unusual, with the next command to run
-!        problems: missing or doubtful parts of the snapshot
+c        functions by processor time in the last seconds; Enter: who calls one,
+         and which goroutines run it;  C  processor time of groups, a column
+t        threads (Ms) and Ps;  S  runtime goroutines;  r  frames of the runtime
+f        findings: what is unusual, with the next command to run;  !  problems
 p        pause, resume;  Space  read now;  b  set base;  + -  interval
 s  e     save a snapshot, or write an HTML report, in the current directory
 Left Right   the previous or next snapshot of a series
@@ -51,6 +51,9 @@ where    the user's function, or the (start) function;  call  what it called
          how many there are: 3 functions, 2 states
 differs at   the frames (#0: innermost) at which stacks that end in the same
          function differ; if there are several, also one of the goroutines
+cpu      of one processor, of goroutines that a sample's stack proves; the line
+         "not in groups" has the rest;  self  in the function itself,  total
+         with what it calls,  trend  total in each of the last ten seconds
 [R.S]    Ps: R running, . idle, S in a system call;  queues  of each P
 """
 

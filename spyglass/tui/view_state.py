@@ -21,6 +21,7 @@ from spyglass.tui.growth import Counts, Growth, Recent
 from spyglass.tui.history import History
 from spyglass.tui.leaks import LeakRates
 from spyglass.tui.query import Query
+from spyglass.tui.sampled import FunctionTime, GoroutineTimes, Sampled
 from spyglass.tui.sightings import Sightings
 from spyglass.words.units import UNKNOWN, count, signed
 
@@ -38,7 +39,7 @@ GROUPINGS = ("function", "stack", "creator", "state")
 FEW = 2000
 
 #: Columns that are sorted in descending order first.
-_NUMBERS = ("mark", "count", "change", "since", "wait", "median", "queue", "cpu")
+_NUMBERS = ("mark", "count", "change", "since", "wait", "median", "queue", "cpu", "self", "total")
 
 
 @dataclass
@@ -65,7 +66,8 @@ class Model:
     seen waiting (`spyglass.tui.sightings`). `findings_shown`: the largest number of lines that findings took.
     `widest`: the largest width in cells that each column of
     groups needed since the last question. `compares`: whether there is, or will be, a previous snapshot.
-    `shows_waits`: what goroutines wait on is read and shown. `message`, or `error`: the effect of the last key.
+    `shows_waits`: what goroutines wait on is read and shown. `shows_cpu`: the processor time of goroutines is sampled
+    and shown. `message`, or `error`: the effect of the last key.
     """
 
     def __init__(self, by: str = "function", query: Query | None = None) -> None:
@@ -80,9 +82,10 @@ class Model:
             "groups": ("count", True),
             "goroutines": ("wait", True),
             "threads": ("cpu", True),
+            "cpu": ("self", True),
         }
         self.runtime_frames = False
-        self.shows_waits = False
+        self.shows_waits = self.shows_cpu = False
         self.compares = True
         self._wait_texts: tuple[Snapshot, WaitTexts] | None = None
         self._counted: list[tuple[Snapshot, Counts]] = []
@@ -97,6 +100,8 @@ class Model:
         self.gap_ns: int | None = None
         self.is_start_base = True
         self.seen_ns: NDArray[np.int64] | None = None
+        self.goroutine_times: GoroutineTimes | None = None
+        self._functions: tuple[Sampled, Query, list[FunctionTime]] | None = None
         self.findings: Sequence[Finding] = ()
         self.findings_shown = 0
         self._leak_rates = LeakRates()
@@ -126,6 +131,28 @@ class Model:
             return True
         return self.question.needs_stacks or any(level.kind == "stack" for level in self.levels)
 
+    @property
+    def samples_cpu(self) -> bool:
+        """Whether to sample processor time: because it is shown."""
+        return self.shows_cpu or any(level.kind == "cpu" for level in self.levels)
+
+    @property
+    def sampled(self) -> Sampled | None:
+        """Where the processor time of the last seconds went; None if it is not sampled."""
+        return self.tick.sampled if self.tick is not None and self.samples_cpu else None
+
+    @property
+    def functions(self) -> Sequence[FunctionTime]:
+        """The processor time of functions in the samples that match the filter."""
+        sampled, query = self.sampled, self.question.query
+        if sampled is None or self.snapshot is None:
+            return ()
+        known = self._functions
+        if known is None or known[0] is not sampled or known[1] is not query:
+            found = sampled.matching(query, self.snapshot).functions()
+            known = self._functions = sampled, query, found
+        return known[2]
+
     def note(self, event: Event) -> None:
         """Take the next event of the feed; after a failure the last snapshot stays."""
         if isinstance(event, Failure):
@@ -144,6 +171,9 @@ class Model:
         self.baseline = self.baseline or event.snapshot
         self.findings = self._leak_rates.added(findings(event.snapshot), event.snapshot.taken_at)
         self.history.note(self._position, _figures(event))
+        self.goroutine_times = None
+        if event.sampled is not None and event.sampled.parts:
+            self.goroutine_times = event.sampled.by_goroutine(event.snapshot)
         self._recent.note(self._position, event.snapshot)
         if event.pause_ns is not None:
             self.seen_ns = self._sightings.note(event.snapshot, event.began_ns, event.took_ns)
@@ -153,7 +183,8 @@ class Model:
         """Answer another question from the same ticks."""
         self.question = question
         self._counted, self.widest = [], {}
-        del self.levels[1:]
+        of_functions = [level for level in self.levels if level.kind in ("cpu", "function")]
+        self.levels[1:] = of_functions
         self._growth = Growth()
         for position, snapshot in self._recent.shown[:-1]:
             if self._can_answer(snapshot):
@@ -173,6 +204,11 @@ class Model:
         }
         return [*GROUPINGS, *(f"label:{key}" for key in sorted(keys))]
 
+    def show_cpu(self, shown: bool) -> None:
+        """Show or hide the processor time of groups and goroutines."""
+        self.shows_cpu = shown
+        self._answer()
+
     def set_baseline(self) -> None:
         """Make the shown snapshot the baseline of changes."""
         self.baseline, self.is_start_base = self.snapshot, False
@@ -182,13 +218,15 @@ class Model:
         """Open the selected row: the goroutines of a group, the stack of a goroutine."""
         key, kind = self.level.selected, self.level.kind
         if kind == "groups" and (group := self.group(key)) is not None:
-            self.levels.append(Level("goroutines", key, self._name_of(group)))
+            self.levels.append(Level("goroutines", key, self.name_of(group)))
         elif kind == "goroutines" and isinstance(key, int):
             self.levels.append(Level("stack", key, f"goroutine {key}"))
         elif kind == "threads" and self.snapshot is not None:
             found = [each.goroutine for each in self.snapshot.threads if each.tid == key]
             if found and found[0] is not None:
                 self.levels.append(Level("stack", found[0], f"goroutine {found[0]}"))
+        elif kind == "cpu" and isinstance(key, str):
+            self.levels.append(Level("function", key, key.rpartition("/")[2]))
         elif kind == "stack" and isinstance(key, tuple):  # a holder (`spyglass.tui.goroutine_page`)
             self.levels.append(Level("stack", key[0], f"goroutine {key[0]}"))
 
@@ -258,12 +296,7 @@ class Model:
             self._wait_texts = snapshot, WaitTexts(snapshot, snapshot.waits)
         return self._wait_texts[1]
 
-    def seen_waiting_ns(self, row: int) -> int | None:
-        """How long goroutine `row` of the snapshot was seen waiting, in ns; None: it was not."""
-        seen_ns = NONE if self.seen_ns is None else int(self.seen_ns[row])
-        return None if seen_ns == NONE else seen_ns
-
-    def _name_of(self, group: GroupRow) -> str:
+    def name_of(self, group: GroupRow) -> str:
         """What the goroutines of `group` have in common, in a few words."""
         by = self.question.by
         if by == "state":
@@ -272,6 +305,32 @@ class Model:
             return label_value(by, group.key)
         frame = group.creator if by == "creator" else group.where[0]
         return frame.function.rpartition("/")[2] if frame else UNKNOWN
+
+    def outside_groups(self, times: GoroutineTimes) -> dict[str, float]:
+        """What of `times`, which are of the shown snapshot, is in none of the groups: the time in ns by what it is of."""
+        assert self.snapshot is not None
+        of_rows, system = times.of_rows_ns, self.snapshot.goroutines.system
+        in_groups = sum(float(of_rows[row.rows].sum()) for row in self.rows)
+        of_runtime = 0.0 if self.question.system else float(of_rows[system].sum())
+        return {
+            "not on a goroutine": times.elsewhere_ns,
+            "runtime goroutines": of_runtime,
+            "goroutine not known": times.unknown_ns,
+            "ended": times.ended_ns,
+            "filtered out": float(round(of_rows.sum() - in_groups - of_runtime)),
+        }
+
+    def percent_of(self, rows: NDArray[np.int64]) -> float | None:
+        """The processor time of the goroutines in `rows` in percent of one processor; None if it is not known."""
+        sampled = self.sampled
+        if sampled is None or self.goroutine_times is None or not self.shows_cpu:
+            return None
+        return sampled.percent(float(self.goroutine_times.of_rows_ns[rows].sum()))
+
+    def seen_waiting_ns(self, row: int) -> int | None:
+        """How long goroutine `row` of the snapshot was seen waiting, in ns; None: it was not."""
+        seen_ns = NONE if self.seen_ns is None else int(self.seen_ns[row])
+        return None if seen_ns == NONE else seen_ns
 
     def _is_same_process(self, snapshot: Snapshot) -> bool:
         return self.snapshot is None or is_same_process(self.snapshot, snapshot)
@@ -303,6 +362,7 @@ class Model:
                 None if base is None else len(rows) - base.get(key, 0),
                 self._growth.is_growing(key),
                 self.seen_ns,
+                self.percent_of(rows),
             )
             for key, rows in found.items()
         ]

@@ -264,7 +264,7 @@ class TestFeed:
 
     def test_an_error_of_another_kind_does_not_end_it_either(self):
         class Broken(ScriptedTicks):
-            def take(self, full: bool, waits: bool = False) -> Tick:
+            def take(self, full: bool, waits: bool = False, cpu: bool = False) -> Tick:
                 raise RuntimeError("a bug")
 
         events = _Events()
@@ -276,9 +276,9 @@ class TestFeed:
 
     def test_it_becomes_slower_where_a_tick_takes_long_and_says_so(self):
         class Slow(ScriptedTicks):
-            def take(self, full: bool, waits: bool = False) -> Tick:
+            def take(self, full: bool, waits: bool = False, cpu: bool = False) -> Tick:
                 time.sleep(0.2)
-                return super().take(full, waits)
+                return super().take(full, waits, cpu)
 
         events = _Events()
         feed = Feed(Slow([snapshot(1)]), 100_000_000, events.put)
