@@ -129,6 +129,11 @@ EXPORTERS = (
         False, "The JSON document, compressed by gzip.",
     ),
     Exporter(
+        "json", "profile difference", (".json",),
+        "spyglass.export.profile_diff_document:write_profile_difference",
+        True, "A JSON document (spyglass.profile-diff/1).",
+    ),
+    Exporter(
         "html", "profile difference", (".html", ".htm"), "spyglass.report.profile_diff_page:write_page",
         False, "A flame graph coloured by what changed, a self-contained HTML page.",
     ),

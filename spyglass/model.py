@@ -97,7 +97,7 @@ class Source:
 class Process:
     """The program that was inspected. None: not known."""
 
-    pid: int
+    pid: int | None
     exe: str | None
     cmdline: tuple[str, ...]
     started_at: datetime | None
@@ -106,9 +106,9 @@ class Process:
     module: str | None
     module_version: str | None
     build_id: str | None
-    arch: str
-    stripped: bool
-    pie: bool
+    arch: str | None
+    stripped: bool | None
+    pie: bool | None
     cgo: bool | None
     rss_bytes: int | None
     container: str | None

@@ -50,7 +50,7 @@ def _show_options(command: Callable[..., None]) -> Callable[..., None]:
     )
     @click.option(
         "-o", "--output", metavar="FILE",
-        help="Write a flame graph of two profiles (.html), coloured by what changed.",
+        help="Write a flame graph of two profiles (.html), coloured by what changed, or the document (.json).",
     )  # fmt: skip
     @functools.wraps(command)
     def wrapper(
@@ -92,18 +92,19 @@ def diff(
       spyglass diff monday.json.gz 1234             a snapshot and the process now
       spyglass diff series/*                        a series of snapshot --every
       spyglass diff a.json.gz b.json.gz --fail-on 'growth>100'
-      spyglass diff cpu-before.json cpu-after.json  two profiles; -o diff.html writes a flame graph
+      spyglass diff before.pb.gz after.json         two profiles; -o diff.html writes a flame graph
 
     Exit status: 0 success; 1 failure; 2 wrong usage; 3 the limit of --fail-on was exceeded.
     """
     if len(sources) < 2:
         raise click.UsageError("two targets are needed, such as two files, or a file and a pid")
     if are_profiles(sources):
-        if exporter or limits or show.system:
-            raise click.UsageError("--json, --fail-on and --system cannot be used with profiles")
+        if limits or show.system:
+            raise click.UsageError("--fail-on and --system cannot be used with profiles")
         show_profile_diff(
-            sources, everything=show.everything, limit=show.limit, force=force, output=show.output
-        )
+            sources, everything=show.everything, limit=show.limit, force=force,
+            as_json=exporter is not None, output=show.output,
+        )  # fmt: skip
         return
     if show.output is not None:
         raise click.UsageError("--output requires two profiles")

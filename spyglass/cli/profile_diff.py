@@ -11,7 +11,7 @@ import click
 
 from spyglass.cli.sources import SavedSource, Source
 from spyglass.errors import SpyglassError
-from spyglass.formats import exporter_of_path
+from spyglass.formats import exporter, exporter_of_path
 from spyglass.words.escape import visible
 
 if TYPE_CHECKING:
@@ -44,39 +44,50 @@ def show_profile_diff(
     everything: bool,
     limit: int | None,
     force: bool,
+    as_json: bool,
     output: str | None,
 ) -> None:
-    """Print what changed from the first to the second of two saved profiles, or write a page to `output`."""
+    """Print what changed from the first to the second of two saved profiles, or write it to `output`."""
     if len(sources) != 2:
         raise click.UsageError("two profiles are compared, not more")
+    if as_json and output is not None:
+        raise click.UsageError(f"--json and --output {output} exclude each other")
     from spyglass.analysis.profile_diff import profile_difference
-    from spyglass.cli.terminal import Terminal
-    from spyglass.render.profile_diff_view import render
 
     before, after = (_loaded(each) for each in sources)
     if not force:
         _check(before, after)
     found = profile_difference(before, after)
-    if output is None:
-        terminal = Terminal()
-        view = terminal.view(everything=everything, limit=limit)
-        terminal.show(render(found, view))
-    else:
+    if output is not None or as_json:
         _write(found, output)
+    else:
+        _show(found, everything, limit)
     for profile in (before, after):
         _warn(profile)
 
 
-def _write(found: ProfileDifference, output: str) -> None:
+def _show(found: ProfileDifference, everything: bool, limit: int | None) -> None:
+    from spyglass.cli.terminal import Terminal
+    from spyglass.render.profile_diff_view import render
+
+    terminal = Terminal()
+    terminal.show(render(found, terminal.view(everything=everything, limit=limit)))
+
+
+def _write(found: ProfileDifference, output: str | None) -> None:
+    """Write it in the format of the extension of `output`; None: as JSON to standard output."""
     from spyglass.cli.output_file import written_to
 
-    exporter = exporter_of_path("profile difference", output)
-    if exporter is None:
+    if output is None:
+        format_ = exporter("profile difference", "json")
+    elif named := exporter_of_path("profile difference", output):
+        format_ = named
+    else:
         raise click.UsageError(
-            "the output of two profiles is a page: give a name that ends with .html"
+            "the output of two profiles is a page: give a name that ends with .html, or with .json"
         )
-    with written_to(Path(output)) as stream:
-        exporter.write(found, stream)
+    with written_to(None if output is None else Path(output)) as stream:
+        format_.write(found, stream)
 
 
 def _loaded(source: Source) -> Profile:

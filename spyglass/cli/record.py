@@ -52,7 +52,7 @@ class _RecordCommand(click.Command):
 @sample_filter_options
 @click.option(
     "--from", "saved", type=click.Path(), metavar="FILE",
-    help="Convert a profile that was saved as .json or .json.gz, in place of recording; - for stdin.",
+    help="Convert a profile that was saved as .json, .json.gz or .pb.gz (also Go's own), in place of recording; - for stdin.",
 )  # fmt: skip
 @click.pass_context
 def record(
@@ -79,7 +79,8 @@ def record(
       spyglass record --from cpu.json --function Encode -o encode.svg
 
     Formats: pprof (.pb.gz), speedscope (.speedscope.json), folded stacks (.folded), a page with an
-    interactive flame graph (.html), a picture (.svg), and json (.json), which --from turns into the others.
+    interactive flame graph (.html), a picture (.svg), and json (.json), which --from turns into the others
+    (and pprof too, as far as it goes).
 
     The file has an account: processor time used and sampled, samples lost, goroutines known and not known.
     A sample has a goroutine and labels only where its stack proves whose it is.

@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 
 from spyglass.errors import BadDataError, SpyglassError
 
-__all__ = ["MAX_BYTES", "too_large", "unpacked"]
+__all__ = ["MAX_BYTES", "contents", "json_text", "limited", "too_large", "unpacked"]
 
 #: The longest document, unless its reader allows more: that of four million goroutines.
 MAX_BYTES = 2 << 30
@@ -40,12 +40,22 @@ def unpacked(stream: BinaryIO, max_bytes: int = MAX_BYTES) -> Iterator[bytes]:
     The format is recognised by its first bytes; the name does not matter. Raises `BadDataError` if it is none of
     these, is broken, or has more than `max_bytes` bytes, packed or unpacked.
     """
-    pieces, start = _peeked(_limited(iter(lambda: stream.read(_PIECE_BYTES), b""), max_bytes))
+    return json_text(*contents(stream, max_bytes), max_bytes)
+
+
+def contents(stream: BinaryIO, max_bytes: int = MAX_BYTES) -> tuple[Iterator[bytes], bytes]:
+    """What is in `stream`, which may be packed by gzip or zstd, in pieces, and what that begins with."""
+    pieces, start = _peeked(limited(iter(lambda: stream.read(_PIECE_BYTES), b""), max_bytes))
     if start.startswith((_GZIP, _ZSTD)):
         unpack = _gunzipped if start.startswith(_GZIP) else _unzstd
-        pieces, start = _peeked(_limited(unpack(pieces), max_bytes))
+        pieces, start = _peeked(limited(unpack(pieces), max_bytes))
+    return pieces, start
+
+
+def json_text(pieces: Iterator[bytes], start: bytes, max_bytes: int) -> Iterator[bytes]:
+    """The JSON text in `contents`. Raises as `unpacked`."""
     if start.lstrip().startswith(b"<"):
-        return _limited(_embedded(b"".join(pieces)), max_bytes)
+        return limited(_embedded(b"".join(pieces)), max_bytes)
     if start.lstrip().startswith(b"{"):
         return pieces
     for _ in pieces:  # too large comes before not a snapshot
@@ -66,7 +76,7 @@ def _peeked(pieces: Iterator[bytes]) -> tuple[Iterator[bytes], bytes]:
     return chain([first], pieces), first[:_START_BYTES]
 
 
-def _limited(pieces: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
+def limited(pieces: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
     """`pieces`, which must not have more than `max_bytes` bytes."""
     size = 0
     for piece in pieces:

@@ -17,6 +17,7 @@ import numpy as np
 
 from spyglass.analysis.profile_frames import is_in_profile
 from spyglass.columns import combined, numbered
+from spyglass.export import profile_proto as proto
 from spyglass.export.plain_values import plain
 from spyglass.export.protobuf import number, packed, piece
 from spyglass.export.pseudo_frames import WholeStacks
@@ -26,18 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["ProfileEncoder", "write_gzip"]
-
-#: Field numbers of profile.proto, by message.
-_SAMPLE_TYPE, _SAMPLE, _MAPPING, _LOCATION, _FUNCTION, _STRING = 1, 2, 3, 4, 5, 6
-_TIME_NANOS, _DURATION_NANOS, _PERIOD_TYPE, _PERIOD, _COMMENT = 9, 10, 11, 12, 13
-_TYPE_TYPE, _TYPE_UNIT = 1, 2
-_SAMPLE_LOCATION, _SAMPLE_VALUE, _SAMPLE_LABEL = 1, 2, 3
-_LABEL_KEY, _LABEL_STR, _LABEL_NUM, _LABEL_NUM_UNIT = 1, 2, 3, 4
-_MAPPING_ID, _MAPPING_FILE, _MAPPING_BUILD_ID = 1, 5, 6
-_MAPPING_HAS = (7, 8, 9, 10)  # functions, file names, line numbers, inlined frames
-_LOCATION_ID, _LOCATION_MAPPING, _LOCATION_ADDRESS, _LOCATION_LINE = 1, 2, 3, 4
-_LINE_FUNCTION, _LINE_LINE = 1, 2
-_FUNCTION_ID, _FUNCTION_NAME, _FUNCTION_SYSTEM_NAME, _FUNCTION_FILE = 1, 2, 3, 4
 
 #: More inlined calls at one pc than this become several locations.
 _MAX_LINES = 128
@@ -64,46 +53,48 @@ class ProfileEncoder:
 
     def values(self, *kinds: tuple[str, str]) -> bytes:
         """The kinds of the values of each sample: name and unit."""
-        return b"".join(piece(_SAMPLE_TYPE, self._kind(*kind)) for kind in kinds)
+        return b"".join(piece(proto.SAMPLE_TYPE, self._kind(*kind)) for kind in kinds)
 
     def period(self, kind: tuple[str, str], period: int) -> bytes:
         """One event every `period` of `kind`."""
-        return piece(_PERIOD_TYPE, self._kind(*kind)) + number(_PERIOD, period)
+        return piece(proto.PERIOD_TYPE, self._kind(*kind)) + number(proto.PERIOD, period)
 
     def time(self, began: datetime, duration_ns: int = 0) -> bytes:
         """When the profile was taken, and how long that took."""
         began_ns = int(began.timestamp() * 1e6) * 1000
-        return number(_TIME_NANOS, began_ns) + number(_DURATION_NANOS, duration_ns)
+        return number(proto.TIME_NANOS, began_ns) + number(proto.DURATION_NANOS, duration_ns)
 
     def comments(self, comments: Sequence[str]) -> bytes:
         """Texts that ``go tool pprof -comments`` shows."""
-        return b"".join(number(_COMMENT, self._string(comment)) for comment in comments)
+        return b"".join(number(proto.COMMENT, self._string(comment)) for comment in comments)
 
     def mapping(self, process: Process) -> bytes:
         """The one mapping. Its addresses are left out: a saved document does not have them, and the
         frames have names already."""
         fields = [
-            number(_MAPPING_ID, 1),
-            number(_MAPPING_FILE, self._string(process.library or process.exe)),
-            number(_MAPPING_BUILD_ID, self._string(process.build_id)),
-            *(number(field, 1) for field in _MAPPING_HAS),
+            number(proto.MAPPING_ID, 1),
+            number(proto.MAPPING_FILE, self._string(process.library or process.exe)),
+            number(proto.MAPPING_BUILD_ID, self._string(process.build_id)),
+            *(number(field, 1) for field in proto.MAPPING_HAS),
         ]
-        return piece(_MAPPING, b"".join(fields))
+        return piece(proto.MAPPING, b"".join(fields))
 
     def sample(self, stack: int, values: bytes, labels: bytes) -> bytes:
         """A sample with stack number `stack`; `values` are packed varints, `labels` encoded by `label`."""
-        locations = piece(_SAMPLE_LOCATION, self._locations.of_stack(stack))
-        return piece(_SAMPLE, locations + piece(_SAMPLE_VALUE, values) + labels)
+        locations = piece(proto.SAMPLE_LOCATION, self._locations.of_stack(stack))
+        return piece(proto.SAMPLE, locations + piece(proto.SAMPLE_VALUE, values) + labels)
 
     def label(self, key: str, value: str) -> bytes:
         """A label of a sample with a text."""
-        content = number(_LABEL_KEY, self._string(key)) + number(_LABEL_STR, self._string(value))
-        return piece(_SAMPLE_LABEL, content)
+        content = number(proto.LABEL_KEY, self._string(key)) + number(
+            proto.LABEL_STR, self._string(value)
+        )
+        return piece(proto.SAMPLE_LABEL, content)
 
     def number_label(self, key: str, value: int, unit: str = "") -> bytes:
         """A label of a sample with a number."""
-        content = number(_LABEL_KEY, self._string(key)) + number(_LABEL_NUM, value)
-        return piece(_SAMPLE_LABEL, content + number(_LABEL_NUM_UNIT, self._string(unit)))
+        content = number(proto.LABEL_KEY, self._string(key)) + number(proto.LABEL_NUM, value)
+        return piece(proto.SAMPLE_LABEL, content + number(proto.LABEL_NUM_UNIT, self._string(unit)))
 
     def tables(self) -> Iterator[bytes]:
         """What the samples refer to: locations, functions and strings."""
@@ -112,10 +103,12 @@ class ProfileEncoder:
         for names, index in self._functions.items():
             yield self._function(index, *names)
         for text in self._strings:
-            yield piece(_STRING, text.encode())
+            yield piece(proto.STRING, text.encode())
 
     def _kind(self, name: str, unit: str) -> bytes:
-        return number(_TYPE_TYPE, self._string(name)) + number(_TYPE_UNIT, self._string(unit))
+        return number(proto.TYPE_TYPE, self._string(name)) + number(
+            proto.TYPE_UNIT, self._string(unit)
+        )
 
     def _string(self, text: str | None) -> int:
         return self._strings.setdefault(plain(text or ""), len(self._strings))
@@ -124,26 +117,26 @@ class ProfileEncoder:
         frames = [self._whole.frames[each] for each in numbers]
         is_real = numbers[0] < self._whole.real
         fields = [
-            number(_LOCATION_ID, index),
-            number(_LOCATION_MAPPING, int(is_real)),
-            number(_LOCATION_ADDRESS, _address(frames) if is_real else 0),
-            *(piece(_LOCATION_LINE, self._line(frame)) for frame in frames),
+            number(proto.LOCATION_ID, index),
+            number(proto.LOCATION_MAPPING, int(is_real)),
+            number(proto.LOCATION_ADDRESS, _address(frames) if is_real else 0),
+            *(piece(proto.LOCATION_LINE, self._line(frame)) for frame in frames),
         ]
-        return piece(_LOCATION, b"".join(fields))
+        return piece(proto.LOCATION, b"".join(fields))
 
     def _line(self, frame: Frame) -> bytes:
         key = frame.function, frame.file or ""
         function = self._functions.setdefault(key, len(self._functions) + 1)
-        return number(_LINE_FUNCTION, function) + number(_LINE_LINE, frame.line or 0)
+        return number(proto.LINE_FUNCTION, function) + number(proto.LINE_LINE, frame.line or 0)
 
     def _function(self, index: int, name: str, file: str) -> bytes:
         fields = [
-            number(_FUNCTION_ID, index),
-            number(_FUNCTION_NAME, self._string(name)),
-            number(_FUNCTION_SYSTEM_NAME, self._string(name)),
-            number(_FUNCTION_FILE, self._string(file)),
+            number(proto.FUNCTION_ID, index),
+            number(proto.FUNCTION_NAME, self._string(name)),
+            number(proto.FUNCTION_SYSTEM_NAME, self._string(name)),
+            number(proto.FUNCTION_FILE, self._string(file)),
         ]
-        return piece(_FUNCTION, b"".join(fields))
+        return piece(proto.FUNCTION, b"".join(fields))
 
 
 def _batches(fields: Iterator[bytes]) -> Iterator[bytes]:

@@ -13,7 +13,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from spyglass.export.json_text import compact
 from spyglass.export.pprof_encoding import ProfileEncoder, write_gzip
+from spyglass.export.profile_document import header
 from spyglass.export.profile_stacks import profile_stacks, summed
 from spyglass.export.protobuf import varint
 from spyglass.model import NONE
@@ -26,9 +28,15 @@ from spyglass.words.profile_account import (
     recording_line,
 )
 
-__all__ = ["write_pprof"]
+__all__ = ["COMMENT", "GOROUTINE", "STATE", "THREAD", "write_pprof"]
 
-_STATE, _THREAD, _GOROUTINE = "state", "thread", "goroutine"
+#: Labels that are not the program's.
+STATE, THREAD, GOROUTINE = "state", "thread", "goroutine"
+#: The beginning of the comment with what the form has no place for, as JSON: what the document of a profile has under the
+#: same names, some fields of ``process``, and in ``own_labels`` those that no label of the program has the name of.
+COMMENT = "spyglass.profile/1 "
+_IN_COMMENT = ("mode", "rate_hz", "account", "chosen_from", "problems")
+_OF_PROCESS = ("pid", "go_version", "module", "module_version", "arch", "stripped", "pie", "cgo")
 #: How many encoded sets of labels are kept: a request may have labels of its own.
 _LABELS_KEPT = 65536
 
@@ -50,7 +58,7 @@ def _fields(profile: Profile, by: Sequence[str]) -> Iterator[bytes]:
     yield encoder.time(profile.started_at, profile.duration_ns)
     yield encoder.comments(_comments(profile)) + encoder.mapping(profile.process)
     s = profile.samples
-    goroutines = s.goroutine if _GOROUTINE in by else np.full(len(s), NONE)
+    goroutines = s.goroutine if GOROUTINE in by else np.full(len(s), NONE)
     columns = (s.labels, s.state, s.thread, goroutines)
     found = summed(profile, whole.of_rows, *columns)
     labels = lru_cache(_LABELS_KEPT)(lambda key: _labels(profile, encoder, key))
@@ -65,7 +73,16 @@ def _fields(profile: Profile, by: Sequence[str]) -> Iterator[bytes]:
 def _comments(profile: Profile) -> list[str]:
     warnings = [f"warning: {each}" for each in account_warnings(profile)]
     title = f"spyglass {__version__}: {profile_title(profile)}"
-    return [title, recording_line(profile), *account_lines(profile), *warnings]
+    return [title, recording_line(profile), *account_lines(profile), *warnings, _comment(profile)]
+
+
+def _comment(profile: Profile) -> str:
+    whole = header(profile)
+    said = {name: whole[name] for name in _IN_COMMENT}
+    said["process"] = {name: whole["process"][name] for name in _OF_PROCESS}
+    programs = {name for labels in profile.label_sets for name in labels}
+    said["own_labels"] = [each for each in (STATE, THREAD, GOROUTINE) if each not in programs]
+    return COMMENT + compact(said)
 
 
 def _labels(profile: Profile, encoder: ProfileEncoder, key: tuple[int, ...]) -> bytes:
@@ -73,10 +90,10 @@ def _labels(profile: Profile, encoder: ProfileEncoder, key: tuple[int, ...]) -> 
     labels, state, thread, goroutine = key
     texts = dict(profile.label_sets[labels]) if labels >= 0 else {}
     if state >= 0:
-        texts.setdefault(_STATE, profile.states[state])
+        texts.setdefault(STATE, profile.states[state])
     if thread >= 0:
-        texts.setdefault(_THREAD, str(thread))
+        texts.setdefault(THREAD, str(thread))
     encoded = [encoder.label(name, value) for name, value in texts.items()]
-    if goroutine >= 0 and _GOROUTINE not in texts:
-        encoded.append(encoder.number_label(_GOROUTINE, goroutine))
+    if goroutine >= 0 and GOROUTINE not in texts:
+        encoded.append(encoder.number_label(GOROUTINE, goroutine))
     return b"".join(encoded)

@@ -17,7 +17,7 @@ from msgspec.structs import asdict
 
 from spyglass.errors import BadDataError
 from spyglass.export import schema_types
-from spyglass.export.decompress import MAX_BYTES, unpacked
+from spyglass.export.decompress import MAX_BYTES, contents, json_text
 from spyglass.export.document_rows import (
     OBJECT_BYTES,
     BatchedArray,
@@ -28,6 +28,7 @@ from spyglass.export.document_rows import (
 )
 from spyglass.export.json_stream import Elements, read_object
 from spyglass.export.profile_document import SCHEMA
+from spyglass.export.profile_proto import is_pprof
 from spyglass.export.schema_types import Count, KnownCount, checked, misfit
 from spyglass.export.snapshot_reader import MIN_MEMORY_BYTES, model_part, moment_of, process_of
 from spyglass.model import NONE, Problem
@@ -36,7 +37,7 @@ from spyglass.profile import Account, Profile, Samples
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["is_profile", "load_profile"]
+__all__ = ["AccountRecord", "account_of", "is_profile", "load_profile"]
 
 _MAX_STATES = np.iinfo(np.int16).max
 #: What all samples may stand for: sums of them fit into 64 bits.
@@ -45,11 +46,12 @@ _MAX_TOTAL = 1 << 62
 _START = f'{{"schema":"{SCHEMA}"'.encode()
 
 _Index = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
-_Rate = Annotated[float, Meta(ge=0, le=1e6)]
 _Share = Annotated[float, Meta(ge=0, le=1e9)]
 
 
-class _Account(Struct, frozen=True):
+class AccountRecord(Struct, frozen=True):
+    """The account of a document."""
+
     samples: Count
     lost: KnownCount
     throttled: KnownCount
@@ -81,11 +83,11 @@ class _Sample(Struct, frozen=True):
 class _Document(Struct, frozen=True):
     schema: str
     mode: Literal["cpu", "wall", "offcpu"]
-    process: schema_types.Process
+    process: schema_types.AnyProcess
     started_at: str
     duration_ns: Count
-    rate_hz: _Rate
-    account: _Account
+    rate_hz: schema_types.Rate
+    account: AccountRecord
     problems: list[schema_types.Problem]
     frames: list[schema_types.Frame]
     stacks: list[list[Count]]
@@ -104,19 +106,20 @@ _KIND = msgspec.json.Decoder(_Kind)
 
 
 def is_profile(file: str | os.PathLike[str]) -> bool:
-    """Whether `file` begins as a document of a profile that spyglass wrote, packed or not.
+    """Whether `file` begins as a document of a profile that spyglass wrote, or as one of pprof, packed or not.
 
     False where it cannot be read.
     """
     try:
         with open(file, "rb") as stream:
-            return next(iter(unpacked(stream)), b"").lstrip().startswith(_START)
+            start = contents(stream)[1]
+            return is_pprof(start) or start.lstrip().startswith(_START)
     except (BadDataError, OSError):
         return False
 
 
 def load_profile(file: str | os.PathLike[str] | BinaryIO, *, max_bytes: int = MAX_BYTES) -> Profile:
-    """The profile that was saved in `file`: JSON, also packed by gzip or zstd.
+    """The profile that was saved in `file`: JSON, also packed by gzip or zstd, or in the form of pprof.
 
     `file` is a path or a stream of bytes. Raises `OSError` if it cannot be read, and `BadDataError`,
     which says where, if it is no such file, does not fit the schema, or has more than `max_bytes`
@@ -130,7 +133,14 @@ def load_profile(file: str | os.PathLike[str] | BinaryIO, *, max_bytes: int = MA
 
 def _load(stream: BinaryIO, name: str, max_bytes: int) -> Profile:
     try:
-        return _profile(unpacked(stream, max_bytes), max_bytes)
+        pieces, start = contents(stream, max_bytes)
+        if is_pprof(start):
+            from spyglass.export.pprof_reader import (
+                read_pprof,
+            )  # which reads parts of documents too
+
+            return read_pprof(pieces, max(max_bytes, MIN_MEMORY_BYTES))
+        return _profile(json_text(pieces, start, max_bytes), max_bytes)
     except BadDataError as error:
         raise BadDataError(f"{name}: {error.message}", error.hint) from None
 
@@ -152,7 +162,7 @@ def _profile(pieces: Iterable[bytes], max_bytes: int) -> Profile:
         started_at=moment_of(document.started_at, "/started_at"),
         duration_ns=document.duration_ns,
         rate_hz=document.rate_hz,
-        account=_account(document.account),
+        account=account_of(document.account),
         samples=columns,
         frames=tuple(frames.all),
         stack_offsets=offsets,
@@ -171,7 +181,8 @@ def _decoded(text: bytes) -> _Document:
     return checked(_DOCUMENT, text)
 
 
-def _account(found: _Account) -> Account:
+def account_of(found: AccountRecord) -> Account:
+    """The account that a document has."""
     values = asdict(found)
     del values["coverage"]  # follows from the others
     return Account(**values)

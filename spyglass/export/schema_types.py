@@ -34,6 +34,7 @@ KnownCount = Count | None
 Number = Annotated[int, Meta(ge=-_MOST, le=_MOST)]
 Descriptor = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
 Address = Annotated[str, Meta(pattern="^0x[0-9a-f]{1,16}$")]
+Rate = Annotated[float, Meta(ge=0, le=1e6)]
 Seconds = Annotated[float, Meta(ge=0, le=1e11)]
 Cores = Annotated[float, Meta(ge=0, le=1e6)]
 Mean = Annotated[float, Meta(ge=0, le=1e9)]
@@ -46,8 +47,10 @@ class Source(Struct, frozen=True):
     stopped_ns: KnownCount = None
 
 
-class Process(Struct, frozen=True):
-    pid: Count
+class AnyProcess(Struct, frozen=True):
+    """The program of a profile, of which one of pprof does not say all."""
+
+    pid: KnownCount
     exe: str | None
     cmdline: list[str]
     started_at: str | None
@@ -56,14 +59,23 @@ class Process(Struct, frozen=True):
     module: str | None
     module_version: str | None
     build_id: str | None
-    arch: str
-    stripped: bool
-    pie: bool
+    arch: str | None
+    stripped: bool | None
+    pie: bool | None
     rss_bytes: KnownCount
     container: str | None
     cgo: bool | None = None
     memory_limit_bytes: KnownCount = None
     library: str | None = None
+
+
+class Process(AnyProcess, frozen=True, kw_only=True):
+    """The program of a snapshot."""
+
+    pid: Count
+    arch: str
+    stripped: bool
+    pie: bool
 
 
 class Scheduler(Struct, frozen=True):

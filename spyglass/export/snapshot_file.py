@@ -43,10 +43,10 @@ def default_name(snapshot: Snapshot, suffix: str = ".json.gz") -> str:
     return file_name(program, snapshot.host, process.pid, snapshot.taken_at) + suffix
 
 
-def file_name(program: str | None, host: str | None, pid: int, taken_at: datetime) -> str:
+def file_name(program: str | None, host: str | None, pid: int | None, taken_at: datetime) -> str:
     """A name without suffix for a file about process `pid`: ``etcd-web3-4711-20261120T062000Z``."""
     when = taken_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-    words = [os.path.basename(program or "go"), host or "", str(pid), when]
+    words = [os.path.basename(program or "go"), host or "", str(pid or ""), when]
     return "-".join(filter(None, map(_fit, words)))
 
 

@@ -160,7 +160,7 @@ def _window(record: schema_types.Window) -> SchedulerWindow:
     )
 
 
-def process_of(record: schema_types.Process) -> Process:
+def process_of(record: schema_types.AnyProcess) -> Process:
     """The program of a document; `BadDataError` if it started at no time."""
     fields = asdict(record)
     fields["cmdline"] = tuple(record.cmdline)

@@ -103,7 +103,7 @@ def _surroundings(process: Process, room: int | None) -> Iterator[Text]:
 
 def _build(process: Process, width: int | None) -> Iterator[Text]:
     yield Text(visible(process.go_version or "Go ?"))
-    yield Text(visible(process.arch))
+    yield Text(visible(process.arch or UNKNOWN))
     yield Text("stripped" if process.stripped else "not stripped")
     yield Text("PIE" if process.pie else "not PIE")
     yield Text({True: "cgo", False: "no cgo", None: "cgo ?"}[process.cgo])

@@ -162,7 +162,7 @@ def _program(process: Process) -> list[Fact]:
         ("Command", visible(shlex.join(process.cmdline)) or UNKNOWN),
         ("Module", visible(module) or UNKNOWN),
         ("Go", visible(process.go_version or UNKNOWN)),
-        ("Build", ", ".join((visible(process.arch), *_shape(process), cgo))),
+        ("Build", ", ".join((visible(process.arch or UNKNOWN), *_shape(process), cgo))),
         ("Build id", visible(process.build_id or UNKNOWN)),
         ("Started", moment(process.started_at)),
         ("Container", process.container and visible(process.container)),

@@ -24,10 +24,11 @@ FEW_SAMPLES = 20
 
 
 def profile_title(profile: Profile) -> str:
-    """``CPU profile of etcd (pid 4711)``."""
+    """``CPU profile of etcd (pid 4711)``, without a pid that is not known."""
     process = profile.process
     program = os.path.basename(process.exe or process.module or "") or "a Go program"
-    return f"{MODE_WORDS[profile.mode]} of {program} (pid {process.pid})"
+    pid = "" if process.pid is None else f" (pid {process.pid})"
+    return f"{MODE_WORDS[profile.mode]} of {program}{pid}"
 
 
 def recording_line(profile: Profile) -> str:

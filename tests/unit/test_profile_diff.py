@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from spyglass import cli
 from spyglass.analysis.profile_diff import merged, profile_difference
@@ -124,7 +126,8 @@ def test_diff_prints_what_became_slower(files: Path, capsys: pytest.CaptureFixtu
             "the profiles are of modes cpu and wall. --force compares them",
         ),
         (["a.json", "other.json"], 1, "the profiles are of different programs: module"),
-        (["a.json", "b.json", "--json"], 2, "--json, --fail-on and --system cannot be used with"),
+        (["a.json", "b.json", "--system"], 2, "--fail-on and --system cannot be used with"),
+        (["a.json", "b.json", "--json", "-o", "x.html"], 2, "--json and --output x.html exclude"),
         (["a.json", "1"], 1, "a.json is a profile, and other targets are not"),
         (["a.json", "none.json"], 1, "no such file: none.json"),
         (
@@ -154,6 +157,26 @@ def test_a_page_of_both(files: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert sum(data["rows"]["before"]) == pytest.approx(500 * PERIOD_NS / 10)
     assert sum(data["rows"]["after"]) == pytest.approx(635 * PERIOD_NS / 10)
     assert Path("x.html").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_document_of_both(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["diff", "a.json", "b.json", "--json"]) == 0
+    said = capsys.readouterr()
+    made = json.loads(said.out)
+    schemas = importlib.resources.files("spyglass.export")
+    schema = json.loads(schemas.joinpath("profile-diff.schema.json").read_text())
+    Draft202012Validator(schema).validate(made)
+    whole = json.loads(schemas.joinpath("profile.schema.json").read_text())
+    for name in set(schema["$defs"]) & set(whole["$defs"]):
+        assert schema["$defs"][name] == whole["$defs"][name]
+    assert (made["schema"], made["before"]["mode"]) == ("spyglass.profile-diff/1", "cpu")
+    assert made["after"]["duration_ns"] == 10**10
+    first = made["functions"][0]
+    assert (first["function"], first["self"]["sure"]) == ("runtime.mallocgc", True)
+    assert first["self"]["difference"] == pytest.approx(120 * PERIOD_NS / 1e10)
+    assert made["whole"]["after"] == pytest.approx(635 * PERIOD_NS / 1e10)
+    assert cli.run(["diff", "a.json", "b.json", "-o", "x.json"]) == 0
+    assert Path("x.json").read_text() == said.out
 
 
 def test_other_targets_have_no_page(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

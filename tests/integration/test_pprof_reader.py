@@ -1,0 +1,74 @@
+"""Go's own profiles read as ours: the same samples, and null for what they do not say."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from spyglass.export.profile_reader import is_profile, load_profile
+from spyglass.profile import Profile
+from tests.command import piped
+from tests.go_tool_pprof import go_tool_pprof
+from tests.profiles import decoded
+from tests.support import Flavour, start
+
+pytestmark = [pytest.mark.go, pytest.mark.live]
+
+Shown = Counter[tuple[tuple[tuple[str, str, int], ...], tuple[tuple[str, str], ...]]]
+
+
+def shown(profile: Profile) -> Shown:
+    """The time of each stack and its labels."""
+    found: Shown = Counter()
+    samples = profile.samples
+    rows = zip(samples.stack, samples.labels, samples.value_ns, strict=True)
+    for stack, labels, value_ns in rows:
+        lines = tuple((f.function, f.file or "", f.line or 0) for f in profile.stack(int(stack)))
+        texts = profile.label_sets[int(labels)] if labels >= 0 else {}
+        found[lines, tuple(sorted(texts.items()))] += int(value_ns)
+    return found
+
+
+@pytest.mark.matrix
+def test_gos_own_profile_is_read_as_it_is(minor: str, tmp_path: Path) -> None:
+    path = tmp_path / "go.pb.gz"
+    with start("shares", minor, Flavour.EXE, "-busy") as process:
+        process.tell(f"profile 1 {path}")
+        ours = piped("record", str(process.pid), "-d", "900ms", "-o", str(tmp_path / "cpu.json"))
+        assert process.read_line(30) == "written"
+    assert ours.returncode == 0, ours.stderr
+    assert is_profile(path)
+    profile, gos = load_profile(path), decoded(path)
+    expected: Shown = Counter()
+    for sample, (_, value_ns) in gos.values.items():
+        lines = tuple(tuple(line) for location in sample.locations for line in location)
+        expected[lines, sample.labels] += value_ns  # type: ignore[index]
+    assert shown(profile) == expected
+    assert expected.total() > 0
+    assert profile.duration_ns == gos.duration_ns
+    assert profile.rate_hz == pytest.approx(1e9 / gos.period)
+    assert profile.account.samples == sum(count for count, _ in gos.values.values())
+    assert (profile.account.lost, profile.account.coverage, profile.process.pid) == (None,) * 3
+    check_commands(tmp_path, minor)
+
+
+def check_commands(folder: Path, minor: str) -> None:
+    """It is converted and compared with a recording of spyglass, and the tool reads what is written of it."""
+    saved, again = folder / "x.json", folder / "x.pb.gz"
+    for path in (saved, again):
+        done = piped("record", "--from", str(folder / "go.pb.gz"), "-o", str(path))
+        assert done.returncode == 0, done.stderr
+    schema = json.loads(files("spyglass.export").joinpath("profile.schema.json").read_text())
+    Draft202012Validator(schema).validate(json.loads(saved.read_text()))
+    assert "main.compute" in go_tool_pprof(minor, folder, "-top", "-cum", again)
+    done = piped("diff", str(folder / "go.pb.gz"), str(folder / "cpu.json"), "--json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    (compute,) = (each for each in made["functions"] if each["function"] == "main.compute")
+    assert compute["total"]["before"] > 0.1
+    assert compute["total"]["after"] > 0.1
