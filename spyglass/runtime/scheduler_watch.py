@@ -17,7 +17,13 @@ import numpy as np
 from spyglass.errors import TargetError
 from spyglass.procfs.sockets import read_connections
 from spyglass.procfs.system_calls import system_call, wait_channel
-from spyglass.runtime.goroutines.decode import RUNNING, SYSCALL, columns_of, g_status
+from spyglass.runtime.goroutines.decode import (
+    MAX_GOROUTINES,
+    RUNNING,
+    SYSCALL,
+    columns_of,
+    g_status,
+)
 from spyglass.runtime.heap.gc_time import GcTime, read_gc_time
 from spyglass.runtime.scheduler.run_waits import counts_of, quantile_ns
 from spyglass.runtime.scheduler.sched import (
@@ -45,6 +51,8 @@ _LOOK_SECONDS = 0.05
 #: Long calls that are described; each takes some tens of microseconds.
 _MAX_CALLS = 1024
 _TICKS = 1 << 32
+#: More than any time or count.
+_MOST = 1 << 62
 #: Fields of ``g`` that do not change while it is in one call, as far as this version has them.
 _OF_CALL = ("goid", "syscallsp", "syscallpc", "trackingSeq")
 
@@ -73,8 +81,14 @@ class _Looks:
     number: int = 0
 
     def add(self, name: str, value: int) -> None:
+        if not 0 <= value <= MAX_GOROUTINES:  # nothing there are so many of
+            return
         self.sums[name] = self.sums.get(name, 0) + value
         self.counts[name] = self.counts.get(name, 0) + 1
+
+    def add_queue(self, length: int) -> None:
+        self.add("queued", length)
+        self.longest_queue = max(self.longest_queue, min(length, MAX_GOROUTINES))
 
     def mean(self, name: str) -> float | None:
         return self.sums[name] / self.counts[name] if self.counts.get(name) else None
@@ -117,14 +131,12 @@ class SchedulerWatch:
         sched, ps = self._part(self._counters), self._part(lambda: read_ps(self._runtime))
         self._looks.number += 1
         if sched is not None:
-            self._looks.add("idle", max(int(sched["npidle"]), 0))
-            self._looks.add("spinning", max(int(sched["nmspinning"]), 0))
+            self._looks.add("idle", int(sched["npidle"]))
+            self._looks.add("spinning", int(sched["nmspinning"]))
             if self._runtime.layouts.has("schedt", "gcwaiting"):
                 self._looks.add("stopping", int(sched["gcwaiting"] != 0))
         if sched is not None and ps is not None:
-            queued = max(int(sched["runq"]["size"]), 0) + _queued(ps)
-            self._looks.add("queued", queued)
-            self._looks.longest_queue = max(self._looks.longest_queue, queued)
+            self._looks.add_queue(int(sched["runq"]["size"]) + _queued(ps))
 
     def window(self) -> SchedulerWindow:
         """What happened since the watch began; looks once more."""
@@ -188,7 +200,7 @@ class SchedulerWatch:
             return {}
         counts = last - first
         return {
-            "run_waits": int(counts.sum()),
+            "run_waits": _plausible(int(counts.sum())),
             "run_wait_median_ns": quantile_ns(counts, 0.5),
             "run_wait_p99_ns": quantile_ns(counts, 0.99),
         }
@@ -246,8 +258,12 @@ def _current_gs(runtime: Runtime, ms: Ms) -> NDArray[Any]:
 def _difference(before: Any | None, now: Any | None, name: str) -> int | None:
     if before is None or now is None:
         return None
-    changed = int(now[name]) - int(before[name])
-    return changed if changed >= 0 else None
+    return _plausible(int(now[name]) - int(before[name]))
+
+
+def _plausible(value: int) -> int | None:
+    """`value`, if it can be a count or a time of this window."""
+    return value if 0 <= value <= _MOST else None
 
 
 def _collected(before: GcTime | None, now: GcTime | None) -> dict[str, int | None]:
@@ -255,13 +271,12 @@ def _collected(before: GcTime | None, now: GcTime | None) -> dict[str, int | Non
     if before is None or now is None or now.count < before.count:
         return {}
     known = None not in (before.cpu_ns, now.cpu_ns) and before.gomaxprocs == now.gomaxprocs
+    known = known and before.count > 0
     return {
         "gc_count": now.count - before.count,
-        "gc_span_ns": max(now.ended_ns - before.ended_ns, 0) if before.count else None,
-        "gc_cpu_ns": max((now.cpu_ns or 0) - (before.cpu_ns or 0), 0)
-        if known and before.count
-        else None,
-        "gc_pause_ns": max(now.pause_ns - before.pause_ns, 0),
+        "gc_span_ns": _plausible(now.ended_ns - before.ended_ns) if before.count else None,
+        "gc_cpu_ns": _plausible((now.cpu_ns or 0) - (before.cpu_ns or 0)) if known else None,
+        "gc_pause_ns": _plausible(now.pause_ns - before.pause_ns),
     }
 
 
@@ -292,7 +307,8 @@ def _kept_by(before: _Reading, now: _Reading, m: int) -> tuple[int, int] | None:
         return None
     gs = np.stack((before.gs[first], now.gs[last]))
     goid = int(gs["goid"][0])
-    runs = bool((g_status(gs) == RUNNING).all()) and goid == int(gs["goid"][1]) != 0
+    runs = bool((g_status(gs) == RUNNING).all()) and goid == int(gs["goid"][1])
+    runs = runs and 0 < goid < _MOST
     return (goid, int(now.ms.rows["procid"][last])) if runs else None
 
 
@@ -311,9 +327,9 @@ def _is_same_call(
     """
     ms, gs = (before.ms.rows[first], now.ms.rows[last]), (before.gs[first], now.gs[last])
     same: NDArray[np.bool_] = (g_status(gs[0]) == SYSCALL) & (g_status(gs[1]) == SYSCALL)
-    same &= gs[1]["goid"] != 0
+    same &= (gs[1]["goid"] != 0) & (gs[1]["goid"] < _MOST)
     for rows, names in ((ms, ("id", "curg", "procid", "syscalltick", "incgo")), (gs, _OF_CALL)):
-        for name in names:
-            if name in (rows[0].dtype.names or ()):
-                same &= rows[0][name] == rows[1][name]
+        known = [set(each.dtype.names or ()) for each in rows]  # a list of Ms that is empty has few
+        for name in known[0].intersection(known[1], names):
+            same &= rows[0][name] == rows[1][name]
     return same

@@ -25,6 +25,7 @@ from spyglass.binary.go_executable import GoExecutable
 from spyglass.binary.pclntab import find_pclntab
 from spyglass.errors import BadDataError, MemoryFault, SpyglassError, UnsupportedGoVersion
 from spyglass.export import write_json
+from spyglass.export.snapshot_reader import snapshot_of
 from spyglass.inspector import Inspector
 from spyglass.memory.base import Gathered, Memory
 from spyglass.model import Snapshot
@@ -236,6 +237,39 @@ def test_very_many_lies_give_an_answer_or_an_error(subject: Subject) -> None:
     outcomes = bounded(look_often)
     assert_all_are_ours(outcomes)
     assert outcomes["no problems"] < 5
+
+
+@pytest.mark.parametrize("begins_with_lies", [False, True])
+def test_a_watch_of_a_scheduler_that_lies_can_be_saved_and_read(
+    subject: Subject, begins_with_lies: bool
+) -> None:
+    liar = Liar(subject, seed=4)
+    areas = ["g", "m", "allm", "p", "allp", "allp array", "sched", "memstats", "gomaxprocs"]
+    lies = [
+        {p: liar.word(p) % (1 << 64) for p in map(liar.place, [areas] * 300)} for _ in range(40)
+    ]
+    truth, most = subject.target.memory, {"sched": (1 << 63) - 1, "memstats": (1 << 64) - 1}
+    for name, word in most.items():
+        begin, size = subject.areas[name][0]
+        lies.append(dict.fromkeys(range(begin & ~7, begin + size, 8), word))
+
+    def watch_often() -> int:
+        with_window = Inspector(subject.target).snapshot()
+        windows = 0
+        for words in lies:
+            program = Inspector(subject.target)
+            memories = [LyingMemory(truth, words), truth]
+            program.runtime = replace(program.runtime, memory=memories[not begins_with_lies])
+            watch = program.watch()
+            watch._runtime = replace(watch._runtime, memory=memories[begins_with_lies])
+            window = watch.window()
+            text = io.BytesIO()
+            write_json(replace(with_window, window=window), text)
+            assert snapshot_of(text.getvalue()).window == window
+            windows += 1
+        return windows
+
+    assert bounded(watch_often) == len(lies)
 
 
 @pytest.mark.parametrize("area", ["m", "allm", "sched", "memstats", "p", "allp"])

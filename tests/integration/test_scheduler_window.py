@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -68,10 +69,15 @@ def watch(
     return watched
 
 
+def functions_of(watched: Watched) -> list[tuple[str, ...]]:
+    """Those of a P that is kept; none if the thread could not be sampled on its stack."""
+    return [each.functions for kind, each in watched.found.items() if kind == "never-yields"]
+
+
 @VERSIONS
 def test_a_goroutine_that_cannot_be_preempted_keeps_its_p(minor: str) -> None:
     with stalled("keep", minor, GODEBUG="asyncpreemptoff=1") as process:
-        watched = watch(process, lambda each: "never-yields" in each.found, 1.0)
+        watched = watch(process, lambda each: ("main.keep",) in functions_of(each), 1.0)
     (goid,) = (int(text) for text in watched.after["Goroutines"])
     assert watched.kinds == {"never-yields"}
     finding = watched.found["never-yields"]
@@ -81,17 +87,22 @@ def test_a_goroutine_that_cannot_be_preempted_keeps_its_p(minor: str) -> None:
 
 @VERSIONS
 def test_a_goroutine_that_is_preempted_keeps_nothing(minor: str) -> None:
-    with stalled("keep", minor) as process:
-        watched = watch(process, lambda each: not each.kinds)
-    assert watched.kinds == set()
-    assert [p.kept_by for p in watched.window.processors if p.kept_by] == []
-    assert (watched.window.scheduled or 0) > 0
+    with (
+        stalled("keep", minor, GOMAXPROCS="1") as process,  # so that it comes back to the same P
+        spyglass.attach(process.pid) as inspector,
+    ):
+        time.sleep(0.1)  # until it has the P that said "ready"
+        snapshot = inspector.snapshot("top", watch=1.0)
+    assert {finding.kind for finding in findings(snapshot)} <= OF_THE_HOST
+    assert snapshot.window is not None
+    assert [p.kept_by for p in snapshot.window.processors if p.kept_by] == []
+    assert (snapshot.window.scheduled or 0) > 0
 
 
 @VERSIONS
 def test_goroutines_wait_for_the_only_p_as_long_as_they_measure(minor: str) -> None:
     with stalled("queue", minor, GOMAXPROCS="1") as process:
-        watched = watch(process, lambda each: "run-wait" in each.found)
+        watched = watch(process, lambda each: each.kinds == {"run-wait"})
     window = watched.window
     assert watched.kinds == {"run-wait"}
     assert window.run_queue_mean == pytest.approx(11, abs=1.5)  # twelve, of which one runs
@@ -118,7 +129,7 @@ def test_threads_that_stay_in_a_system_call(minor: str) -> None:
         call = calls[goid]
         assert (call.system_call, call.target, call.in_c) == ("read", "pipe", False)
         assert (call.cpu_ns, call.os_state) == (0, "sleeping")
-    assert watched.kinds == {"long-calls"}
+    assert watched.kinds == {"long-calls", "locked-thread"}
     finding = watched.found["long-calls"]
     assert finding.title.startswith(
         "6 threads are in read of a pipe called by main.readFrom for at"
@@ -141,21 +152,30 @@ def test_threads_that_stay_in_c(minor: str) -> None:
 
 @VERSIONS
 def test_locks_and_not_processors_are_what_there_is_too_little_of(minor: str) -> None:
+    def is_seen(watched: Watched) -> bool:
+        return (
+            {"lock-bound"} <= watched.kinds <= {"lock-bound", "lock-wait"} and is_mutex_wait(watched)
+        )  # fmt: skip
+
     with stalled("lock", minor) as process:
-        watched = watch(process, lambda each: "lock-bound" in each.found)
+        watched = watch(process, is_seen, 1.0)
     assert watched.kinds <= {"lock-bound", "lock-wait"}
     assert watched.found["lock-bound"].functions == ("main.contend",)
     assert 20 <= (watched.found["lock-bound"].goroutines or 0) <= 40
-    if watched.window.mutex_wait_ns is not None:  # one wait of eight is measured
-        assert watched.window.mutex_wait_ns == pytest.approx(
-            watched.measured("LockWaitNs"), rel=0.8
-        )
+    assert is_mutex_wait(watched)
+
+
+def is_mutex_wait(watched: Watched) -> bool:
+    """Whether waits for the mutex are about what the program measured; the runtime measures one of eight."""
+    found_ns, measured_ns = watched.window.mutex_wait_ns, watched.measured("LockWaitNs")
+    return found_ns is None or 0.5 * measured_ns <= found_ns <= 2 * measured_ns
 
 
 @VERSIONS
 def test_what_the_collector_takes_is_what_the_program_says(minor: str) -> None:
     def is_seen(watched: Watched) -> bool:
-        return "gc-cpu" in watched.found and (watched.window.gc_count or 0) > 4
+        is_found = "gc-cpu" in watched.found and watched.kinds <= {"gc-cpu", "gc-frequent"}
+        return is_found and (watched.window.gc_count or 0) > 4
 
     with stalled("gc", minor) as process:
         watched = watch(process, is_seen)
