@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spyglass.cli.top_sampling import CpuSampling
     from spyglass.inspector import Inspector
     from spyglass.model import Snapshot
-    from spyglass.procfs import CpuReading
+    from spyglass.runtime.scheduler_watch import SchedulerWatch
     from spyglass.runtime.waiting.options import WaitOptions
     from spyglass.tui.sampled import Sampled
 
@@ -49,7 +49,7 @@ class LiveTicks:
         self._name = name
         self._inspector: Inspector | None = None
         self._pid = 0
-        self._cpu: CpuReading | None = None
+        self._watch: SchedulerWatch | None = None
         self._leaks = LeakWatch()
         self._sampling: CpuSampling | None = None
 
@@ -66,7 +66,7 @@ class LiveTicks:
 
         keep_freed_memory()
         self._pid = find_by_name(self._name or "") if pid is None else pid
-        self._cpu = None
+        self._watch = None
         self._leaks = LeakWatch()
         self._inspector = attach(self._pid)
 
@@ -74,15 +74,13 @@ class LiveTicks:
         """The current state; raises `ProcessChanged` or `ProcessNotFound` if the process has ended."""
         if self._inspector is None:
             self.attach()
-        from spyglass.procfs import read_cpu
-
         assert self._inspector is not None
         try:
-            before, self._cpu = self._cpu, read_cpu(self._pid)
+            before, self._watch = self._watch, self._inspector.watch()
             snapshot = self._inspector.snapshot(
                 "full" if full else "top",
-                cpu_since=before,
                 waits=self._wait_options() if waits else None,
+                watch=before,
             )
             percent, sampled = _cpu_percent(snapshot), self._sampled(cpu)
             return Tick(self._with_leaks(snapshot), percent, sampled=sampled)

@@ -86,6 +86,19 @@ def test_it_is_critical_while_stopping_the_world_waits_for_it() -> None:
     assert only(watched(replace(window, stopping_looks=39), rows)).severity == "warning"
 
 
+def test_means_of_a_few_looks_are_not_stated() -> None:
+    few = replace(
+        WINDOW, looks=4, spinning_ms_mean=9.0, run_queue_mean=9.0, run_queue_max=9,
+        processors=(WindowProcessor(0, 10),),
+    )  # fmt: skip
+    assert findings(watched(few)) == ()
+    assert kinds(watched(replace(few, looks=5))) == ["run-wait", "spinning"]
+    measured = replace(few, run_wait_p99_ns=10**9, run_wait_median_ns=10**6, run_waits=9)
+    assert only(watched(measured)).title == (
+        "goroutines wait for a P: half of them up to 1ms, 99 % up to 1s; 9 in the run queues, 4 Ps"
+    )
+
+
 def test_workers_of_the_collector_may_keep_a_p() -> None:
     window = replace(WINDOW, processors=(WindowProcessor(1, 0, 33, SECOND_NS),))
     assert findings(watched(window, [Row(33, "running", where=LOOP, system=True)])) == ()

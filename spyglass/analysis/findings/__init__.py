@@ -17,7 +17,6 @@ from spyglass.analysis.findings.finding import NOTHING, SEVERITIES, Findable, Fi
 from spyglass.analysis.findings.memory import memory_findings
 from spyglass.analysis.findings.scheduling import scheduling_findings
 from spyglass.analysis.findings.waits import wait_findings
-from spyglass.analysis.findings.window import window_findings
 from spyglass.model import Snapshot
 
 if TYPE_CHECKING:
@@ -36,6 +35,14 @@ def _blocked_findings(findable: Findable) -> Iterable[Finding]:
     return blocked_findings(findable)
 
 
+def _window_findings(findable: Findable) -> Iterable[Finding]:
+    if findable.snapshot.window is None:
+        return ()
+    from spyglass.analysis.findings.window import window_findings
+
+    return window_findings(findable)
+
+
 #: What findings come from. Those of one severity are in this order.
 SOURCES: tuple[Callable[[Findable], Iterable[Finding]], ...] = (
     _blocked_findings,
@@ -44,7 +51,7 @@ SOURCES: tuple[Callable[[Findable], Iterable[Finding]], ...] = (
     cpu_findings,
     memory_findings,
     scheduling_findings,
-    window_findings,
+    _window_findings,
     doubt_findings,
 )
 

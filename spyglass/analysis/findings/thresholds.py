@@ -28,6 +28,7 @@ __all__ = [
     "LOCK_WAITERS",
     "LOCK_WAIT_NS",
     "LONG_CALLS",
+    "MIN_LOOKS",
     "MIN_SAMPLES",
     "MIN_WINDOW_NS",
     "PEER_WAITERS",
@@ -107,6 +108,8 @@ RUN_WAIT_P99_NS = 50_000_000
 RUN_WAIT_MEAN_NS = 20_000_000
 #: Threads that are in one call for the whole window in one function: one that waits for signals or input is normal.
 LONG_CALLS = 5
+#: Looks at the scheduler below which means of them are not stated.
+MIN_LOOKS = 5
 #: Threads that look for work, on average, and as a share of those that run or wait for a processor: one looks for some
 #: microseconds when its goroutine is done, or when another becomes ready.
 SPINNING_MS = 0.75

@@ -22,6 +22,7 @@ from spyglass.analysis.findings.thresholds import (
     LOCK_BOUND_SHARE,
     LOCK_WAITERS,
     LONG_CALLS,
+    MIN_LOOKS,
     MIN_WINDOW_NS,
     RUN_WAIT_MEAN_NS,
     RUN_WAIT_P99_NS,
@@ -110,7 +111,8 @@ def _run_wait(watched: _Watched) -> Iterator[Finding]:
     queue, p99_ns = window.run_queue_mean, window.run_wait_p99_ns
     if queue is None or queue < watched.ps:
         return
-    mean_ns = queue * window.window_ns / window.scheduled if window.scheduled else None
+    is_mean = window.scheduled and window.looks >= MIN_LOOKS
+    mean_ns = queue * window.window_ns / (window.scheduled or 1) if is_mean else None
     if (p99_ns or 0) < RUN_WAIT_P99_NS and (mean_ns or 0) < RUN_WAIT_MEAN_NS:
         return
     measured = "" if mean_ns is None else f", {duration(int(mean_ns))} on average"
@@ -120,10 +122,15 @@ def _run_wait(watched: _Watched) -> Iterator[Finding]:
     yield Finding(
         kind="run-wait",
         severity="warning",
-        title=f"goroutines wait for a P{measured}; {queue:.1f} in the run queues on average (at most "
-        f"{count(window.run_queue_max)}), {plural(watched.ps, 'P')}",
+        title=f"goroutines wait for a P{measured}; {_queue_text(window, queue)}, {plural(watched.ps, 'P')}",
         next=findable.command("dump", "--group", "function", "--state", "runnable"),
     )
+
+
+def _queue_text(window: SchedulerWindow, mean: float) -> str:
+    if window.looks < MIN_LOOKS:
+        return f"{count(window.run_queue_max)} in the run queues"
+    return f"{mean:.1f} in the run queues on average (at most {count(window.run_queue_max)})"
 
 
 def _long_calls(watched: _Watched) -> Iterator[Finding]:
@@ -171,7 +178,9 @@ def _call_text(call: LongCall) -> str:
 def _spinning(watched: _Watched) -> Iterator[Finding]:
     """Threads that look for work use a good part of the processors."""
     mean, wanted = watched.window.spinning_ms_mean, watched.wanted
-    if mean is None or wanted is None or mean < max(SPINNING_MS, SPINNING_SHARE * wanted):
+    if mean is None or wanted is None or watched.window.looks < MIN_LOOKS:
+        return
+    if mean < max(SPINNING_MS, SPINNING_SHARE * wanted):
         return
     yield Finding(
         kind="spinning",
