@@ -45,7 +45,7 @@ _SAMPLE_REGS_USER, _SAMPLE_STACK_USER = 1 << 12, 1 << 13
 _DISABLED, _EXCLUDE_KERNEL, _EXCLUDE_HV, _TASK = 1 << 0, 1 << 5, 1 << 6, 1 << 13
 _EXCLUDE_CALLCHAIN_KERNEL, _USE_CLOCKID = 1 << 21, 1 << 25
 _FLAG_FD_CLOEXEC = 8
-_IOC_ENABLE, _IOC_DISABLE = 0x2400, 0x2401
+_IOC_ENABLE, _IOC_DISABLE, _IOC_PERIOD = 0x2400, 0x2401, 0x40082404
 _RECORD_LOST, _RECORD_THROTTLE, _RECORD_FORK, _RECORD_SAMPLE = 2, 5, 7, 9
 _REGS_ABI_64 = 2
 #: Numbers in a call chain from here on are marks, such as "the user's part follows" (PERF_CONTEXT_MAX).
@@ -151,6 +151,10 @@ class Event:
         """Enable the event: one sample for every period of CPU time."""
         # Not PERF_EVENT_IOC_REFRESH, which ends after one: Linux 6.16 and 6.17 hang when it does.
         fcntl.ioctl(self.descriptor, _IOC_ENABLE, 0)
+
+    def set_period(self, period_ns: int) -> None:
+        """Take a sample for every `period_ns` of CPU time from now on."""
+        fcntl.ioctl(self.descriptor, _IOC_PERIOD, _WORD.pack(period_ns))
 
     def stop(self) -> None:
         """Disable the event."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import select
 import time
 from collections.abc import Iterable
@@ -70,6 +71,8 @@ class ThreadRecorder:
         self.refused: str | None = None
         self._poll = select.poll()
         self._events: dict[int, Event] = {}
+        #: Events that are in their first period.
+        self._beginning: set[int] = set()
         #: Threads that have an event, or cannot have one; those announced and not found yet.
         self._known: set[int] = set()
         self._announced: set[int] = set()
@@ -165,11 +168,27 @@ class ThreadRecorder:
         """Sample thread `tid`; False if it ended, or if that is refused."""
         while True:
             try:
-                self._start(Event(self._architecture, tid, self._sampling))
+                first = replace(self._sampling, period_ns=self._first_period_ns())
+                event = Event(self._architecture, tid, first)
+                self._beginning.add(event.descriptor)
+                self._start(event)
                 return True
             except OSError as error:
                 if not self._retry(tid, error):
                     return False
+
+    def _first_period_ns(self) -> int:
+        """A part of a period: with whole ones, a thread that uses less than one would never be sampled, and of
+        all others half a period would be missing."""
+        return max(int(random.random() * self._sampling.period_ns), self._sampling.period_ns // 16)
+
+    def _settled(self, descriptor: int, samples: list[Sample]) -> list[Sample]:
+        """The first of `samples`, the first ones of an event: those behind it came before the whole period was
+        set."""
+        self._beginning.discard(descriptor)
+        with suppress(OSError):  # its thread has ended
+            self._events[descriptor].set_period(self._sampling.period_ns)
+        return samples[:1]
 
     def _retry(self, tid: int, error: OSError) -> bool:
         """Whether to try again after `error`, with less than before."""
@@ -199,14 +218,18 @@ class ThreadRecorder:
         records = self._events[descriptor].records()
         if records is None:
             return []
-        self.counts.lost += records.lost
-        self.counts.throttled += records.throttled
         if records.new_threads:
             self._announced |= {tid for pid, tid in records.new_threads if pid == self._pid}
-        return [sample for sample in records.samples if sample.pid == self._pid]
+        samples = [sample for sample in records.samples if sample.pid == self._pid]
+        if descriptor in self._beginning:
+            return self._settled(descriptor, samples) if samples else []
+        self.counts.lost += records.lost
+        self.counts.throttled += records.throttled
+        return samples
 
     def _close(self, descriptor: int) -> None:
         self._poll.unregister(descriptor)
+        self._beginning.discard(descriptor)
         self._events.pop(descriptor).close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from tests.support import MATRIX, Flavour, start
 
 pytestmark = pytest.mark.live
 
-_SECONDS, _RATE_HZ = 1.2, 499
+_SAMPLES, _MAX_SECONDS, _RATE_HZ = 500, 8, 499
 #: Kinds of calls that keep frame pointers; the others use that register as a number.
 _WITH_FRAMES = "01"
 _CHAINS = [
@@ -43,9 +44,18 @@ class InC(NamedTuple):
 
 
 def record(minor: str, *arguments: str, native: bool = True) -> Profile:
+    """A recording of native.go until it has some hundred samples: others may use the processors meanwhile."""
     calling = start("native", minor, Flavour.EXE, *arguments)
-    with hurried(), calling as process, spyglass.attach(process.pid) as program:
-        return program.record(_SECONDS, rate_hz=_RATE_HZ, native=native)
+    with (
+        hurried(),
+        calling as process,
+        spyglass.attach(process.pid) as program,
+        program.recording(rate_hz=_RATE_HZ, native=native) as recording,
+    ):
+        until = time.monotonic() + _MAX_SECONDS
+        while recording.step(0.2).samples < _SAMPLES and time.monotonic() < until:
+            pass
+        return recording.finish()
 
 
 def samples_in_c(profile: Profile) -> Iterator[InC]:
