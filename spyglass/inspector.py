@@ -17,7 +17,13 @@ from spyglass.runtime.discovery.layouts import GoVersion
 from spyglass.runtime.discovery.module import Module, find_module
 from spyglass.runtime.discovery.required_fields import has_generic_methods
 from spyglass.runtime.resolve import resolve
-from spyglass.runtime.snapshotter import SnapshotBuilder, SnapshotResult, StackDepth, Wanted
+from spyglass.runtime.snapshotter import (
+    SnapshotBuilder,
+    SnapshotResult,
+    StackDepth,
+    Wanted,
+    process_of,
+)
 from spyglass.runtime.stacks.function_names import printed, printed_with_methods
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.symbolizer import Symbolizer
@@ -26,6 +32,7 @@ from spyglass.runtime.waiting.options import DEFAULT_HEAP_LIMIT_BYTES, WaitOptio
 from spyglass.targets import Target
 
 if TYPE_CHECKING:
+    from spyglass.heap_profile import AsOf, HeapProfile
     from spyglass.procfs import CpuReading
     from spyglass.profile import Mode, Profile
     from spyglass.runtime.recording.session import Recording
@@ -213,6 +220,23 @@ class Inspector:
                 return CpuRecording(target, self.runtime, self._new_tree, rate_hz or 99, native)
             options = WallOptions(mode, rate_hz or 10, max_cpu, native=native)
             return WallRecording(target, self.runtime, self._new_tree, options)
+
+    def heap_profile(self, as_of: AsOf = "now") -> HeapProfile:
+        """Which calls allocated memory, as the Go runtime sampled it.
+
+        `as_of`: "gc" is what the program's own page shows, which is up to two collections old; "now" has what
+        was allocated and freed since. Nothing is stopped. Raises `spyglass.errors.TargetError` if the samples cannot be
+        found; a program that takes none has a profile without sites, whose `why_not` says why.
+        """
+        from spyglass.runtime.heap.allocation_profile import read_heap_profile
+
+        target, runtime = self._target, self.runtime.for_reading(self._target.process.problems)
+        with target.process.blamed():
+            process = process_of(target, runtime, target.process.facts())
+            taken_at = target.process.taken_at()
+            return read_heap_profile(
+                target, runtime, self._new_tree().code, process, taken_at, as_of
+            )
 
     def take(
         self, wanted: Wanted, *, stop: bool = False, cpu_since: CpuReading | None = None

@@ -1,0 +1,96 @@
+"""Heap profiles from outside are those that the program itself writes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import spyglass
+from spyglass.export.heap_pprof import write_heap_pprof
+from spyglass.heap_profile import AsOf, HeapProfile
+from tests.go_tool_pprof import go_tool_pprof
+from tests.support import MATRIX, Flavour, GoProcess, start
+
+pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
+
+FLAVOURS = [Flavour.EXE, Flavour.STRIPPED, Flavour.STRIPPED_PIE]
+
+#: alloc_objects, alloc_space, inuse_objects, inuse_space of each stack, by names, and size of objects.
+Sites = Counter[tuple[tuple[str, ...], int, tuple[int, ...]]]
+
+_SAMPLE = re.compile(r"^ *(\d+) +(\d+) +(\d+) +(\d+): ([\d ]*)$")
+_LOCATION = re.compile(r"^ *(\d+): 0x[0-9a-f]+(?: M=\d+)? (.*)$")
+_BYTES = re.compile(r"^ +bytes:\[(\d+)\]$")
+
+
+def sites_of(path: Path, home: Path) -> Sites:
+    """What ``go tool pprof`` finds in the file."""
+    text = go_tool_pprof(MATRIX[-1], home, "-raw", path)
+    samples, _, rest = text.partition("\nLocations\n")
+    locations: dict[str, list[str]] = {}
+    last = ""
+    for line in rest.partition("\nMappings\n")[0].splitlines():
+        if match := _LOCATION.match(line):
+            last = match[1]
+            locations[last] = [match[2].split()[0]]
+        else:  # a call that the one before is inlined in
+            locations[last].append(line.split()[0])
+    found: list[tuple[tuple[str, ...], int, tuple[int, ...]]] = []
+    for line in samples.splitlines():
+        if match := _SAMPLE.match(line):
+            names = [name for each in match[5].split() for name in locations[each]]
+            found.append((tuple(names), 0, tuple(int(each) for each in match.groups()[:4])))
+        elif match := _BYTES.match(line):
+            found[-1] = (found[-1][0], int(match[1]), found[-1][2])
+    # Sites whose first samples are of a later cycle are zero: writing the profile makes some.
+    return Counter(each for each in found if any(each[2]))
+
+
+def own(process: GoProcess, home: Path) -> Sites:
+    path = home / "own.pb.gz"
+    assert process.ask(f"heap {path}") == "written"
+    return sites_of(path, home)
+
+
+def ours(profile: HeapProfile, home: Path) -> Sites:
+    path = home / "ours.pb.gz"
+    with path.open("wb") as stream:
+        write_heap_pprof(profile, stream)
+    return sites_of(path, home)
+
+
+def profile_of(process: GoProcess, as_of: AsOf) -> HeapProfile:
+    with spyglass.attach(process.pid) as inspector:
+        return inspector.heap_profile(as_of)
+
+
+@pytest.fixture(params=MATRIX)
+def minor(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=FLAVOURS)
+def process(minor: str, request: pytest.FixtureRequest) -> Iterator[GoProcess]:
+    with start("allocs", minor, request.param) as process:
+        yield process
+
+
+def test_it_is_the_profile_that_the_program_writes(process: GoProcess, tmp_path: Path) -> None:
+    now, profile = profile_of(process, "now"), profile_of(process, "gc")
+    expected, found = own(process, tmp_path), ours(profile, tmp_path)
+    assert profile.rate_bytes == 512 << 10
+    assert profile.why_not is None
+    assert profile.problems == ()
+    assert len(expected) > 5
+    assert expected - found == Counter()
+    assert found - expected == Counter()
+    # What was allocated since then is known at once, and to the page after two collections.
+    in_use = int(profile.in_use()[1].sum())
+    assert now.in_use()[1].sum() > 1.5 * in_use
+    assert process.ask("collect") == "collected"
+    later = profile_of(process, "now")
+    assert ours(later, tmp_path) == own(process, tmp_path)

@@ -1,0 +1,127 @@
+"""Buckets of allocation samples out of memory made by hand: right ones, and hostile ones."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from spyglass.errors import BadDataError
+from spyglass.runtime.heap import buckets
+from spyglass.runtime.heap.buckets import MEMORY, Buckets, read_buckets
+from tests.image import ImageMemory
+
+BASE, SIZE = 0x7F0000001000, 1 << 16
+WORD = (1 << 64) - 1
+#: Where the first bucket is: near the end of a page that only follows memory which cannot be read.
+FIRST = BASE + 0xFC0
+
+
+def go_hash(stack: Sequence[int], size: int) -> int:
+    """``stkbucket`` of runtime/mprof.go."""
+    h = 0
+    for each in (*stack, size):
+        h = (h + each) & WORD
+        h = (h + (h << 10)) & WORD
+        h ^= h >> 6
+    h = (h + (h << 3)) & WORD
+    return h ^ h >> 11
+
+
+def bucket(stack: Sequence[int], size: int, counts: Sequence[int], then: int) -> bytes:
+    """A bucket of 48-byte header, stack, and `counts`: what Go puts behind it."""
+    words = (0, then, MEMORY, go_hash(stack, size), size, len(stack), *stack, *counts)
+    return struct.pack(f"<{len(words)}Q", *words)
+
+
+def with_bytes(size: int, *counts: int) -> list[int]:
+    """A ``memRecord`` up to Go 1.26, of allocs and frees of each cycle."""
+    pairs = zip(counts[::2], counts[1::2], strict=True)
+    return [
+        word for allocs, frees in pairs for word in (allocs, frees, allocs * size, frees * size)
+    ]
+
+
+def memory_of(*pieces: tuple[int, bytes | bytearray]) -> ImageMemory:
+    content = bytearray(SIZE)
+    for at, piece in pieces:
+        content[at - BASE : at - BASE + len(piece)] = piece
+    return ImageMemory({BASE: bytes(content)})
+
+
+COUNTS = [(9, 4, 0, 0, 3, 1, 2, 0), (1, 1, 0, 0, 0, 0, 7, 0)]
+STACKS = [(0x401000, 0x402000, 0x403000), (0x404000,)]
+
+
+@pytest.mark.parametrize("has_bytes", [True, False], ids=["up to 1.26", "1.27"])
+def test_both_forms_are_read(has_bytes: bool) -> None:
+    second = FIRST + 0x400
+    records = [with_bytes(48, *COUNTS[0]), with_bytes(1024, *COUNTS[1])] if has_bytes else COUNTS
+    memory = memory_of(
+        (FIRST, bucket(STACKS[0], 48, records[0], second)),
+        (second, bucket(STACKS[1], 1024, records[1], 0)),
+    )
+    found = read_buckets(memory, FIRST)
+    assert found.complete
+    assert found.rejected == 0
+    assert found.stacks.tolist() == [*STACKS[0], *STACKS[1]]
+    assert found.offsets.tolist() == [0, 3, 4]
+    assert found.size.tolist() == [48, 1024]
+    assert found.allocs.tolist() == [list(counts[::2]) for counts in COUNTS]
+    assert found.frees.tolist() == [list(counts[1::2]) for counts in COUNTS]
+
+
+def test_no_samples_are_none() -> None:
+    found = read_buckets(memory_of(), 0)
+    assert (len(found.size), found.complete, found.rejected) == (0, True, 0)
+
+
+def test_a_bucket_of_another_stack_is_left_out() -> None:
+    second = FIRST + 0x400
+    raw = bytearray(bucket(STACKS[0], 48, with_bytes(48, *COUNTS[0]), second))
+    raw[48] ^= 1  # of the stack
+    memory = memory_of((FIRST, raw), (second, bucket(STACKS[1], 48, with_bytes(48, *COUNTS[1]), 0)))
+    found = read_buckets(memory, FIRST)
+    assert found.rejected == 1
+    assert found.stacks.tolist() == list(STACKS[1])
+
+
+@pytest.mark.parametrize("then", [FIRST, 8, 0xFFFFFFFFFFFFFFF8, FIRST + 4, BASE + SIZE - 16])
+def test_a_list_that_leads_nowhere_ends(then: int) -> None:
+    memory = memory_of((FIRST, bucket(STACKS[0], 48, with_bytes(48, *COUNTS[0]), then)))
+    found = read_buckets(memory, FIRST)
+    assert not found.complete
+    assert found.size.tolist() == [48]
+
+
+@pytest.mark.parametrize("first", [8, FIRST, FIRST + 1, WORD - 7])
+def test_what_is_no_bucket_is_an_error(first: int) -> None:
+    with pytest.raises(BadDataError):
+        read_buckets(memory_of(), first)
+
+
+def test_a_list_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buckets, "_MAX_BUCKETS", 5)
+    places = [FIRST + 0x100 * number for number in range(9)]
+    made = [(at, bucket((at,), 48, with_bytes(48, *COUNTS[0]), at + 0x100)) for at in places]
+    found = read_buckets(memory_of(*made), FIRST)
+    assert len(found.size) == 5
+    assert not found.complete
+
+
+def test_garbage_is_an_answer_or_our_error() -> None:
+    chance = random.Random(5)
+    for _ in range(300):
+        raw = bytearray(bucket(STACKS[0], 48, with_bytes(48, *COUNTS[0]), FIRST + 0x400))
+        for _ in range(chance.randrange(1, 6)):
+            raw[chance.randrange(len(raw))] = chance.randrange(256)
+        memory = memory_of((FIRST, raw), (FIRST + 0x400, chance.randbytes(4096)))
+        try:
+            found = read_buckets(memory, FIRST)
+        except BadDataError:
+            continue
+        assert isinstance(found, Buckets)
+        assert np.all(np.diff(found.offsets) >= 0)
