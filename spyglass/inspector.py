@@ -111,6 +111,10 @@ class Inspector:
         """Close the target."""
         self._target.close()
 
+    def check(self) -> None:
+        """Raise `spyglass.errors.ProcessChanged` if the process ended, or runs another program."""
+        self._target.process.check()
+
     def snapshot(
         self,
         stacks: StackDepth = "full",

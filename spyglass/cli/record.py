@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,9 +11,11 @@ import click
 from spyglass.cli.record_options import (
     ProfileOutput,
     RecordOptions,
+    SeriesOptions,
     profile_output_options,
     record_options,
     sample_filter_options,
+    series_options,
 )
 from spyglass.cli.source_options import optional_source_options
 from spyglass.cli.sources import ProcessSource, Source
@@ -21,7 +24,6 @@ from spyglass.words.escape import visible
 
 if TYPE_CHECKING:
     from spyglass.analysis.profile_filter import SampleFilter
-    from spyglass.cli.recording import Save
     from spyglass.profile import Profile
 
 __all__ = ["record"]
@@ -48,6 +50,7 @@ class _RecordCommand(click.Command):
 )
 @optional_source_options
 @record_options
+@series_options
 @profile_output_options
 @sample_filter_options
 @click.option(
@@ -60,6 +63,7 @@ def record(
     /,
     source: Source | None,
     options: RecordOptions,
+    series: SeriesOptions | None,
     output: ProfileOutput,
     saved: str | None,
     **others: Any,
@@ -76,6 +80,7 @@ def record(
       spyglass record 1234 --mode wall -o wall.html     waiting too
       spyglass record 1234 --by label:tenant -o cpu.svg
       spyglass record -o cpu.json -- ./server config.yml
+      spyglass record 1234 --every 1m -d 10s -o series  10 seconds in every minute, in a directory
       spyglass record --from cpu.json --function Encode -o encode.svg
 
     Formats: pprof (.pb.gz), speedscope (.speedscope.json), folded stacks (.folded), a page with an
@@ -87,18 +92,26 @@ def record(
     """
     command: list[str] | None = context.meta.get(_COMMAND)
     _check_arguments(source, command, saved, options)
+    if saved is not None and series is not None:
+        raise click.UsageError("--every cannot be used with --from")
     output.check()
-    wanted: SampleFilter = others["sample_filter"]
-
-    def save(profile: Profile) -> None:
-        output.write(_filtered(profile, wanted))
-
+    chosen = partial(_filtered, wanted=others["sample_filter"])
     if saved is not None:
-        profile = _loaded(saved)
-    else:
-        output.exporter.load()  # children that save what there is then need not
-        profile = _recorded(source, command, options, None if output.path == "-" else save)
-    _write(_filtered(profile, wanted), output)
+        _write(chosen(_loaded(saved)), output)
+        return
+    target: int | list[str] = command or []
+    if isinstance(source, ProcessSource):
+        target = source.pid
+    output.exporter.load()  # children that save what there is then need not
+    if series is not None:
+        from spyglass.cli.recording_series import RecordingSeries
+
+        RecordingSeries(series, options, output, chosen).record(target)
+        return
+    from spyglass.cli.recording import record_target
+
+    save = None if output.path == "-" else lambda profile: output.write(chosen(profile))
+    _write(chosen(record_target(target, options, save)), output)
 
 
 def _check_arguments(
@@ -115,17 +128,6 @@ def _check_arguments(
         )
     if source is not None and not isinstance(source, ProcessSource):
         raise click.UsageError("record requires a process; --from converts a saved profile")
-
-
-def _recorded(
-    source: Source | None, command: list[str] | None, options: RecordOptions, save: Save | None
-) -> Profile:
-    from spyglass.cli.recording import record_command, record_process
-
-    if command is not None:
-        return record_command(command, options, save)
-    assert isinstance(source, ProcessSource)
-    return record_process(source.pid, options, save)
 
 
 def _loaded(saved: str) -> Profile:

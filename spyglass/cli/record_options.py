@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from spyglass.profile import Mode, Profile
 
 __all__ = [
-    "ProfileOutput", "RecordOptions", "profile_output_options", "record_options", "sample_filter_options",
+    "ProfileOutput", "RecordOptions", "SeriesOptions", "profile_output_options", "record_options",
+    "sample_filter_options", "series_options",
 ]  # fmt: skip
 
 Command = Callable[..., None]
@@ -59,11 +60,24 @@ class RecordOptions:
             options["native"] = True
         return options if self.max_cpu is None else options | {"max_cpu": self.max_cpu}
 
-    def seconds(self, *, started: bool) -> float | None:
-        """The time to record; `started`: a program that spyglass started, by default until it ends."""
+    def seconds(self, *, started: bool = False) -> float | None:
+        """The time to record, in a series too; `started`: one program that spyglass started, by default until it ends."""
         if self.duration_ns is None and not started:
             return _DEFAULT_DURATION_NS / 1e9
         return None if self.duration_ns is None else self.duration_ns / 1e9
+
+
+@dataclass(frozen=True)
+class SeriesOptions:
+    """A recording `every_ns`, `count` of them; None: until the process or the user ends the series."""
+
+    every_ns: int
+    count: int | None
+
+    @property
+    def digits(self) -> int:
+        """Of the numbers in the names of files."""
+        return max(len(str(self.count or 0)), 4)
 
 
 @dataclass(frozen=True)
@@ -94,22 +108,29 @@ class ProfileOutput:
         if self.path == "-":
             return None
         path = Path(self.path or ".")
-        if not path.is_dir():
-            return path
+        return path / self.name(profile) if path.is_dir() else path
+
+    def name(self, profile: Profile) -> str:
+        """A name for the file of `profile`, of program, host, pid, time and mode."""
         from spyglass.export.snapshot_file import file_name
 
         process = profile.process
         program = process.exe or process.module
         name = file_name(program, profile.host, process.pid, profile.started_at)
-        return path / f"{name}-{profile.mode}{self.exporter.extensions[0]}"
+        return f"{name}-{profile.mode}{self.exporter.extensions[0]}"
+
+    def shown(self, profile: Profile) -> Profile:
+        """What is written of `profile`."""
+        if not self.redact:
+            return profile
+        from spyglass.analysis.redaction import redacted_profile
+
+        return redacted_profile(profile)
 
     def write(self, profile: Profile) -> Path | None:
         """Write `profile`, whole or not at all; returns the path, None for standard output."""
         options = {"by": self.by} if self.by else {}
-        if self.redact:
-            from spyglass.analysis.redaction import redacted_profile
-
-            profile = redacted_profile(profile)
+        profile = self.shown(profile)
         path = self.file(profile)
         if path is None:
             self.exporter.write(profile, sys.stdout.buffer, **options)
@@ -167,12 +188,37 @@ def record_options(command: Command) -> Command:
     return wrapper
 
 
+def series_options(command: Command) -> Command:
+    """Add --every and --count: calls `command` with ``series``, a `SeriesOptions` or None. Behind `record_options`."""
+
+    @click.option(
+        "--every", "every_ns", callback=span_ns, metavar="DURATION",
+        help="Record for --duration every DURATION, into files of the directory --output.",
+    )  # fmt: skip
+    @click.option(
+        "--count", type=click.IntRange(1, 999_999), metavar="N",
+        help="Number of recordings with --every (default: until the process ends, or Ctrl-C).",
+    )  # fmt: skip
+    @functools.wraps(command)
+    def wrapper(
+        options: RecordOptions, every_ns: int | None, count: int | None, **others: Any
+    ) -> None:
+        if every_ns is None and count is not None:
+            raise click.UsageError("--count requires --every")
+        if every_ns is not None and every_ns < (options.duration_ns or _DEFAULT_DURATION_NS):
+            raise click.UsageError("--every must not be shorter than --duration (default: 10s)")
+        series = None if every_ns is None else SeriesOptions(every_ns, count)
+        command(options=options, series=series, **others)
+
+    return wrapper
+
+
 def profile_output_options(command: Command) -> Command:
-    """Add the options of the output: calls `command` with ``output``, a `ProfileOutput`."""
+    """Add the options of the output: calls `command` with ``output``, a `ProfileOutput`. Behind `series_options`."""
 
     @click.option(
         "-o", "--output", "path", metavar="FILE",
-        help="Output file, - for stdout (default: named by program, host, pid and time).",
+        help="Output file, - for stdout; with --every, a directory (default: named by program, host, pid and time).",
     )  # fmt: skip
     @click.option(
         "--format", "written", type=click.Choice(_FORMATS), metavar="FORMAT",
@@ -197,7 +243,9 @@ def profile_output_options(command: Command) -> Command:
             raise click.UsageError("--redact removes labels, so --by label:KEY has none")
         if threads:
             by = ("thread", *by)
-        chosen = _exporter(path, written)
+        if others["series"] is not None and (path == "-" or os.path.isfile(path or "")):
+            raise click.UsageError("with --every, --output is a directory")
+        chosen = _exporter(None if others["series"] else path, written)
         if by and not chosen.only_stacks:
             raise click.UsageError(
                 f"--by requires a format other than {chosen.name}, which has all"

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from spyglass.inspector import Inspector
     from spyglass.profile import Profile
 
-__all__ = ["Progressing", "progress_text", "record_command", "record_process"]
+__all__ = [
+    "Progressing", "Save", "attached", "ending_signals", "progress", "progress_text", "record_for", "record_target",
+]  # fmt: skip
 
 #: How long the recorder works between two looks at the clock and at signals.
 _STEP_SECONDS = 0.25
@@ -33,7 +36,7 @@ _RETRY_SECONDS = 0.01
 #: What a program that was started has to end after SIGTERM.
 _END_SECONDS = 5.0
 
-Report = Callable[["Progressing"], None]
+Show = Callable[[float, str], None]
 Save = Callable[["Profile"], object]
 
 
@@ -52,50 +55,58 @@ class Progressing(Protocol):
     def behind_ns(self) -> int: ...
 
 
-def record_process(pid: int, options: RecordOptions, save: Save | None) -> Profile:
-    """The profile of process `pid`. Ctrl-C, SIGTERM and the end of the process end it early. Meanwhile `save` is
-    called now and then, in a child process, with what there is."""
-    from spyglass import attach
-    from spyglass.memory.allocator import keep_freed_memory
+def record_target(
+    target: int | Sequence[str], options: RecordOptions, save: Save | None
+) -> Profile:
+    """The profile of process `target`, or of the program that this command starts, which is ended with the recording.
 
-    keep_freed_memory()
-    with attach(pid) as process:
-        return _recorded(process, options, options.seconds(started=False), save)
+    Ctrl-C, SIGTERM and the end of the process end it early. Meanwhile `save` is called now and then, in a child
+    process, with what there is.
+    """
+    began = datetime.now(UTC)
+    started = not isinstance(target, int)
+    with attached(target) as process, ending_signals() as signals:
+        seconds = options.seconds(started=started)
+        profile = record_for(process, options, seconds, save, signals)
+    if started:
+        late = (profile.started_at - began).total_seconds()
+        click.echo(f"recording began {1e3 * late:.0f} ms after the start of the program", err=True)
+    return profile
 
 
-def record_command(command: Sequence[str], options: RecordOptions, save: Save | None) -> Profile:
-    """Start `command` and record it until it ends, or for as long as `options` say; then it is ended. As
-    `record_process`."""
+@contextmanager
+def attached(target: int | Sequence[str]) -> Iterator[Inspector]:
+    """Process `target`, or the program that this command starts, which ends with the block."""
     from spyglass import attach  # takes long, and the program begins without us
     from spyglass.memory.allocator import keep_freed_memory
 
     keep_freed_memory()
-    began = time.monotonic()
-    with _started(command) as program, _attached(program, attach) as process:
-        profile = _recorded(process, options, options.seconds(started=True), save)
-        late_ns = round((time.monotonic() - began) * 1e9) - profile.duration_ns
-        click.echo(
-            f"recording began {late_ns / 1e6:.0f} ms after the start of the program", err=True
-        )
-        return profile
+    if isinstance(target, int):
+        with attach(target) as process:
+            yield process
+        return
+    with _started(target) as program, _attached(program, attach) as process:
+        yield process
 
 
-def _recorded(
-    process: Inspector, options: RecordOptions, seconds: float | None, save: Save | None
+def record_for(
+    process: Inspector,
+    options: RecordOptions,
+    seconds: float | None,
+    save: Save | None,
+    signals: Sequence[str],
 ) -> Profile:
-    """Record for `seconds`, or until the process ends."""
-    with (
-        _ending_signals() as signals,
-        process.recording(**options.recorder_options()) as recording,
-    ):
+    """Record for `seconds`, or until the process ends, or there are `signals`."""
+    with process.recording(**options.recorder_options()) as recording:
         autosave = Autosave(recording, save)
         until = None if seconds is None else time.monotonic() + seconds
-        with autosave, _progress(seconds) as report:
+        with autosave, progress(seconds) as show:
             while recording.ended is None and not signals:
                 left = _STEP_SECONDS if until is None else until - time.monotonic()
                 if left <= 0:
                     break
-                report(recording.step(min(left, _STEP_SECONDS)))
+                now = recording.step(min(left, _STEP_SECONDS))
+                show(now.elapsed_ns / 1e9, progress_text(now, seconds))
                 autosave.look()
             profile = recording.finish()
     profile = autosave.counted(profile)
@@ -105,7 +116,7 @@ def _recorded(
 
 
 @contextmanager
-def _ending_signals() -> Iterator[list[str]]:
+def ending_signals() -> Iterator[list[str]]:
     """The names of the signals that asked to end; a second one ends spyglass itself."""
     received: list[str] = []
 
@@ -161,10 +172,10 @@ def _attached(program: subprocess.Popen[bytes], attach: Callable[[int], Inspecto
 
 
 @contextmanager
-def _progress(seconds: float | None) -> Iterator[Report]:
-    """A progress bar on stderr if that is a terminal; yields a function that updates it."""
+def progress(seconds: float | None) -> Iterator[Show]:
+    """A progress bar on stderr if that is a terminal; yields a function of the seconds done and a text."""
     if not sys.stderr.isatty():
-        yield lambda _now: None
+        yield lambda _done, _text: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
@@ -172,14 +183,9 @@ def _progress(seconds: float | None) -> Iterator[Report]:
     columns = (BarColumn(), TextColumn("{task.description}", markup=False))
     console = Console(stderr=True, highlight=False)
     # Without rich's thread: samples are proven by what is read within microseconds.
-    with Progress(*columns, console=console, transient=True, auto_refresh=False) as progress:
-        task = progress.add_task("", total=seconds)
-        yield lambda now: progress.update(
-            task,
-            completed=now.elapsed_ns / 1e9,
-            description=progress_text(now, seconds),
-            refresh=True,
-        )
+    with Progress(*columns, console=console, transient=True, auto_refresh=False) as bar:
+        task = bar.add_task("", total=seconds)
+        yield lambda done, text: bar.update(task, completed=done, description=text, refresh=True)
 
 
 def progress_text(now: Progressing, seconds: float | None) -> str:

@@ -83,13 +83,15 @@ def test_the_file_at_the_end_is_the_whole_one(tmp_path: Path) -> None:
         start("shares", NEWEST, Flavour.EXE, "-busy") as process,
         hasty(process.pid, "-d", "1h", "-o", path) as running,
     ):
-        wait_for(path, lambda path: any("unfinished" in line for line in decoded(path).comments))
+        wait_for(
+            path, lambda path: any(line.startswith("unfinished") for line in decoded(path).comments)
+        )
         running.send_signal(signal.SIGINT)
         said, _ = running.communicate(timeout=30)
     assert said == f"{path}\n"
     comments = decoded(path).comments
     assert "ended early: by SIGINT" in comments
-    assert not any("unfinished" in line for line in comments)
+    assert not any(line.startswith("unfinished") for line in comments)
     assert os.listdir(tmp_path) == ["saved.pb.gz"]
 
 

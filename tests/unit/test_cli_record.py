@@ -16,7 +16,7 @@ import pytest
 
 from spyglass import cli
 from spyglass.cli.recording import progress_text
-from spyglass.errors import NotGoProgram, PermissionDenied
+from spyglass.errors import NotGoProgram, PermissionDenied, ProcessChanged
 from spyglass.export.profile_reader import load_profile
 from spyglass.formats import EXPORTERS, exporter
 from spyglass.profile import Profile
@@ -44,6 +44,11 @@ class FakeProcess:
     wanted: dict[str, Any] = field(default_factory=dict)
     closed: int = 0
     ended: str | None = None
+    gone: bool = False
+
+    def check(self) -> None:
+        if self.gone:
+            raise ProcessChanged("process 7 ended while it was read")
 
     def __enter__(self) -> FakeProcess:
         return self
@@ -242,6 +247,11 @@ def test_a_refusal_of_the_kernel_is_one_line(
         (["1", "-d", "soon"], "Invalid value for '-d' / '--duration': 'soon' is not a duration"),
         (["1", "--by", "label:"], "Invalid value for '--by': 'label:' is not goroutine, thread, state or"),
         (["1", "--redact", "--by", "label:a"], "--redact removes labels, so --by label:KEY has none"),
+        (["1", "--count", "3"], "--count requires --every"),
+        (["1", "--every", "9s"], "--every must not be shorter than --duration (default: 10s)"),
+        (["1", "--every", "1m", "-d", "2m"], "--every must not be shorter than --duration"),
+        (["1", "--every", "1m", "-o", "-"], "with --every, --output is a directory"),
+        (["--from", "x.json", "--every", "1m"], "--every cannot be used with --from"),
         (["1", "--by", "state", "-o", "x.json"], "--by requires a format other than json, which has all"),
     ],
 )  # fmt: skip
@@ -251,6 +261,69 @@ def test_wrong_usage(
     assert run(*arguments) == 2
     assert capsys.readouterr().err.startswith(f"spyglass: {line}")
     assert process.steps == []
+
+
+SERIES = ("1", "-d", "1ms", "--every", "50ms")
+NAME = "prometheus-1234-20261120T062000Z-cpu.pb.gz"
+
+
+def test_a_series_is_a_directory_of_profiles(
+    process: FakeProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*SERIES, "--count", "3", "-o", "series") == 0
+    files = [f"000{number}-{NAME}" for number in (1, 2, 3)]
+    assert sorted(os.listdir("series")) == files
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [f"series/{name}" for name in files]
+    assert "3 profiles in series" in said.err.splitlines()[-1]
+    assert Path("series").stat().st_mode & 0o777 == 0o700
+    assert (Path("series") / files[0]).stat().st_mode & 0o777 == 0o600
+    assert run(*SERIES, "--count", "1", "--format", "folded", "--redact") == 0
+    assert capsys.readouterr().out == f"{NAME[:-6]}/0001-{NAME[:-6]}.folded\n"
+    Path("x.json").touch()
+    assert run(*SERIES, "-o", "x.json") == 2
+    assert "with --every, --output is a directory" in capsys.readouterr().err
+
+
+def test_a_series_ends_with_the_process(
+    process: FakeProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def end_later() -> None:
+        if Path("series").exists():
+            process.ended = "process 7 has ended"
+
+    process.during = end_later
+    assert run(*SERIES, "-o", "series") == 0
+    assert len(os.listdir("series")) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "2 profiles in series; ended early: process 7 has ended"
+
+
+def test_a_series_ends_when_the_process_does_between_two_recordings(
+    process: FakeProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process.during = lambda: setattr(process, "gone", True)
+    assert run("1", "-d", "1ms", "--every", "1h", "-o", "series") == 0
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "1 profile in series; ended early: process 7 ended while it was read"
+
+
+def test_a_signal_ends_a_series(process: FakeProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    process.during = lambda: os.kill(os.getpid(), signal.SIGINT)
+    assert run("1", "-d", "1s", "--every", "1h", "-o", "series") == 0
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "1 profile in series; ended early: by SIGINT"
+
+
+def test_a_series_goes_on_where_no_sample_matches(
+    process: FakeProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*SERIES, "--count", "2", "-o", "series", "--function", "nothing") == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("profile 1: no sample matches the filters\nprofile 2: ")
+    assert said.err.splitlines()[-1].startswith("0 profiles")
+    assert not Path("series").exists()
 
 
 def test_what_cannot_be_written_is_refused_before_recording(
