@@ -25,10 +25,10 @@ _CALLS_SHOWN = 4
 def window_lines(snapshot: Snapshot, width: int | None) -> Iterator[Text]:
     """What the scheduler did while it was watched; nothing if it was not."""
     window = snapshot.window
-    if window is None:
+    if window is None or not window.window_ns:
         return
     facts = [fact("for", duration(window.window_ns))]
-    if window.scheduled is not None and window.window_ns:
+    if window.scheduled is not None:
         per_second = round(window.scheduled * 1e9 / window.window_ns)
         facts.append(fact("scheduled", f"{count(per_second)}/s"))
     facts += _looks(window)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ import spyglass
 from spyglass.analysis.findings import Finding, findings
 from spyglass.model import Snapshot
 from spyglass.scheduler_window import SchedulerWindow
+from tests.control_group import cpu_group
 from tests.support import MATRIX, Flavour, GoProcess, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
@@ -215,6 +217,21 @@ def test_nothing_runs_because_all_wait_for_a_peer(minor: str) -> None:
     assert found.keys() - OF_THE_HOST == {"crowd", "idle"}
     assert found["idle"].goroutines == 60
     assert "50 in chan send at main.order, 10 in IO wait at main.askPeer" in found["idle"].title
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a control group")
+@VERSIONS
+def test_a_quota_is_used_up_by_more_ps_than_it_allows(minor: str) -> None:
+    with cpu_group(0.2) as group, stalled("queue", minor, GOMAXPROCS="4") as process:
+        group.add(process.pid)
+        watched = watch(process, lambda each: QUOTA <= each.kinds)
+    assert QUOTA <= watched.kinds <= QUOTA | {"run-wait"}
+    assert "host-cpu" not in watched.found  # it is the group that threads wait for
+    assert watched.found["gomaxprocs"].severity == "warning"
+    assert "GOMAXPROCS is 4" in watched.found["gomaxprocs"].title
+
+
+QUOTA = {"cpu-throttled", "gomaxprocs"}
 
 
 @VERSIONS

@@ -12,6 +12,7 @@ from spyglass.analysis.subset import subset
 from spyglass.model import Frame, MemoryStats, Problem, Processor, Scheduler, Snapshot
 from spyglass.render.summary_view import render
 from spyglass.render.view_options import View
+from spyglass.scheduler_window import LongCall, SchedulerWindow, WindowProcessor
 from spyglass.words.calls import call_text, location_text
 from tests.snapshots import MEMORY, PROCESS, PROCESSORS, SCHEDULER, Row, frame, make_snapshot
 
@@ -639,3 +640,32 @@ def test_what_a_row_of_a_group_says_is_true_of_all_its_goroutines() -> None:
             assert (goroutine.call and call_text(goroutine.call)) == (
                 group.call and call_text(group.call)
             )
+
+
+WINDOW = SchedulerWindow(
+    2 * 10**9, 40, 3.25, 17, 0.5, 0.0, 0, 1201, 12_000, 14_000_000, 5 * 10**9, 3, 10**9, 4 * 10**8, 900, 10**9,
+    (WindowProcessor(0, 12), WindowProcessor(1, 8)),
+    (LongCall(18, 1236, False, 0, "sleeping", "read", 0, "pi\x1bpe", None), LongCall(19, 1240, True, *[None] * 6)),
+)  # fmt: skip
+
+
+def test_what_was_watched_is_one_section() -> None:
+    lines = text(render(replace(server(), window=WINDOW), View(None, None)))
+    (watched,) = (line for line in lines.splitlines() if line.startswith("watched"))
+    assert watched == (
+        "watched    for 2s  scheduled 10/s  run queue 3.2 (most 17)  Ps idle 0.5  spinning 0.0  waits for a P 50 % ≤12us, "
+        "99 % ≤14ms  lock waiters 2.5  gc 3  gc Ps 0.40  waiting for a processor of the host 0.50 threads"
+    )
+    assert "\ncalls      read of a pi\\x1bpe 1  C: ? 1\n" in lines
+
+
+def test_a_window_of_a_file_in_which_little_is_known() -> None:
+    for window in (
+        SchedulerWindow(0, 0, mutex_wait_ns=5, run_delay_ns=7),
+        SchedulerWindow(2**62, 0),
+        SchedulerWindow(
+            1, 1, 1e9, 2**62, run_waits=2**62, gc_count=2**62, gc_span_ns=1, gc_cpu_ns=2**62
+        ),
+    ):
+        lines = text(render(replace(server(), window=window), View(100, 40)))
+        assert ("watched" in lines) == (window.window_ns > 0)
