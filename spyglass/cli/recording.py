@@ -23,9 +23,10 @@ from spyglass.words.profile_account import FEW_SAMPLES
 if TYPE_CHECKING:
     from spyglass.inspector import Inspector
     from spyglass.profile import Profile
+    from spyglass.runtime.recording.session import Recording
 
 __all__ = [
-    "Progressing", "Save", "attached", "ending_signals", "progress", "progress_text", "record_for", "record_target",
+    "Progressing", "Save", "attached", "ending_signals", "finished", "progress", "progress_text", "record_for", "record_target",
 ]  # fmt: skip
 
 #: How long the recorder works between two looks at the clock and at signals.
@@ -98,17 +99,24 @@ def record_for(
 ) -> Profile:
     """Record for `seconds`, or until the process ends, or there are `signals`."""
     with process.recording(**options.recorder_options()) as recording:
-        autosave = Autosave(recording, save)
-        until = None if seconds is None else time.monotonic() + seconds
-        with autosave, progress(seconds) as show:
-            while recording.ended is None and not signals:
-                left = _STEP_SECONDS if until is None else until - time.monotonic()
-                if left <= 0:
-                    break
-                now = recording.step(min(left, _STEP_SECONDS))
-                show(now.elapsed_ns / 1e9, progress_text(now, seconds))
-                autosave.look()
-            profile = recording.finish()
+        return finished(recording, seconds, save, signals)
+
+
+def finished(
+    recording: Recording, seconds: float | None, save: Save | None, signals: Sequence[str]
+) -> Profile:
+    """What `recording` has after `seconds`, or when the process ends, or there are `signals`."""
+    autosave = Autosave(recording, save)
+    until = None if seconds is None else time.monotonic() + seconds
+    with autosave, progress(seconds) as show:
+        while recording.ended is None and not signals:
+            left = _STEP_SECONDS if until is None else until - time.monotonic()
+            if left <= 0:
+                break
+            now = recording.step(min(left, _STEP_SECONDS))
+            show(now.elapsed_ns / 1e9, progress_text(now, seconds))
+            autosave.look()
+        profile = recording.finish()
     profile = autosave.counted(profile)
     if signals and profile.account.ended is None:
         profile = replace(profile, account=replace(profile.account, ended=f"by {signals[0]}"))

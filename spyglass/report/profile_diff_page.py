@@ -10,9 +10,9 @@ import numpy as np
 from spyglass.analysis.profile_diff import ProfileDifference, merged
 from spyglass.export.profile_stacks import profile_stacks, stack_functions, summed
 from spyglass.report.markup import Markup, element, joined
-from spyglass.report.page import asset, filled, policy, script_json
 from spyglass.report.page_places import Strings
 from spyglass.report.profile_data import Places, function_origins, function_tree
+from spyglass.report.template import asset, filled, policy, script_json
 from spyglass.version import __version__
 from spyglass.words.calls import call_text
 from spyglass.words.escape import visible

@@ -7,8 +7,8 @@ from typing import BinaryIO
 
 from spyglass.profile import Profile
 from spyglass.report.markup import Markup, element, joined
-from spyglass.report.page import asset, filled, policy, script_json
 from spyglass.report.profile_data import profile_data
+from spyglass.report.template import asset, filled, policy, script_json
 from spyglass.version import __version__
 from spyglass.words.escape import visible
 from spyglass.words.profile_account import (
@@ -18,10 +18,18 @@ from spyglass.words.profile_account import (
     recording_line,
 )
 
-__all__ = ["profile_page", "write_page"]
+__all__ = ["profile_account", "profile_flame", "profile_page", "profile_warnings", "write_page"]
 
 #: The parts of the script; each depends on those before it.
-_SCRIPTS = ("words.js", "data.js", "table.js", "flame.js", "theme.js", "profile.js")
+_SCRIPTS = (
+    "words.js",
+    "data.js",
+    "table.js",
+    "flame.js",
+    "theme.js",
+    "profile.js",
+    "profile_page.js",
+)
 
 
 def write_page(profile: Profile, stream: BinaryIO, *, by: Sequence[str] = ()) -> None:
@@ -40,19 +48,27 @@ def profile_page(profile: Profile, by: Sequence[str] = ()) -> Iterator[str]:
         "version": lambda: joined(__version__),
         "title": lambda: joined(visible(profile_title(profile))),
         "recording": lambda: joined(visible(recording_line(profile))),
-        "warnings": lambda: _warnings(profile),
-        "account": lambda: _account(profile),
+        "warnings": lambda: profile_warnings(profile),
+        "flame": lambda: profile_flame(""),
+        "account": lambda: profile_account(profile),
         "data": lambda: script_json(profile_data(profile, by)),
     }
     yield from filled("profile.html", contents)
 
 
-def _warnings(profile: Profile) -> Markup:
+def profile_flame(prefix: str) -> Markup:
+    """The elements of a flame graph, whose ids begin with `prefix`, for ``assets/profile.js``."""
+    return Markup("".join(filled("profile_flame.html", {"prefix": lambda: prefix})))
+
+
+def profile_warnings(profile: Profile) -> Markup:
+    """Why the picture of `profile` may be wrong."""
     warnings = (visible(each) for each in account_warnings(profile))
     return joined(*(element("p", each, class_="card warning") for each in warnings))
 
 
-def _account(profile: Profile) -> Markup:
+def profile_account(profile: Profile) -> Markup:
+    """What `profile` is made of, and what is missing."""
     lines = [visible(line) for line in account_lines(profile)]
     problems = [visible(f"{each.subject}: {each.detail}") for each in profile.problems]
     items = (element("li", line) for line in (*lines, *problems))

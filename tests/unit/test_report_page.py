@@ -22,7 +22,7 @@ from spyglass.export.snapshot_reader import load
 from spyglass.model import Problem, Snapshot, Source, Thread
 from spyglass.report import page as page_module
 from spyglass.report.markup import Markup, element, joined
-from spyglass.report.page import script_json
+from spyglass.report.template import script_json
 from tests.pages import Page, page_of
 from tests.saved import differences, text_of, with_everything
 from tests.snapshots import MEMORY, PROCESS, SCHEDULER, Row, frame, make_snapshot

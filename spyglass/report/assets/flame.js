@@ -63,12 +63,16 @@ function below(tree, totals, item, minShare) {
 }
 
 class Flame {
-  constructor(report) {
+  /** `prefix` of the ids of its elements: a page may have several. */
+  constructor(report, prefix = "") {
     this.report = report;
-    this.host = byId("flame-graph");
-    this.detailLine = byId("flame-detail");
-    this.zoomOut = byId("zoom-out");
-    this.search = byId("highlight");
+    const find = (id) => byId(prefix + id);
+    this.host = find("flame-graph");
+    this.detailLine = find("flame-detail");
+    this.zoomOut = find("zoom-out");
+    this.search = find("highlight");
+    this.highlighted = find("highlighted");
+    this.legend = find("flame-legend");
     this.zoomed = 0;
     this.focused = 0;
     this.host.addEventListener("click", (event) => this.onClick(event));
@@ -107,7 +111,7 @@ class Flame {
     const text = this.search.value.trim();
     this.matches = text ? this.report.placesWith(text) : null;
     const found = this.matches ? this.countMatching() : 0;
-    byId("highlighted").textContent = text
+    this.highlighted.textContent = text
       ? `In ${this.report.amountText(found)}, ${shareText(found, this.totals[0])}`
       : "";
     this.draw();
@@ -271,7 +275,7 @@ class Flame {
     for (let node = 1; node < tree.size; node++) {
       if (totals[node]) used.add(report.markOf(tree.place[node], node));
     }
-    byId("flame-legend").replaceChildren(
+    this.legend.replaceChildren(
       ...Object.entries(report.marks)
         .filter(([mark]) => used.has(mark))
         .map(([mark, words]) =>

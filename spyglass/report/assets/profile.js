@@ -111,14 +111,14 @@ function secondsText(ns) {
   return `${numbers.format(Number(seconds.toFixed(seconds < 100 ? 2 : 1)))} s`;
 }
 
-class ProfilePage {
-  constructor(profile) {
+/** The flame graph and the table of `profile`, in elements whose ids begin with `prefix`. */
+class ProfileView {
+  constructor(profile, prefix = "") {
     this.profile = profile;
-    this.form = byId("choices");
+    this.form = byId(`${prefix}choices`);
     this.offerGroupings();
-    for (const part of document.querySelectorAll(".scripted")) part.hidden = false; // drawing needs widths
-    this.flame = new Flame(profile);
-    this.table = this.functionTable();
+    this.flame = new Flame(profile, prefix);
+    this.table = this.functionTable(byId(`${prefix}function-table`));
     this.form.addEventListener("change", ({ target }) => this.onChoice(target));
     this.form.addEventListener("submit", (event) => event.preventDefault());
     this.onChoice(this.form.elements.by);
@@ -168,7 +168,7 @@ class ProfilePage {
     this.table.show(profile.functions(chosen));
   }
 
-  functionTable() {
+  functionTable(host) {
     const time = (title, field, options = {}) => ({
       title,
       numeric: true,
@@ -183,7 +183,7 @@ class ProfilePage {
       cell: (row) => shareText(row[field], this.whole),
       order: (row) => row[field],
     });
-    return new Table(byId("function-table"), {
+    return new Table(host, {
       caption: "Functions",
       empty: this.profile.noneText,
       sortedBy: 1,
@@ -204,16 +204,3 @@ class ProfilePage {
     });
   }
 }
-
-function start() {
-  byId("actions").hidden = false;
-  initTheme();
-  try {
-    new ProfilePage(new Profile(JSON.parse(byId("spyglass-profile").textContent)));
-  } catch (error) {
-    byId("notice").textContent = `A part of this page cannot be shown: ${error.message}`;
-    throw error;
-  }
-}
-
-start();

@@ -124,6 +124,11 @@ class WallRecording(Recording):
         profile = super().finish()
         return self._with_running(profile, self._cpu.finish() if self._cpu else None)
 
+    def finish_running(self) -> Profile | None:
+        """The profile of processor time that was recorded at the same time; None if that was not wanted, or not
+        allowed."""
+        return self._cpu.finish() if self._cpu else None
+
     def settle(self) -> None:
         """As `Recording.settle`."""
         super().settle()
