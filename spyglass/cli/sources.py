@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import click
 
-from spyglass.errors import SpyglassError
+from spyglass.errors import BadDataError, SpyglassError
 
 if TYPE_CHECKING:
     from spyglass.inspector import Inspector
@@ -123,6 +123,10 @@ class SavedSource:
             snapshot = load(sys.stdin.buffer if self.path == "-" else self.path, max_bytes=limit)
         except FileNotFoundError:
             raise SpyglassError(f"no such file: {self.path}") from None
+        except BadDataError as error:
+            from spyglass.export.file_kinds import not_a_snapshot
+
+            raise not_a_snapshot(self.path) or error from None
         return _noting_missing_stacks(snapshot) if stacks == "full" else snapshot
 
 

@@ -23,12 +23,13 @@ from spyglass.errors import BadDataError
 from spyglass.export import pprof_reader
 from spyglass.export.profile_reader import is_profile, load_profile
 from spyglass.export.protobuf import Message, number, piece, varint
+from spyglass.export.snapshot_file import save
 from spyglass.formats import EXPORTERS, exporter
 from spyglass.model import NONE, Frame, Problem
 from spyglass.profile import Profile
 from tests.made_profiles import EXIT, HASH, MAIN, SERVE, SHOP, SampleRow, make_profile
 from tests.profiles import decoded
-from tests.snapshots import frame
+from tests.snapshots import frame, make_snapshot
 
 SCHEMA = json.loads(files("spyglass.export").joinpath("profile.schema.json").read_text())
 VALIDATOR = Draft202012Validator(SCHEMA)
@@ -283,6 +284,47 @@ def test_a_file_of_pprof_is_converted(saved: Path, capsys: pytest.CaptureFixture
         == 0
     )
     assert np.all(load_profile("foreign.pb.gz").samples.value_ns > 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("a.json", "a CPU profile"),
+        ("a.json.gz", "a CPU profile"),
+        ("a.pb.gz", "a profile in the form of pprof"),
+        ("wall.json", "a wall-clock profile"),
+    ],
+)
+def test_other_commands_say_what_a_profile_is(
+    saved: Path, capsys: pytest.CaptureFixture[str], name: str, what: str
+) -> None:
+    path = saved / name
+    if name.startswith("wall"):
+        path.write_bytes(written(load_profile("wall.pb.gz"), "json"))
+    elif name.endswith("json.gz"):
+        path.write_bytes(written(SHOP, "json.gz"))
+    for command in (["summary"], ["dump"], ["waits"], ["report", "-o", "x.html"], []):
+        assert cli.run([*command, str(path)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line == (
+            f"spyglass: {path} is {what}, not a snapshot. `spyglass record --from {name} -o x.html` shows it, "
+            "`spyglass diff` compares two"
+        )
+
+
+def test_a_snapshot_and_a_profile_are_not_compared(
+    saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(make_snapshot(), "s.json")
+    for pair in (["s.json", "a.pb.gz"], ["a.pb.gz", "s.json"]):
+        assert cli.run(["diff", *pair]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("spyglass: a.pb.gz is a profile, and other targets are not")
+    assert cli.run(["diff", "a.json", "a.json", "-o", "difference.json"]) == 0
+    capsys.readouterr()
+    assert cli.run(["summary", "difference.json"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("spyglass: difference.json is a comparison of profiles, not a snapshot")
 
 
 def test_files_of_pprof_and_of_json_are_compared(
