@@ -88,6 +88,22 @@ def test_a_goroutine_that_cannot_be_preempted_keeps_its_p(minor: str) -> None:
 
 
 @VERSIONS
+def test_the_world_cannot_be_stopped_while_a_goroutine_keeps_its_p(minor: str) -> None:
+    with (
+        stalled("halt", minor, GODEBUG="asyncpreemptoff=1") as process,
+        spyglass.attach(process.pid) as inspector,
+    ):
+        for _ in range(TRIES):
+            found = {each.kind: each for each in findings(inspector.snapshot("top", watch=1.0))}
+            if "never-yields" in found and found["never-yields"].severity == "critical":
+                break
+    assert found.keys() - OF_THE_HOST == {"never-yields"}
+    finding = found["never-yields"]
+    assert finding.severity == "critical"
+    assert finding.title.endswith("stopping the world waits for it, and so does all else")
+
+
+@VERSIONS
 def test_a_goroutine_that_is_preempted_keeps_nothing(minor: str) -> None:
     with (
         stalled("keep", minor, GOMAXPROCS="1") as process,  # so that it comes back to the same P
