@@ -30,7 +30,8 @@ def not_a_snapshot(file: str) -> SpyglassError | None:
     except (SpyglassError, OSError):
         return None
     if is_pprof(start):
-        return _profile(file, "a profile in the form of pprof")
+        hint = "`go tool pprof` shows it; `spyglass record --from` and `diff` read those of CPU and wall-clock time"
+        return BadDataError(f"{file} is a profile in the form of pprof, not a snapshot", hint)
     found = _SCHEMA.match(start)
     if found is None:
         return None
