@@ -55,8 +55,12 @@ class Autosave:
         if self._child is not None:
             self._reap(os.WNOHANG)
         if self._child is None and time.monotonic() >= self._next:
+            self._next = time.monotonic() + _SECONDS
             self._recording.settle()
-            self._child = os.fork() or self._written()
+            try:
+                self._child = os.fork() or self._written()
+            except OSError:  # no memory, or too many processes
+                self._fail()
 
     def counted(self, profile: Profile) -> Profile:
         """`profile` with the processor time that saving took in its account."""
@@ -81,13 +85,24 @@ class Autosave:
     def _reap(self, flags: int) -> None:
         """Note that the child has ended, and what it took; `flags` of waitpid(2)."""
         assert self._child is not None
-        pid, status, usage = os.wait4(self._child, flags)
+        try:
+            pid, status, usage = os.wait4(self._child, flags)
+        except (
+            ChildProcessError
+        ):  # whoever started spyglass ignores SIGCHLD: nothing is known of children
+            self._child = None
+            return
         if not pid:
             return
         self._child = None
         seconds = usage.ru_utime + usage.ru_stime
         self._cpu_ns += round(seconds * 1e9)
         self._next = time.monotonic() + max(_SECONDS, seconds / _MAX_SHARE)
-        if status and not self._has_failed:
-            self._has_failed = True
+        if status:
+            self._fail()
+
+    def _fail(self) -> None:
+        """Say that it cannot be saved, once."""
+        if not self._has_failed:
             click.echo("warning: what is recorded cannot be saved meanwhile", err=True)
+        self._has_failed = True
