@@ -28,6 +28,8 @@ class Sites:
     column         dtype   meaning
     =============  ======  ===========================================================
     stack          int32   index into the stacks of the profile
+    where          int32   frame of the innermost call that is the user's code, else of the outermost of the
+                           standard library's; `spyglass.model.NONE` if there is none
     object_bytes   int64   the size of each of these objects
     allocs         int64   how many of them were sampled when they were allocated
     frees          int64   how many of those have been freed
@@ -35,6 +37,7 @@ class Sites:
     """
 
     stack: NDArray[np.int32]
+    where: NDArray[np.int32]
     object_bytes: NDArray[np.int64]
     allocs: NDArray[np.int64]
     frees: NDArray[np.int64]
@@ -63,6 +66,11 @@ class HeapProfile:
     stack_frames: NDArray[np.int32]
     why_not: str | None = None
     problems: tuple[Problem, ...] = ()
+
+    def stack(self, index: int) -> tuple[Frame, ...]:
+        """The frames of stack `index`, innermost first."""
+        low, high = self.stack_offsets[index], self.stack_offsets[index + 1]
+        return tuple(self.frames[i] for i in self.stack_frames[low:high])
 
     def allocated(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many objects, and bytes, each site has allocated since the program started: what the samples

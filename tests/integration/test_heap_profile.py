@@ -12,6 +12,8 @@ import pytest
 import spyglass
 from spyglass.export.heap_pprof import write_heap_pprof
 from spyglass.heap_profile import AsOf, HeapProfile
+from tests.command import piped
+from tests.cores import gcore
 from tests.go_tool_pprof import go_tool_pprof
 from tests.support import MATRIX, Flavour, GoProcess, start
 
@@ -94,3 +96,55 @@ def test_it_is_the_profile_that_the_program_writes(process: GoProcess, tmp_path:
     assert process.ask("collect") == "collected"
     later = profile_of(process, "now")
     assert ours(later, tmp_path) == own(process, tmp_path)
+
+
+def test_the_command_shows_who_allocated(process: GoProcess, tmp_path: Path) -> None:
+    pid = str(process.pid)
+    shown = piped("memory", pid, "--heap")
+    assert shown.returncode == 0
+    largest = shown.stdout.partition("in use  objects")[2].splitlines()[1:3]
+    assert {"main.large", "main.grow"} == {line.split()[5] for line in largest}
+    path = tmp_path / "heap.pb.gz"
+    written = piped("memory", pid, "--heap", "--as-of", "gc", "-o", str(path))
+    assert (written.returncode, written.stdout) == (0, f"{path}\n")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert sites_of(path, tmp_path) == own(process, tmp_path)
+
+
+def test_a_core_has_it_too(tmp_path: Path) -> None:
+    with start("allocs", MATRIX[-1], Flavour.STRIPPED) as process:
+        with spyglass.attach(process.pid) as inspector:
+            expected = inspector.heap_profile()
+        whole = gcore(process.pid, tmp_path)
+        small = tmp_path / "small.core"
+        assert piped("core", str(process.pid), "-o", str(small)).returncode == 0
+    with spyglass.open_core(str(whole)) as inspector:
+        found = inspector.heap_profile()
+    assert ours(found, tmp_path) == ours(expected, tmp_path)
+    refused = piped("memory", str(small), "--heap")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("spyglass: the core has no heap profile: ")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_a_program_that_samples_nothing_says_why(minor: str, tmp_path: Path) -> None:
+    """Since Go 1.17 the linker switches it off where nothing reads it (``disableMemoryProfiling``)."""
+    with start("park", minor, Flavour.STRIPPED, "-n", "10") as process:
+        profile = profile_of(process, "now")
+        path = tmp_path / "heap.pb.gz"
+        shown = piped("memory", str(process.pid), "--heap", "-o", str(path))
+    if minor == "1.15":
+        assert (profile.rate_bytes, profile.why_not) == (512 << 10, None)
+        assert path.exists()
+        return
+    assert profile.rate_bytes == 0
+    assert profile.why_not is not None
+    assert "linker" in profile.why_not
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert not path.exists()
+
+
+def test_wrong_usage_is_reported() -> None:
+    refused = piped("memory", "1", "-o", "x.pb.gz")
+    assert refused.returncode == 2
+    assert "-o requires --heap" in refused.stderr

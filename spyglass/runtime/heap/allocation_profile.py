@@ -68,7 +68,9 @@ def read_heap_profile(
         process=process, taken_at=taken_at, as_of=as_of, rate_bytes=variables.rate_bytes,
         collections=collections, frames=tuple(code.frames), stack_offsets=offsets,
         stack_frames=frames, why_not=_why_not(variables), problems=tuple(runtime.problems),
-        sites=Sites(np.array(numbers, np.int32), buckets.size, allocs, frees),
+        sites=Sites(
+            np.array(numbers, np.int32), stacks.where(numbers), buckets.size, allocs, frees
+        ),
     )  # fmt: skip
 
 
@@ -114,6 +116,11 @@ class _Stacks:
         flat = [frame for stack in self._numbers for frame in stack]
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
         return offsets, np.array(flat, np.int32)
+
+    def where(self, numbers: list[int]) -> NDArray[np.int32]:
+        """`Sites.where` of the stacks `numbers`."""
+        found = [self._code.where(frames).frame for frames in self._numbers]
+        return np.array([found[number] for number in numbers], np.int32)
 
     def _shown(self, frames: list[int]) -> Iterable[int]:
         frames = [each for each in frames if self._frame(each).function != "runtime.goexit"]
