@@ -30,6 +30,7 @@ import spyglass
 from spyglass.memory.allocator import keep_freed_memory
 from spyglass.memory.process import ProcessMemory
 from spyglass.runtime.goroutines.decode import fields_of, g_pointers
+from tests.bench_record import bench_record
 from tests.bench_waits import WAITS_GOALS, bench_heap, bench_waits
 from tests.browser import browser
 from tests.children import in_child
@@ -91,6 +92,7 @@ def main() -> int:
         with start("park", NEWEST, Flavour.EXE, "-n", str(size)) as process:
             _bench_size(table, process, size, arguments.repeat)
     bench_heap(arguments.repeat, partial(_plain_row, table))
+    bench_record(partial(_plain_row, table))
     _bench_different(table, arguments.repeat)
     _bench_whole_core(table, arguments.repeat)
     _bench_large(table, arguments.repeat)
