@@ -81,10 +81,11 @@ def _kept(watched: _Watched) -> Iterator[Finding]:
     findable, window = watched.findable, watched.window
     if window.window_ns < KEPT_NS:
         return
-    for each in window.processors:
-        row = None if each.kept_by is None else _row(findable, each.kept_by)
-        if row is not None and (each.kept_cpu_ns or 0) >= KEPT_CPU_NS:
-            yield _never_yields(watched, each, row)
+    kept = [each for each in window.processors if (each.kept_cpu_ns or 0) >= KEPT_CPU_NS]
+    rows = _rows(findable, [each.kept_by for each in kept if each.kept_by is not None])
+    for each in kept:
+        if each.kept_by in rows:
+            yield _never_yields(watched, each, rows[each.kept_by])
 
 
 def _never_yields(watched: _Watched, p: WindowProcessor, row: int) -> Finding:
@@ -137,11 +138,11 @@ def _long_calls(watched: _Watched) -> Iterator[Finding]:
     """Many threads in calls that last, and threads that the kernel cannot interrupt."""
     findable, window = watched.findable, watched.window
     by_place: dict[str, list[tuple[LongCall, int]]] = {}
+    rows = _rows(findable, [call.goroutine for call in window.calls])
     for call in window.calls:
-        row = _row(findable, call.goroutine)
-        frame = None if row is None else _where(findable, row)
-        if row is not None and frame is not None:
-            by_place.setdefault(frame.function, []).append((call, row))
+        frame = _where(findable, rows[call.goroutine]) if call.goroutine in rows else None
+        if frame is not None:
+            by_place.setdefault(frame.function, []).append((call, rows[call.goroutine]))
     for function, calls in sorted(by_place.items(), key=lambda item: -len(item[1])):
         asleep = sum(call.os_state == "disk sleep" and not call.cpu_ns for call, _ in calls)
         if len(calls) >= LONG_CALLS or asleep:
@@ -285,11 +286,13 @@ def _functions(places: list[Place]) -> tuple[str, ...]:
     return tuple(place.where.function for place in places if place.where is not None)
 
 
-def _row(findable: Findable, goid: int) -> int | None:
-    """The row of the user's goroutine `goid`; None if it is none, or has ended."""
-    rows = findable.rows
-    found = rows[findable.snapshot.goroutines.id[rows] == np.uint64(goid)]
-    return int(found[0]) if len(found) else None
+def _rows(findable: Findable, goids: list[int]) -> dict[int, int]:
+    """The rows of `goids` by id, without those that are none of the user's goroutines, or have ended."""
+    if not goids:
+        return {}
+    ids = findable.snapshot.goroutines.id[findable.rows]
+    found = findable.rows[np.isin(ids, np.array(goids, np.uint64))]
+    return dict(zip(findable.snapshot.goroutines.id[found].tolist(), found.tolist(), strict=True))
 
 
 def _where(findable: Findable, row: int) -> Frame | None:
