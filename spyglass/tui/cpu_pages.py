@@ -76,9 +76,11 @@ def not_sampled_lines(model: Model, style: Style) -> Sequence[Text] | None:
     if sampled is None or not sampled.parts:
         return [Text("sampling ...", "dim")]
     if not model.functions:
-        seconds = f"the last {sampled.window_ns / 1e9:.0f}s"
-        words = "no sample matches the filter" if sampled.sampled_ns else "no processor time used"
-        return [Text(f"{words} in {seconds}", "dim")]
+        seconds = f"in the last {sampled.window_ns / 1e9:.0f}s"
+        if sampled.sampled_ns:
+            return [Text(f"no sample matches the filter {seconds}", "dim")]
+        used = f"the process used {sampled.percent(sampled.used_ns):.1f}% of a processor"
+        return [Text(f"no samples {seconds}: {used}", "dim")]
     return None
 
 

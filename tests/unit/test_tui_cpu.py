@@ -186,10 +186,10 @@ def test_what_is_refused_says_why() -> None:
     assert "cpu" not in [column.name for column in page(model_of(refused), Style(160)).columns]
 
 
-def test_a_process_that_rests_used_nothing() -> None:
-    resting = make_profile([], duration_ns=10**9, account=Account(cpu_used_ns=0))
+def test_of_a_process_that_rests_there_are_no_samples() -> None:
+    resting = make_profile([], duration_ns=10**9, account=Account(cpu_used_ns=4_000_000))
     model = model_of(Sampled((resting,)), CPU)
-    assert lines(model) == ["no processor time used in the last 1s"]
+    assert lines(model) == ["no samples in the last 1s: the process used 0.4% of a processor"]
     assert "cpu last 1s 0%" in header_lines(model, Style(160))[5].plain
 
 
