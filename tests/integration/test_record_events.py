@@ -17,6 +17,7 @@ import spyglass
 from spyglass.export.profile_reader import load_profile
 from spyglass.model import NONE
 from spyglass.profile import Mode, Profile
+from spyglass.runtime.recording import session
 from spyglass.runtime.recording.session import Recording
 from spyglass.words.profile_account import account_lines
 from tests.command import SPYGLASS
@@ -172,6 +173,18 @@ def test_what_there_is_so_far_while_it_goes_on(mode: Mode) -> None:
     assert first.problems == again.problems
     subjects = [(each.kind, each.subject) for each in profile.problems]
     assert len(subjects) == len(set(subjects))  # none is listed again
+
+
+def test_the_coverage_of_the_progress_is_of_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_CHECK_SECONDS", 1000)  # long after the samples
+    with (
+        events() as process,
+        spyglass.attach(process.pid) as program,
+        program.recording(rate_hz=50) as recording,
+    ):
+        now = recording.step(0.8)
+    assert now.samples > 0
+    assert now.coverage is None or now.coverage < 1.3
 
 
 def test_in_a_profile_of_waits_the_account_is_of_its_samples() -> None:
