@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -14,18 +17,23 @@ from spyglass.export.heap_pprof import write_heap_pprof
 from spyglass.heap_profile import AsOf, HeapProfile
 from tests.command import piped
 from tests.cores import gcore
+from tests.finished import FinishedProcess, running
 from tests.go_tool_pprof import go_tool_pprof
 from tests.support import MATRIX, Flavour, GoProcess, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
 
+#: A collection may come between our reading and that of the server.
+TRIES = 10
 FLAVOURS = [Flavour.EXE, Flavour.STRIPPED, Flavour.STRIPPED_PIE]
 
 #: alloc_objects, alloc_space, inuse_objects, inuse_space of each stack, by names, and size of objects.
 Sites = Counter[tuple[tuple[str, ...], int, tuple[int, ...]]]
 
 _SAMPLE = re.compile(r"^ *(\d+) +(\d+) +(\d+) +(\d+): ([\d ]*)$")
-_LOCATION = re.compile(r"^ *(\d+): 0x[0-9a-f]+(?: M=\d+)? (.*)$")
+_LOCATION = re.compile(r"^ *(?:(\d+): 0x[0-9a-f]+(?: M=\d+)? )?(.+) \S+:\d+(?::\d+)? s=\d+$")
+#: What a generic function was made for, which Go's profiles have in its name, and its tracebacks have not.
+_MADE_FOR = re.compile(r"\[.*\]")
 _BYTES = re.compile(r"^ +bytes:\[(\d+)\]$")
 
 
@@ -36,11 +44,10 @@ def sites_of(path: Path, home: Path) -> Sites:
     locations: dict[str, list[str]] = {}
     last = ""
     for line in rest.partition("\nMappings\n")[0].splitlines():
-        if match := _LOCATION.match(line):
-            last = match[1]
-            locations[last] = [match[2].split()[0]]
-        else:  # a call that the one before is inlined in
-            locations[last].append(line.split()[0])
+        match = _LOCATION.match(line)
+        assert match, line
+        last = match[1] or last  # none: a call that the one before is inlined in
+        locations.setdefault(last, []).append(_MADE_FOR.sub("[...]", match[2].strip()))
     found: list[tuple[tuple[str, ...], int, tuple[int, ...]]] = []
     for line in samples.splitlines():
         if match := _SAMPLE.match(line):
@@ -148,3 +155,32 @@ def test_wrong_usage_is_reported() -> None:
     refused = piped("memory", "1", "-o", "x.pb.gz")
     assert refused.returncode == 2
     assert "-o requires --heap" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["prometheus-bookworm", "prometheus-trixie", "etcd-trixie", "node-exporter-sid"]
+)
+def test_it_is_the_page_of_a_finished_server(name: str, tmp_path: Path) -> None:
+    """Its page is the same as ours of just before, or of just after it."""
+    tries = []
+    path = tmp_path / "page.pb.gz"
+    with running(name) as process, spyglass.attach(process.pid) as inspector:
+        before = ours(inspector.heap_profile("gc"), tmp_path)
+        for _ in range(TRIES):
+            path.write_bytes(page(process, "/debug/pprof/heap"))
+            after = ours(inspector.heap_profile("gc"), tmp_path)
+            expected = sites_of(path, tmp_path)
+            assert expected
+            if expected in (before, after):
+                return
+            tries.append((expected - after, after - expected))
+            before = after
+    raise AssertionError(tries)
+
+
+def page(process: FinishedProcess, path: str) -> bytes:
+    with closing(HTTPConnection("127.0.0.1", process.port, timeout=20)) as connection:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        assert answer.status == HTTPStatus.OK
+        return answer.read()
