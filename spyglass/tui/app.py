@@ -290,8 +290,12 @@ class TopApp(App[None]):
             self.say(f"column cpu: {'shown' if self.model.shows_cpu else 'hidden'}")
 
     def _can_sample(self) -> bool:
+        """Whether there is a process to sample, and reading is not paused; else say so."""
         if not self.feed.is_live:
             self.say(error="the processor time of a running process only can be sampled")
+        elif self.feed.paused and not self.model.samples_cpu:
+            self.say(error="paused: nothing is sampled; p resumes")
+            return False
         return self.feed.is_live
 
     def action_system(self) -> None:

@@ -11,11 +11,17 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 
+from spyglass.analysis.filters import Filter
+from spyglass.cli.filter_options import GoroutineFilter
+from spyglass.cli.report_profiles import recorded_profiles
+from spyglass.cli.sources import ProcessSource
 from spyglass.profile import Profile
 from spyglass.report.page import report
 from tests.browser import Browser
+from tests.children import in_child
 from tests.command import piped
 from tests.integration.test_report_page import assert_accessible
+from tests.integration.test_threads import forbid_perf_events
 from tests.made_profiles import SHOP, SampleRow, make_profile
 from tests.open_report import SHOP as GOROUTINES
 from tests.open_report import assert_quiet, frames, settle
@@ -120,6 +126,20 @@ def test_a_running_program_is_recorded_for_its_report(window: Browser, tmp_path:
     assert cpu["main.hot"].rect["width"] > cpu["main.warm"].rect["width"]
     assert {"main.hot", "[IO wait]"} & wall.keys()
     assert_quiet(window)
+
+
+def test_where_samples_are_not_allowed_there_is_the_wall_clock_alone() -> None:
+    def modes() -> list[str]:
+        forbid_perf_events()
+        profiles = recorded_profiles(
+            ProcessSource(pid), GoroutineFilter(Filter(), None, None), 200_000_000, redact=True
+        )
+        assert all(each.host is None for each in profiles)
+        return [each.mode for each in profiles]
+
+    with start("hot", NEWEST, Flavour.STRIPPED) as process:
+        pid = process.pid
+        assert in_child(modes) == ["wall"]
 
 
 @pytest.mark.parametrize(

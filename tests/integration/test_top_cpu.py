@@ -162,6 +162,23 @@ def test_where_sampling_costs_too_much_the_rate_falls(
     assert model.sampled is not None
 
 
+@pytest.mark.usefixtures("hurried")
+def test_a_new_recording_goes_on_where_the_last_one_ended(
+    hot: GoProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recordings are renewed, so that what they remember stays small; here with every part."""
+    monkeypatch.setattr(top_sampling, "_RENEW_SECONDS", 0.1)
+    with ticks_of(hot) as ticks:
+        first = watched(ticks, partial(has_parts, 1))
+        before = len(descriptors())
+        model = watched(ticks, partial(has_parts, 4))
+        assert len(descriptors()) <= before + 5
+    assert first.sampled is not None
+    assert model.sampled is not None
+    assert model.sampled.refused is None
+    assert samples_in(model.sampled) > samples_in(first.sampled)
+
+
 def test_without_permission_it_says_which_rule_forbids_it(hot: GoProcess) -> None:
     def refused() -> str | None:
         forbid_perf_events()

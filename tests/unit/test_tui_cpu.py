@@ -280,6 +280,19 @@ def test_the_column_stays_when_the_page_is_left() -> None:
     play(app, script)
 
 
+def test_while_reading_is_paused_nothing_is_sampled() -> None:
+    async def script(pilot: Pilot[None]) -> None:
+        await until(pilot, "shop.serve")
+        await pilot.press("p", "c")
+        await until(pilot, "nothing is sampled")
+        await pilot.press("p", "c")
+        await until(pilot, "crypto/sha256.block")
+
+    app = app_of(snapshot())
+    ticks_of(app).sampled = SAMPLED
+    play(app, script)
+
+
 def test_of_a_saved_snapshot_nothing_can_be_sampled() -> None:
     async def script(pilot: Pilot[None]) -> None:
         await until(pilot, "shop.serve")
