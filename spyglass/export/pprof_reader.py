@@ -34,6 +34,8 @@ __all__ = ["read_pprof"]
 
 #: The largest file, unpacked: hundreds of times one of Go's.
 _MAX_BYTES = 1 << 28
+#: What a byte of a file may need: two copies, and a reference to a number.
+_BYTES_FOR_EACH = 10
 _MAX_STATES = np.iinfo(np.int16).max
 _MAX_INT = (1 << 63) - 1
 _MAX_TOTAL = 1 << 62
@@ -76,8 +78,13 @@ def read_pprof(pieces: Iterable[bytes], max_bytes: int) -> Profile:
     """The profile in `pieces`, unpacked. `BadDataError` if it is none, does not say when and how long it was
     recorded, has no time of processors or of goroutines, or needs more than `max_bytes` of memory."""
     raw, memory = _joined(pieces, min(max_bytes, _MAX_BYTES)), Memory(max_bytes)
-    memory.need(2 * len(raw))
-    return _File(Message(raw), memory).profile()
+    memory.need(_BYTES_FOR_EACH * len(raw))
+    top = Message(raw)
+    file = _File(top, memory)
+    profile = file.profile()
+    if file.has_more_than_it_says(profile):
+        return _File(top, memory, trusted=False).profile()
+    return profile
 
 
 def _joined(pieces: Iterable[bytes], max_bytes: int) -> bytes:
@@ -91,14 +98,14 @@ def _joined(pieces: Iterable[bytes], max_bytes: int) -> bytes:
 
 
 class _File:
-    """The tables of one file, and what they are turned into."""
+    """The tables of one file, and what they are turned into; `trusted`: with what its comment says."""
 
-    def __init__(self, top: Message, memory: Memory) -> None:
+    def __init__(self, top: Message, memory: Memory, *, trusted: bool = True) -> None:
         self._top, self._memory = top, memory
         strings = top.pieces(proto.STRING)
         memory.need(OBJECT_BYTES * len(strings))
         self._strings = [text.decode("utf-8", "backslashreplace") for text in strings]
-        self._comment = self._own_comment()
+        self._comment = self._own_comment() if trusted else None
         self._frames: list[Frame] = []
         #: By the id of a location: the numbers of its frames, innermost first.
         self._locations: dict[int, tuple[int, ...]] = {}
@@ -110,10 +117,10 @@ class _File:
         self._read_locations()
         samples = self._samples(count, time, unit_ns)
         lengths = [sum(len(self._locations[each]) for each in stack) for stack in self._stacks]
+        self._memory.need(16 * sum(lengths))
         flat = [
             frame for stack in self._stacks for each in stack for frame in self._locations[each]
         ]
-        self._memory.need(16 * len(flat))
         said = self._comment
         return Profile(
             mode=said.mode if said else mode, process=self._process(),
@@ -124,8 +131,22 @@ class _File:
             stack_frames=np.array(flat, np.int32), states=tuple(self._states),
             label_sets=tuple(map(dict, self._sets)),
             problems=tuple(model_part(Problem, each) for each in said.problems) if said else (),
-            chosen_from=said.chosen_from if said else None,
+            chosen_from=self._chosen_from(samples),
         )  # fmt: skip
+
+    def has_more_than_it_says(self, profile: Profile) -> bool:
+        """Whether it has more samples than its comment says: ``go tool pprof`` has merged it with others."""
+        said = self._comment
+        return said is not None and int(profile.samples.count.sum()) > said.account.samples
+
+    def _chosen_from(self, samples: Samples) -> int | None:
+        """How many samples there were before those of `samples` were chosen, by spyglass or by ``go tool pprof``."""
+        said = self._comment
+        if said is None:
+            return None
+        if said.chosen_from is not None:
+            return said.chosen_from
+        return said.account.samples if int(samples.count.sum()) < said.account.samples else None
 
     def _text(self, index: int) -> str:
         if not 0 <= index < max(len(self._strings), 1):
@@ -133,11 +154,11 @@ class _File:
         return self._strings[index] if self._strings else ""
 
     def _own_comment(self) -> _Comment | None:
-        for index in self._top.numbers(proto.COMMENT):
-            text = self._text(index)
-            if text.startswith(COMMENT):
-                return checked(_COMMENT, text.removeprefix(COMMENT).encode(), "the comment: ")
-        return None
+        texts = {self._text(index) for index in self._top.numbers(proto.COMMENT)}
+        found = [text for text in texts if text.startswith(COMMENT)]
+        if len(found) != 1:  # of several files that were merged none speaks for all
+            return None
+        return checked(_COMMENT, found[0].removeprefix(COMMENT).encode(), "the comment: ")
 
     def _kinds(self, raws: Sequence[bytes]) -> list[tuple[str, str]]:
         """Name and unit of kinds of values."""
@@ -173,7 +194,6 @@ class _File:
             each = Message(raw)
             begin = len(self._frames)
             self._frames += self._calls(each, functions)
-            self._memory.need(4 * OBJECT_BYTES * (len(self._frames) - begin + 1))
             numbers = tuple(range(begin, len(self._frames)))
             self._locations[each.number(proto.LOCATION_ID)] = numbers
 
@@ -182,7 +202,9 @@ class _File:
     ) -> Iterator[Frame]:
         """The calls at one pc; all but the last are inlined."""
         address = max(location.number(proto.LOCATION_ADDRESS), 0)
-        lines = [Message(raw) for raw in location.pieces(proto.LOCATION_LINE)]
+        pieces = location.pieces(proto.LOCATION_LINE)
+        self._memory.need(8 * OBJECT_BYTES * (len(pieces) + 1))
+        lines = [Message(raw) for raw in pieces]
         if not lines:
             yield Frame(hex(address), None, None, address)
         for at, line in enumerate(lines, 1):

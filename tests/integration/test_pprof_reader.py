@@ -66,9 +66,20 @@ def check_commands(folder: Path, minor: str) -> None:
     schema = json.loads(files("spyglass.export").joinpath("profile.schema.json").read_text())
     Draft202012Validator(schema).validate(json.loads(saved.read_text()))
     assert "main.compute" in go_tool_pprof(minor, folder, "-top", "-cum", again)
+    recorded, made_by_tool = folder / "cpu.pb.gz", folder / "tool.pb.gz"
+    assert piped("record", "--from", str(folder / "cpu.json"), "-o", str(recorded)).returncode == 0
+    ours = load_profile(recorded)
+    for chosen in (["-focus", "main.mix", recorded], [recorded, folder / "go.pb.gz"]):
+        go_tool_pprof(minor, folder, "-proto", "-output", made_by_tool, *chosen)
+        made = load_profile(made_by_tool)
+        if len(chosen) == 3:  # the account is of all samples
+            assert (made.chosen_from, made.account) == (ours.account.samples, ours.account)
+        else:  # what the comment of one of them says is not of both
+            assert made.account.samples == made.samples.count.sum() > ours.account.samples
+            assert (made.account.lost, made.process.pid) == (None, None)
     done = piped("diff", str(folder / "go.pb.gz"), str(folder / "cpu.json"), "--json")
     assert done.returncode == 0, done.stderr
-    made = json.loads(done.stdout)
-    (compute,) = (each for each in made["functions"] if each["function"] == "main.compute")
+    difference = json.loads(done.stdout)
+    (compute,) = (each for each in difference["functions"] if each["function"] == "main.compute")
     assert compute["total"]["before"] > 0.1
     assert compute["total"]["after"] > 0.1

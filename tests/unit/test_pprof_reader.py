@@ -26,7 +26,7 @@ from spyglass.export.protobuf import Message, number, piece, varint
 from spyglass.export.snapshot_file import save
 from spyglass.formats import EXPORTERS, exporter
 from spyglass.model import NONE, Frame, Problem
-from spyglass.profile import Profile
+from spyglass.profile import Account, Profile, Samples
 from tests.made_profiles import EXIT, HASH, MAIN, SERVE, SHOP, SampleRow, make_profile
 from tests.profiles import decoded
 from tests.snapshots import frame, make_snapshot
@@ -95,6 +95,7 @@ def test_it_is_the_same_in_all_formats() -> None:
             SampleRow((), 2, 1, state="waiting"),
         ],
         mode="offcpu",
+        account=Account(samples=5),
     )
     for profile in (SHOP, waits):
         again = read(written(profile))
@@ -233,6 +234,31 @@ def test_every_change_of_a_byte_is_refused_or_read() -> None:
     for size in range(0, len(sound), 7):
         with pytest.raises(BadDataError):
             read(sound[:size] + b"\xff")
+
+
+def test_what_was_merged_or_chosen_by_others_is_not_what_the_comment_says() -> None:
+    s = SHOP.samples
+    some = replace(SHOP, samples=Samples(**{n: getattr(s, n)[:2] for n in Samples.__slots__}))
+    chosen = read(written(some))
+    assert (chosen.chosen_from, chosen.account) == (100, SHOP.account)
+    assert chosen.samples.count.sum() == 65
+    more = replace(SHOP, account=replace(SHOP.account, samples=60))
+    merged = read(written(more))
+    assert (merged.account.samples, merged.account.lost, merged.process.pid) == (100, None, None)
+    assert {labels["state"] for labels in merged.label_sets} == {"running", "g0", "C"}
+    raw = gzip.decompress(written(SHOP))
+    texts = raw + piece(6, b'spyglass.profile/1 {"mode":"cpu"}')
+    last = len(Message(texts).pieces(6)) - 1
+    assert read(texts + number(13, last)).account.lost is None  # two comments
+
+
+def test_a_few_bytes_do_not_become_very_many_frames() -> None:
+    """A location with many calls, on stacks that have it many times."""
+    line = piece(4, number(1, 1))
+    deep = piece(4, number(1, 3) + line * 20_000)
+    stack = piece(2, piece(1, varint(3) * 50_000) + piece(2, b"\x01\x01"))
+    with pytest.raises(BadDataError, match="needs more than"):
+        read(foreign(deep, stack))
 
 
 def test_size_and_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from spyglass.runtime.recording.rows import Rows, Stacks
 from spyglass.runtime.snapshotter import process_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Self
 
     import numpy as np
@@ -82,12 +83,8 @@ class Recording(ABC):
         """Record for at most `seconds`; returns early when the process has ended."""
         until = time.monotonic() + seconds
         while self.ended is None and (left := until - time.monotonic()) > 0:
-            try:
+            with self._until_it_ends():
                 self._record(left)
-            except SpyglassError:
-                self._check(force=True)
-                if self.ended is None:
-                    raise
             self._check()
         return self.progress()
 
@@ -109,7 +106,8 @@ class Recording(ABC):
     def settle(self) -> None:
         """Add what is only noted to the rows: then `so_far` reads nothing of the process, and a child can call it."""
         self._check(force=True)
-        self._settled_ns = self._settle()
+        with self._until_it_ends():
+            self._settled_ns = self._settle()
         self._settled = self._whole_account()
 
     def so_far(self, *, settled: bool = False) -> Profile:
@@ -119,6 +117,16 @@ class Recording(ABC):
         if not settled:
             self.settle()
         return self._profile(self._settled_ns, replace(self._settled, unfinished=True))
+
+    @contextmanager
+    def _until_it_ends(self) -> Iterator[None]:
+        """Errors in the block are none if the process has ended."""
+        try:
+            yield
+        except SpyglassError:
+            self._check(force=True)
+            if self.ended is None:
+                raise
 
     def _profile(self, until_ns: int, account: Account) -> Profile:
         """What was recorded until `until_ns` (CLOCK_MONOTONIC), with its `account`."""
