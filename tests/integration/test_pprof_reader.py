@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from spyglass import cli
 from spyglass.export.profile_reader import is_profile, load_profile
 from spyglass.profile import Profile
 from tests.command import piped
@@ -39,7 +40,7 @@ def test_gos_own_profile_is_read_as_it_is(minor: str, tmp_path: Path) -> None:
     path = tmp_path / "go.pb.gz"
     with start("shares", minor, Flavour.EXE, "-busy") as process:
         process.tell(f"profile 1 {path}")
-        ours = piped("record", str(process.pid), "-d", "2s", "-o", str(tmp_path / "cpu.json"))
+        ours = piped("record", str(process.pid), "-d", "1500ms", "-o", str(tmp_path / "cpu.json"))
         assert process.read_line(30) == "written"
     assert ours.returncode == 0, ours.stderr
     assert is_profile(path)
@@ -61,13 +62,12 @@ def check_commands(folder: Path, minor: str) -> None:
     """It is converted and compared with a recording of spyglass, and the tool reads what is written of it."""
     saved, again = folder / "x.json", folder / "x.pb.gz"
     for path in (saved, again):
-        done = piped("record", "--from", str(folder / "go.pb.gz"), "-o", str(path))
-        assert done.returncode == 0, done.stderr
+        assert cli.run(["record", "--from", str(folder / "go.pb.gz"), "-o", str(path)]) == 0
     schema = json.loads(files("spyglass.export").joinpath("profile.schema.json").read_text())
     Draft202012Validator(schema).validate(json.loads(saved.read_text()))
     assert "main.compute" in go_tool_pprof(minor, folder, "-top", "-cum", again)
     recorded, made_by_tool = folder / "cpu.pb.gz", folder / "tool.pb.gz"
-    assert piped("record", "--from", str(folder / "cpu.json"), "-o", str(recorded)).returncode == 0
+    assert cli.run(["record", "--from", str(folder / "cpu.json"), "-o", str(recorded)]) == 0
     ours = load_profile(recorded)
     for chosen in (["-focus", "main.mix", recorded], [recorded, folder / "go.pb.gz"]):
         go_tool_pprof(minor, folder, "-proto", "-output", made_by_tool, *chosen)
@@ -77,9 +77,10 @@ def check_commands(folder: Path, minor: str) -> None:
         else:  # what the comment of one of them says is not of both
             assert made.account.samples == made.samples.count.sum() > ours.account.samples
             assert (made.account.lost, made.process.pid) == (None, None)
-    done = piped("diff", str(folder / "go.pb.gz"), str(folder / "cpu.json"), "--json")
-    assert done.returncode == 0, done.stderr
-    difference = json.loads(done.stdout)
+    differences = folder / "difference.json"
+    files_of = [str(folder / name) for name in ("go.pb.gz", "cpu.json")]
+    assert cli.run(["diff", *files_of, "-o", str(differences)]) == 0
+    difference = json.loads(differences.read_text())
     (compute,) = (each for each in difference["functions"] if each["function"] == "main.compute")
     assert compute["total"]["before"] > 0
     assert compute["total"]["after"] > 0
