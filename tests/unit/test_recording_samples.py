@@ -14,12 +14,13 @@ from spyglass.model import NONE, Frame
 from spyglass.runtime.context import Runtime
 from spyglass.runtime.recording.native_frames import Native, NativeFrames
 from spyglass.runtime.recording.owners import Seen, _Listed
+from spyglass.runtime.recording.recorded_labels import RecordedLabels
 from spyglass.runtime.recording.rows import Row, Rows, Stacks
-from spyglass.runtime.recording.sampled_stacks import _same_from
-from spyglass.runtime.recording.witness import equal_from
-from spyglass.threads.architecture import AMD64
+from spyglass.runtime.recording.sampled_stacks import _Path, _same, _same_from
+from spyglass.runtime.recording.witness import Noted, Witness, equal_from
+from spyglass.threads.architecture import AMD64, Registers
 from spyglass.threads.kernel_symbols import KernelSymbols
-from spyglass.threads.perf import parse_recording
+from spyglass.threads.perf import Sample, parse_recording
 from tests.image import ImageMemory
 
 LOST, THROTTLE, FORK, SAMPLE = 2, 5, 7, 9
@@ -213,3 +214,56 @@ def test_a_chain_ends_where_there_is_no_code_and_where_go_begins() -> None:
 def runtime_of(code: bytes) -> Runtime:
     """A runtime with nothing but `code`, at `BASE`."""
     return cast(Runtime, SimpleNamespace(memory=ImageMemory({BASE: code}), arch="amd64"))
+
+
+def noted(copy: bytes, now: bytes, sp: int = 0) -> Noted:
+    """A sample with the stack `copy`, which was `now` when its goroutine was read, stopped at `sp` or running."""
+    registers = Registers(tid=TID, pc=0x30, sp=BASE, bp=0, g=0x2000, stack=copy)
+    memory = ImageMemory({BASE: now})
+    seen = Seen(0x2000, 7, BASE - 64, BASE + len(copy), 0, TIME_NS, sp)
+    witness = object.__new__(Witness)
+    witness._memory, witness.labels = (
+        memory,
+        cast(RecordedLabels, SimpleNamespace(number=lambda *_: NONE)),
+    )
+    return witness._noted(Sample(PID, TIME_NS, (), registers), None, seen)
+
+
+#: A stack of four functions of 4 words each; return addresses are the last word of each.
+WORDS = list(range(1, 17))
+FUNCTION = range(0x101, 0x200)
+PATH = _Path(128, 64 - 8, 96, 1 << 62, 0, "runtime.goexit", slot=32 - 8, pcs=FUNCTION)
+
+
+def stack(**words: int) -> bytes:
+    """The stack with a return address into the second function, and `words` by their places."""
+    content = {**dict(enumerate(WORDS)), 3: 0x150} | {
+        int(at[1:]): word for at, word in words.items()
+    }
+    return struct.pack("<16Q", *(content[at] for at in range(16)))
+
+
+@pytest.mark.parametrize(
+    ("now", "same"),
+    [
+        (stack(), True),
+        (stack(_0=99, _1=99, _4=99, _5=99), True),  # the two innermost have gone on
+        (stack(_3=0x101), True),  # the second one has called from elsewhere
+        (stack(_3=0x1FF), True),
+        (stack(_3=0x100), False),  # another function is in its place
+        (stack(_3=0x200), False),
+        (stack(_7=99), False),  # and was called from elsewhere
+        (stack(_12=99), False),
+    ],
+)
+def test_calls_are_the_same_if_the_outer_ones_are_and_the_second_is_in_its_place(
+    now: bytes, same: bool
+) -> None:
+    assert _same(noted(stack(), now), PATH)[1] == same
+
+
+def test_what_lies_below_a_goroutine_that_does_not_run_is_of_the_one_before() -> None:
+    assert _same(noted(stack(), stack(), BASE), PATH)[1]
+    assert _same(noted(stack(), stack(), BASE + 56), PATH)[1]
+    assert not _same(noted(stack(), stack(), BASE + 64), PATH)[1]
+    assert _same(noted(stack(), stack(), BASE + 120), PATH) == (False, False, True)

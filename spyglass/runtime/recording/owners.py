@@ -46,13 +46,14 @@ _MISS_SECONDS = 0.02
 _PAGE_BITS = 12
 #: As `spyglass.runtime.goroutines.decode.plausible`; the statuses of goroutines that can run or wait.
 _MAX_GOID, _MAX_STACK = 1 << 48, 1 << 32
-_FIELDS = ("stack.lo", "stack.hi", "sched.g", "goid", "labels", "atomicstatus")
+_FIELDS = ("stack.lo", "stack.hi", "sched.g", "goid", "labels", "atomicstatus", "sched.sp")
 _LIVE = frozenset({RUNNABLE, RUNNING, SYSCALL, WAITING, COPYSTACK, PREEMPTED, LEAKED})
 
 
 class Seen(NamedTuple):
     """A goroutine as it was read at `at_ns` (CLOCK_MONOTONIC): the address of its ``g``, its goid, the bounds
-    of its stack, and what ``g.labels`` points at."""
+    of its stack, and what ``g.labels`` points at. `sp`: where it stopped running; 0 if it runs, or for one out
+    of a list."""
 
     pointer: int
     goid: int
@@ -60,6 +61,7 @@ class Seen(NamedTuple):
     high: int
     labels: int
     at_ns: int
+    sp: int = 0
 
 
 class StackOwners:
@@ -183,11 +185,11 @@ class Words:
 def _seen(pointer: int, words: Sequence[int], at_ns: int) -> Seen | None:
     """The goroutine whose `_FIELDS` were `words`, as `decode.alive` and `decode.plausible` tell; None if it is not
     one."""
-    low, high, own, goid, labels, status = words
+    low, high, own, goid, labels, status, sp = words
     lives = 0 < goid < _MAX_GOID and status & ~SCAN in _LIVE
     if not lives or own not in (0, pointer) or low % 8 or not 0 < high - low <= _MAX_STACK:
         return None
-    return Seen(pointer, goid, low, high, labels, at_ns)
+    return Seen(pointer, goid, low, high, labels, at_ns, 0 if status & ~SCAN == RUNNING else sp)
 
 
 def _place(dtype: np.dtype[Any], path: str) -> tuple[int, int]:

@@ -45,7 +45,8 @@ class _Path(NamedTuple):
     """What is known of a stack by its node, in bytes from sp: where it ends; from where on it must be the same to
     be of the same calls (`_same_from`), and where the outermost function but ``runtime.goexit`` begins;
     where the innermost frame that changes labels begins (`_NO_BYTES` if there is
-    none); its outermost pc, and the name of its outermost function."""
+    none); its outermost pc, and the name of its outermost function. The second function's return address is in
+    the word at `slot`, and is one of the pcs of that function, `pcs`."""
 
     size: int
     same_from: int
@@ -53,6 +54,8 @@ class _Path(NamedTuple):
     labelled: int
     outermost_pc: int
     outermost: str
+    slot: int = 0
+    pcs: range = range(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +202,14 @@ class SampledStacks:
         outermost = self._function(frames[-1].pc)
         start = begins[-3] if len(frames) > 2 else 0
         same_from = _same_from(begins[:-1])
-        return _Path(begins[-2], same_from, start, labelled, frames[-1].pc, outermost)
+        slot = max(begins[1] - 8, 0)
+        pcs = self._pcs(frames[1].pc) if len(frames) > 1 else range(0)
+        return _Path(begins[-2], same_from, start, labelled, frames[-1].pc, outermost, slot, pcs)
+
+    def _pcs(self, pc: int) -> range:
+        """The return addresses into the function at `pc`."""
+        function = self.tree.code.functions.at(pc)
+        return range(function.entry + 1, function.end + 1) if function else range(0)
 
 
 def _same(noted: Noted, path: _Path) -> tuple[bool, bool, bool]:
@@ -207,7 +217,16 @@ def _same(noted: Noted, path: _Path) -> tuple[bool, bool, bool]:
     equal = noted.equal_from - noted.sample.registers.sp
     if noted.equal_from >= noted.high:
         return False, False, False
-    return 0 < path.start >= equal, 0 < path.same_from >= equal, path.labelled >= equal
+    same_calls = 0 < path.same_from >= equal and _second_is_called(noted, path)
+    return 0 < path.start >= equal, same_calls, path.labelled >= equal
+
+
+def _second_is_called(noted: Noted, path: _Path) -> bool:
+    """Whether the second function can be in the same call: as long as it is, the word below its frame is an address in
+    it, behind the last call that it made. The next goroutine on this stack may have the same words further out, if
+    it was begun in the same way, and another function there."""
+    word = noted.again[path.slot : path.slot + 8]
+    return len(word) == 8 and int.from_bytes(word, "little") in path.pcs
 
 
 def _same_on_system_stack(noted: Noted, path: _Path) -> tuple[bool, bool, bool]:

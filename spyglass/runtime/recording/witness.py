@@ -41,7 +41,7 @@ class Noted(NamedTuple):
     ends, 0 if sp is on no goroutine's stack. `goid`: of the goroutine when it was read, `NONE` if it is not
     known; `lived`: it is the same since before the sample; `settled`: and so is its stack. `labels`: the number of its labels when it was
     read; `kept_labels`: and it had the same before the sample. `equal_from`: from this address on the stack
-    was the same when it was read; `high` if it was not compared. `again`: what was then read of a system
+    was the same when it was read; `high` if it was not compared. `again`: what was then read of the
     stack. `call`: the call of C that it was in, if that is known, and `call_stack`: the goroutine's stack from its sp
     upwards.
     """
@@ -110,11 +110,13 @@ class Witness:
 
     def _noted(self, sample: Sample, before: Seen | None, now: Seen) -> Noted:
         lived, settled, kept = _proven(before, now)
-        stack, equal = self._compared(sample.registers, now.high)
+        stack, again, equal = self._compared(sample.registers, now.high)
+        # What lies below is of nobody any more: of the goroutine before, if this one has only begun.
+        equal = max(equal, now.sp)
         labels = self._labels_of(now)
         # Of the 16 KB of a copy most is not the goroutine's: kept, they would be new memory for every sample.
         sample = sample._replace(registers=replace(sample.registers, stack=stack))
-        return Noted(sample, now.high, now.goid, lived, settled, labels, kept, equal)
+        return Noted(sample, now.high, now.goid, lived, settled, labels, kept, equal, again)
 
     def is_go(self, pc: int) -> bool:
         """Whether the code at `pc` is Go's."""
@@ -141,18 +143,19 @@ class Witness:
 
         return self.labels.number(now.labels, still)
 
-    def _compared(self, registers: Registers, high: int) -> tuple[bytes, int]:
-        """The stack of a sample up to `high`, as far as it is known, and from where on it is the same now."""
+    def _compared(self, registers: Registers, high: int) -> tuple[bytes, bytes, int]:
+        """The stack of a sample up to `high`, as far as it is known, what is there now, and from where on that is
+        the same."""
         sp, copy = registers.sp, registers.stack[: high - registers.sp]
         size = len(copy) & ~7
         try:
             now = self._memory.read(sp, min(high - sp, _MAX_STACK_BYTES))
         except (MemoryFault, BadDataError):
-            return copy, high
+            return copy, b"", high
         equal = equal_from(copy[:size], now[:size])
         if size < len(now) and equal <= size // 2:  # the callers beyond the copy are the same too
-            return copy[:size] + now[size:], sp + equal
-        return copy, sp + equal
+            return copy[:size] + now[size:], now[:size], sp + equal
+        return copy, now[:size], sp + equal
 
 
 def _unknown(sample: Sample) -> Noted:
