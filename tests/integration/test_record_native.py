@@ -142,3 +142,20 @@ def test_what_the_kernel_does_is_on_top_of_the_system_call() -> None:
             in_read += int(count) * is_read
             assert not is_read or "yscall" in names[of_kernel.count(True)]
     assert in_read > 0.5 * profile.account.samples
+
+
+@pytest.mark.parametrize("minor", sorted({MATRIX[0], MATRIX[-1]}))
+def test_time_in_c_is_counted_once_where_goroutines_are_read(minor: str) -> None:
+    calling = start("native", minor, Flavour.EXE, "-call", "20ms")
+    with calling as process, spyglass.attach(process.pid) as program:
+        profile = program.record(2, mode="wall", rate_hz=20, native=True)
+    samples = profile.samples
+    callers = {
+        int(goroutine)
+        for stack, goroutine in zip(samples.stack, samples.goroutine, strict=True)
+        if profile.stack(int(stack))[-1].function == "main.lane" and goroutine != NONE
+    }
+    assert len(callers) == 4
+    for goroutine in callers:
+        value_ns = samples.value_ns[samples.goroutine == goroutine].sum()
+        assert value_ns == pytest.approx(profile.duration_ns, rel=0.1)

@@ -14,9 +14,12 @@ from spyglass.profile import Profile, Samples
 
 __all__ = ["merged", "on_goroutines"]
 
-#: Through these a goroutine makes system calls that the runtime knows of: while it is in one, its status is
-#: syscall, and readings count it (``syscall/syscall_linux.go``).
-_SYSTEM_CALLS = frozenset({"syscall.Syscall", "syscall.Syscall6"})
+#: Through these a goroutine makes system calls that the runtime knows of, and calls C: while it is in one, its status
+#: is syscall, and readings count it (``syscall/syscall_linux.go``, ``runtime/cgocall.go``).
+_SYSTEM_CALLS = frozenset({"syscall.Syscall", "syscall.Syscall6", "runtime.cgocall"})
+#: In the names of the functions that cgo makes for those of C (``cmd/cgo/out.go: writeDefsFunc``). Up to Go 1.20 the
+#: call chain of a sample in C does not have ``runtime.cgocall``.
+_OF_CGO = "._Cfunc_"
 _RUNNING = "running"
 
 Key = TypeVar("Key", bound=Hashable)
@@ -26,8 +29,9 @@ def on_goroutines(profile: Profile) -> NDArray[np.bool_]:
     """Which rows of `profile`, of processor time, are of goroutines that run, not of system calls, C, or the
     scheduler."""
     running = [number for number, word in enumerate(profile.states) if word == _RUNNING]
-    calls = {at for at, frame in enumerate(profile.frames) if frame.function in _SYSTEM_CALLS}
-    in_call = np.isin(profile.stack_frames, np.fromiter(calls, np.int64, len(calls)))
+    names = [frame.function for frame in profile.frames]
+    calls = [at for at, name in enumerate(names) if name in _SYSTEM_CALLS or _OF_CGO in name]
+    in_call = np.isin(profile.stack_frames, np.array(calls, np.int64))
     ends = np.concatenate([[0], np.cumsum(in_call)])
     calling = ends[profile.stack_offsets[1:]] > ends[profile.stack_offsets[:-1]]
     samples = profile.samples
