@@ -96,13 +96,13 @@ class ProfileEncoder:
         content = number(proto.LABEL_KEY, self._string(key)) + number(proto.LABEL_NUM, value)
         return piece(proto.SAMPLE_LABEL, content + number(proto.LABEL_NUM_UNIT, self._string(unit)))
 
-    def tables(self) -> Iterator[bytes]:
-        """What the samples refer to: locations, functions and strings."""
+    def tables(self, last: str | None = None) -> Iterator[bytes]:
+        """What the samples refer to: locations, functions and strings; `last`: one more string."""
         for index, frames in enumerate(self._locations.frames(), 1):
             yield self._location(index, frames)
         for names, index in self._functions.items():
             yield self._function(index, *names)
-        for text in self._strings:
+        for text in (*self._strings, *([] if last is None else [last])):
             yield piece(proto.STRING, text.encode())
 
     def _kind(self, name: str, unit: str) -> bytes:

@@ -1,7 +1,7 @@
 """A profile read from the form of profile.proto: one that `profile_pprof` wrote, Go's own, or any other of processor
 or wall-clock time.
 
-What such a file does not say is not known: null in a document. A file of spyglass has a comment for what
+What such a file does not say is not known: null in a document. A file of spyglass has a note for what
 the form has no place for (`profile_pprof.COMMENT`). It can come from anyone: size, memory and numbers of things are
 bounded, and what refers to something is checked.
 """
@@ -21,7 +21,7 @@ from spyglass.errors import BadDataError
 from spyglass.export import profile_proto as proto
 from spyglass.export import schema_types
 from spyglass.export.document_rows import OBJECT_BYTES, Memory, Numbers
-from spyglass.export.profile_pprof import COMMENT, GOROUTINE, STATE, THREAD
+from spyglass.export.profile_pprof import GOROUTINE, NOTE, STATE, THREAD
 from spyglass.export.profile_reader import AccountRecord, account_of
 from spyglass.export.protobuf import Message
 from spyglass.export.pseudo_frames import NO_STACK
@@ -59,8 +59,8 @@ class _ProcessRecord(Struct, frozen=True):
     cgo: bool | None = None
 
 
-class _Comment(Struct, frozen=True):
-    """What spyglass says in a comment of the file."""
+class _Note(Struct, frozen=True):
+    """What spyglass says in a note of the file."""
 
     mode: Literal["cpu", "wall", "offcpu"]
     rate_hz: schema_types.Rate
@@ -71,7 +71,7 @@ class _Comment(Struct, frozen=True):
     problems: list[schema_types.Problem] = []
 
 
-_COMMENT = msgspec.json.Decoder(_Comment)
+_NOTE = msgspec.json.Decoder(_Note)
 
 
 def read_pprof(pieces: Iterable[bytes], max_bytes: int) -> Profile:
@@ -79,12 +79,7 @@ def read_pprof(pieces: Iterable[bytes], max_bytes: int) -> Profile:
     recorded, has no time of processors or of goroutines, or needs more than `max_bytes` of memory."""
     raw, memory = _joined(pieces, min(max_bytes, _MAX_BYTES)), Memory(max_bytes)
     memory.need(_BYTES_FOR_EACH * len(raw))
-    top = Message(raw)
-    file = _File(top, memory)
-    profile = file.profile()
-    if file.has_more_than_it_says(profile):
-        return _File(top, memory, trusted=False).profile()
-    return profile
+    return _File(Message(raw), memory).profile()
 
 
 def _joined(pieces: Iterable[bytes], max_bytes: int) -> bytes:
@@ -98,14 +93,14 @@ def _joined(pieces: Iterable[bytes], max_bytes: int) -> bytes:
 
 
 class _File:
-    """The tables of one file, and what they are turned into; `trusted`: with what its comment says."""
+    """The tables of one file, and what they are turned into."""
 
-    def __init__(self, top: Message, memory: Memory, *, trusted: bool = True) -> None:
+    def __init__(self, top: Message, memory: Memory) -> None:
         self._top, self._memory = top, memory
         strings = top.pieces(proto.STRING)
         memory.need(OBJECT_BYTES * len(strings))
         self._strings = [text.decode("utf-8", "backslashreplace") for text in strings]
-        self._comment = self._own_comment() if trusted else None
+        self._note = self._own_note()
         self._frames: list[Frame] = []
         #: By the id of a location: the numbers of its frames, innermost first.
         self._locations: dict[int, tuple[int, ...]] = {}
@@ -121,7 +116,7 @@ class _File:
         flat = [
             frame for stack in self._stacks for each in stack for frame in self._locations[each]
         ]
-        said = self._comment
+        said = self._note
         return Profile(
             mode=said.mode if said else mode, process=self._process(),
             started_at=self._started_at(), duration_ns=self._duration_ns(), rate_hz=self._rate_hz(),
@@ -131,34 +126,21 @@ class _File:
             stack_frames=np.array(flat, np.int32), states=tuple(self._states),
             label_sets=tuple(map(dict, self._sets)),
             problems=tuple(model_part(Problem, each) for each in said.problems) if said else (),
-            chosen_from=self._chosen_from(samples),
+            chosen_from=said.chosen_from if said else None,
         )  # fmt: skip
-
-    def has_more_than_it_says(self, profile: Profile) -> bool:
-        """Whether it has more samples than its comment says: ``go tool pprof`` has merged it with others."""
-        said = self._comment
-        return said is not None and int(profile.samples.count.sum()) > said.account.samples
-
-    def _chosen_from(self, samples: Samples) -> int | None:
-        """How many samples there were before those of `samples` were chosen, by spyglass or by ``go tool pprof``."""
-        said = self._comment
-        if said is None:
-            return None
-        if said.chosen_from is not None:
-            return said.chosen_from
-        return said.account.samples if int(samples.count.sum()) < said.account.samples else None
 
     def _text(self, index: int) -> str:
         if not 0 <= index < max(len(self._strings), 1):
             raise BadDataError(f"there is no string {index:,}")
         return self._strings[index] if self._strings else ""
 
-    def _own_comment(self) -> _Comment | None:
-        texts = {self._text(index) for index in self._top.numbers(proto.COMMENT)}
-        found = [text for text in texts if text.startswith(COMMENT)]
-        if len(found) != 1:  # of several files that were merged none speaks for all
+    def _own_note(self) -> _Note | None:
+        """What spyglass has put last into the table of strings. A tool that writes the file again leaves it out,
+        for nothing refers to it: then it may be of other samples."""
+        last = self._strings[-1] if self._strings else ""
+        if not last.startswith(NOTE):
             return None
-        return checked(_COMMENT, found[0].removeprefix(COMMENT).encode(), "the comment: ")
+        return checked(_NOTE, last.removeprefix(NOTE).encode(), "the note: ")
 
     def _kinds(self, raws: Sequence[bytes]) -> list[tuple[str, str]]:
         """Name and unit of kinds of values."""
@@ -269,11 +251,11 @@ class _File:
         return found
 
     def _is_own(self, label: str) -> bool:
-        return self._comment is not None and label in self._comment.own_labels
+        return self._note is not None and label in self._note.own_labels
 
     def _without_state(self, locations: tuple[int, ...], state: str | None) -> tuple[int, ...]:
         """`locations` without the frame that says the state, or that there is no stack."""
-        if self._comment is None or not locations:
+        if self._note is None or not locations:
             return locations
         frames = self._locations[locations[0]]
         innermost = self._frames[frames[0]] if frames else None
@@ -285,7 +267,7 @@ class _File:
         """The program, which is that of the first mapping (``proto/profile.proto``: Profile.mapping)."""
         mappings = self._top.pieces(proto.MAPPING)[:1]
         first = Message(mappings[0] if mappings else b"")
-        said = asdict(self._comment.process) if self._comment else asdict(_ProcessRecord())
+        said = asdict(self._note.process) if self._note else asdict(_ProcessRecord())
         return Process(
             exe=self._text(first.number(proto.MAPPING_FILE)) or None,
             build_id=self._text(first.number(proto.MAPPING_BUILD_ID)) or None,
@@ -307,8 +289,8 @@ class _File:
 
     def _rate_hz(self) -> float:
         """Samples a second; 0 if nothing says so."""
-        if self._comment is not None:
-            return self._comment.rate_hz
+        if self._note is not None:
+            return self._note.rate_hz
         kinds = self._kinds(self._top.pieces(proto.PERIOD_TYPE))
         period = self._top.number(proto.PERIOD)
         if period <= 0 or not kinds or kinds[-1][0] not in _MODES:

@@ -28,14 +28,15 @@ from spyglass.words.profile_account import (
     recording_line,
 )
 
-__all__ = ["COMMENT", "GOROUTINE", "STATE", "THREAD", "write_pprof"]
+__all__ = ["GOROUTINE", "NOTE", "STATE", "THREAD", "write_pprof"]
 
 #: Labels that are not the program's.
 STATE, THREAD, GOROUTINE = "state", "thread", "goroutine"
-#: The beginning of the comment with what the form has no place for, as JSON: what the document of a profile has under the
+#: The beginning of a text with what the form has no place for, as JSON, the last in the table of strings, to which
+#: nothing refers (``go tool pprof`` shows all comments above its tables): what the document of a profile has under the
 #: same names, some fields of ``process``, and in ``own_labels`` those that no label of the program has the name of.
-COMMENT = "spyglass.profile/1 "
-_IN_COMMENT = ("mode", "rate_hz", "account", "chosen_from", "problems")
+NOTE = "spyglass.profile/1 "
+_IN_NOTE = ("mode", "rate_hz", "account", "chosen_from", "problems")
 _OF_PROCESS = ("pid", "go_version", "module", "module_version", "arch", "stripped", "pie", "cgo")
 #: How many encoded sets of labels are kept: a request may have labels of its own.
 _LABELS_KEPT = 65536
@@ -67,22 +68,22 @@ def _fields(profile: Profile, by: Sequence[str]) -> Iterator[bytes]:
     values = zip(found.counts.tolist(), found.values_ns.tolist(), strict=True)
     for stack, (count, value_ns), key in zip(stacks, values, keys, strict=True):
         yield encoder.sample(stack, varint(count) + varint(value_ns), labels(key))
-    yield from encoder.tables()
+    yield from encoder.tables(last=_note(profile))
 
 
 def _comments(profile: Profile) -> list[str]:
     warnings = [f"warning: {each}" for each in account_warnings(profile)]
     title = f"spyglass {__version__}: {profile_title(profile)}"
-    return [title, recording_line(profile), *account_lines(profile), *warnings, _comment(profile)]
+    return [title, recording_line(profile), *account_lines(profile), *warnings]
 
 
-def _comment(profile: Profile) -> str:
+def _note(profile: Profile) -> str:
     whole = header(profile)
-    said = {name: whole[name] for name in _IN_COMMENT}
+    said = {name: whole[name] for name in _IN_NOTE}
     said["process"] = {name: whole["process"][name] for name in _OF_PROCESS}
     programs = {name for labels in profile.label_sets for name in labels}
     said["own_labels"] = [each for each in (STATE, THREAD, GOROUTINE) if each not in programs]
-    return COMMENT + compact(said)
+    return NOTE + compact(said)
 
 
 def _labels(profile: Profile, encoder: ProfileEncoder, key: tuple[int, ...]) -> bytes:
