@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 import pytest
 
+from spyglass.errors import ProcessChanged
 from spyglass.model import NONE, Frame
 from spyglass.runtime.context import Runtime
 from spyglass.runtime.recording.native_frames import Native, NativeFrames
@@ -209,6 +210,16 @@ def test_a_chain_ends_where_there_is_no_code_and_where_go_begins() -> None:
     assert frames.of_c(BASE, ()) == (frames.of_c(BASE, (BASE,))[0], ())
     nothing = NativeFrames(Native(native.describe), runtime_of(raw), lambda pc: False)
     assert nothing.of_c(BASE, (BASE, BASE + 10))[1] == (BASE + 10,)
+
+
+def test_of_a_process_that_has_ended_there_is_what_is_known() -> None:
+    class Ended(ImageMemory):
+        def read(self, address: int, size: int) -> bytes:
+            raise ProcessChanged("process 1 has ended")
+
+    runtime = cast(Runtime, SimpleNamespace(memory=Ended({}), arch="amd64"))
+    frames = NativeFrames(Native(hex, [(BASE, BASE + 64)]), runtime, lambda pc: False)
+    assert frames.of_c(BASE, (BASE, BASE + 10))[1] == (BASE + 10,)
 
 
 def runtime_of(code: bytes) -> Runtime:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spyglass.errors import BadDataError, MemoryFault
+from spyglass.errors import SpyglassError
 from spyglass.model import Frame
 from spyglass.threads.kernel_symbols import KERNEL
 
@@ -104,7 +104,7 @@ class NativeFrames:
     def _is_behind_call(self, pc: int) -> bool:
         try:
             before = self._memory.read(pc - _CALL_BYTES, _CALL_BYTES)
-        except (MemoryFault, BadDataError):
+        except SpyglassError:  # the process may have ended
             return False
         return self._call.search(before) is not None
 

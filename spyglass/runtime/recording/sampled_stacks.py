@@ -107,10 +107,10 @@ class SampledStacks:
                 frames, callers = self._native.of_c(each.sample.registers.pc, each.sample.chain)
                 if each.call is None:
                     node[row], complete[row] = self._called_by(StackTree.CALLED, callers)
-                called[row] = complete[row] or each.call is not None
                 labelled = self._path(int(node[row])).labelled
                 same[row, 2] = each.call is not None or labelled == _NO_BYTES
-                inner[row] += frames if complete[row] else self._native.without_callers(frames)
+                called[row] = has_callers = complete[row] or each.call is not None
+                inner[row] += frames if has_callers else self._native.without_callers(frames)
                 continue
             path = self._path(int(node[row]))
             on_goroutine = each.high > 0 or path.outermost == "runtime.goexit"
