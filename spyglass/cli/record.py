@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["record"]
 
 _COMMAND = "spyglass.record.command"
+_NOTHING = "nothing hindered goroutines from running"
 
 
 class _RecordCommand(click.Command):
@@ -111,7 +112,10 @@ def record(
     from spyglass.cli.recording import record_target
 
     save = None if output.path == "-" else lambda profile: output.write(chosen(profile))
-    _write(chosen(record_target(target, options, save)), output)
+    profile, hindrances = record_target(target, options, save)
+    _write(chosen(profile), output)
+    for line in [_NOTHING] if hindrances == [] else hindrances or ():
+        click.echo(visible(line), err=True)
 
 
 def _check_arguments(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from spyglass.inspector import Inspector
     from spyglass.profile import Profile
     from spyglass.runtime.recording.session import Recording
+    from spyglass.runtime.scheduler_watch import SchedulerWatch
 
 __all__ = [
     "Progressing", "Save", "attached", "ending_signals", "finished", "progress", "progress_text", "record_for", "record_target",
@@ -58,8 +59,9 @@ class Progressing(Protocol):
 
 def record_target(
     target: int | Sequence[str], options: RecordOptions, save: Save | None
-) -> Profile:
-    """The profile of process `target`, or of the program that this command starts, which is ended with the recording.
+) -> tuple[Profile, list[str] | None]:
+    """The profile of process `target`, or of the program that this command starts, which is ended with the recording; and
+    what hindered goroutines from running meanwhile, in words, None if that is not known.
 
     Ctrl-C, SIGTERM and the end of the process end it early. Meanwhile `save` is called now and then, in a child
     process, with what there is.
@@ -68,11 +70,24 @@ def record_target(
     started = not isinstance(target, int)
     with attached(target) as process, ending_signals() as signals:
         seconds = options.seconds(started=started)
+        watch = process.watch()
         profile = record_for(process, options, seconds, save, signals)
+        hindrances = _hindrances(process, watch)
     if started:
         late = (profile.started_at - began).total_seconds()
         click.echo(f"recording began {1e3 * late:.0f} ms after the start of the program", err=True)
-    return profile
+    return profile, hindrances
+
+
+def _hindrances(process: Inspector, watch: SchedulerWatch) -> list[str] | None:
+    """What hindered goroutines from running during `watch`, in words; None if that is not known."""
+    from spyglass.analysis.findings import watched_findings
+
+    try:
+        found = watched_findings(process.snapshot("top", watch=watch))
+    except SpyglassError:  # it ends now
+        return None
+    return [f"{finding.severity}: {finding.title}" for finding in found]
 
 
 @contextmanager

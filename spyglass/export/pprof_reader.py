@@ -2,7 +2,7 @@
 or wall-clock time.
 
 What such a file does not say is not known: null in a document. A file of spyglass has a note for what
-the form has no place for (`profile_pprof.COMMENT`). It can come from anyone: size, memory and numbers of things are
+the form has no place for (`profile_pprof.NOTE`). It can come from anyone: size, memory and numbers of things are
 bounded, and what refers to something is checked.
 """
 

@@ -49,6 +49,14 @@ def test_the_document_and_a_report_have_it(tmp_path: Path) -> None:
     assert {call.system_call for call in saved.calls} == {"read"}
 
 
+def test_a_recording_says_what_hindered_goroutines_meanwhile(tmp_path: Path) -> None:
+    with stalled("calls") as process:
+        path = tmp_path / "cpu.json"
+        done = piped("record", str(process.pid), "-d", "1s", "--mode", "wall", "-o", str(path))
+    assert done.returncode == 0
+    assert "warning: 6 threads are in read of a pipe called by main.readFrom" in done.stderr
+
+
 @pytest.mark.parametrize("span", ["99ms", "61m", "0s", "soon"])
 def test_a_time_that_is_too_short_or_too_long_is_refused(span: str) -> None:
     with stalled("serve") as process:

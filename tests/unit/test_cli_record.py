@@ -19,6 +19,7 @@ from spyglass.cli.recording import progress_text
 from spyglass.errors import NotGoProgram, PermissionDenied, ProcessChanged
 from spyglass.export.profile_reader import load_profile
 from spyglass.formats import EXPORTERS, exporter
+from spyglass.model import Snapshot
 from spyglass.profile import Profile
 from tests.made_profiles import SHOP
 from tests.profiles import decoded
@@ -55,6 +56,12 @@ class FakeProcess:
 
     def __exit__(self, *exception: object) -> None:
         self.closed += 1
+
+    def watch(self) -> FakeProcess:
+        return self
+
+    def snapshot(self, *_: Any, **__: Any) -> Snapshot:
+        raise ProcessChanged("process 7 has ended")
 
     def recording(self, **wanted: Any) -> FakeProcess:
         self.wanted = wanted

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from spyglass.analysis.wait_verdicts import WaitVerdicts
 
 __all__ = [
-    "NOTHING", "SEVERITIES", "SOURCES", "Finding", "findings", "findings_of", "written_findings", "written_wait_findings",
+    "NOTHING", "SEVERITIES", "SOURCES", "Finding", "findings", "findings_of", "watched_findings", "written_findings", "written_wait_findings",
 ]  # fmt: skip
 
 
@@ -63,6 +63,12 @@ def findings(snapshot: Snapshot) -> tuple[Finding, ...]:
     mislead.
     """
     return findings_of(Findable(snapshot), SOURCES)
+
+
+def watched_findings(snapshot: Snapshot) -> tuple[Finding, ...]:
+    """Those of `findings` that say what hindered goroutines from running while the scheduler was watched."""
+    found = findings_of(Findable(snapshot), (_window_findings, cpu_findings))
+    return tuple(finding for finding in found if finding.kind != "cpu")
 
 
 def findings_of(
