@@ -25,10 +25,12 @@ from spyglass.threads.permission import read_caller, why_refused
 
 __all__ = ["RecorderCounts", "ThreadRecorder"]
 
-#: Stack bytes in a sample: of 15,000 stacks of Go programs none was larger.
-_STACK_BYTES = 1 << 14
+#: Stack bytes in a sample: of most programs no stack is larger than the first; queries of Prometheus have 21 KB.
+_STACK_BYTES, _LARGE_STACK_BYTES = 1 << 14, 1 << 15
+#: Large copies are taken if a ring holds those of so many seconds.
+_RING_SECONDS = 0.1
 #: Sizes of a ring, tried in this order: what may be locked into memory is limited (perf_event_mlock_kb).
-#: The largest holds 60 samples, for a reader that has to wait for a processor.
+#: The largest holds 30 large samples, or 60 others, for a reader that has to wait for a processor.
 _RINGS_BYTES = (1 << 20, 1 << 17, 1 << 16, 1 << 15)
 #: Of so many threads each has the largest ring, if the limit does not hold for this user.
 _FEW_THREADS = 32
@@ -116,7 +118,7 @@ class ThreadRecorder:
     def _begin(self) -> None:
         tids = self._threads()
         if len(tids) <= _FEW_THREADS and read_caller().privileged:
-            self._sampling = replace(self._sampling, ring_bytes=_RINGS_BYTES[0])
+            self._set_ring(_RINGS_BYTES[0])
         if len(tids) >= _MANY_THREADS and self._open_processors():
             self._whole_host = True
         self._look(tids)
@@ -124,6 +126,12 @@ class ThreadRecorder:
             if self.refused is None:
                 raise ProcessNotFound(f"process {self._pid} has ended")
             raise TargetError(self.refused, "--mode wall works without it")
+
+    def _set_ring(self, ring_bytes: int) -> None:
+        """Use rings of `ring_bytes` from now on, and copies of stacks that fit."""
+        large = ring_bytes / _LARGE_STACK_BYTES * self._sampling.period_ns >= _RING_SECONDS * _NS
+        stack_bytes = _LARGE_STACK_BYTES if large else _STACK_BYTES
+        self._sampling = replace(self._sampling, ring_bytes=ring_bytes, stack_bytes=stack_bytes)
 
     def _threads(self) -> list[int]:
         with refusals(self._pid):
@@ -200,7 +208,7 @@ class ThreadRecorder:
             self._sampling = replace(self._sampling, kernel=False)
             return True
         if error.errno == errno.EPERM and smaller:
-            self._sampling = replace(self._sampling, ring_bytes=smaller[0])
+            self._set_ring(smaller[0])
             return True
         try:
             self.refused = why_refused(tid, error)

@@ -38,6 +38,10 @@ RATE_HZ, SECONDS = 199, 1.5
 CERTAIN = {"100us": 0.0, "1ms": 0.25, "10ms": 0.75, "100ms": 0.9}
 
 
+needs_large_rings = pytest.mark.skipif(
+    os.geteuid() != 0, reason="other users have small rings: needs root"
+)
+
 Test = TypeVar("Test", bound=Callable[..., None])
 
 
@@ -53,6 +57,25 @@ def with_other_work(test: Test) -> Test:
         return test(*arguments, **named)
 
     return cast(Test, tried)
+
+
+@needs_large_rings
+@with_other_work
+def test_large_stacks_are_whole(minor: str) -> None:
+    """Of which even the outermost variables have changed when the goroutine is read again."""
+    with (
+        start("hot", minor, Flavour.EXE, "-deep") as process,
+        spyglass.attach(process.pid) as program,
+    ):
+        profile = program.record(1.0, rate_hz=199)
+    stacks = map(profile.stack, profile.samples.stack.tolist())
+    counts: Counter[bool] = Counter()
+    for stack, count in zip(stacks, profile.samples.count.tolist(), strict=True):
+        names = [frame.function for frame in stack]
+        if "main.deeply" in names:
+            counts["main.work" in names] += count
+    assert counts[True] > 20
+    assert counts[False] == 0
 
 
 @pytest.mark.parametrize("arguments", [(), ("-arguments",)], ids=["plain", "arguments"])
