@@ -99,9 +99,9 @@ def _format(described: _Type) -> tuple[int, str]:
     if "scalar" in described:
         return 0, described["scalar"]
     if "element" in described:
-        code = _format(described["element"])[1]
+        code = described["element"].get("scalar")
         count = size // described["element"]["size"]
-        return 0, f"V{size}" if code.startswith("V") else f"({count},){code}"
+        return 0, f"({count},){code}" if code else f"V{size}"
     filled = [each for each in members if each["name"] != "_" and each["type"]["size"]]
     if len(filled) == 1:
         at, code = _format(filled[0]["type"])

@@ -19,8 +19,8 @@ from spyglass.model import STATUSES
 from spyglass.runtime.discovery import module
 from spyglass.runtime.discovery.required_fields import limit_headroom_percent
 from spyglass.runtime.goroutines import decode, hmap
-from spyglass.runtime.heap import memstats, spans
-from spyglass.runtime.scheduler import sched
+from spyglass.runtime.heap import buckets, memstats, profile_variables, spans
+from spyglass.runtime.scheduler import run_waits, sched
 from spyglass.runtime.waiting import contended, object_state, polls, timers, type_names
 from spyglass.wait_graph import MODES
 from tests.go_source import constants
@@ -58,6 +58,12 @@ CITED = {
     "_GLOBALS": "names of variables: addresses are compared with symbols",
     "_EXIST": "test_statuses_of_goroutines",
     "_FIRST_GOROUTINES": "a limit of ours",
+    "CYCLES": "test_profiles_of_allocations",
+    "MEMORY": "test_profiles_of_allocations",
+    "_CYCLE_WRAP": "test_profiles_of_allocations",
+    "_MAX_DEPTH": "test_profiles_of_allocations",
+    "_HEADER_WORDS": "heap profiles are compared with Go's own",
+    "_KINDS": "test_histograms",
     "_SYSTEM_CALLS": "names of functions: profiles are compared with Go's own",
     "_VARP": "frames are compared with the program's own truth (test_stuck, test_holders)",
     "_WITHOUT_POINTERS_BYTES": "a limit of ours",
@@ -256,6 +262,26 @@ def test_the_count_of_stops_has_eight_bits(minor: str) -> None:
             pytest.fail("no debug information")
     place = locate(g, "trackingSeq")
     assert place is None if number_of(minor) < 17 else place is not None and place[1] == "u1"
+
+
+def test_profiles_of_allocations(minor: str) -> None:
+    found = constants_of(minor)
+    assert found["memProfile"] == buckets.MEMORY
+    assert found.get("maxProfStackDepth", found.get("maxStack", 0)) <= buckets._MAX_DEPTH
+    source = (goroot(minor) / "src/runtime/mprof.go").read_text()
+    assert f"future [{buckets.CYCLES - 1}]memRecordCycle" in source
+    assert "mProfCycleWrap = uint32(len(memRecord{}.future)) * (2 << 24)" in source
+    assert profile_variables._CYCLE_WRAP == (buckets.CYCLES - 1) * (2 << 24)
+
+
+def test_histograms(minor: str) -> None:
+    found = constants_of(minor)
+    if "timeHistNumSubBuckets" not in found:
+        pytest.skip("this version has no histograms")
+    sub = found["timeHistNumSubBuckets"]
+    number = found.get("timeHistNumBuckets", found.get("timeHistNumSuperBuckets", 0)) * sub
+    first = found.get("timeHistMinBucketBits", 0) - 1 - found["timeHistSubBucketBits"]
+    assert run_waits._KINDS[number] == (sub, max(first, 0))
 
 
 def test_every_number_that_cites_the_runtime_is_compared() -> None:

