@@ -215,6 +215,7 @@ def test_gcore_of_a_container_has_the_ids_of_the_host(minor: str, folder: Path) 
     assert [thread.m for thread in snapshot.threads if thread.tid == pid] == [0]
 
 
+@pytest.mark.slow
 def test_a_go_library_of_another_program_is_found(minor: str, folder: Path) -> None:
     library = build("shared", minor, Flavour.C_SHARED)
     with c_shared_host(minor) as process:
@@ -320,6 +321,7 @@ def without_build_id(executable: Path, copy: Path) -> Path:
     return copy
 
 
+@pytest.mark.slow
 def test_without_a_build_id_the_contents_tell(minor: str, folder: Path) -> None:
     one = without_build_id(build("truth", minor), folder / "one")
     other = without_build_id(build("crash", minor), folder / "other")

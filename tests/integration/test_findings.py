@@ -184,6 +184,7 @@ def test_frequent_collections_are_counted() -> None:
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("name", ["prometheus-bookworm", "prometheus-trixie", "etcd-trixie"])
+@pytest.mark.slow
 def test_nothing_is_unusual_in_an_idle_server(name: str) -> None:
     with running(name) as process:
         time.sleep(2)  # starting up, they are busy

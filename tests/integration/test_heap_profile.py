@@ -118,6 +118,7 @@ def test_the_command_shows_who_allocated(process: GoProcess, tmp_path: Path) -> 
     assert sites_of(path, tmp_path) == own(process, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_core_has_it_too(tmp_path: Path) -> None:
     with start("allocs", MATRIX[-1], Flavour.STRIPPED) as process:
         with spyglass.attach(process.pid) as inspector:

@@ -150,6 +150,7 @@ def test_names_are_only_ever_text(window: Browser, tmp_path: Path) -> None:
     assert_quiet(window)
 
 
+@pytest.mark.slow
 def test_a_large_profile_is_shown_soon(window: Browser, tmp_path: Path) -> None:
     stacks = [
         tuple(frame(f"main.f{(n * depth) % 997}") for depth in range(1, 31)) for n in range(20_000)

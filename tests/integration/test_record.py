@@ -250,6 +250,7 @@ def account_of(profile: Profile) -> float:
     return float(samples.value_ns[samples.goroutine == 1].sum())
 
 
+@pytest.mark.slow
 def test_offcpu_leaves_out_what_runs() -> None:
     with start("shares") as process, spyglass.attach(process.pid) as program:
         every = program.record(2, mode="wall", rate_hz=50)

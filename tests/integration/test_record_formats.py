@@ -51,6 +51,7 @@ def converted(saved: Path, name: str, *arguments: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_all_formats_have_the_same_sum(saved: Path) -> None:
     total_ns = int(load_profile(saved).samples.value_ns.sum())
     assert total_ns > 0
@@ -97,6 +98,7 @@ def test_the_tool_reads_it(saved: Path, minor: str, tmp_path: Path) -> None:
     assert "main.leaf" in traces
 
 
+@pytest.mark.slow
 def test_waits_are_leaves(minor: str, tmp_path: Path) -> None:
     lines: dict[str, dict[str, int]] = {}
     with start("incident", minor, Flavour.EXE, "mutex") as process:

@@ -146,6 +146,7 @@ def test_what_the_kernel_does_is_on_top_of_the_system_call() -> None:
 
 @pytest.mark.parametrize("minor", sorted({MATRIX[0], MATRIX[-1]}))
 @with_other_work
+@pytest.mark.slow
 def test_time_in_c_is_counted_once_where_goroutines_are_read(minor: str) -> None:
     calling = start("native", minor, Flavour.EXE, "-call", "20ms")
     with calling as process, spyglass.attach(process.pid) as program:

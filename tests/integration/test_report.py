@@ -282,6 +282,7 @@ def test_the_report_of_a_real_program(window: Browser, tmp_path: Path, name: str
 
 
 @pytest.mark.live
+@pytest.mark.slow
 def test_a_hundred_thousand_goroutines_fit_a_ticket(window: Browser, tmp_path: Path) -> None:
     page = tmp_path / "incident.html"
     with start("park", NEWEST, Flavour.EXE, "-n", "100000") as process:

@@ -90,6 +90,7 @@ def test_the_policy_lets_nothing_in_and_nothing_out(
     assert "/fetch" in asked
 
 
+@pytest.mark.slow
 def test_everything_can_be_reached_with_the_tab_key(opened: Browser) -> None:
     opened.run("document.querySelector('#filter-box').open = true")
     opened.find("body").send_keys(Keys.TAB)

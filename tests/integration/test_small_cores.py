@@ -177,6 +177,7 @@ def test_programs_from_elsewhere(name: str, tmp_path: Path) -> None:
     assert found.process == live.process
 
 
+@pytest.mark.slow
 def test_a_small_core_of_a_large_one(minor: str, tmp_path: Path) -> None:
     with start("truth", minor) as process:
         truth = process.truth()
@@ -203,13 +204,14 @@ def test_an_arm64_core_made_small(minor: str, tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_what_is_saved(minor: str, tmp_path: Path) -> None:
-    """Pages are written as they come: a few batches of them are in memory, however many there are."""
+    """Pages are written as they come: a few batches of them are in memory, however many there are, beside a
+    kilobyte for what each goroutine waits on."""
     small, large = (
         peak_and_size(number, minor, tmp_path / str(number)) for number in (20_000, 100_000)
     )
     grown_mb, kept_mb = ((b - a) / 1e6 for a, b in zip(small, large, strict=True))
     assert kept_mb > 200
-    assert grown_mb < kept_mb / 4
+    assert grown_mb < kept_mb / 3
 
 
 def peak_and_size(number: int, minor: str, core: Path) -> tuple[int, int]:

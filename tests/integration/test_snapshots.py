@@ -72,6 +72,7 @@ def test_a_saved_snapshot_agrees_with_what_the_program_says(minor: str, tmp_path
     assert stat.S_IMODE((tmp_path / "x.json.gz").stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 def test_a_file_is_shown_as_the_process_was(minor: str, tmp_path: Path) -> None:
     file = str(tmp_path / "x.json.gz")
     with start("truth", minor) as process:

@@ -248,6 +248,7 @@ def test_no_more_samples_are_taken_than_the_host_allows() -> None:
 
 
 @needs_root
+@pytest.mark.slow
 def test_an_ordinary_user_may_sample_its_own_processes_as_far_as_memory_may_be_locked() -> None:
     def sample() -> tuple[int, Sampled]:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))

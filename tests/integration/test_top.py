@@ -141,6 +141,7 @@ def test_the_next_process_of_the_name_is_followed(tmp_path: Path):
         top.communicate()
 
 
+@pytest.mark.slow
 def test_a_saved_snapshot_a_series_and_a_core(leak: GoProcess, tmp_path: Path):
     series, core = tmp_path / "series", tmp_path / "small.core"
     for number in range(2):

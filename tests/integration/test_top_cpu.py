@@ -123,6 +123,7 @@ def test_the_time_of_a_group_is_that_of_its_goroutines(hot: GoProcess) -> None:
 
 
 @pytest.mark.usefixtures("hurried")
+@pytest.mark.slow
 def test_what_was_used_is_what_the_kernel_accounts(hot: GoProcess) -> None:
     """As in the header of the view, which has it of the time since the last refresh."""
     readings = []
@@ -188,6 +189,7 @@ def test_without_permission_it_says_which_rule_forbids_it(hot: GoProcess) -> Non
     assert "seccomp" in (in_child(refused) or "")
 
 
+@pytest.mark.slow
 def test_the_group_that_uses_most_is_the_first_line_of_json(hot: GoProcess) -> None:
     shown = piped(
         "top", str(hot.pid), "--sort", "cpu", "--group", "creator", "--count", "1", "--json"

@@ -70,6 +70,7 @@ def show_all(snapshot: Snapshot) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("section", BASE)
+@pytest.mark.slow
 def test_whatever_is_accepted_can_be_shown(section: str) -> None:
     for snapshot in accepted(section):
         for text in show_all(snapshot):

@@ -271,6 +271,7 @@ def test_names_do_no_harm(name: str) -> None:
         json.loads(text)
 
 
+@pytest.mark.slow
 def test_a_deep_stack_is_drawn_in_bounds() -> None:
     deep = tuple(frame(f"main.f{n}") for n in range(5_000))
     assert len(drawn(make_profile([SampleRow(deep, 5)]))) == 500

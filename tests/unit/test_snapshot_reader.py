@@ -110,6 +110,7 @@ def makes_sense(made: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("section", [None, *BASE])
+@pytest.mark.slow
 def test_it_refuses_what_the_schema_refuses_and_nothing_else(section: str | None) -> None:
     agreed = {True: 0, False: 0}
     for path in paths(BASE):
