@@ -74,6 +74,11 @@ def test_both_forms_are_read(has_bytes: bool) -> None:
     assert found.frees.tolist() == [list(counts[1::2]) for counts in COUNTS]
 
 
+def test_a_stack_may_be_empty() -> None:
+    found = read_buckets(memory_of((FIRST, bucket((), 48, with_bytes(48, *COUNTS[0]), 0))), FIRST)
+    assert (found.offsets.tolist(), found.rejected) == ([0, 0], 0)
+
+
 def test_no_samples_are_none() -> None:
     found = read_buckets(memory_of(), 0)
     assert (len(found.size), found.complete, found.rejected) == (0, True, 0)
@@ -103,8 +108,10 @@ def test_what_is_no_bucket_is_an_error(first: int) -> None:
         read_buckets(memory_of(), first)
 
 
-def test_a_list_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buckets, "_MAX_BUCKETS", 5)
+@pytest.mark.parametrize(("limit", "value"), [("_MAX_BUCKETS", 5), ("_MAX_WORDS", 5 * 17)])
+def test_a_list_without_end_is_cut(limit: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buckets, limit, value)
+    monkeypatch.setattr(buckets, "_MAX_PAGES", 1)
     places = [FIRST + 0x100 * number for number in range(9)]
     made = [(at, bucket((at,), 48, with_bytes(48, *COUNTS[0]), at + 0x100)) for at in places]
     found = read_buckets(memory_of(*made), FIRST)

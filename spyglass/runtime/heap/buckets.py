@@ -29,7 +29,8 @@ _HEADER_WORDS = 6
 _NEXT, _KIND, _HASH, _SIZE, _DEPTH = 1, 2, 3, 4, 5
 #: ``maxProfStackDepth`` (mprof.go).
 _MAX_DEPTH = 1024
-_MAX_BUCKETS = 1 << 20
+#: More than any program has, of which 20,000 would be many; the words of all, and the pages that are kept.
+_MAX_BUCKETS, _MAX_WORDS, _MAX_PAGES = 1 << 18, 1 << 25, 1 << 13
 _RECORD_WORDS = 4 * CYCLES
 #: Buckets lie in blocks of memory behind each other: they are read so many bytes at a time.
 _PAGE_BYTES, _LEAST_BYTES = 1 << 14, 1 << 12
@@ -63,10 +64,11 @@ def read_buckets(memory: Memory, first: int) -> Buckets:
     headers: list[NDArray[np.uint64]] = []
     rows: list[NDArray[np.uint64]] = []
     seen: set[int] = set()
-    at = first
+    at, left = first, _MAX_WORDS
     while at and at % 8 == 0 and at < _END and at not in seen and len(seen) < _MAX_BUCKETS:
         header = pages.words(at, _HEADER_WORDS)
-        if header[_KIND] != MEMORY or header[_DEPTH] > _MAX_DEPTH:
+        left -= int(min(header[_DEPTH], _MAX_WORDS)) + _RECORD_WORDS
+        if header[_KIND] != MEMORY or header[_DEPTH] > _MAX_DEPTH or left < 0:
             break
         seen.add(at)
         headers.append(header)
@@ -93,6 +95,8 @@ class _Pages:
     def _page(self, number: int) -> bytes:
         known = self._known.get(number)
         if known is None:
+            if len(self._known) >= _MAX_PAGES:
+                self._known.clear()
             known = self._known[number] = self._read(number * _PAGE_BYTES)
         return known
 
@@ -141,13 +145,12 @@ def _hashes(
     stacks: list[NDArray[np.uint64]], depth: NDArray[np.int64], size: NDArray[np.uint64]
 ) -> NDArray[np.uint64]:
     """The hash of each stack and size (``stkbucket``)."""
-    padded = np.zeros((len(stacks), int(depth.max(initial=0))), np.uint64)
-    for row, stack in enumerate(stacks):
-        padded[row, : len(stack)] = stack
     found = np.zeros(len(stacks), np.uint64)
-    for level in range(padded.shape[1]):
-        some = depth > level
-        found[some] = _mixed(found[some] + padded[some, level])
+    for each in np.unique(depth).tolist():
+        rows = np.flatnonzero(depth == each)
+        words = np.array([stacks[row] for row in rows.tolist()], np.uint64).reshape(len(rows), each)
+        for level in range(each):
+            found[rows] = _mixed(found[rows] + words[:, level])
     found = _mixed(found + size)
     found += found << np.uint64(3)
     return found ^ (found >> np.uint64(11))
