@@ -348,7 +348,9 @@ def test_a_goroutine_that_spins_is_running_on_its_thread(minor: str) -> None:
             on_it = {each.goroutine: each for each in snapshot.threads}
             if len(spinners) == 1 and spinners[0].id in on_it:
                 spinner, thread = spinners[0], on_it[spinners[0].id]
-                if thread.m == spinner.m and thread.os_state == "running":
+                statuses = [p.status for p in snapshot.processors if p.m == spinner.m]
+                is_running = thread.os_state == "running" and statuses == ["running"]
+                if thread.m == spinner.m and is_running:
                     break
     assert spinner.wait_reason is None
     assert spinner.created_by
@@ -356,7 +358,7 @@ def test_a_goroutine_that_spins_is_running_on_its_thread(minor: str) -> None:
     assert spinner.m is not None
     assert spinner.m == thread.m
     assert thread.os_state == "running"
-    assert [p.status for p in snapshot.processors if p.m == spinner.m] == ["running"]
+    assert statuses == ["running"]
 
 
 def test_every_thread_is_there_and_locked_ones_are_known(minor: str) -> None:
