@@ -17,6 +17,7 @@ from spyglass.procfs import read_cpu
 from tests.command import ESCAPES, on_terminal, piped
 from tests.control_group import cpu_group
 from tests.finished import running
+from tests.integration.test_record import with_other_work
 from tests.support import MATRIX, Flavour, GoProcess, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go]
@@ -63,6 +64,7 @@ def by_kind(snapshot: Snapshot) -> dict[str, Finding]:
 @pytest.mark.matrix
 @pytest.mark.parametrize("minor", MATRIX)
 @pytest.mark.parametrize("kind", CULPRITS)
+@with_other_work
 def test_the_culprit_is_in_the_first_three_lines_of_a_small_terminal(kind: str, minor: str) -> None:
     with incident(kind, minor) as process:
         lines = screen_of(process)

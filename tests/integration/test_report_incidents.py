@@ -14,6 +14,7 @@ from spyglass.report.page import report
 from tests.browser import Browser
 from tests.command import piped
 from tests.integration.test_findings import CULPRITS, incident
+from tests.integration.test_record import with_other_work
 from tests.open_report import assert_quiet, matching, settle
 from tests.support import GoProcess
 
@@ -45,6 +46,7 @@ def opened_report(window: Browser, process: GoProcess, page: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", CULPRITS)
+@with_other_work
 def test_the_culprit_of_an_incident_is_on_the_first_screen_of_a_phone(
     window: Browser, tmp_path: Path, kind: str
 ) -> None:

@@ -20,6 +20,7 @@ from spyglass.runtime.scheduler import cpu_use
 from spyglass.tui.view_state import Model
 from tests.children import in_child
 from tests.command import SPYGLASS, piped
+from tests.integration.test_record import with_other_work
 from tests.memory_use import memory_in_use
 from tests.running import spinning
 from tests.support import MATRIX, Flavour, GoProcess, build, start
@@ -219,6 +220,7 @@ def contended() -> Iterator[GoProcess]:
         ("calm", "nothing unusual"),
     ],
 )
+@with_other_work
 def test_the_first_screen_names_the_culprit(kind: str, words: str):
     with (
         start("incident", MATRIX[-1], Flavour.STRIPPED, kind) as process,
