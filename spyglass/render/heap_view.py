@@ -20,8 +20,6 @@ from spyglass.words.units import UNKNOWN, count, size
 
 __all__ = ["render"]
 
-#: Rows shown where neither the user nor the height of a terminal says how many.
-_ROWS_SHOWN = 30
 #: Lines of a terminal that are no rows: facts, title, remark, prompt.
 _OTHER_LINES = 10
 
@@ -51,19 +49,13 @@ def _profile_lines(profile: HeapProfile, view: View) -> Iterator[Text]:
         Text(_AS_OF[profile.as_of]),
     ]
     yield from section("samples", facts, view.width)
-    shown = sites[: _limit(view)]
+    shown = sites[: view.rows_shown(_OTHER_LINES)]
     if not shown:
         return
     yield Text()
     yield from table(_columns(shown), view.width, styled=view.styled)
     if left := len(sites) - len(shown):
         yield Text(f"{count(left)} more, --all shows them", "dim")
-
-
-def _limit(view: View) -> int | None:
-    if view.limit is not None or view.everything:
-        return view.limit
-    return _ROWS_SHOWN if view.height is None else max(view.height - _OTHER_LINES, 5)
 
 
 def _columns(sites: Sequence[HeapSite]) -> list[Column]:

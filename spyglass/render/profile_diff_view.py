@@ -19,8 +19,6 @@ from spyglass.words.units import UNKNOWN, count, moment, plural
 
 __all__ = ["render"]
 
-#: Rows shown where neither the user nor the height of a terminal says how many.
-_ROWS_SHOWN = 30
 #: Lines of a terminal that are no rows: facts, title, remark, prompt.
 _OTHER_LINES = 8
 
@@ -39,16 +37,10 @@ def render(found: ProfileDifference, view: View) -> Iterator[Text]:
     yield from section("time", [Text(words)], view.width)
     yield Text()
     rows = [each for each in found.functions if view.everything or each.is_sure]
-    shown = rows[: _limit(view)]
+    shown = rows[: view.rows_shown(_OTHER_LINES)]
     if shown:
         yield from table(_columns(shown), view.width, styled=view.styled)
     yield Text(_remark(found, rows, len(shown)), "dim")
-
-
-def _limit(view: View) -> int | None:
-    if view.limit is not None or view.everything:
-        return view.limit
-    return _ROWS_SHOWN if view.height is None else max(view.height - _OTHER_LINES, 5)
 
 
 def _recording(profile: Profile) -> Iterator[Text]:

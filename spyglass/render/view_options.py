@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 __all__ = ["View"]
 
+#: Rows of a table where neither the user nor the height of a terminal says how many, and at least.
+_ROWS_SHOWN, _ROWS_AT_LEAST = 30, 5
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -26,3 +29,11 @@ class View:
     verbose: bool = False
     debug: bool = False
     limit: int | None = None
+
+    def rows_shown(self, other_lines: int) -> int | None:
+        """The number of rows that a table shows, with `other_lines` of the terminal for what is no row; None: all."""
+        if self.limit is not None or self.everything:
+            return self.limit
+        if self.height is None:
+            return _ROWS_SHOWN
+        return max(self.height - other_lines, _ROWS_AT_LEAST)

@@ -102,6 +102,9 @@ def test_it_is_the_profile_that_the_program_writes(process: GoProcess, tmp_path:
     assert len(expected) > 5
     assert expected - found == Counter()
     assert found - expected == Counter()
+    grown = zip(profile.sites.stack.tolist(), profile.in_use()[1].tolist(), strict=True)
+    names = [[f.function for f in profile.stack(number)] for number, size in grown if size]
+    assert any(each[:2] == ["main.grow", "main.allocate"] for each in names)
     # What was allocated since then is known at once, and to the page after two collections.
     in_use = int(profile.in_use()[1].sum())
     assert now.in_use()[1].sum() > 1.5 * in_use
