@@ -46,7 +46,8 @@ def test_one_that_runs_is_the_programs_even_if_its_stack_cannot_be_read(
 
         def look() -> list[str]:
             forbid_perf_events()
-            at_work = [each for each in _look(process) if each.status == "running"]
+            turn = ("running", "runnable")  # it may just have lost its turn
+            at_work = [each for each in _look(process) if each.status in turn]
             return [str(each.start and each.start.function) for each in at_work if not each.system]
 
         starts = in_child(look)
@@ -65,7 +66,8 @@ def _difference(process: GoProcess) -> int:
     snapshot = _look(process)
     own = sum(not each.system for each in snapshot)
     assert own == profile == len(truth.goroutines)
-    at_work = [each.id for each in snapshot if each.status == "running"]
+    # One that spins loses its turn now and then: it is not elsewhere, but on another line.
+    at_work = [each.id for each in snapshot if each.status in ("running", "runnable")]
     assert disagreements(snapshot, truth.goroutines, moving=[1, *at_work]) == []
     assert snapshot.scheduler.goroutines == truth.num_goroutine
     return own - truth.num_goroutine
