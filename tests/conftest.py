@@ -52,6 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if "minor" in getattr(item, "fixturenames", ()):
             item.add_marker("go")
             item.add_marker("matrix")
+        if item.get_closest_marker("live"):
+            item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=2))
     asked = config.option.markexpr
     unasked = [mark for mark in _ONLY_WHEN_ASKED_FOR if mark not in asked]
     left_out = [item for item in items if any(map(item.get_closest_marker, unasked))]
@@ -79,7 +81,10 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Say in one line what did not run, and how to run it."""
+    """Say in one line what did not run, and how to run it; show what failed once and then passed."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"failed, and ran again: {report.nodeid}")
+        terminalreporter.write_line(str(report.longrepr))
     skipped = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])]
     line = what_did_not_run(skipped, config.stash.get(_LEFT_OUT, []), MATRIX)
     if line:
