@@ -33,6 +33,7 @@ from spyglass.targets import Target
 
 if TYPE_CHECKING:
     from spyglass.heap_profile import AsOf, HeapProfile
+    from spyglass.memory_account import MemoryAccount
     from spyglass.procfs import CpuReading
     from spyglass.profile import Mode, Profile
     from spyglass.runtime.recording.session import Recording
@@ -241,6 +242,19 @@ class Inspector:
             return read_heap_profile(
                 target, runtime, self._new_tree().code, process, taken_at, as_of
             )
+
+    def memory_account(self) -> MemoryAccount:
+        """Where the memory of the process goes: resident memory in parts, the runtime's own classes, its collections.
+
+        Nothing is stopped. A core has no resident memory, but the rest. What cannot be read is None or left out, and
+        ``problems`` say why. Raises `spyglass.errors.ProcessChanged` if the process ends meanwhile.
+        """
+        from spyglass.runtime.heap.account import read_memory_account
+
+        target, runtime = self._target, self.runtime.for_reading(self._target.process.problems)
+        with target.process.blamed():
+            process = process_of(target, runtime, target.process.facts())
+            return read_memory_account(target, runtime, process, target.process.taken_at())
 
     def take(
         self, wanted: Wanted, *, stop: bool = False, cpu_since: CpuReading | None = None

@@ -9,7 +9,7 @@ from spyglass.errors import BadDataError
 from spyglass.procfs.access import refusals
 from spyglass.procfs.files import read
 
-__all__ = ["MAX_MAPPINGS", "Mapping", "maps", "parse_maps"]
+__all__ = ["MAX_MAPPINGS", "Mapping", "maps", "parse_line", "parse_maps"]
 
 #: The kernel's own limit, vm.max_map_count, is 65,530 unless raised; some distributions have 2**20.
 MAX_MAPPINGS = 1 << 20
@@ -66,12 +66,13 @@ def parse_maps(raw: bytes) -> list[Mapping]:
     if len(lines) > MAX_MAPPINGS:
         raise BadDataError(f"implausible count of mappings, {len(lines)}")
     try:
-        return [_parse_line(line) for line in lines if line]
+        return [parse_line(line) for line in lines if line]
     except (ValueError, IndexError):
         raise BadDataError("a line of /proc/PID/maps is malformed") from None
 
 
-def _parse_line(line: bytes) -> Mapping:
+def parse_line(line: bytes) -> Mapping:
+    """Decode a line of a maps file. Raises ValueError or IndexError if it is malformed."""
     addresses, permissions, offset, device, inode, *path = line.split(None, 5)
     start, _, end = addresses.partition(b"-")
     major, _, minor = device.partition(b":")

@@ -102,6 +102,8 @@ def test_every_field_is_one_that_some_version_has_and_some_lack_if_it_is_optiona
 EVERYWHERE_AND_YET_OPTIONAL = {
     "gcwaiting", "syscalltick", "incgo", "vdsoSP", "vdsoPC", "procresizetime", "totaltime", "gc_cpu_fraction",
     "ncgocall",
+    "stacks_sys", "mspan_sys", "mcache_sys", "buckhash_sys", "gcMiscSys", "other_sys",
+    "spanalloc.inuse", "cachealloc.inuse",
     "waiting", "_defer", "timer", "selectDone", "data", "edata", "bss", "ebss", "next",
 }  # fmt: skip
 

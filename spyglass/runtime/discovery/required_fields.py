@@ -25,12 +25,13 @@ __all__ = [
 
 #: The numpy formats of a field that can be used: a number or pointer; a floating-point number; an array of
 #: 256 words; the counts of a histogram (histogram.go: ``timeHistogram``, of one size up to 1.19, and of
-#: another since 1.20); a slice (pointer, length, capacity); an interface (type, value); bytes that the
+#: another since 1.20); counts by size class (one class more since 1.16); a slice (pointer, length, capacity); an interface (type, value); bytes that the
 #: reader decodes.
 _SHAPES = {
     "number": re.compile(r"[iu][1248]"),
     "float": re.compile(r"f8"),
     "ring": re.compile(r"\(256,\)u8"),
+    "classes": re.compile(r"\((67|68),\)u8"),
     "counts": re.compile(r"\((720|160),\)u8|V1280"),
     "slice": re.compile(r"\(3,\)u8"),
     "interface": re.compile(r"\(2,\)u8"),
@@ -165,6 +166,16 @@ _MSTATS = (
     _need("numgc"),
     _need("enablegc"),  # true as soon as the program runs
     _may("gc_cpu_fraction", shape="float"),
+    # What was mapped for the runtime itself.
+    _may("stacks_sys"),
+    _may("mspan_sys"),
+    _may("mcache_sys"),
+    _may("buckhash_sys"),
+    _may("gcMiscSys", "gc_sys"),
+    _may("other_sys"),
+    # Up to 1.16, since then of gcControllerState.
+    _may("heap_live"),
+    _may("heap_marked"),
 )
 
 # mstats.go, since 1.16.
@@ -175,6 +186,10 @@ _HEAP_STATS_DELTA = (
     _need("inStacks"),
     _need("inWorkBufs"),
     _may("inPtrScalarBits"),  # up to 1.24
+    _may("largeAlloc"),
+    _may("largeFree"),
+    _may("smallAllocCount", shape="classes"),
+    _may("smallFreeCount", shape="classes"),
 )
 
 # mgcpacer.go, mgc.go up to 1.16.
@@ -186,7 +201,8 @@ _GC_CONTROLLER = (
     _may("gcPercentHeapGoal"),
     _may("sweepDistMinTrigger"),
     _may("triggered"),
-    _may("heapMarked"),
+    _may("heapMarked"),  # since 1.17, as heapLive
+    _may("heapLive"),
     _may("heapFree"),
     _may("totalAlloc"),
     _may("totalFree"),
@@ -279,7 +295,11 @@ _MSPAN = (
     _need("state"),
     _need("specials"),
 )
-_MHEAP = (_need("allspans", shape="slice"),)
+_MHEAP = (
+    _need("allspans", shape="slice"),
+    _may("spanalloc.inuse"),
+    _may("cachealloc.inuse"),
+)
 _SPECIAL = (
     _need("next"),
     _need("offset"),

@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 
     from spyglass.runtime.context import Runtime
 
-__all__ = ["read_collection_ends", "read_memory", "read_stats"]
+__all__ = [
+    "read_collection_ends",
+    "read_heap",
+    "read_memory",
+    "read_pacer",
+    "read_stats",
+    "settled_deltas",
+]
 
 #: The runtime's own pages (malloc.go), which heap and stacks are made of.
 _PAGE_BYTES = 8192
@@ -65,8 +72,8 @@ def read_memory(runtime: Runtime, taken_at: datetime) -> MemoryStats:
     The heap goal is None too when the collector is off.
     """
     stats = _known(runtime, "heap and collections", read_stats)
-    heap = _known(runtime, "heap", _read_heap) if stats is not None else None
-    pacer = _known(runtime, "collector", _read_pacer)
+    heap = _known(runtime, "heap", read_heap) if stats is not None else None
+    pacer = _known(runtime, "collector", read_pacer)
     limit = _limit(pacer)
     return MemoryStats(
         heap_in_use_bytes=heap.in_use if heap else None,
@@ -101,9 +108,10 @@ def read_stats(runtime: Runtime) -> Any:
     return stats
 
 
-def _read_heap(runtime: Runtime) -> _Heap:
+def read_heap(runtime: Runtime) -> _Heap:
+    """What the heap and stacks have. Raises `BadDataError`, `MemoryFault`, `MissingInfo`."""
     if all(runtime.layouts.has("mstats", path) for path in ("heapStats.stats", "heapStats.gen")):
-        heap = _sum_up(_settled_deltas(runtime))
+        heap = _sum_up(settled_deltas(runtime))
     else:
         heap = _plain_heap(runtime)
     if min(heap.in_use, heap.idle, heap.released, heap.stacks_in_use) < 0 or (
@@ -127,7 +135,7 @@ def _plain_heap(runtime: Runtime) -> _Heap:
     )
 
 
-def _settled_deltas(runtime: Runtime) -> NDArray[Any]:
+def settled_deltas(runtime: Runtime) -> NDArray[Any]:
     """The three ``heapStatsDelta`` of ``memstats.heapStats``, at a moment when they can be added up.
 
     One is being written to, one holds everything older, and the one that is to be written next is
@@ -141,7 +149,7 @@ def _settled_deltas(runtime: Runtime) -> NDArray[Any]:
             raise BadDataError("the heap statistics are not three")
         deltas = np.frombuffer(raw, kind)
         following = deltas[(int(stats["gen"]) + 1) % _GENERATIONS]
-        if not any(following[name] for name in kind.names or ()):
+        if not any(following[name].any() for name in kind.names or ()):
             return deltas
     raise BadDataError("the heap statistics changed during every read")
 
@@ -159,7 +167,7 @@ def _sum_up(deltas: NDArray[Any]) -> _Heap:
     )
 
 
-def _read_pacer(runtime: Runtime) -> dict[str, int]:
+def read_pacer(runtime: Runtime) -> dict[str, int]:
     """The fields of ``runtime.gcController`` that this version has; it has few before Go 1.17."""
     if "gcControllerState" not in runtime.layouts and "gcpercent" in runtime.globals:
         return {}
@@ -216,7 +224,7 @@ def _computed_goal(runtime: Runtime) -> int:
 def _settled_pacer(runtime: Runtime) -> dict[str, int]:
     """The pacer's fields, read until they are consistent, as ``memoryLimitHeapGoal`` does."""
     for _ in range(_MAX_TRIES):
-        pacer = _read_pacer(runtime)
+        pacer = read_pacer(runtime)
         if pacer["heapFree"] + _allocated(pacer) <= pacer["mappedReady"]:
             return pacer
     raise BadDataError("the pacer changed during every read")
