@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+import pytest
+
 from spyglass.model import Goroutine
 from tests.traceback_text import TextFrame, TextGoroutine
 
-__all__ = ["disagreements"]
+__all__ = ["disagreements", "never"]
 
 
 #: Before Go 1.21 no more frames than these are shown, without a word.
@@ -17,6 +19,12 @@ _RUNTIMES = ("runtime.", "internal/runtime/", "runtime/internal/")
 _HIDDEN = re.compile(r"runtime\.(?!gopanic$)(\(\*?[a-z]|[a-z])|[^.]*$")
 
 _Place = tuple[str, str | None, int | None]
+
+
+def never(found: object) -> None:
+    """Fail, without another try, if there is anything of what must not happen even once."""
+    if found:
+        pytest.fail(f"never: {found}")
 
 
 def disagreements(

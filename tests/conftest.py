@@ -17,6 +17,8 @@ from tests.support import ALL_MINORS, MATRIX, GoProcess, start
 
 _ONLY_WHEN_ASKED_FOR = ("slow", "benchmark")
 _COMMANDS = {"slow": "make test-matrix", "benchmark": "make bench"}
+#: What `pytest.fail` raises: tests say so what must never happen, not even once.
+_NEVER = r"^Failed"
 _LEFT_OUT = pytest.StashKey[list[str]]()
 
 
@@ -53,7 +55,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("go")
             item.add_marker("matrix")
         if item.get_closest_marker("live"):
-            item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=2))
+            again = pytest.mark.flaky(reruns=1, reruns_delay=2, rerun_except=_NEVER)
+            item.add_marker(again)
     asked = config.option.markexpr
     unasked = [mark for mark in _ONLY_WHEN_ASKED_FOR if mark not in asked]
     left_out = [item for item in items if any(map(item.get_closest_marker, unasked))]

@@ -61,7 +61,13 @@ class RecordingSeries:
             if not self._wait(process, began + (number - 1) * self.series.every_ns / 1e9, signals):
                 return
             save = partial(self._write, number)
-            profile = record_for(process, self.options, self.options.seconds(), save, signals)
+            try:
+                profile = record_for(process, self.options, self.options.seconds(), save, signals)
+            except (ProcessChanged, ProcessNotFound) as error:  # since the look at it a moment ago
+                if not self.saved:
+                    raise
+                self.ended = error.message
+                return
             self._keep(number, profile)
             self.ended = profile.account.ended
             if self.ended is not None:

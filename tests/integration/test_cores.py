@@ -180,11 +180,11 @@ def test_running_goroutines_have_the_stacks_of_their_threads(
 @pytest.mark.parametrize(
     "flavour",
     [
-        Flavour.EXE,
-        Flavour.STRIPPED,
+        pytest.param(Flavour.EXE, marks=pytest.mark.slow),
+        pytest.param(Flavour.STRIPPED, marks=pytest.mark.slow),
         Flavour.NO_SECTIONS,
         Flavour.STRIPPED_PIE,
-        Flavour.EXTERNAL_PIE,
+        pytest.param(Flavour.EXTERNAL_PIE, marks=pytest.mark.slow),
     ],
 )
 def test_a_core_of_gcore_is_read_as_the_process(minor: str, flavour: Flavour, folder: Path) -> None:

@@ -116,6 +116,7 @@ def test_a_finished_program_stays_up(name: str) -> None:
     assert any(each.id == 1 and "main.main" in each.functions for each in goroutines)
 
 
+@pytest.mark.slow
 def test_paths_has_no_stack_twice(minor: str) -> None:
     """Each goroutine's functions spell its number; what is read of them is just that."""
     with start("paths", minor, Flavour.EXE, "-n", "3000") as process:

@@ -14,6 +14,7 @@ import pytest
 import spyglass
 from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.wait_graph import KINDS, MODES, WaitGraph
+from tests.agreement import never
 from tests.cores import emulated
 from tests.support import MATRIX, Flavour, GoProcess, start
 
@@ -172,7 +173,7 @@ class Slots:
         return {self.address + self.size * at: (row[0], row[1]) for at, row in enumerate(rows)}
 
 
-@pytest.mark.parametrize("stop", [False, True])
+@pytest.mark.parametrize("stop", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("minor", MATRIX)
 def test_no_holder_is_false_while_locks_change_hands(minor: str, stop: bool) -> None:
     """A lock that was not taken anew while it was read has the holder that is named."""
@@ -191,8 +192,8 @@ def test_no_holder_is_false_while_locks_change_hands(minor: str, stop: bool) -> 
                         continue
                     owner, _ = before[address]
                     for each in holders:
-                        assert each.goroutine == owner, (hex(address), each, owner)
+                        never(each.goroutine != owner and (hex(address), each, owner))
                         named += 1
                 said = Said.of(snapshot.waits)
-                assert not any(said.left_locked.get(address) == 1 for address in before)
+                never([address for address in before if said.left_locked.get(address) == 1])
     assert named >= reads

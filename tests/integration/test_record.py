@@ -78,8 +78,14 @@ def test_large_stacks_are_whole(minor: str) -> None:
     assert counts[False] == 0
 
 
-@pytest.mark.parametrize("arguments", [(), ("-arguments",)], ids=["plain", "arguments"])
-@pytest.mark.parametrize("life", ["100us", "1ms", "10ms", "100ms"])
+@pytest.mark.parametrize(
+    "arguments",
+    [(), pytest.param(("-arguments",), marks=pytest.mark.slow)],
+    ids=["plain", "arguments"],
+)
+@pytest.mark.parametrize(
+    "life", ["100us", "1ms", pytest.param("10ms", marks=pytest.mark.slow), "100ms"]
+)
 @pytest.mark.matrix
 @with_other_work
 def test_no_sample_is_given_to_another_goroutine(

@@ -56,7 +56,7 @@ def has_samples(path: Path) -> bool:
     return load_profile(path).account.samples > 50
 
 
-@pytest.mark.parametrize("mode", ["cpu", "wall"])
+@pytest.mark.parametrize("mode", ["cpu", pytest.param("wall", marks=pytest.mark.slow)])
 def test_what_was_recorded_survives_a_kill(mode: str, tmp_path: Path) -> None:
     path = tmp_path / "saved.json"
     with (

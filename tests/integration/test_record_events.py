@@ -199,7 +199,10 @@ def test_in_a_profile_of_waits_the_account_is_of_its_samples() -> None:
     assert not any("lost" in line for line in account_lines(offcpu))
 
 
-@pytest.mark.parametrize("event", ["exec", "kill", "interrupt"])
+@pytest.mark.parametrize(
+    "event",
+    ["exec", *(pytest.param(each, marks=pytest.mark.slow) for each in ("kill", "interrupt"))],
+)
 def test_a_series_keeps_what_there_is_and_says_why_it_ended(event: str, tmp_path: Path) -> None:
     folder = tmp_path / "series"
     options = ["-d", "300ms", "--every", "600ms", "--format", "json", "-o", str(folder)]

@@ -15,6 +15,7 @@ from spyglass.inspector import Inspector
 from spyglass.model import Goroutine, Snapshot
 from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.wait_graph import LookedAt
+from tests.agreement import never
 from tests.cores import emulated
 from tests.support import NEWEST, Flavour, GoProcess, build
 
@@ -87,7 +88,7 @@ def test_verdicts_are_those_that_the_program_was_made_for(program: GoProcess, st
     assert len(leaked) > 100
     assert len(live) > 100
     called_stuck = {each.id for each in live if judged.stuck.get(each.id)}
-    assert judged.scenarios(called_stuck) == []
+    never(judged.scenarios(called_stuck))
     missed = {each.id for each in leaked if not judged.stuck.get(each.id)}
     # A timer that was stopped stays in the heap of its P until that is tidied.
     kept = [each for each in judged.scenarios(missed) if each[1].startswith("stopped")]
@@ -110,7 +111,7 @@ def test_verdicts_in_an_arm64_core_are_those_that_the_program_was_made_for(
         shutil.rmtree(folder)
         leaked, live = judged.fated("leaked"), judged.fated("live")
         assert min(len(leaked), len(live)) > 100
-        assert judged.scenarios({each.id for each in live if judged.stuck.get(each.id)}) == []
+        never(judged.scenarios({each.id for each in live if judged.stuck.get(each.id)}))
         assert judged.looked_at.heap_complete
         missed = {each.id for each in leaked if not judged.stuck.get(each.id)}
         if len(missed) <= 0.02 * len(leaked):
@@ -134,7 +135,7 @@ def test_verdicts_are_those_of_gos_own_profile(number: int, flavour: Flavour) ->
     ours = {goroutine for goroutine, stuck in judged.stuck.items() if stuck}
     theirs = {int(text) for text in answer.split()}
     assert len(theirs) > 100
-    assert judged.scenarios(ours - theirs) == []
+    never(judged.scenarios(ours - theirs))
     assert len(ours) >= 0.98 * len(theirs), judged.scenarios(theirs - ours)
 
 
@@ -181,6 +182,6 @@ def test_nothing_is_stuck_in_a_program_under_load(minor: str) -> None:
         for _ in range(READS):
             judged = Judged.by(inspector)
             stuck = {goroutine for goroutine, stuck in judged.stuck.items() if stuck}
-            assert judged.places(stuck) == []
+            never(judged.places(stuck))
             decided += len(judged.stuck)
     assert decided > 50 * READS

@@ -336,6 +336,7 @@ def test_the_end_of_the_process_leaves_its_last_picture():
         assert screen.end() == 0
 
 
+@pytest.mark.slow
 def test_it_is_not_stopped_by_a_busy_machine(demo: GoProcess):
     with spinning(os.cpu_count() or 1):
         shown = piped("top", "-p", str(demo.pid), "--json", "--count", "4", "--interval", "200ms")

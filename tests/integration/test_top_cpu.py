@@ -83,7 +83,7 @@ def samples_in(sampled: Sampled) -> int:
 @pytest.mark.usefixtures("hurried")
 def test_the_hottest_function_is_the_true_one(hot: GoProcess) -> None:
     with ticks_of(hot) as ticks:
-        model = watched(ticks, lambda _, sampled: samples_in(sampled) > 500)
+        model = watched(ticks, lambda _, sampled: samples_in(sampled) > 300)
     sampled = model.sampled
     assert sampled is not None
     own = {each.name: each.self_ns for each in model.functions}
@@ -98,7 +98,7 @@ def test_the_hottest_function_is_the_true_one(hot: GoProcess) -> None:
 @pytest.mark.usefixtures("hurried")
 def test_the_time_of_a_group_is_that_of_its_goroutines(hot: GoProcess) -> None:
     with ticks_of(hot) as ticks:
-        model = watched(ticks, lambda _, sampled: samples_in(sampled) > 500)
+        model = watched(ticks, lambda _, sampled: samples_in(sampled) > 300)
     sampled, times, snapshot = model.sampled, model.goroutine_times, model.snapshot
     assert sampled is not None
     assert times is not None

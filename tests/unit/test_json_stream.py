@@ -25,7 +25,14 @@ from tests.snapshots import make_snapshot
 ODD = '"},{"[],[]\\"}],{'
 
 
-@pytest.fixture(params=[1, 40, 400, 2000])
+@pytest.fixture(
+    params=[
+        1,
+        pytest.param(40, marks=pytest.mark.slow),
+        400,
+        pytest.param(2000, marks=pytest.mark.slow),
+    ]
+)
 def small_batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     size: int = request.param
     monkeypatch.setattr("spyglass.export.json_stream._BATCH_BYTES", size)

@@ -418,7 +418,7 @@ def test_what_is_written_is_the_document(count: int) -> None:
     assert json.loads(written(snapshot)) == document(snapshot)
 
 
-@pytest.mark.parametrize("count", [1, 16384, 16385, 40_000])
+@pytest.mark.parametrize("count", [1, 16384, 16385, pytest.param(40_000, marks=pytest.mark.slow)])
 def test_so_many_stacks_are_written_in_parts(count: int) -> None:
     rows = [Row(i, stack=(replace(DEEP, pc=i), MAIN)[: 1 + i % 2]) for i in range(count)]
     snapshot = make_snapshot(rows)
