@@ -249,7 +249,7 @@ class Inspector:
         Nothing is stopped. A core has no resident memory, but the rest. What cannot be read is None or left out, and
         ``problems`` say why. Raises `spyglass.errors.ProcessChanged` if the process ends meanwhile.
         """
-        from spyglass.runtime.heap.account import read_memory_account
+        from spyglass.runtime.account.reader import read_memory_account
 
         target, runtime = self._target, self.runtime.for_reading(self._target.process.problems)
         with target.process.blamed():

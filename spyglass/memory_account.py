@@ -52,8 +52,7 @@ class ResidentPart:
     """`bytes` of resident memory are of `part`.
 
     `source`: how that is known. `doubtful_bytes`: so many of them may be of another part. `lazy_free_bytes`:
-    so many the kernel takes as soon as it needs memory (``MADV_FREE``, madvise(2)). `swap_bytes`, `huge_bytes`: of the
-    same mappings, in swap, and resident in huge pages.
+    so many the kernel takes as soon as it needs memory (``MADV_FREE``, madvise(2)).
     """
 
     part: Part
@@ -61,8 +60,6 @@ class ResidentPart:
     source: str
     doubtful_bytes: int = 0
     lazy_free_bytes: int = 0
-    swap_bytes: int = 0
-    huge_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from spyglass.model import STATUSES
 from spyglass.runtime.discovery import module
 from spyglass.runtime.discovery.required_fields import limit_headroom_percent
 from spyglass.runtime.goroutines import decode, hmap
-from spyglass.runtime.heap import buckets, memstats, profile_variables, spans
+from spyglass.runtime.heap import buckets, memstats, profile_variables, span_table, spans
+from spyglass.runtime.heap.classes import CLASS_SIZES
 from spyglass.runtime.scheduler import run_waits, sched
 from spyglass.runtime.waiting import contended, object_state, polls, timers, type_names
 from spyglass.wait_graph import MODES
@@ -80,7 +81,10 @@ CITED = {
     "_MAX_CASES": "a limit of ours",
     "_PARTS": "a number of ours",
     "_WAITING": "test_states_of_polls_and_timers",
-    "_IN_USE": "test_the_pacer",
+    "_IN_USE": "test_spans_and_arenas",
+    "ARENA_BYTES": "test_spans_and_arenas",
+    "ARENA_BASES": "test_spans_and_arenas",
+    "CLASS_SIZES": "test_sizes_of_classes",
     "_MAX_PAGES_OF_MANY": "a limit of ours",
     "_WORDS": "what finalizers keep alive is compared with the program's own truth (test_stuck)",
 }
@@ -205,7 +209,6 @@ def test_the_pacer(minor: str) -> None:
     found = constants_of(minor)
     source = "".join(path.read_text() for path in (goroot(minor) / "src/runtime").glob("m[gs]*.go"))
     assert 1 << found.get("PageShift", found.get("_PageShift", 13)) == memstats._PAGE_BYTES
-    assert found["mSpanInUse"] == spans._IN_USE
     assert re.search(rf"\[{memstats._PAUSES}\]uint64 // circular buffer of recent gc", source)
     if number_of(minor) >= 16:
         assert re.search(rf"stats +\[{memstats._GENERATIONS}\]heapStatsDelta", source)
@@ -215,6 +218,27 @@ def test_the_pacer(minor: str) -> None:
         assert found.get(new, found.get(old)) == memstats._MIN_HEADROOM
         percent = found.get("memoryLimitHeapGoalHeadroomPercent", 0)
         assert limit_headroom_percent((1, number_of(minor))) == percent
+
+
+def test_spans_and_arenas(minor: str) -> None:
+    found = constants_of(minor)
+    assert found["mSpanInUse"] == spans._IN_USE == span_table._IN_USE
+    assert found["mSpanManual"] == span_table._MANUAL
+    source = (goroot(minor) / "src/runtime/malloc.go").read_text()
+    (base,) = re.findall(r"arenaBaseOffset = 0x(\w+)\*\w+\.(?:IsAmd64|GoarchAmd64) ", source)
+    assert int(base, 16) == span_table.ARENA_BASES["amd64"]
+    (parts,) = re.findall(r"logHeapArenaBytes = \((\d+)\+20\)\*\(_64bit", source)
+    assert 1 << int(parts) + 20 == span_table.ARENA_BYTES
+
+
+def test_sizes_of_classes(minor: str) -> None:
+    folder = goroot(minor) / "src"
+    places = (folder / "internal/runtime/gc/sizeclasses.go", folder / "runtime/sizeclasses.go")
+    source = next(path for path in places if path.exists()).read_text()
+    (sizes,) = re.findall(r"(?:SizeClassToSize|class_to_size) = \[\w+\]uint16\{([\d, ]+)\}", source)
+    theirs = [int(size) for size in sizes.split(",")]
+    # Up to Go 1.15 without 24; then nothing is computed from them.
+    assert theirs == [size for size in CLASS_SIZES if size != 24 or number_of(minor) > 15]
 
 
 def test_states_of_locks(minor: str) -> None:

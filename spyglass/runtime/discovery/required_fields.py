@@ -25,12 +25,13 @@ __all__ = [
 
 #: The numpy formats of a field that can be used: a number or pointer; a floating-point number; an array of
 #: 256 words; the counts of a histogram (histogram.go: ``timeHistogram``, of one size up to 1.19, and of
-#: another since 1.20); counts by size class (one class more since 1.16); a slice (pointer, length, capacity); an interface (type, value); bytes that the
+#: another since 1.20); counts by size class (one class more since 1.16); pointers to the parts of a map; a slice (pointer, length, capacity); an interface (type, value); bytes that the
 #: reader decodes.
 _SHAPES = {
     "number": re.compile(r"[iu][1248]"),
     "float": re.compile(r"f8"),
     "ring": re.compile(r"\(256,\)u8"),
+    "pointer array": re.compile(r"\((1|64),\)u8"),
     "classes": re.compile(r"\((67|68),\)u8"),
     "counts": re.compile(r"\((720|160),\)u8|V1280"),
     "slice": re.compile(r"\(3,\)u8"),
@@ -294,9 +295,16 @@ _MSPAN = (
     _need("spanclass"),
     _need("state"),
     _need("specials"),
+    # How much of it is used, and where its bitmap is (`spyglass.runtime.heap.span_table`).
+    _may("allocCount"),
+    _may("sweepgen"),
+    _may("allocBits"),
 )
 _MHEAP = (
     _need("allspans", shape="slice"),
+    _may("heapArenas", "allArenas", shape="slice"),
+    _may("arenas", shape="pointer array"),
+    _may("sweepgen"),
     _may("spanalloc.inuse"),
     _may("cachealloc.inuse"),
 )

@@ -6,6 +6,7 @@ Knowledge: ``runtime/metrics.go`` (``initMetrics``, ``heapStatsAggregate.compute
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,12 +52,14 @@ class _Mapped(NamedTuple):
 
 
 def read_go_memory(
-    runtime: Runtime, taken_at: datetime, before: GcReading, after: GcReading
+    runtime: Runtime,
+    taken_at: datetime,
+    classes: Mapping[str, int | None],
+    readings: tuple[GcReading, GcReading],
 ) -> GoMemory:
-    """What the runtime accounts for at `taken_at`, and what it did between two readings; what cannot be read is None,
-    and a problem says why."""
+    """What the runtime accounts for at `taken_at`, beside its `classes`, and what it did between two readings; what
+    cannot be read is None, and a problem says why."""
     stats = memstats.read_memory(runtime, taken_at)
-    classes = runtime.part("memory", lambda: read_classes(runtime), {}, "classes")
     live, now, gogc_goal = runtime.part(
         "memory", lambda: _live(runtime), (None, None, None), "live heap"
     )
@@ -68,7 +71,7 @@ def read_go_memory(
         gogc_goal_bytes=gogc_goal,
         gogc_percent=stats.gogc_percent,
         memory_limit_bytes=stats.memory_limit_bytes,
-        gc=_gc(runtime, stats, before, after),
+        gc=_gc(runtime, stats, *readings),
     )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from spyglass.runtime.context import Runtime
 
-__all__ = ["UNUSED_NUMBERS", "ObjectNumbers", "Spans"]
+__all__ = ["UNUSED_NUMBERS", "ObjectNumbers", "Spans", "span_pointers"]
 
 PAGE_BYTES = 8192
 #: ``mSpanInUse``: the collector's, not stacks.
@@ -59,7 +59,7 @@ class Spans:
         """
         dtype = runtime.layouts["mspan"]
         parts = []
-        pointers = _all_spans(runtime)
+        pointers = span_pointers(runtime)
         for begin in range(0, len(pointers), _BATCH):
             gathered = runtime.memory.gather(pointers[begin : begin + _BATCH], dtype.itemsize)
             parts.append(_decoded(gathered.rows(dtype)[gathered.ok]))
@@ -97,7 +97,8 @@ class Spans:
         return np.where(inside, at, -1)
 
 
-def _all_spans(runtime: Runtime) -> NDArray[np.uint64]:
+def span_pointers(runtime: Runtime) -> NDArray[np.uint64]:
+    """The addresses of all structs of spans (``mheap_.allspans``), those not in use too. Raises as `Spans.read`."""
     heap = runtime.memory.array(runtime.address("mheap_"), runtime.layouts["mheap"], 1)[0]
     pointer, length, capacity = (int(word) for word in heap["allspans"])
     if not 0 < length <= capacity or length > _MAX_SPANS or pointer % 8:
