@@ -26,8 +26,8 @@ run: venv  ## build a small Go server, start it, show its `spyglass summary`, en
 test: venv  ## run the tests with the newest Go toolchain
 	$(BIN)/python -m pytest -q $(PARALLEL)
 
-test-matrix: venv  ## run the tests of every Go version and of the finished programs, and the slow ones
-	SPYGLASS_GO=all $(BIN)/python -m pytest -q $(PARALLEL) -m 'matrix or slow'
+test-matrix: venv  ## run what `test` leaves out: the other Go versions, the finished programs, slow tests
+	SPYGLASS_GO=all $(BIN)/python -m pytest -q $(PARALLEL) -m 'matrix or slow' --without-short
 
 test-minimum: $(MINIMUM)/.installed  ## run unit tests and a live one with the lowest versions of our packages
 	$(MINIMUM)/bin/python -m pytest -q $(PARALLEL) tests/unit tests/integration/test_truth.py

@@ -13,13 +13,21 @@ from typing import Any
 
 import pytest
 
-from tests.support import ALL_MINORS, MATRIX, GoProcess, start
+from tests.support import ALL_MINORS, MATRIX, NEWEST, GoProcess, start
 
 _ONLY_WHEN_ASKED_FOR = ("slow", "benchmark")
-_COMMANDS = {"slow": "make test-matrix", "benchmark": "make bench"}
+_COMMANDS = {"slow": "make test-matrix", "benchmark": "make bench", "short": "make test"}
 #: What `pytest.fail` raises: tests say so what must never happen, not even once.
 _NEVER = r"^Failed"
 _LEFT_OUT = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--without-short",
+        action="store_true",
+        help="leave out the short tests of the newest Go version, which `make test` runs",
+    )
 
 
 def pytest_configure() -> None:
@@ -59,6 +67,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(again)
     asked = config.option.markexpr
     unasked = [mark for mark in _ONLY_WHEN_ASKED_FOR if mark not in asked]
+    if config.getoption("--without-short"):
+        for item in filter(_is_short, items):
+            item.add_marker("short")
+        unasked.append("short")
     left_out = [item for item in items if any(map(item.get_closest_marker, unasked))]
     config.stash[_LEFT_OUT] = [
         mark for item in left_out for mark in unasked if item.get_closest_marker(mark)
@@ -66,6 +78,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def _is_short(item: pytest.Item) -> bool:
+    """Whether `make test` runs it, for the newest Go version, and `make test-matrix` would again."""
+    callspec = getattr(item, "callspec", None)
+    of_newest = callspec is not None and NEWEST in callspec.params.values()
+    return of_newest and not any(map(item.get_closest_marker, _ONLY_WHEN_ASKED_FOR))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
