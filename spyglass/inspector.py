@@ -34,6 +34,7 @@ from spyglass.targets import Target
 if TYPE_CHECKING:
     from spyglass.heap_profile import AsOf, HeapProfile
     from spyglass.memory_account import MemoryAccount
+    from spyglass.memory_limits import MemoryReading
     from spyglass.procfs import CpuReading
     from spyglass.profile import Mode, Profile
     from spyglass.runtime.recording.session import Recording
@@ -249,12 +250,26 @@ class Inspector:
         Nothing is stopped. A core has no resident memory, but the rest. What cannot be read is None or left out, and
         ``problems`` say why. Raises `spyglass.errors.ProcessChanged` if the process ends meanwhile.
         """
+        from spyglass.runtime.account.limits import with_go_limit
         from spyglass.runtime.account.reader import read_memory_account
 
         target, runtime = self._target, self.runtime.for_reading(self._target.process.problems)
         with target.process.blamed():
             process = process_of(target, runtime, target.process.facts())
-            return read_memory_account(target, runtime, process, target.process.taken_at())
+            account = read_memory_account(target, runtime, process, target.process.taken_at())
+            limits = target.process.memory_limits(files=True)
+            return replace(account, limits=with_go_limit(limits, account.go))
+
+    def memory_reading(self) -> MemoryReading:
+        """What `spyglass.analysis.memory_forecast.forecast` takes several of, in some milliseconds.
+
+        Nothing is stopped. Raises `TargetError` for a core.
+        """
+        from spyglass.runtime.account.limits import read_memory_reading
+
+        target, runtime = self._target, self.runtime.for_reading(())
+        with target.process.blamed():
+            return read_memory_reading(target, runtime)
 
     def take(
         self, wanted: Wanted, *, stop: bool = False, cpu_since: CpuReading | None = None

@@ -11,16 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from spyglass.memory_limits import MemoryForecast, MemoryLimits
 from spyglass.model import Problem, Process
 
 __all__ = [
     "CLASSES",
     "GcStats",
     "GoMemory",
-    "LimitKind",
     "MemoryAccount",
-    "MemoryForecast",
-    "MemoryLimit",
     "Part",
     "ResidentMapping",
     "ResidentPart",
@@ -43,8 +41,6 @@ CLASSES: tuple[str, ...] = (
     "metadata/mcache/free", "metadata/mcache/inuse", "metadata/mspan/free", "metadata/mspan/inuse",
     "metadata/other", "os-stacks", "other", "profiling/buckets", "total",
 )  # fmt: skip
-
-LimitKind = Literal["cgroup", "rlimit", "host", "gomemlimit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,34 +129,11 @@ class GoMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryLimit:
-    """A limit of `bytes`, of which `used_bytes` are used; `reclaimable_bytes` of these the kernel can take back at once.
-    `path`: the group's directory, or the name of the resource. `oom_kills`: so often something was killed at it."""
-
-    kind: LimitKind
-    path: str
-    bytes: int
-    used_bytes: int | None = None
-    reclaimable_bytes: int | None = None
-    headroom_bytes: int | None = None
-    oom_kills: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryForecast:
-    """When limit number `limit` of the account is met, at the rate seen: between two times from now on, in seconds."""
-
-    limit: int
-    earliest_in_seconds: float
-    latest_in_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class MemoryAccount:
     """The account of a process at `taken_at`.
 
     `rss_bytes`: resident memory, the sum of `resident`; None in a core, which has no residency. `mappings`: the largest
-    that are not Go's heap. `swap_bytes`, `huge_bytes`, `lazy_free_bytes`: of the whole process; `hugetlb_bytes` count
+    that are not Go's heap. `limits`: None in a core. `forecast`: why there is none, if it is a text. `swap_bytes`, `huge_bytes`, `lazy_free_bytes`: of the whole process; `hugetlb_bytes` count
     beside resident memory.
     """
 
@@ -175,8 +148,8 @@ class MemoryAccount:
     huge_bytes: int | None = None
     hugetlb_bytes: int | None = None
     lazy_free_bytes: int | None = None
-    limits: tuple[MemoryLimit, ...] = ()
-    forecast: MemoryForecast | None = None
+    limits: MemoryLimits | None = None
+    forecast: MemoryForecast | str | None = None
     problems: tuple[Problem, ...] = ()
 
     def part(self, name: Part) -> int:

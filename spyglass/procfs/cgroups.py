@@ -19,9 +19,13 @@ __all__ = [
     "Mount",
     "container",
     "cpu_quota",
+    "directories",
     "find_container",
     "find_mounted_container",
+    "groups_of",
+    "having",
     "memory_limit_bytes",
+    "mounts_of",
     "parse_mounts",
     "smallest_limit",
     "smallest_quota",
@@ -82,11 +86,11 @@ def container(pid: int) -> str | None:
     runtimes mount into containers.
     """
     with refusals(pid):
-        paths = [path for _, path in _groups(pid)]
+        paths = [path for _, path in groups_of(pid)]
         found = find_container(paths)
         if found or any(path != "/" for path in paths):
             return found
-        return find_mounted_container(_mounts(pid))
+        return find_mounted_container(mounts_of(pid))
 
 
 def find_container(paths: list[str]) -> str | None:
@@ -105,14 +109,14 @@ def memory_limit_bytes(pid: int) -> int | None:
     None if there is none, or its groups are not mounted here.
     """
     with refusals(pid):
-        return smallest_limit(dict(_groups(pid)), _mounts("self"))
+        return smallest_limit(dict(groups_of(pid)), mounts_of("self"))
 
 
 def smallest_limit(groups: dict[str, str], mounts: list[Mount]) -> int | None:
     """The smallest memory limit of `groups` (path by controller) as `mounts` show them, in bytes."""
     limits = [
-        *_limits_v1(list(_directories(groups.get("memory"), _having(mounts, "cgroup", "memory")))),
-        *_limits_v2(list(_directories(groups.get(""), _having(mounts, "cgroup2")))),
+        *_limits_v1(list(directories(groups.get("memory"), having(mounts, "cgroup", "memory")))),
+        *_limits_v2(list(directories(groups.get(""), having(mounts, "cgroup2")))),
     ]
     return min((limit for limit in limits if limit < _UNLIMITED_BYTES), default=None)
 
@@ -123,13 +127,13 @@ def cpu_quota(pid: int) -> CpuQuota | None:
     None if there is none, or its groups are not mounted here.
     """
     with refusals(pid):
-        return smallest_quota(dict(_groups(pid)), _mounts("self"))
+        return smallest_quota(dict(groups_of(pid)), mounts_of("self"))
 
 
 def smallest_quota(groups: dict[str, str], mounts: list[Mount]) -> CpuQuota | None:
     """The smallest CPU quota of `groups` (path by controller) as `mounts` show them."""
-    version_1 = _directories(groups.get("cpu"), _having(mounts, "cgroup", "cpu"))
-    version_2 = _directories(groups.get(""), _having(mounts, "cgroup2"))
+    version_1 = directories(groups.get("cpu"), having(mounts, "cgroup", "cpu"))
+    version_2 = directories(groups.get(""), having(mounts, "cgroup2"))
     quotas = [
         *(_quota_v1(directory) for directory in chain.from_iterable(version_1)),
         *(_quota_v2(directory) for directory in chain.from_iterable(version_2)),
@@ -164,7 +168,7 @@ def _quota(directory: str, quota: str, period: str) -> CpuQuota | None:
     )
 
 
-def _groups(pid: int) -> list[tuple[str, str]]:
+def groups_of(pid: int) -> list[tuple[str, str]]:
     """(controller, path) of each group; the controller of version 2 is ""."""
     lines = text(read(f"/proc/{pid}/cgroup", _MAX_CGROUP_BYTES)).split("\n")
     parts = [line.split(":", 2) for line in lines]
@@ -187,23 +191,24 @@ def _limits_v2(hierarchies: list[list[str]]) -> Iterator[int]:
             yield int(value)
 
 
-def _having(mounts: list[Mount], filesystem: str, option: str | None = None) -> list[Mount]:
+def having(mounts: list[Mount], filesystem: str, option: str | None = None) -> list[Mount]:
     """Those of `mounts` that are of a kind of file system, and have an option."""
     return [m for m in mounts if m.filesystem == filesystem and option in (None, *m.options)]
 
 
-def _directories(path: str | None, mounts: list[Mount]) -> Iterator[list[str]]:
+def directories(path: str | None, mounts: list[Mount]) -> Iterator[list[str]]:
     """For each mount that shows the group `path`: the directories of its ancestors there, and its own.
 
-    A path with ".." is outside of what this cgroup namespace shows.
+    A path with ".." is outside of our cgroup namespace; a mount of another one can show it.
     """
-    if path is None or ".." in path.split("/"):
+    if path is None:
         return
     for mount in mounts:
         top = mount.root.rstrip("/")
         if path == top or path.startswith(top + "/"):
             names = [name for name in path[len(top) :].split("/") if name]
-            yield ["/".join([mount.point, *names[:i]]) for i in range(len(names) + 1)]
+            if ".." not in names:
+                yield ["/".join([mount.point, *names[:i]]) for i in range(len(names) + 1)]
 
 
 def find_mounted_container(mounts: list[Mount]) -> str | None:
@@ -215,7 +220,8 @@ def find_mounted_container(mounts: list[Mount]) -> str | None:
     return None
 
 
-def _mounts(pid: int | str) -> list[Mount]:
+def mounts_of(pid: int | str) -> list[Mount]:
+    """What is mounted for process `pid`, or "self". OSError, or `BadDataError` if that is too much."""
     return parse_mounts(text(read(f"/proc/{pid}/mountinfo", _MAX_MOUNTS_BYTES)))
 
 

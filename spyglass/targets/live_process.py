@@ -28,6 +28,7 @@ from spyglass.targets.target_process import AT_ENTRY, Facts, OsThread, Program, 
 
 if TYPE_CHECKING:
     from spyglass.memory.base import Memory
+    from spyglass.memory_limits import MemoryLimits
     from spyglass.targets.target_process import StoppedThreads
     from spyglass.threads import Registers
     from spyglass.wait_graph import Connection
@@ -78,6 +79,12 @@ class LiveProcess(TargetProcess):
     def threads(self) -> Sequence[OsThread]:
         """The threads, by id."""
         return procfs.threads(self.pid)
+
+    def memory_limits(self, *, files: bool = False) -> MemoryLimits:
+        """The limits of its control groups, its resource limits, and the host's memory."""
+        from spyglass.procfs.memory_limits import memory_limits
+
+        return memory_limits(self.pid, files=files)
 
     def outer_tids(self) -> dict[int, int] | None:
         """The ids of the threads by those that the process sees in a pid namespace of its own."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spyglass.binary.corenotes import MappedFile
     from spyglass.binary.go_executable import GoExecutable
     from spyglass.memory.base import Memory
+    from spyglass.memory_limits import MemoryLimits
     from spyglass.targets.live_cpu import LiveCpu
     from spyglass.threads import Registers
     from spyglass.wait_graph import Connection
@@ -142,6 +143,10 @@ class TargetProcess(ABC):
     @abstractmethod
     def connections(self, fds: Iterable[int]) -> Mapping[int, Connection]:
         """What the file descriptors `fds` are of, as far as it is known."""
+
+    def memory_limits(self, *, files: bool = False) -> MemoryLimits | None:
+        """The limits of its memory that the kernel knows, with `files` those that it has open; None: there are none."""
+        return None
 
     def outer_tids(self) -> Mapping[int, int] | None:
         """The ids of `threads` by those that the process itself sees; None: they are the same."""
