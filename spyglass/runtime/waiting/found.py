@@ -68,7 +68,7 @@ class Found:
         columns = {}
         for name, (dtype, default) in _COLUMNS.items():
             value = np.asarray(known.get(name, default) if name != "row" else row)
-            columns[name] = np.broadcast_to(value, row.shape).astype(dtype)
+            columns[name] = np.broadcast_to(value, row.shape).astype(dtype, copy=False)
         return cls(**columns)
 
     @classmethod

@@ -69,7 +69,7 @@ def resolve_waits(population: Population, process: TargetProcess) -> Resolved:
     still = population.still().copy()
     still[moved] = False
     kept = np.flatnonzero(still[found.row])
-    kept = kept[_in_order(found, number, kept)]
+    kept = _in_order(found, number, kept)
     found, number = found.select(kept), number[kept]
     used, number = numbered(number)
     return Resolved(
@@ -130,14 +130,14 @@ def _objects(found: Found, state: StateReader) -> tuple[WaitObjects, NDArray[np.
 def _in_order(
     found: Found, number: NDArray[np.int64], kept: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """The rows of `kept` by object and place in its queue, one for each goroutine, object and operation."""
-    order = np.lexsort((found.order[kept], number[kept]))
-    row, which = found.row[kept][order], number[kept][order]
-    key = combined(row, which, found.operation[kept][order])
-    _, same = numbered(key)
-    first = np.full(len(key), len(key), np.int64)
-    np.minimum.at(first, same, np.arange(len(key)))
-    chosen: NDArray[np.int64] = order[first[same] == np.arange(len(key))]
+    """The rows `kept` of `found` by object and place in its queue, one for each goroutine, object and operation."""
+    order = kept[np.lexsort((found.order[kept], number[kept]))]
+    key = combined(found.row[order], number[order], found.operation[order])
+    by_key = np.argsort(key, kind="stable")
+    key = key[by_key]
+    first = np.ones(len(key), np.bool_)
+    first[by_key[1:]] = key[1:] != key[:-1]
+    chosen: NDArray[np.int64] = order[first]
     return chosen
 
 

@@ -30,6 +30,7 @@ __all__ = ["Population"]
 _COMPARED = (
     "goid", "syscallsp", "syscallpc", "waitreason", "trackingSeq", "waiting", "_defer", "timer",
 )  # fmt: skip
+_SCHED = ("sp", "pc", "lr")
 _FIELDS = ("stack", "sched", "atomicstatus", *_COMPARED)
 _BATCH = 1 << 14
 
@@ -73,8 +74,7 @@ class Population:
         ok = np.zeros(len(rows), np.bool_)
         for part, batch, could in _batches(runtime, kind, read.pointers):
             ok[part] = could
-            for name in kind.names or ():
-                rows[name][part] = batch[name]
+            _copy(batch, rows[part])
         goroutines, reasons = named
         same = goroutines.quality <= Quality.MOVED
         if moment.moved:
@@ -134,9 +134,22 @@ class Population:
 
 
 def _packed(kind: np.dtype[Any]) -> np.dtype[Any]:
-    """The fields of `kind` without the gaps between them, which would take most of the memory."""
+    """The fields of `kind`, and of ``sched`` those that are used, without the gaps between them: these would take most
+    of the memory."""
     assert kind.fields is not None
-    return np.dtype([(name, kind.fields[name][0]) for name in kind.names or ()], align=True)
+    types = {name: kind.fields[name][0] for name in kind.names or ()}
+    if "sched" in types:
+        types["sched"] = _packed(columns_of(types["sched"], _SCHED))
+    return np.dtype(list(types.items()), align=True)
+
+
+def _copy(rows: NDArray[Any], into: NDArray[Any]) -> None:
+    """Copy the fields that `into` has of `rows`."""
+    for name in into.dtype.names or ():
+        if into[name].dtype.names:
+            _copy(rows[name], into[name])
+        else:
+            into[name] = rows[name]
 
 
 def _batches(

@@ -28,8 +28,9 @@ class Sudogs:
         count = len(addresses)
         self.addresses = addresses
         self.ok, self.is_select = np.zeros((2, count), np.bool_)
-        fields = np.zeros((6, count), np.uint64)
-        self.g, self.next, self.waitlink, self.elem, self.c, self.ticket = fields
+        # An array each: one that is kept does not keep the others.
+        columns = (np.zeros(count, np.uint64) for _ in range(6))
+        self.g, self.next, self.waitlink, self.elem, self.c, self.ticket = columns
         for begin in range(0, count, _BATCH):
             self._read(runtime, slice(begin, begin + _BATCH))
 
