@@ -18,7 +18,9 @@ import numpy as np
 from spyglass.binary import corenotes
 from spyglass.binary.corenotes import Note, ProcessInfo, ThreadStatus
 from spyglass.cores.compare import differing
-from spyglass.cores.recording import PAGE_BYTES, PageFile, RecordingMemory
+from spyglass.cores.page_file import PAGE_BYTES, PageFile
+from spyglass.cores.recording import RecordingMemory
+from spyglass.cores.unchanged import Resting
 from spyglass.cores.writer import write_headers
 from spyglass.errors import SpyglassError, TargetError
 from spyglass.inspector import Inspector, SnapshotResult
@@ -34,6 +36,7 @@ from spyglass.targets.target_process import Program
 from spyglass.threads.architecture import ARCHITECTURES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO
 
     from numpy.typing import NDArray
@@ -66,9 +69,9 @@ def save_core(target: Target, stream: BinaryIO, *, stop: bool = False) -> Snapsh
         try:
             with PageFile(descriptor, _HEADER_ROOM_BYTES, partial(_in_file, target)) as pages:
                 memory = RecordingMemory(target.memory, pages)
-                result = _read(replace(target, memory=memory), memory, stop)
+                result, resting = _read(replace(target, memory=memory), memory, stop)
                 pages.flush()
-                return _save(target, pages, result, descriptor)
+                return _save(target, memory, result, resting, descriptor)
         except SpyglassError:
             target.process.check()
             if not left:
@@ -77,17 +80,19 @@ def save_core(target: Target, stream: BinaryIO, *, stop: bool = False) -> Snapsh
     raise AssertionError
 
 
-def _read(target: Target, memory: RecordingMemory, stop: bool) -> SnapshotResult:
-    """Read what a full snapshot reads, then what waits and the stacks of threads need beside that.
+def _read(target: Target, memory: RecordingMemory, stop: bool) -> tuple[SnapshotResult, Resting]:
+    """Read what a full snapshot reads, then what waits and the stacks of threads need beside that; with the
+    goroutines that rested meanwhile.
 
     In a running process the latter takes a while, so nothing else may change meanwhile.
     """
-    inspector = Inspector(target)
+    inspector, resting = Inspector(target), list[Resting]()
+    wanted = Wanted(waits=_WAITS, after_waits=lambda read: resting.append(Resting.of(read)))
     if stop or target.process.stopped:
-        result = inspector.take(Wanted(thread_stacks=True, waits=_WAITS), stop=stop)
+        result = inspector.take(replace(wanted, thread_stacks=True), stop=stop)
     else:
         # What a goroutine waits on is read later: if it ran, its stack is not to be of that moment.
-        result = inspector.take(Wanted(waits=_WAITS, before_waits=memory.fix))
+        result = inspector.take(replace(wanted, before_waits=partial(_end_first_part, memory)))
     build_id_in(
         memory, header_address(_program(target))
     )  # by which the program of the core is identified
@@ -97,14 +102,27 @@ def _read(target: Target, memory: RecordingMemory, stop: bool) -> SnapshotResult
     memory.fix()
     if not stop and not target.process.stopped:
         result = replace(result, registers=inspector.thread_registers(result.registers))
-    return result
+    return result, resting[0]
 
 
-def _save(target: Target, pages: PageFile, result: SnapshotResult, descriptor: int) -> Snapshot:
-    """Make a core of the file with `pages`, of what `result` has; its snapshot."""
+def _end_first_part(memory: RecordingMemory) -> None:
+    memory.fix()
+    return_freed_memory()  # the waits of very many goroutines need much
+
+
+def _save(
+    target: Target,
+    memory: RecordingMemory,
+    result: SnapshotResult,
+    resting: Resting,
+    descriptor: int,
+) -> Snapshot:
+    """Make a core of the file with the pages of `memory`, of what `result` has; its snapshot."""
+    pages = memory.pages
     _write_headers(target, pages, result, np.zeros(0, np.uint64), descriptor)
+    doubtful = partial(resting.others, pages=pages.addresses[pages.changed])
     try:
-        again = _read_again(target, descriptor)
+        again = _read_again(target, descriptor, None if memory.lacks_some else doubtful)
     except SpyglassError as error:
         raise TargetError(
             f"the process changed too much while it was read: {error.message}", "try --stop"
@@ -171,14 +189,18 @@ def _notes(target: Target, result: SnapshotResult, torn: NDArray[np.uint64]) -> 
     ]
 
 
-def _read_again(target: Target, descriptor: int) -> Snapshot:
-    """What is found in the core that is the open file `descriptor`."""
+def _read_again(
+    target: Target,
+    descriptor: int,
+    only: Callable[[NDArray[np.uint64]], NDArray[np.uint64]] | None,
+) -> Snapshot:
+    """What is found in the core that is the open file `descriptor`, of goroutines that may not be there as they
+    were (`only`, as in `Wanted`): reading all of a large file takes longer than writing it."""
     return_freed_memory()
     saved = CoreProcess(f"/proc/self/fd/{descriptor}")
     try:
         memory = saved.memory_with(_program(target))
-        return Inspector(replace(target, memory=memory, process=saved)).snapshot(
-            "full", thread_stacks=True
-        )
+        inspector = Inspector(replace(target, memory=memory, process=saved))
+        return inspector.take(Wanted(thread_stacks=True, only=only)).snapshot
     finally:
         saved.close()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spyglass.errors import BadDataError, MemoryFault, PermissionDenied, ProcessChanged
+from spyglass.memory.allocator import new_buffer
 from spyglass.memory.base import MAX_READ_BYTES, Gathered, Memory
 from spyglass.memory.ranges import merge, spread
 
@@ -144,7 +145,7 @@ class ProcessMemory(Memory):
         total = int(sizes.sum())
         if total > MAX_READ_BYTES:
             raise BadDataError(f"implausible size {total} of {len(starts)} ranges")
-        buffer = np.empty((total + 7) & ~7, np.uint8)
+        buffer = new_buffer((total + 7) & ~7)
         ends = np.cumsum(sizes).astype(np.int64)
         filled = np.zeros(len(starts), np.int64)
         iovec = _iovec(starts, sizes)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from spyglass.runtime.scheduler.cpu_use import CpuWatch
     from spyglass.runtime.scheduler.thread_stacks import ThreadStacks
     from spyglass.runtime.waiting.options import WaitOptions
+    from spyglass.runtime.waiting.population import Population
     from spyglass.targets import Facts, OsThread, Target
     from spyglass.targets.target_process import StoppedThreads
     from spyglass.threads import Registers
@@ -61,18 +62,25 @@ _UNKNOWN_SCHEDULER = Scheduler(None, None, None, None, None, None, None, None, N
 class Wanted:
     """What a snapshot has beside what every one has, as the arguments of `Inspector.snapshot` say.
 
-    `before_waits` is called when all but waits was read, if these are read.
+    `before_waits` is called when all but waits was read, if these are read, and `after_waits` with the
+    goroutines when these were read, too. `only`: which of the goroutines, given the addresses of their ``g``; None: all.
     """
 
     stacks: StackDepth = "full"
     thread_stacks: bool = False
     waits: WaitOptions | None = None
     before_waits: Callable[[], object] = lambda: None
+    after_waits: Callable[[Population], object] = lambda _: None
+    only: Callable[[NDArray[np.uint64]], NDArray[np.uint64]] | None = None
 
     @property
     def tops_only(self) -> bool:
         """Whether the tops of stacks are enough: who holds a lock may be seen further out."""
         return self.stacks == "top" and self.waits is None
+
+    def among(self, pointers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """The wanted ones of the goroutines at `pointers`."""
+        return pointers if self.only is None else self.only(pointers)
 
     def of_so_many(self, goroutines: int) -> Wanted:
         """The same of so many goroutines: without waits if there are too many for them."""
@@ -135,14 +143,16 @@ class SnapshotBuilder:
             ends_ns = memstats.read_collection_ends(self._runtime)
         with timer.phase("goroutines"):
             registers = self._thread_registers(scheduler, saved)
-            pointers = g_pointers(self._runtime)
+            pointers = wanted.among(g_pointers(self._runtime))
             now_ns = self._now_ns(pointers)
             reader = Reader(self._runtime, self._tree, now_ns, registers)
             wanted = wanted.of_so_many(len(pointers))
             read = reader.read(pointers, wanted.tops_only)
             goroutines, nodes = read.columns, read.node
-            waiting_ns = lower_bounds(goroutines.printed_ns, now_ns, ends_ns)
-            goroutines = replace(goroutines, waiting_ns=waiting_ns)
+            del pointers  # what is not used later is not to be in memory with the waits
+            goroutines = replace(
+                goroutines, waiting_ns=lower_bounds(goroutines.printed_ns, now_ns, ends_ns)
+            )
             _mark_torn(self._runtime, goroutines, process.torn)
         found, threads = registers.found, scheduler.threads
         if wanted.thread_stacks:
@@ -156,9 +166,11 @@ class SnapshotBuilder:
             else:
                 distinct_stacks = StackColumns.none(len(goroutines))
             goroutines, side_fields = reader.side_readers.finish(goroutines)
-            m = _m_ids(goroutines.m, scheduler.ms)
-            goroutines = replace(goroutines, m=m, stack=distinct_stacks.column)
+            goroutines = replace(
+                goroutines, m=_m_ids(goroutines.m, scheduler.ms), stack=distinct_stacks.column
+            )
             reasons, goroutines = named_reasons(self._runtime, goroutines)
+            read.columns = goroutines
         moment = Moment(now_ns, found, held is not None or process.stopped, process.moved)
         waits = self._waits(read, (goroutines, reasons), moment, wanted)
         facts = process.facts()
@@ -193,7 +205,9 @@ class SnapshotBuilder:
 
         with self._timer.phase("waits"):
             population = Population.read(self._runtime, self._tree, read, named, moment)
-            return read_waits(population, self._target.process, options, self._target.variables_at)
+            graph = read_waits(population, self._target.process, options, self._target.variables_at)
+            wanted.after_waits(population)
+        return graph
 
     def thread_registers(
         self, os_threads: Sequence[OsThread], known: Mapping[int, Registers]

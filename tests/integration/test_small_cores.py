@@ -13,13 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import spyglass
 from spyglass.binary.corefile import CoreFile
+from spyglass.cores import small_core
+from spyglass.cores.compare import differing
 from spyglass.cores.small_core import save_core
 from spyglass.export.snapshot_document import document
-from spyglass.model import Snapshot
+from spyglass.model import Goroutine, Snapshot
 from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.targets import Target
 from tests.agreement import disagreements
@@ -135,6 +139,28 @@ def test_what_moved_meanwhile_is_marked(minor: str, tmp_path: Path) -> None:
     assert any("while the core was made" in problem.detail for problem in found.problems)
 
 
+def test_only_what_may_have_moved_is_looked_at_again(
+    minor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A goroutine whose memory was the same whenever it was read is in the core as it was in the process."""
+    looked_at: list[Snapshot] = []
+
+    def noted(live: Snapshot, again: Snapshot) -> NDArray[np.uint64]:
+        looked_at.append(again)
+        return differing(live, again)
+
+    monkeypatch.setattr(small_core, "differing", noted)
+    core = tmp_path / "core"
+    with start("park", minor, Flavour.EXE, "-n", "2000") as process:
+        live = saved(process.pid, core)
+    found = read(core)
+    assert len(live.goroutines) > 2000
+    assert len(looked_at[-1].goroutines) < 500
+    sure = {g.id for g in live if g.quality != "torn"}
+    assert len(sure) > 1000
+    assert as_seen(found, sure) == as_seen(live, sure)
+
+
 def test_stopped_nothing_moves(minor: str, tmp_path: Path) -> None:
     core = tmp_path / "core"
     with start("churn", minor, Flavour.EXE, "-alive", "300") as process:
@@ -155,6 +181,16 @@ def test_a_library_in_another_program(minor: str, tmp_path: Path) -> None:
     assert found.process.library == str(build("shared", minor, Flavour.C_SHARED))
 
 
+def as_seen(snapshot: Snapshot, ids: set[int]) -> dict[int, Goroutine]:
+    """The goroutines `ids` without how long they have waited: one may have run on, and wait again where it did, so
+    that this is of another moment."""
+    return {
+        g.id: replace(g, waiting_ns=None, printed_ns=None, quality="")
+        for g in snapshot
+        if g.id in ids
+    }
+
+
 @pytest.mark.parametrize("name", [name for name in FINISHED if "prometheus" not in name])
 def test_programs_from_elsewhere(name: str, tmp_path: Path) -> None:
     core = tmp_path / "core"
@@ -163,15 +199,7 @@ def test_programs_from_elsewhere(name: str, tmp_path: Path) -> None:
     found = read(core)
     own = {g.id for g in live if not g.system}
     sure = {g.id for g in live if g.quality != "torn"} & own
-    # One may have run on, and wait again where it did: for how long is of another moment then.
-    expected, got = (
-        {
-            g.id: replace(g, waiting_ns=None, printed_ns=None, quality="")
-            for g in each
-            if g.id in sure
-        }
-        for each in (live, found)
-    )
+    expected, got = as_seen(live, sure), as_seen(found, sure)
     assert expected == got
     assert len(expected) >= len(own) / 2
     assert found.process == live.process

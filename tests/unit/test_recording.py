@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import threading
@@ -12,9 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 from spyglass.binary.image import BytesImage
-from spyglass.cores import recording as recording_module
-from spyglass.cores.recording import PAGE_BYTES, PageFile, RecordingMemory
+from spyglass.cores import page_file, writer
+from spyglass.cores.page_file import PAGE_BYTES, PageFile
+from spyglass.cores.recording import RecordingMemory
+from spyglass.cores.unchanged import Resting
 from spyglass.errors import BadDataError, MemoryFault
+from spyglass.memory.allocator import new_buffer
+from spyglass.memory.base import Gathered
 from spyglass.memory.segmented import Layer, SegmentedMemory
 
 BASE = 0x10000
@@ -57,9 +62,9 @@ def kept(recording: RecordingMemory) -> dict[int, bytes]:
     places = range(BEGIN, BEGIN + len(numbers) * PAGE_BYTES, PAGE_BYTES)
     assert sorted(pages.offsets.tolist()) == list(places)
     if numbers:
-        assert os.fstat(pages._descriptor).st_size == BEGIN + len(numbers) * PAGE_BYTES
+        assert os.fstat(pages._file._descriptor).st_size == BEGIN + len(numbers) * PAGE_BYTES
     return {
-        number: os.pread(pages._descriptor, PAGE_BYTES, offset)
+        number: os.pread(pages._file._descriptor, PAGE_BYTES, offset)
         for number, offset in zip(numbers, pages.offsets.tolist(), strict=True)
     }
 
@@ -148,6 +153,136 @@ def test_what_is_read_again_and_again_is_kept_once(
     assert kept(recording) == {number: page(image, number) for number in (0, 1, 2, 6, 7)}
 
 
+def test_pages_are_known_that_came_with_different_contents(
+    recording: RecordingMemory, image: bytearray
+) -> None:
+    for _ in range(2):
+        recording.gather(BASE + np.array([0, 1, 2, 3], np.uint64) * np.uint64(PAGE_BYTES), 8)
+        assert not recording.pages.changed.any()
+    image[2 * PAGE_BYTES - 1] ^= 1
+    recording.gather(np.array([BASE + PAGE_BYTES], np.uint64), 8)
+    recording.lay_over(BASE + 3 * PAGE_BYTES, b"another moment")
+    recording.read(BASE + 6 * PAGE_BYTES, 1)
+    assert recording.pages.changed.tolist() == [False, True, False, True, False]
+    assert not recording.lacks_some
+
+
+def test_any_change_of_a_page_is_noticed() -> None:
+    content = np.random.default_rng(4).integers(0, 256, (1, PAGE_BYTES), np.uint8)
+    address = np.array([0x1000], np.uint64)
+    with tempfile.TemporaryFile() as file:
+        for number in range(0, PAGE_BYTES, 97):
+            other = content.copy()
+            other[0, number] ^= 1 << number % 8
+            with PageFile(file.fileno(), 0, only(0)) as pages:
+                pages.put(address, content, replace=True)
+                pages.put(address, other, replace=True)
+                pages.flush()
+                assert pages.changed.all()
+                assert os.pread(file.fileno(), PAGE_BYTES, 0) == other.tobytes()
+
+
+def test_a_page_that_came_with_two_contents_at_once_has_changed() -> None:
+    addresses = np.array([0x3000, 0x1000, 0x3000, 0x1000], np.uint64)
+    content = np.repeat(np.array([1, 2, 3, 2], np.uint8), PAGE_BYTES).reshape(4, PAGE_BYTES)
+    with tempfile.TemporaryFile() as file, PageFile(file.fileno(), 0, only(0)) as pages:
+        pages.put(addresses, content, replace=True)
+        assert pages.changed.tolist() == [False, True]
+
+
+def test_what_did_not_change_is_not_written_again() -> None:
+    addresses = np.array([0x1000, 0x2000], np.uint64)
+    content = np.repeat(np.array([1, 2], np.uint8), PAGE_BYTES).reshape(2, PAGE_BYTES)
+    with tempfile.TemporaryFile() as file, PageFile(file.fileno(), 0, only(0)) as pages:
+        pages.put(addresses, content, replace=True)
+        pages.flush()
+        os.pwrite(file.fileno(), b"untouched", 0)
+        pages.put(addresses[:1], content[:1].copy(), replace=True)
+        pages.flush()
+        assert os.pread(file.fileno(), 9, 0) == b"untouched"
+
+
+def test_of_pages_that_are_kept_only_what_is_asked_for_is_read(
+    recording: RecordingMemory, image: bytearray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording.gather(BASE + np.array([0, PAGE_BYTES], np.uint64), 8)
+    recording.fix()
+    sizes: list[int] = []
+    gather = recording.memory.gather
+
+    def counted(addresses: NDArray[np.uint64], wanted: NDArray[np.uint64] | int) -> Gathered:
+        sizes.append(int(np.broadcast_to(wanted, len(addresses)).sum()))
+        return gather(addresses, wanted)
+
+    monkeypatch.setattr(recording.memory, "gather", counted)
+    places = [8, 2 * PAGE_BYTES + 16, PAGE_BYTES + 24, EXCLUDED - BASE + 8, 32]
+    found = recording.gather(BASE + np.array(places, np.uint64), 8)
+    expected = b"".join(image[place : place + 8] for place in places)
+    assert found.ok.all()
+    assert found.words(1)[:, 0].tobytes() == expected
+    assert sorted(sizes) == [4 * 8, PAGE_BYTES]
+    assert sorted(kept(recording)) == [0, 1, 2]
+
+
+def test_a_page_of_which_there_is_only_a_part_is_noticed(recording: RecordingMemory) -> None:
+    recording.gather(np.array([BASE + 5 * PAGE_BYTES], np.uint64), 16)
+    assert recording.lacks_some
+
+
+@pytest.mark.parametrize("direct", ["as the file system can", "not opened", "not written"])
+def test_large_pieces_are_written_whichever_way_can(
+    direct: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused, opened, write = OSError(errno.EINVAL, "as some do"), os.open, writer.pwrite
+
+    def open_(path: str, flags: int, mode: int = 0o777) -> int:
+        if direct == "not opened" and flags & os.O_DIRECT:
+            raise refused
+        return opened(path, flags, mode)
+
+    def pwrite(descriptor: int, content: memoryview, offset: int) -> None:
+        if direct == "not written" and descriptor != file.fileno():
+            raise refused
+        write(descriptor, content, offset)
+
+    monkeypatch.setattr(os, "open", open_)
+    monkeypatch.setattr(page_file, "pwrite", pwrite)
+    count = 100
+    content = new_buffer(count * PAGE_BYTES).reshape(count, PAGE_BYTES)
+    content[:] = np.arange(count, dtype=np.uint8)[:, None]
+    addresses = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(PAGE_BYTES)
+    with tempfile.TemporaryFile() as file, PageFile(file.fileno(), BEGIN, only(0)) as pages:
+        pages.put(addresses, content, replace=True)
+        pages.put(addresses[3:4], content[5:6], replace=True)
+        pages.flush()
+        content[3] = content[5]
+        assert os.pread(file.fileno(), content.nbytes, BEGIN) == content.tobytes()
+
+
+@pytest.mark.parametrize("size", [0, 8, 1 << 18, (1 << 20) + 8])
+def test_a_large_buffer_begins_at_a_page(size: int) -> None:
+    buffer = new_buffer(size)
+    assert len(buffer) == size
+    assert size < 1 << 18 or buffer.ctypes.data % PAGE_BYTES == 0
+
+
+def test_goroutines_rest_that_have_nothing_in_pages_that_changed() -> None:
+    pointers = np.array([0x10000, 0x11000, 0x12FF8, 0x13000], np.uint64)
+    low = np.array([0x20010, 0x21FF8, 0x23000, 0x25008], np.uint64)
+    high = np.array([0x20800, 0x22000, 0x24800, 0x25800], np.uint64)
+    resting = Resting(pointers, low, high, 16)
+
+    def doubtful(*changed: int) -> list[int]:
+        more = np.append(pointers, np.uint64(0x99000))
+        others: list[int] = resting.others(more, np.array(changed, np.uint64)).tolist()
+        return others
+
+    assert doubtful() == [0x99000]
+    assert doubtful(0x10000, 0x22000) == [0x10000, 0x99000]
+    assert doubtful(0x13000) == [0x12FF8, 0x13000, 0x99000]
+    assert doubtful(0x21000, 0x24000, 0x26000) == [0x11000, 0x12FF8, 0x99000]
+
+
 def test_bytes_of_another_moment_are_laid_over(
     recording: RecordingMemory, image: bytearray
 ) -> None:
@@ -214,8 +349,8 @@ def test_what_waits_to_be_written_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
         began.set()
         go_on.wait(5)
 
-    monkeypatch.setattr(recording_module, "pwrite", slow)
-    monkeypatch.setattr(recording_module, "_WAITING_BYTES", 2 * PAGE_BYTES)
+    monkeypatch.setattr(page_file, "pwrite", slow)
+    monkeypatch.setattr(page_file, "_WAITING_BYTES", 2 * PAGE_BYTES)
     content = np.zeros((1, PAGE_BYTES), np.uint8)
     with tempfile.TemporaryFile() as file, PageFile(file.fileno(), 0, only(0)) as pages:
         for number in range(1, 9):
