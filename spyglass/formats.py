@@ -19,10 +19,12 @@ __all__ = [
 
 #: What a format is made from: `spyglass.model.Snapshot`, `spyglass.analysis.snapshot_diff.Difference`,
 #: `spyglass.process_list.ProcessList`, `spyglass.tui.view_state.Model`, `spyglass.analysis.wait_view.WaitView`,
-#: `spyglass.profile.Profile`, `spyglass.analysis.profile_diff.ProfileDifference`.
+#: `spyglass.profile.Profile`, `spyglass.analysis.profile_diff.ProfileDifference`,
+#: `spyglass.site_profile.SiteProfile`, `spyglass.analysis.site_diff.SiteDifference`.
 Takes = Literal[
-    "snapshot", "difference", "processes", "view", "waits", "profile", "profile difference"
-]
+    "snapshot", "difference", "processes", "view", "waits", "profile", "profile difference",
+    "sites", "site difference",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,34 @@ EXPORTERS = (
     ),
     Exporter(
         "html", "profile difference", (".html", ".htm"), "spyglass.report.profile_diff_page:write_page",
+        False, "A flame graph coloured by what changed, a self-contained HTML page.",
+    ),
+    Exporter(
+        "pprof", "sites", (".pb.gz", ".pprof"), "spyglass.export.site_pprof:write_pprof",
+        False, "A heap, block or mutex profile for go tool pprof.", only_stacks=True,
+    ),
+    Exporter(
+        "folded", "sites", (".folded",), "spyglass.export.site_folded:write_folded",
+        True, "Folded stacks with bytes in use, or ns, for flame graphs.", only_stacks=True,
+    ),
+    Exporter(
+        "html", "sites", (".html", ".htm"), "spyglass.report.site_page:write_page",
+        False, "An interactive flame graph, a self-contained HTML page.", only_stacks=True,
+    ),
+    Exporter(
+        "json", "sites", (".json",), "spyglass.export.site_document:write_json",
+        True, "A JSON document (spyglass.sites/1).",
+    ),
+    Exporter(
+        "json.gz", "sites", (".json.gz",), "spyglass.export.site_document:write_gzip",
+        False, "The JSON document, compressed by gzip.",
+    ),
+    Exporter(
+        "json", "site difference", (".json",), "spyglass.export.site_diff_document:write_difference",
+        True, "A JSON document (spyglass.site-diff/1).",
+    ),
+    Exporter(
+        "html", "site difference", (".html", ".htm"), "spyglass.report.site_diff_page:write_page",
         False, "A flame graph coloured by what changed, a self-contained HTML page.",
     ),
 )  # fmt: skip

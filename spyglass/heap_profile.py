@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from spyglass.model import Frame, Problem, Process
+from spyglass.site_profile import SiteProfile, ValueKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,6 +19,16 @@ __all__ = ["AsOf", "HeapProfile", "Sites"]
 #: gc: as of the last collection that is complete, which is what the program's own profile shows; now: with what was
 #: allocated and freed since then.
 AsOf = Literal["gc", "now"]
+
+#: The values of Go's own (``runtime/pprof/protomem.go``).
+_KINDS = (
+    ValueKind("alloc_objects", "count"), ValueKind("alloc_space", "bytes"),
+    ValueKind("inuse_objects", "count"), ValueKind("inuse_space", "bytes"),
+)  # fmt: skip
+_REMARKS = {
+    "gc": "as of the last complete garbage collection, as the program's own profile",
+    "now": "as of now: with what was allocated and freed since the last garbage collections",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +82,18 @@ class HeapProfile:
         """The frames of stack `index`, innermost first."""
         low, high = self.stack_offsets[index], self.stack_offsets[index + 1]
         return tuple(self.frames[i] for i in self.stack_frames[low:high])
+
+    def by_site(self) -> SiteProfile:
+        """The same in the form that is written to files and compared."""
+        columns = (*self.allocated(), *self.in_use())
+        return SiteProfile(
+            kind="heap", process=self.process, taken_at=self.taken_at, kinds=_KINDS,
+            amounts=np.stack(columns, axis=1), stack=self.sites.stack,
+            object_bytes=self.sites.object_bytes, frames=self.frames,
+            stack_offsets=self.stack_offsets, stack_frames=self.stack_frames,
+            period_kind=ValueKind("space", "bytes"), period=self.rate_bytes,
+            remark=f"heap {_REMARKS[self.as_of]}", problems=self.problems,
+        )  # fmt: skip
 
     def allocated(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many objects, and bytes, each site has allocated since the program started: what the samples

@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     from spyglass.memory_limits import MemoryReading
     from spyglass.procfs import CpuReading
     from spyglass.profile import Mode, Profile
+    from spyglass.runtime.heap.contention_profile import ContentionKind
     from spyglass.runtime.recording.session import Recording
     from spyglass.runtime.scheduler.cpu_use import CpuWatch
     from spyglass.runtime.scheduler_watch import SchedulerWatch
+    from spyglass.site_profile import SiteProfile
     from spyglass.targets import OsThread
     from spyglass.targets.target_process import StoppedThreads
     from spyglass.threads import Registers
@@ -270,6 +272,21 @@ class Inspector:
         target, runtime = self._target, self.runtime.for_reading(())
         with target.process.blamed():
             return read_memory_reading(target, runtime)
+
+    def contention_profile(self, kind: ContentionKind) -> SiteProfile:
+        """Where goroutines waited ("block"), or made others wait for a lock ("mutex"), since the program started.
+
+        There are no sites unless the program has called ``runtime.SetBlockProfileRate`` or
+        ``runtime.SetMutexProfileFraction``; the remark says so. Nothing is stopped. Raises
+        `spyglass.errors.TargetError` if the samples cannot be found.
+        """
+        from spyglass.runtime.heap.contention_profile import read_contention_profile
+
+        target, runtime = self._target, self.runtime.for_reading(self._target.process.problems)
+        with target.process.blamed():
+            process = process_of(target, runtime, target.process.facts())
+            code, taken_at = self._new_tree().code, target.process.taken_at()
+            return read_contention_profile(target, runtime, code, process, taken_at, kind)
 
     def take(
         self, wanted: Wanted, *, stop: bool = False, cpu_since: CpuReading | None = None

@@ -92,7 +92,8 @@ def diff(
       spyglass diff monday.json.gz 1234             a snapshot and the process now
       spyglass diff series/*                        a series of snapshot --every
       spyglass diff a.json.gz b.json.gz --fail-on 'growth>100'
-      spyglass diff before.pb.gz after.json         two profiles; -o diff.html writes a flame graph
+      spyglass diff before.pb.gz after.json         two profiles, of time or of memory, Go's own too
+      spyglass diff heap1.pb.gz heap2.pb.gz -o diff.html
 
     Exit status: 0 success; 1 failure; 2 wrong usage; 3 the limit of --fail-on was exceeded.
     """

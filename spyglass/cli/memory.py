@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from spyglass.cli.memory_profiles import (
+    ProfileOptions,
+    contention_profile,
+    heap_profile,
+    profile_options,
+    write_sites,
+)
 from spyglass.cli.source_options import source_options
 from spyglass.cli.sources import CoreSource, ProcessSource, Source
 from spyglass.errors import SpyglassError
 from spyglass.words.escape import visible
 
 if TYPE_CHECKING:
-    from spyglass.heap_profile import AsOf, HeapProfile
+    from spyglass.heap_profile import HeapProfile
     from spyglass.inspector import Inspector
+    from spyglass.model import Problem
 
 __all__ = ["memory"]
 
 
 @click.command("memory", short_help="Show the memory of a Go process, and who allocated it.")
 @source_options
-@click.option("--heap", is_flag=True, help="Show which calls allocated memory: the heap profile.")
-@click.option(
-    "--as-of", type=click.Choice(["now", "gc"]), default="now", show_default=True,
-    help="now: with the latest allocations; gc: as the program's own profile, which is up to two garbage "
-    "collections old.",
-)  # fmt: skip
-@click.option(
-    "-o", "--output", type=click.Path(), metavar="FILE",
-    help="Write the heap profile for go tool pprof (.pb.gz) instead, - for stdout; with --heap.",
-)  # fmt: skip
+@profile_options
 @click.option(
     "--all", "everything", is_flag=True, help="Show all rows, not only as many as fit the terminal."
 )
-def memory(source: Source, heap: bool, as_of: AsOf, output: str | None, everything: bool) -> None:
+def memory(source: Source, profiles: ProfileOptions, everything: bool) -> None:
     """Show what the Go runtime says of its memory and garbage collections and, with --heap, which calls
     allocated what is in use.
 
@@ -48,19 +46,49 @@ def memory(source: Source, heap: bool, as_of: AsOf, output: str | None, everythi
       spyglass memory 1234
       spyglass memory 1234 --heap
       spyglass memory 1234 --heap -o heap.pb.gz         then: go tool pprof -http : heap.pb.gz
+      spyglass memory 1234 --heap -o heap.html          a flame graph
+      spyglass diff before.pb.gz after.pb.gz            what grew between two heap profiles
+      spyglass memory 1234 --mutex                      who held the locks that others waited for
     """
-    if output is not None and not heap:
-        raise click.UsageError("-o requires --heap: it writes the heap profile")
-    if output == "-" and sys.stdout.isatty():
-        raise click.UsageError("refusing to write a binary file to a terminal; use -o FILE")
+    profiles.format()
     with _opened(source) as program:
-        profile = _profile(program, source, as_of) if heap else None
-        if output is not None and profile is not None:
-            _write(profile, output)
+        if profiles.contention is not None:
+            problems = _contention(program, source, profiles, everything)
         else:
-            _show(program, profile, everything=everything)
-    for problem in profile.problems if profile is not None else ():
+            problems = _memory(program, source, profiles, everything)
+    for problem in problems:
         click.echo(visible(f"{problem.kind}: {problem.subject}: {problem.detail}"), err=True)
+
+
+def _memory(
+    program: Inspector, source: Source, profiles: ProfileOptions, everything: bool
+) -> Sequence[Problem]:
+    profile = heap_profile(program, source, profiles.as_of) if profiles.heap else None
+    if profiles.output is None or profile is None:
+        _show(program, profile, everything=everything)
+    elif profile.why_not is not None:
+        raise SpyglassError(f"there is no heap profile: {profile.why_not}")
+    else:
+        write_sites(profile.by_site(), profiles)
+    return profile.problems if profile is not None else ()
+
+
+def _contention(
+    program: Inspector, source: Source, profiles: ProfileOptions, everything: bool
+) -> Sequence[Problem]:
+    from spyglass.cli.terminal import Terminal
+    from spyglass.render.site_view import render
+
+    assert profiles.contention is not None
+    profile = contention_profile(program, source, profiles.contention)
+    if profiles.output is None:
+        terminal = Terminal()
+        terminal.show(render(profile, terminal.view(everything=everything)))
+    elif not len(profile):
+        raise SpyglassError(f"there is nothing to write: {profile.remark}")
+    else:
+        write_sites(profile, profiles)
+    return profile.problems
 
 
 def _opened(source: Source) -> Inspector:
@@ -73,18 +101,7 @@ def _opened(source: Source) -> Inspector:
             return open_core(source.path, source.exe)
         except FileNotFoundError:
             raise SpyglassError(f"no such file: {source.path}") from None
-    raise click.UsageError("a saved snapshot has no heap profile; give a process or a core")
-
-
-def _profile(program: Inspector, source: Source, as_of: AsOf) -> HeapProfile:
-    try:
-        return program.heap_profile(as_of)
-    except SpyglassError as error:
-        if not isinstance(source, CoreSource):
-            raise
-        raise SpyglassError(
-            f"the core has no heap profile: {error.message}", "spyglass core does not save it"
-        ) from error
+    raise click.UsageError("a saved snapshot has no such profile; give a process or a core")
 
 
 def _show(program: Inspector, profile: HeapProfile | None, *, everything: bool) -> None:
@@ -93,13 +110,3 @@ def _show(program: Inspector, profile: HeapProfile | None, *, everything: bool) 
 
     terminal = Terminal()
     terminal.show(render(program.snapshot("top"), profile, terminal.view(everything=everything)))
-
-
-def _write(profile: HeapProfile, output: str) -> None:
-    from spyglass.cli.output_file import written_to
-    from spyglass.export.heap_pprof import write_heap_pprof
-
-    if profile.why_not is not None:
-        raise SpyglassError(f"there is no heap profile: {profile.why_not}")
-    with written_to(None if output == "-" else Path(output)) as stream:
-        write_heap_pprof(profile, stream)

@@ -22,7 +22,7 @@ def joined(*contents: Content) -> Markup:
     return Markup("".join(map(_escaped, contents)))
 
 
-def element(name: str, *contents: Content, **attributes: str | None) -> Markup:
+def element(name: str, /, *contents: Content, **attributes: str | None) -> Markup:
     """``<name attributes>contents</name>``; an attribute's ``_`` is a ``-``, ``class_`` is class."""
     names = {key: key.rstrip("_").replace("_", "-") for key in attributes}
     written = "".join(

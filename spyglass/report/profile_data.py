@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spyglass.analysis.call_tree import CallTree
+from spyglass.analysis.code_origin import NOTE, ORIGINS, origin
 from spyglass.analysis.profile_groups import sample_groups
 from spyglass.columns import distinct
 from spyglass.export.profile_stacks import StackFunctions, profile_stacks, stack_functions, summed
 from spyglass.export.pseudo_frames import WholeStacks
 from spyglass.model import NONE
 from spyglass.profile import Profile
-from spyglass.report.page_places import NOTE, ORIGINS, Strings, origin
+from spyglass.report.page_places import Strings
 from spyglass.words.calls import call_text
 
 if TYPE_CHECKING:
@@ -44,10 +45,7 @@ def profile_data(profile: Profile, by: Sequence[str] = ()) -> dict[str, Any]:
     found = summed(profile, whole.of_rows, *(group.of_rows for group in groups))
     strings = Strings()
     places = Places(strings)
-    for frame, code in zip(
-        functions.firsts, function_origins(profile, whole, functions), strict=True
-    ):
-        places.add(call_text(frame), frame.file, code)
+    places.add_functions(profile.process.module, whole, functions)
     groupings = [
         {
             "title": strings.number(_title(name)),
@@ -78,10 +76,12 @@ def function_tree(whole: WholeStacks, functions: StackFunctions) -> CallTree:
     return CallTree.of(outermost_first, whole.offsets)
 
 
-def function_origins(profile: Profile, whole: WholeStacks, functions: StackFunctions) -> list[int]:
-    """Whose code each of `functions` is, an index into `ORIGINS`; pseudo frames are notes."""
+def function_origins(
+    module: str | None, whole: WholeStacks, functions: StackFunctions
+) -> list[int]:
+    """Whose code each of `functions` is, an index into `ORIGINS`, in a program whose main module is `module`;
+    pseudo frames are notes."""
     notes = {id(frame) for frame in whole.frames[whole.real :]}
-    module = profile.process.module
     return [
         NOTE if id(frame) in notes else ORIGINS.index(origin(frame.function, module))
         for frame in functions.firsts
@@ -94,6 +94,14 @@ class Places:
     def __init__(self, strings: Strings) -> None:
         self._strings = strings
         self.columns: dict[str, list[int]] = {"function": [], "file": [], "origin": []}
+
+    def add_functions(
+        self, module: str | None, whole: WholeStacks, functions: StackFunctions
+    ) -> None:
+        """Add a place for each of `functions`, in their order."""
+        origins = function_origins(module, whole, functions)
+        for frame, code in zip(functions.firsts, origins, strict=True):
+            self.add(call_text(frame), frame.file, code)
 
     def add(self, name: str, file: str | None, code: int) -> int:
         """The number of a new place."""

@@ -11,10 +11,9 @@ from spyglass.analysis.profile_diff import ProfileDifference, merged
 from spyglass.export.profile_stacks import profile_stacks, stack_functions, summed
 from spyglass.report.markup import Markup, element, joined
 from spyglass.report.page_places import Strings
-from spyglass.report.profile_data import Places, function_origins, function_tree
+from spyglass.report.profile_data import Places, function_tree
 from spyglass.report.template import asset, filled, policy, script_json
 from spyglass.version import __version__
-from spyglass.words.calls import call_text
 from spyglass.words.escape import visible
 from spyglass.words.profile_account import (
     account_lines,
@@ -26,7 +25,15 @@ from spyglass.words.profile_account import (
 __all__ = ["profile_diff_page", "write_page"]
 
 #: The parts of the script; each depends on those before it.
-_SCRIPTS = ("words.js", "data.js", "table.js", "flame.js", "theme.js", "profile_diff.js")
+_SCRIPTS = (
+    "words.js",
+    "data.js",
+    "table.js",
+    "flame.js",
+    "theme.js",
+    "profile_diff.js",
+    "profile_diff_page.js",
+)
 #: The table's rows, the functions with the largest changes.
 _FUNCTIONS_KEPT = 5_000
 
@@ -51,6 +58,12 @@ def profile_diff_page(found: ProfileDifference) -> Iterator[str]:
         "warnings": lambda: _warnings(found),
         "account": lambda: joined(_account(found, "before"), _account(found, "after")),
         "data": lambda: script_json(_data(found)),
+        "width": lambda: "its time",
+        "rows": lambda: "Functions",
+        "explained": lambda: (
+            "Milliseconds per second of recording. Self: time in the function itself. Total: with the functions that "
+            "it calls."
+        ),
     }
     yield from filled("profile_diff.html", contents)
 
@@ -79,9 +92,7 @@ def _data(found: ProfileDifference) -> dict[str, Any]:
     tree = function_tree(whole, functions)
     strings = Strings()
     places = Places(strings)
-    origins = function_origins(both, whole, functions)
-    for frame, code in zip(functions.firsts, origins, strict=True):
-        places.add(call_text(frame), frame.file, code)
+    places.add_functions(both.process.module, whole, functions)
     is_after = np.arange(len(both.samples)) >= len(found.before.samples)
     sums = summed(both, whole.of_rows, is_after)
     late = is_after[sums.rows]

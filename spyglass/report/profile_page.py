@@ -52,13 +52,24 @@ def profile_page(profile: Profile, by: Sequence[str] = ()) -> Iterator[str]:
         "flame": lambda: profile_flame(""),
         "account": lambda: profile_account(profile),
         "data": lambda: script_json(profile_data(profile, by)),
+        "without_script": lambda: "<code>spyglass record --format svg</code> writes a picture.",
+        "what": lambda: "time",
+        "contents": lambda: (
+            "names of functions and files, pprof labels, and ids of threads and goroutines"
+        ),
     }
     yield from filled("profile.html", contents)
 
 
-def profile_flame(prefix: str) -> Markup:
-    """The elements of a flame graph, whose ids begin with `prefix`, for ``assets/profile.js``."""
-    return Markup("".join(filled("profile_flame.html", {"prefix": lambda: prefix})))
+def profile_flame(prefix: str, choices: str | None = None, width: str = "its time") -> Markup:
+    """The elements of a flame graph, whose ids begin with `prefix`, for ``assets/profile.js``. `choices`: what of the
+    profile it shows, None: by which groups; `width`: what the width of a frame is."""
+    contents = {
+        "prefix": lambda: prefix,
+        "choices": lambda: asset("profile_choices.html") if choices is None else choices,
+        "width": lambda: width,
+    }
+    return Markup("".join(filled("profile_flame.html", contents)))
 
 
 def profile_warnings(profile: Profile) -> Markup:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from spyglass.analysis.call_tree import CallTree
+from spyglass.analysis.code_origin import ORIGINS
 from spyglass.export.profile_stacks import profile_stacks, stack_functions
 from spyglass.profile import Profile
-from spyglass.report.page_places import ORIGINS
 from spyglass.report.profile_data import function_origins, function_tree
 from spyglass.version import __version__
 from spyglass.words.calls import call_text
@@ -66,7 +66,7 @@ def write_svg(profile: Profile, stream: BinaryIO, *, by: Sequence[str] = ()) -> 
     tree = function_tree(whole, functions)
     totals = _totals(profile, tree, whole.of_rows)
     boxes = _boxes(tree, totals)
-    colours = function_origins(profile, whole, functions)
+    colours = function_origins(profile.process.module, whole, functions)
     names = [visible(call_text(frame)) for frame in functions.firsts]
     for piece in _pieces(profile, tree, boxes, _Look(names, colours, totals)):
         stream.write(piece.encode())

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from spyglass.model import Process
 from spyglass.profile import Account, Profile
 from spyglass.words.units import UNKNOWN, count, moment, plural
 
 __all__ = [
     "FEW_SAMPLES", "LOW_COVERAGE", "MODE_WORDS", "account_lines", "account_warnings", "coverage_text",
-    "profile_title", "recording_line", "seconds_text",
+    "profile_title", "program_text", "recording_line", "seconds_text",
 ]  # fmt: skip
 
 MODE_WORDS = {"cpu": "CPU profile", "wall": "Wall-clock profile", "offcpu": "Off-CPU profile"}
@@ -25,10 +26,13 @@ FEW_SAMPLES = 20
 
 def profile_title(profile: Profile) -> str:
     """``CPU profile of etcd (pid 4711)``, without a pid that is not known."""
-    process = profile.process
+    return f"{MODE_WORDS[profile.mode]} of {program_text(profile.process)}"
+
+
+def program_text(process: Process) -> str:
+    """``etcd (pid 4711)``, without a pid that is not known."""
     program = os.path.basename(process.exe or process.module or "") or "a Go program"
-    pid = "" if process.pid is None else f" (pid {process.pid})"
-    return f"{MODE_WORDS[profile.mode]} of {program}{pid}"
+    return program if process.pid is None else f"{program} (pid {process.pid})"
 
 
 def recording_line(profile: Profile) -> str:

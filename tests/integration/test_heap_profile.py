@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,12 +12,15 @@ from pathlib import Path
 import pytest
 
 import spyglass
-from spyglass.export.heap_pprof import write_heap_pprof
+from spyglass.analysis.site_diff import site_difference
+from spyglass.export.site_pprof import write_pprof
+from spyglass.export.site_reader import load_any_profile
 from spyglass.heap_profile import AsOf, HeapProfile
+from spyglass.site_profile import SiteProfile
 from tests.command import piped
 from tests.cores import gcore
 from tests.finished import FinishedProcess, running
-from tests.go_tool_pprof import go_tool_pprof
+from tests.pprof_text import Sites, sites_of
 from tests.support import MATRIX, Flavour, GoProcess, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
@@ -26,37 +28,6 @@ pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
 #: A collection may come between our reading and that of the server.
 TRIES = 10
 FLAVOURS = [Flavour.EXE, Flavour.STRIPPED, Flavour.STRIPPED_PIE]
-
-#: alloc_objects, alloc_space, inuse_objects, inuse_space of each stack, by names, and size of objects.
-Sites = Counter[tuple[tuple[str, ...], int, tuple[int, ...]]]
-
-_SAMPLE = re.compile(r"^ *(\d+) +(\d+) +(\d+) +(\d+): ([\d ]*)$")
-_LOCATION = re.compile(r"^ *(?:(\d+): 0x[0-9a-f]+(?: M=\d+)? )?(.+) \S+:\d+(?::\d+)? s=\d+$")
-#: What a generic function was made for, which Go's profiles have in its name, and its tracebacks have not.
-_MADE_FOR = re.compile(r"\[.*\]")
-_BYTES = re.compile(r"^ +bytes:\[(\d+)\]$")
-
-
-def sites_of(path: Path, home: Path) -> Sites:
-    """What ``go tool pprof`` finds in the file."""
-    text = go_tool_pprof(MATRIX[-1], home, "-raw", path)
-    samples, _, rest = text.partition("\nLocations\n")
-    locations: dict[str, list[str]] = {}
-    last = ""
-    for line in rest.partition("\nMappings\n")[0].splitlines():
-        match = _LOCATION.match(line)
-        assert match, line
-        last = match[1] or last  # none: a call that the one before is inlined in
-        locations.setdefault(last, []).append(_MADE_FOR.sub("[...]", match[2].strip()))
-    found: list[tuple[tuple[str, ...], int, tuple[int, ...]]] = []
-    for line in samples.splitlines():
-        if match := _SAMPLE.match(line):
-            names = [name for each in match[5].split() for name in locations[each]]
-            found.append((tuple(names), 0, tuple(int(each) for each in match.groups()[:4])))
-        elif match := _BYTES.match(line):
-            found[-1] = (found[-1][0], int(match[1]), found[-1][2])
-    # Sites whose first samples are of a later cycle are zero: writing the profile makes some.
-    return Counter(each for each in found if any(each[2]))
 
 
 def own(process: GoProcess, home: Path) -> Sites:
@@ -68,7 +39,7 @@ def own(process: GoProcess, home: Path) -> Sites:
 def ours(profile: HeapProfile, home: Path) -> Sites:
     path = home / "ours.pb.gz"
     with path.open("wb") as stream:
-        write_heap_pprof(profile, stream)
+        write_pprof(profile.by_site(), stream)
     return sites_of(path, home)
 
 
@@ -125,6 +96,12 @@ def test_the_command_shows_who_allocated(process: GoProcess, tmp_path: Path) -> 
     assert (written.returncode, written.stdout) == (0, f"{path}\n")
     assert path.stat().st_mode & 0o777 == 0o600
     assert sites_of(path, tmp_path) == own(process, tmp_path)
+    theirs, mine = load_any_profile(tmp_path / "own.pb.gz"), load_any_profile(path)
+    assert isinstance(theirs, SiteProfile)
+    assert isinstance(mine, SiteProfile)
+    changes = site_difference(theirs, mine).sites
+    assert len(changes) > 3
+    assert {change.amounts.change(kind) for change in changes for kind in range(4)} == {0}
 
 
 @pytest.mark.slow

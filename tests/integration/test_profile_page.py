@@ -7,19 +7,23 @@ import io
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from jsonschema import Draft7Validator
 from selenium.webdriver.support.ui import Select
 
 from spyglass.analysis.profile_diff import profile_difference
+from spyglass.analysis.site_diff import site_difference
 from spyglass.formats import exporter
 from spyglass.profile import Profile
 from tests.browser import Browser
 from tests.finished import finished_program
 from tests.integration.test_report_page import assert_accessible
 from tests.made_profiles import SHOP, SampleRow, make_profile
+from tests.made_sites import HEAP
 from tests.open_report import assert_quiet, frames, settle
 from tests.snapshots import frame
 
@@ -257,3 +261,36 @@ def test_speedscope_shows_what_was_written(window: Browser, tmp_path: Path) -> N
     while "tenant=blue" not in window.driver.title + window.find("body").text:
         assert time.monotonic() < deadline, window.find("body").text
         time.sleep(0.2)
+
+
+def test_a_heap_profile_shows_each_of_its_numbers(window: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "heap.html"
+    with page.open("wb") as stream:
+        exporter("sites", "html").write(HEAP, stream)
+    window.open(page)
+    assert times(window) == {
+        "all samples": "3.5 MiB", "main.main": "3.5 MiB", "example.com/shop.(*Server).serve": "3.5 MiB",
+        "example.com/shop.(*cache).add": "3.0 MiB", "strings.Repeat": "3.0 MiB",
+    }  # fmt: skip
+    assert rows(window)["example.com/shop.(*Server).serve"] == ["512.0 KiB", "3.5 MiB"]
+    choose(window, "kind", "objects allocated")
+    assert times(window)["strings.Repeat"] == "4,000"
+    assert rows(window)["example.com/shop.(*Server).serve"] == ["8,002", "12,002"]
+    assert_quiet(window)
+    assert_accessible(window)
+
+
+def test_two_heap_profiles_are_coloured_by_what_changed(window: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "diff.html"
+    more = replace(HEAP, amounts=HEAP.amounts * np.array([[4], [1], [1]]))
+    with page.open("wb") as stream:
+        exporter("site difference", "html").write(site_difference(HEAP, more), stream)
+    window.open(page)
+    found = frames(window)
+    assert "much-more" in (found["strings.Repeat"].get_attribute("class") or "").split()
+    label = found["strings.Repeat"].get_attribute("aria-label") or ""
+    assert label.startswith("strings.Repeat, 12.0 MiB, was 3.0 MiB (+9.0 MiB), ")
+    assert window.texts("#function-table tbody th")[0] == "example.com/shop.(*cache).add"
+    assert window.texts("#function-table tbody td:nth-of-type(2)")[0] == "+9.0 MiB"
+    assert_quiet(window)
+    assert_accessible(window)

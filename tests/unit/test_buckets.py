@@ -11,7 +11,15 @@ import pytest
 
 from spyglass.errors import BadDataError
 from spyglass.runtime.heap import buckets
-from spyglass.runtime.heap.buckets import MEMORY, Buckets, read_buckets
+from spyglass.runtime.heap.buckets import (
+    BLOCK,
+    MEMORY,
+    MUTEX,
+    Buckets,
+    kind_of,
+    read_buckets,
+    read_contentions,
+)
 from tests.image import ImageMemory
 
 BASE, SIZE = 0x7F0000001000, 1 << 16
@@ -31,9 +39,11 @@ def go_hash(stack: Sequence[int], size: int) -> int:
     return h ^ h >> 11
 
 
-def bucket(stack: Sequence[int], size: int, counts: Sequence[int], then: int) -> bytes:
+def bucket(
+    stack: Sequence[int], size: int, counts: Sequence[int], then: int, kind: int = MEMORY
+) -> bytes:
     """A bucket of 48-byte header, stack, and `counts`: what Go puts behind it."""
-    words = (0, then, MEMORY, go_hash(stack, size), size, len(stack), *stack, *counts)
+    words = (0, then, kind, go_hash(stack, size), size, len(stack), *stack, *counts)
     return struct.pack(f"<{len(words)}Q", *words)
 
 
@@ -132,3 +142,38 @@ def test_garbage_is_an_answer_or_our_error() -> None:
             continue
         assert isinstance(found, Buckets)
         assert np.all(np.diff(found.offsets) >= 0)
+
+
+@pytest.mark.parametrize("is_float", [True, False], ids=["float64", "int64 of Go 1.15"])
+def test_waits_are_read(is_float: bool) -> None:
+    """A number of events is a float64 since it is scaled up: 7 of them with a rate of 3 may be 7.5."""
+    second = FIRST + 0x400
+    counts = [struct.unpack("<Q", struct.pack("<d", each))[0] for each in (7.5, 1.0)]
+    first, other = ((counts[0], 9000), (counts[1], 0)) if is_float else ((7, 9000), (1, 0))
+    memory = memory_of(
+        (FIRST, bucket(STACKS[0], 0, first, second, BLOCK)),
+        (second, bucket(STACKS[1], 0, other, 0, BLOCK)),
+    )
+    assert kind_of(memory, FIRST) == BLOCK
+    found = read_contentions(memory, FIRST, BLOCK)
+    assert (found.complete, found.rejected) == (True, 0)
+    assert (found.count.tolist(), found.ticks.tolist()) == ([7, 1], [9000, 0])
+    assert found.stacks.tolist() == [*STACKS[0], *STACKS[1]]
+    with pytest.raises(BadDataError):
+        read_contentions(memory, FIRST, MUTEX)
+    assert read_contentions(memory, 0, MUTEX).complete
+
+
+def test_waits_that_cannot_be_are_left_out() -> None:
+    """Another hash, a time below zero, and numbers that are none: infinite, not a number, beyond all."""
+    wrong = [(1, WORD), (0x7FF0000000000000, 1), (0x7FF8000000000000, 1), (WORD, 1), (1 << 59, 1)]
+    for counts in wrong:
+        memory = memory_of((FIRST, bucket(STACKS[0], 0, counts, 0, MUTEX)))
+        found = read_contentions(memory, FIRST, MUTEX)
+        assert (found.rejected, found.count.tolist(), found.offsets.tolist()) == (1, [], [0]), (
+            counts
+        )
+    torn = bytearray(bucket(STACKS[0], 0, (1, 1), FIRST, MUTEX))
+    torn[24] ^= 1
+    found = read_contentions(memory_of((FIRST, torn)), FIRST, MUTEX)
+    assert (found.rejected, found.complete) == (1, False)

@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator
 
 from spyglass import cli
 from spyglass.errors import BadDataError
-from spyglass.export import pprof_reader
+from spyglass.export import pprof_reader, pprof_tables
 from spyglass.export.profile_reader import is_profile, load_profile
 from spyglass.export.protobuf import Message, number, piece, varint
 from spyglass.export.snapshot_file import save
@@ -260,7 +260,7 @@ def test_size_and_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     fields = b"\x70\x01" * 100_000
     with pytest.raises(BadDataError, match="more than 50,000 fields"):
         Message(fields, 50_000)
-    monkeypatch.setattr(pprof_reader, "_MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(pprof_tables, "_MAX_BYTES", 1_000_000)
     packer = zlib.compressobj(9, wbits=31)
     bomb = packer.compress(foreign() + piece(13, b"\x01" * 3_000_000)) + packer.flush()
     assert len(bomb) < 10_000

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from spyglass.analysis.call_tree import CallTree
+from spyglass.analysis.code_origin import origin
 from spyglass.analysis.group_by import groups_by
 from spyglass.analysis.selection import selected
 from spyglass.analysis.shown_frames import shown_frames
 from spyglass.model import NONE, UNREAD, Frame, Problem, Snapshot
 from spyglass.report.page_data import report_data
-from spyglass.report.page_places import origin
 from spyglass.words.calls import call_text
 from tests.pages import goroutines_of
 from tests.snapshots import Row, frame, make_snapshot

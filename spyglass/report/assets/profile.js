@@ -151,18 +151,21 @@ class ProfileView {
         element(
           "option",
           { value: group },
-          `${profile.functionOf(grouping.names[group])} (${secondsText(ns)})`,
+          `${profile.functionOf(grouping.names[group])} (${profile.amountText(ns)})`,
         ),
       ),
     );
     field.disabled = !grouping;
   }
 
+  get group() {
+    return Number(this.form.elements.value.value);
+  }
+
   show() {
-    const { grouping, profile } = this;
-    const { value, inverted } = this.form.elements;
-    const chosen = profile.chosen(grouping, Number(value.value));
-    const { tree, totals } = profile.treeOf(chosen, grouping, inverted.checked);
+    const { group, grouping, profile } = this;
+    const chosen = profile.chosen(grouping, group);
+    const { tree, totals } = profile.treeOf(chosen, grouping, this.form.elements.inverted.checked);
     this.flame.show(tree, totals);
     this.whole = totals[0];
     this.table.show(profile.functions(chosen));
@@ -172,7 +175,7 @@ class ProfileView {
     const time = (title, field, options = {}) => ({
       title,
       numeric: true,
-      cell: (row) => secondsText(row[field]),
+      cell: (row) => this.profile.amountText(row[field]),
       order: (row) => row[field],
       ...options,
     });

@@ -39,15 +39,24 @@ class ProfileDiff extends Code {
   }
 
   amountText(rate, node) {
-    if (node === undefined) return rateText(rate);
+    if (node === undefined) return this.valueText(rate);
     const [before, after] = this.totals.map((totals) => totals[node]);
-    return `${rateText(after)}, was ${rateText(before)} (${changeText(after - before)})`;
+    const change = this.changeText(after - before);
+    return `${this.valueText(after)}, was ${this.valueText(before)} (${change})`;
+  }
+
+  valueText(rate) {
+    return rate ? `${numbers.format(Number((rate / 1e6).toFixed(1)))} ms/s` : "0";
+  }
+
+  changeText(change) {
+    return (change > 0 ? "+" : "") + this.valueText(change);
   }
 
   markOf(_place, node) {
     const [before, after] = this.totals.map((totals) => totals[node]);
     const change = after - before;
-    if (!this.isSure(before, after)) return "runtime";
+    if (!this.isSure(before, after, node)) return "runtime";
     const isMuch = Math.abs(change) > MUCH * Math.max(before, after);
     return `${isMuch ? "much-" : ""}${change > 0 ? "more" : "less"}`;
   }
@@ -61,10 +70,6 @@ class ProfileDiff extends Code {
     return Math.abs(after - before) > SURE_DEVIATIONS * Math.sqrt(variance);
   }
 }
-
-const rateText = (rate) =>
-  rate ? `${numbers.format(Number((rate / 1e6).toFixed(1)))} ms/s` : "0";
-const changeText = (rate) => (rate > 0 ? "+" : "") + rateText(rate);
 
 class ProfileDiffPage {
   constructor(found) {
@@ -86,14 +91,14 @@ class ProfileDiffPage {
     const rate = (title, field, options = {}) => ({
       title,
       numeric: true,
-      cell: (row) => rateText(row[field]),
+      cell: (row) => this.found.valueText(row[field]),
       order: (row) => row[field],
       ...options,
     });
     const change = (title, field) => ({
       title,
       numeric: true,
-      cell: (row) => (row[field] && !row[`${field}_sure`] ? "~" : "") + changeText(row[field]),
+      cell: (row) => (row[field] && !row[`${field}_sure`] ? "~" : "") + this.found.changeText(row[field]),
       order: (row) => (row[`${field}_sure`] ? 1e12 : 1) * Math.abs(row[field]),
     });
     new Table(byId("function-table"), {
@@ -116,16 +121,3 @@ class ProfileDiffPage {
     }).show(this.found.functions);
   }
 }
-
-function start() {
-  byId("actions").hidden = false;
-  initTheme();
-  try {
-    new ProfileDiffPage(new ProfileDiff(JSON.parse(byId("spyglass-profile").textContent)));
-  } catch (error) {
-    byId("notice").textContent = `A part of this page cannot be shown: ${error.message}`;
-    throw error;
-  }
-}
-
-start();

@@ -5,21 +5,19 @@ Knowledge: ``runtime/mprof.go`` (``memProfileInternal``), ``runtime/pprof/protom
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
-from itertools import pairwise
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from spyglass.heap_profile import AsOf, HeapProfile, Sites
 from spyglass.runtime.heap.buckets import CYCLES, Buckets, read_buckets
 from spyglass.runtime.heap.profile_variables import ProfileVariables, find_profile_variables
+from spyglass.runtime.heap.sampled_stacks import SampledStacks
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
-    from spyglass.model import Frame, Process
+    from spyglass.model import Process
     from spyglass.runtime.context import Runtime
     from spyglass.runtime.stacks.symbolizer import Symbolizer
     from spyglass.targets import Target
@@ -58,19 +56,14 @@ def read_heap_profile(
             "truncated", "heap profile", "the list of samples could not be read to its end"
         )
     allocs, frees = _summed(buckets, variables, as_of)
-    stacks = _Stacks(code)
-    numbers = [
-        stacks.add(buckets.stacks[low:high].tolist())
-        for low, high in pairwise(buckets.offsets.tolist())
-    ]
+    stacks = SampledStacks(code, without=(_RUNTIME, _BELOW_RUNTIME))
+    numbers = stacks.add_all(buckets.stacks, buckets.offsets)
     offsets, frames = stacks.columns()
     return HeapProfile(
         process=process, taken_at=taken_at, as_of=as_of, rate_bytes=variables.rate_bytes,
         collections=collections, frames=tuple(code.frames), stack_offsets=offsets,
         stack_frames=frames, why_not=_why_not(variables), problems=tuple(runtime.problems),
-        sites=Sites(
-            np.array(numbers, np.int32), stacks.where(numbers), buckets.size, allocs, frees
-        ),
+        sites=Sites(numbers, stacks.where(numbers), buckets.size, allocs, frees),
     )  # fmt: skip
 
 
@@ -90,44 +83,3 @@ def _summed(
     if as_of == "now" or not published:
         shown = list(range(CYCLES))
     return buckets.allocs[:, shown].sum(axis=1), buckets.frees[:, shown].sum(axis=1)
-
-
-class _Stacks:
-    """Stacks of sampled return addresses as frames, each innermost first."""
-
-    def __init__(self, code: Symbolizer) -> None:
-        self._code = code
-        self._numbers: dict[tuple[int, ...], int] = {}
-
-    def add(self, addresses: list[int]) -> int:
-        """The number of the stack with return `addresses`.
-
-        Each stands for one call, inlined or not (``runtime/traceback.go: tracebackPCs``); only of the outermost one the
-        calls that it is inlined in may be missing (``runtime.expandFinalInlineFrame``).
-        """
-        calls = [self._code.calls(address) for address in addresses]
-        frames = [each[0] for each in calls[:-1] if each]
-        frames += calls[-1] if calls else ()
-        return self._numbers.setdefault(tuple(self._shown(frames)), len(self._numbers))
-
-    def columns(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """`HeapProfile.stack_offsets` and `stack_frames`."""
-        sizes = np.fromiter(map(len, self._numbers), np.int64, len(self._numbers))
-        flat = [frame for stack in self._numbers for frame in stack]
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-        return offsets, np.array(flat, np.int32)
-
-    def where(self, numbers: list[int]) -> NDArray[np.int32]:
-        """`Sites.where` of the stacks `numbers`."""
-        found = [self._code.where(frames).frame for frames in self._numbers]
-        return np.array([found[number] for number in numbers], np.int32)
-
-    def _shown(self, frames: list[int]) -> Iterable[int]:
-        frames = [each for each in frames if self._frame(each).function != "runtime.goexit"]
-        for at, each in enumerate(frames):
-            if not self._frame(each).function.startswith((_RUNTIME, _BELOW_RUNTIME)):
-                return frames[at:]
-        return frames
-
-    def _frame(self, number: int) -> Frame:
-        return self._code.frames[number]

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
     from spyglass.memory.base import Memory
 
-__all__ = ["CYCLES", "MEMORY", "Buckets", "read_buckets"]
+__all__ = [
+    "BLOCK", "CYCLES", "MEMORY", "MUTEX", "Buckets", "Contentions", "kind_of", "read_buckets", "read_contentions",
+]  # fmt: skip
 
-#: ``memProfile`` (mprof.go).
-MEMORY = 1
+#: ``memProfile``, ``blockProfile``, ``mutexProfile`` (mprof.go).
+MEMORY, BLOCK, MUTEX = 1, 2, 3
 #: ``memRecord``: what is published, and three cycles to come.
 CYCLES = 4
 #: Words of ``bucket``: next, allnext, typ, hash, size, nstk; behind it the stack and the record.
@@ -32,6 +34,11 @@ _MAX_DEPTH = 1024
 #: More than any program has, of which 20,000 would be many; the words of all, and the pages that are kept.
 _MAX_BUCKETS, _MAX_WORDS, _MAX_PAGES = 1 << 18, 1 << 25, 1 << 13
 _RECORD_WORDS = 4 * CYCLES
+#: ``blockRecord``: a number of events, and the time of all in ticks.
+_CONTENTION_WORDS = 2
+#: A number of events of at least one is beyond this if it is a float64 (since Go 1.18 or so), and never if it is
+#: an integer.
+_LEAST_FLOAT = np.float64(1).view(np.uint64)
 #: Buckets lie in blocks of memory behind each other: they are read so many bytes at a time.
 _PAGE_BYTES, _LEAST_BYTES = 1 << 14, 1 << 12
 _FITTING = 0.9
@@ -57,9 +64,79 @@ class Buckets:
     complete: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Contentions:
+    """Buckets of waits, stacks as in `Buckets`. `count` (int64): how many events; `ticks` (int64): how long they took in
+    all, in ticks of the processor's clock."""
+
+    stacks: NDArray[np.uint64]
+    offsets: NDArray[np.int64]
+    count: NDArray[np.int64]
+    ticks: NDArray[np.int64]
+    rejected: int
+    complete: bool
+
+
+def kind_of(memory: Memory, first: int) -> int:
+    """The kind of the bucket at `first`; 0 if there is none."""
+    if not first or first % 8 or first >= _END:
+        return 0
+    return int(_Pages(memory).words(first, _HEADER_WORDS)[_KIND])
+
+
 def read_buckets(memory: Memory, first: int) -> Buckets:
     """The buckets of allocations from the one at `first` on; 0: none. Raises `BadDataError` if `first` is
     not one."""
+    return _decoded(_walk(memory, first, MEMORY, _RECORD_WORDS))
+
+
+def read_contentions(memory: Memory, first: int, kind: int) -> Contentions:
+    """The buckets of `kind`, `BLOCK` or `MUTEX`, from the one at `first` on; 0: none. Raises as `read_buckets`."""
+    found = _walk(memory, first, kind, _CONTENTION_WORDS)
+    counts = found.records[:, 0]
+    is_float = counts >= _LEAST_FLOAT
+    with np.errstate(invalid="ignore"):
+        counts = np.where(is_float, counts.view(np.float64), counts.astype(np.float64))
+    ticks = found.records[:, 1].astype(np.int64)
+    good = found.is_sound() & (counts < _MOST) & (ticks >= 0)
+    return Contentions(
+        stacks=found.stacks_of(good),
+        offsets=found.offsets_of(good),
+        count=counts[good].astype(np.int64),
+        ticks=ticks[good],
+        rejected=int((~good).sum()),
+        complete=found.complete,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """Buckets as they are in memory: headers (uint64, shape (n, 6)), stacks, records; `complete`: to the list's end."""
+
+    header: NDArray[np.uint64]
+    stacks: list[NDArray[np.uint64]]
+    records: NDArray[np.uint64]
+    complete: bool
+
+    def is_sound(self) -> NDArray[np.bool_]:
+        """Which have the hash of their stack and size, and a size that may be."""
+        depth, size = self.header[:, _DEPTH].astype(np.int64), self.header[:, _SIZE]
+        sound: NDArray[np.bool_] = _hashes(self.stacks, depth, size) == self.header[:, _HASH]
+        return sound & (size < _MOST)
+
+    def stacks_of(self, good: NDArray[np.bool_]) -> NDArray[np.uint64]:
+        """The return addresses of those that are `good`."""
+        kept = [stack for stack, is_good in zip(self.stacks, good.tolist(), strict=True) if is_good]
+        return np.concatenate([np.zeros(0, np.uint64), *kept])
+
+    def offsets_of(self, good: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """What cuts `stacks_of`."""
+        depth = self.header[good, _DEPTH].astype(np.int64)
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(depth)])
+
+
+def _walk(memory: Memory, first: int, kind: int, record_words: int) -> _Walk:
+    """The list of buckets of `kind` that begins at `first`."""
     pages = _Pages(memory)
     headers: list[NDArray[np.uint64]] = []
     rows: list[NDArray[np.uint64]] = []
@@ -67,16 +144,22 @@ def read_buckets(memory: Memory, first: int) -> Buckets:
     at, left = first, _MAX_WORDS
     while at and at % 8 == 0 and at < _END and at not in seen and len(seen) < _MAX_BUCKETS:
         header = pages.words(at, _HEADER_WORDS)
-        left -= int(min(header[_DEPTH], _MAX_WORDS)) + _RECORD_WORDS
-        if header[_KIND] != MEMORY or header[_DEPTH] > _MAX_DEPTH or left < 0:
+        left -= int(min(header[_DEPTH], _MAX_WORDS)) + record_words
+        if header[_KIND] != kind or header[_DEPTH] > _MAX_DEPTH or left < 0:
             break
         seen.add(at)
         headers.append(header)
-        rows.append(pages.words(at + 8 * _HEADER_WORDS, int(header[_DEPTH]) + _RECORD_WORDS))
+        rows.append(pages.words(at + 8 * _HEADER_WORDS, int(header[_DEPTH]) + record_words))
         at = int(header[_NEXT])
     if first and not rows:
-        raise BadDataError(f"no bucket of a heap profile at {first:#x}")
-    return _decoded(headers, rows, at == 0)
+        raise BadDataError(f"no bucket of a profile of this kind at {first:#x}")
+    records = np.array([row[-record_words:] for row in rows], np.uint64)
+    return _Walk(
+        np.array(headers, np.uint64).reshape(-1, _HEADER_WORDS),
+        [row[:-record_words] for row in rows],
+        records.reshape(-1, record_words),
+        at == 0,
+    )
 
 
 class _Pages:
@@ -115,29 +198,19 @@ class _Pages:
             return bytes(_LEAST_BYTES)
 
 
-def _decoded(
-    headers: list[NDArray[np.uint64]], rows: list[NDArray[np.uint64]], complete: bool
-) -> Buckets:
-    header = np.array(headers, np.uint64).reshape(-1, _HEADER_WORDS)
-    depth = header[:, _DEPTH].astype(np.int64)
-    stacks = [row[:-_RECORD_WORDS] for row in rows]
-    records = np.array([row[-_RECORD_WORDS:] for row in rows], np.uint64)
-    records = records.reshape(-1, _RECORD_WORDS)
-    good = _hashes(stacks, depth, header[:, _SIZE]) == header[:, _HASH]
-    allocs, frees = _counts(records, header[:, _SIZE])
+def _decoded(found: _Walk) -> Buckets:
+    size = found.header[:, _SIZE]
+    allocs, frees = _counts(found.records, size)
     most = np.maximum(allocs, frees).max(axis=1, initial=0)
-    good &= (np.minimum(allocs, frees) >= 0).all(axis=1) & (most < _MOST)
-    good &= header[:, _SIZE] < _MOST
-    kept = [stack for stack, is_good in zip(stacks, good.tolist(), strict=True) if is_good]
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(depth[good])])
+    good = found.is_sound() & (np.minimum(allocs, frees) >= 0).all(axis=1) & (most < _MOST)
     return Buckets(
-        stacks=np.concatenate([np.zeros(0, np.uint64), *kept]),
-        offsets=offsets.astype(np.int64),
-        size=header[good, _SIZE].astype(np.int64),
+        stacks=found.stacks_of(good),
+        offsets=found.offsets_of(good),
+        size=size[good].astype(np.int64),
         allocs=allocs[good],
         frees=frees[good],
         rejected=int((~good).sum()),
-        complete=complete,
+        complete=found.complete,
     )
 
 
