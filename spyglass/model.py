@@ -17,6 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.memory_limits import MemoryLimits
     from spyglass.scheduler_window import SchedulerWindow
     from spyglass.wait_graph import WaitGraph
 
@@ -422,6 +423,8 @@ class Snapshot:
     problems: tuple[Problem, ...] = ()
     #: Processor time; None in a core, and in files of spyglass 0.2 and earlier.
     cpu: CpuUse | None = None
+    #: Limits of memory; None in a core, and in files of spyglass 0.2 and earlier.
+    limits: MemoryLimits | None = None
     #: What the scheduler did for some time before; None: it was not watched.
     window: SchedulerWindow | None = None
     #: What goroutines wait on; None: it was not read.

@@ -12,6 +12,7 @@ from typing import Any
 
 from spyglass.analysis.selection import selected
 from spyglass.export import document
+from spyglass.memory_limits import MemoryLimit, MemoryLimits, MemoryPressure
 from spyglass.model import NONE, UNREAD, Frame, Goroutines, Problem, Snapshot, Source
 from spyglass.scheduler_window import LongCall, SchedulerWindow, WindowProcessor
 from spyglass.wait_graph import Connection, LookedAt, WaitGraph
@@ -64,6 +65,17 @@ WINDOW = SchedulerWindow(
 )  # fmt: skip
 
 
+LIMITS = MemoryLimits(
+    rows=(
+        MemoryLimit("cgroup", "memory.max", "kill", "/pod/a", 1000, 990, 30, 970, 995, 5, 1),
+        MemoryLimit("rlimit", "RLIMIT_AS", "refuse", bytes=2000),
+    ),
+    pressure=(MemoryPressure("/pod/a", (12.5, 3.0, 0.0), (1.0, 0.0, 0.0)),),
+    swap_free_bytes=0,
+    oom_score_adj=-1000,
+)
+
+
 def with_everything() -> Snapshot:
     """A small snapshot that has something of everything that one can have."""
     made = make_snapshot(ROWS)
@@ -80,6 +92,7 @@ def with_everything() -> Snapshot:
         host="web-3",
         redacted=True,
         timings_ns={"stacks": 5},
+        limits=LIMITS,
         window=WINDOW,
         waits=WAITS,
     )

@@ -15,6 +15,7 @@ from spyglass.profile import Profile
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.memory_limits import MemoryLimits
     from spyglass.wait_graph import WaitGraph
 
 __all__ = ["redacted", "redacted_profile"]
@@ -27,7 +28,7 @@ _OUTSIDE = re.compile(r"(?<![\w/])_/(?:[^/\[\](),;*]+/)*")
 
 
 def redacted(snapshot: Snapshot) -> Snapshot:
-    """`snapshot` without command line, labels, host name, container, addresses of connections, and
+    """`snapshot` without command line, labels, host name, container, control groups, addresses of connections, and
     directories above packages.
 
     A file is then called as ``go build -trimpath`` calls it: by the import path of its package, with
@@ -46,6 +47,7 @@ def redacted(snapshot: Snapshot) -> Snapshot:
         frames=tuple(map(_without_directories, snapshot.frames)),
         problems=tuple(map(_without_paths, snapshot.problems)),
         waits=snapshot.waits and _without_addresses(snapshot.waits),
+        limits=snapshot.limits and _without_groups(snapshot.limits),
     )
 
 
@@ -71,6 +73,20 @@ def _without_circumstances(process: Process) -> Process:
         exe=_base(process.exe),
         library=_base(process.library),
         container=None,  # LXC and systemd-nspawn know it by the name that a person gave it
+    )
+
+
+def _without_groups(limits: MemoryLimits) -> MemoryLimits:
+    """Without the paths of control groups, which name containers and pods; they are numbered, the outermost is /1."""
+    paths = dict.fromkeys(row.path for row in reversed(limits.rows) if row.path is not None)
+    names = {path: f"/{number}" for number, path in enumerate(paths, 1)}
+    return replace(
+        limits,
+        rows=tuple(replace(row, path=row.path and names[row.path]) for row in limits.rows),
+        pressure=tuple(
+            replace(each, path=each.path and names.get(each.path, "/")) for each in limits.pressure
+        ),
+        files=None,
     )
 
 

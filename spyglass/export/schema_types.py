@@ -38,6 +38,7 @@ Rate = Annotated[float, Meta(ge=0, le=1e6)]
 Seconds = Annotated[float, Meta(ge=0, le=1e11)]
 Cores = Annotated[float, Meta(ge=0, le=1e6)]
 Mean = Annotated[float, Meta(ge=0, le=1e9)]
+Share = Annotated[float, Meta(ge=0, le=100)]
 Percent = Annotated[int, Meta(ge=-1, le=(1 << 31) - 1)]
 
 
@@ -195,6 +196,35 @@ class Memory(Struct, frozen=True):
     gogc_percent: Percent | None
     memory_limit_bytes: KnownCount
     recent_gc_count: KnownCount = None
+
+
+class MemoryLimit(Struct, frozen=True):
+    kind: Literal["cgroup", "rlimit", "host", "gomemlimit"]
+    name: str
+    effect: Literal["kill", "slow", "refuse", "collect", "swap"]
+    path: str | None = None
+    bytes: KnownCount = None
+    used_bytes: KnownCount = None
+    reclaimable_bytes: KnownCount = None
+    working_set_bytes: KnownCount = None
+    peak_bytes: KnownCount = None
+    hits: KnownCount = None
+    oom_kills: KnownCount = None
+
+
+class MemoryPressure(Struct, frozen=True):
+    path: str | None
+    some_percent: tuple[Share, Share, Share]
+    full_percent: tuple[Share, Share, Share]
+
+
+class MemoryLimits(Struct, frozen=True):
+    """`spyglass.memory_limits.MemoryLimits`, without files."""
+
+    rows: Annotated[list[MemoryLimit], Meta(max_length=1024)]
+    pressure: Annotated[list[MemoryPressure], Meta(max_length=16)] = field(default_factory=list)
+    swap_free_bytes: KnownCount = None
+    oom_score_adj: Annotated[int, Meta(ge=-1000, le=1000)] | None = None
 
 
 class Place(Struct, frozen=True, gc=False):
@@ -369,6 +399,7 @@ class Document(Struct, frozen=True):
     chosen_from_system: KnownCount = None
     elided: list[Elided] = field(default_factory=list)
     cpu: CpuUse | None = None
+    memory_limits: MemoryLimits | None = None
     window: Window | None = None
     findings: list[Finding] = field(default_factory=list)
     waits: Waits | None = None

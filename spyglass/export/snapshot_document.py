@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from spyglass.analysis.findings import written_findings
 from spyglass.analysis.selection import selected
+from spyglass.export.limit_records import limit_record
 from spyglass.export.plain_values import plain, record
 from spyglass.export.wait_records import OWN as OBJECT_OWN
 from spyglass.export.wait_records import known_only, object_rows, summary, waiters_of
@@ -18,6 +19,7 @@ from spyglass.version import __version__
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.memory_limits import MemoryLimits
     from spyglass.scheduler_window import SchedulerWindow
     from spyglass.wait_graph import WaitGraph
 
@@ -69,6 +71,7 @@ def header(snapshot: Snapshot) -> Document:
         "threads": [record(thread) for thread in snapshot.threads],
         "memory": record(snapshot.memory),
         "cpu": None if snapshot.cpu is None else _cpu(snapshot.cpu),
+        **({} if snapshot.limits is None else {"memory_limits": _limits(snapshot.limits)}),
         **({} if snapshot.window is None else {"window": _window(snapshot.window)}),
         "findings": [record(finding) for finding in written_findings(snapshot)],
         "chosen_from": snapshot.matched_of,
@@ -172,6 +175,15 @@ def _place(snapshot: Snapshot, index: int) -> Document | None:
         return None
     file = plain(frame.file)
     return {"function": plain(frame.function), "file": file, "line": frame.line, "frame": index}
+
+
+def _limits(limits: MemoryLimits) -> Document:
+    return {
+        "rows": [limit_record(row) for row in limits.rows],
+        "pressure": [record(each) for each in limits.pressure],
+        "swap_free_bytes": limits.swap_free_bytes,
+        "oom_score_adj": limits.oom_score_adj,
+    }
 
 
 def _window(window: SchedulerWindow) -> Document:

@@ -24,6 +24,7 @@ from spyglass.export.decompress import MAX_BYTES, unpacked
 from spyglass.export.document_rows import FrameRows, GoroutineRows, Memory, StackRows, elided
 from spyglass.export.json_stream import Elements, read_object
 from spyglass.export.wait_columns import ObjectRows
+from spyglass.memory_limits import MemoryLimit, MemoryLimits, MemoryPressure
 from spyglass.model import (
     CpuSample,
     CpuUse,
@@ -113,6 +114,7 @@ def _snapshot(pieces: Iterable[bytes], file: str | None, max_bytes: int) -> Snap
         matched_of_system=min(document.chosen_from_system or 0, document.chosen_from or 0),
         problems=tuple(model_part(Problem, each) for each in document.problems),
         cpu=None if document.cpu is None else _cpu(document.cpu, frames.count),
+        limits=None if document.memory_limits is None else _limits(document.memory_limits),
         window=None if document.window is None else _window(document.window),
         waits=None if document.waits is None else objects.graph(document.waits),
         host=document.host,
@@ -157,6 +159,14 @@ def _window(record: schema_types.Window) -> SchedulerWindow:
         model_part(SchedulerWindow, record),
         processors=tuple(model_part(WindowProcessor, each) for each in record.processors),
         calls=tuple(model_part(LongCall, each) for each in record.calls),
+    )
+
+
+def _limits(record: schema_types.MemoryLimits) -> MemoryLimits:
+    return replace(
+        model_part(MemoryLimits, record),
+        rows=tuple(model_part(MemoryLimit, each) for each in record.rows),
+        pressure=tuple(model_part(MemoryPressure, each) for each in record.pressure),
     )
 
 

@@ -223,7 +223,9 @@ def read_numbers(path: str) -> dict[str, int]:
 def number(word: str) -> int | None:
     """A number as the kernel writes it; None if `word` is none."""
     word = word.strip()
-    return int(word) if word.isascii() and word.isdecimal() and len(word) <= _MAX_DIGITS else None
+    if not (word.isascii() and word.isdecimal() and len(word) <= _MAX_DIGITS):
+        return None
+    return value if (value := int(word)) < 1 << 63 else None
 
 
 def _number(path: str) -> int | None:

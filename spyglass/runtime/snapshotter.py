@@ -181,7 +181,7 @@ class SnapshotBuilder:
             threads=tuple(threads), memory=memory, goroutines=goroutines, wait_reasons=reasons,
             frames=tuple(self._tree.code.frames), stack_offsets=distinct_stacks.offsets,
             stack_frames=distinct_stacks.frames, elided=distinct_stacks.elided,
-            host=facts.host, cpu=use, waits=waits, problems=(*self._runtime.problems, *facts.problems),
+            host=facts.host, cpu=use, limits=facts.limits, waits=waits, problems=(*self._runtime.problems, *facts.problems),
             timings_ns=timer.phases, **side_fields,
         )  # fmt: skip
         return SnapshotResult(snapshot, now_ns, found)

@@ -23,6 +23,7 @@ from spyglass.errors import (
 )
 from spyglass.memory.process import ProcessMemory
 from spyglass.model import Problem
+from spyglass.procfs.memory_limits import memory_limits
 from spyglass.targets.live_cpu import LiveCpu
 from spyglass.targets.target_process import AT_ENTRY, Facts, OsThread, Program, TargetProcess
 
@@ -47,6 +48,7 @@ _FACTS: Mapping[str, Callable[[int], object]] = {
     "rss_bytes": procfs.rss_bytes,
     "container": procfs.container,
     "memory_limit_bytes": procfs.memory_limit_bytes,
+    "limits": memory_limits,
 }
 
 
@@ -82,8 +84,6 @@ class LiveProcess(TargetProcess):
 
     def memory_limits(self, *, files: bool = False) -> MemoryLimits:
         """The limits of its control groups, its resource limits, and the host's memory."""
-        from spyglass.procfs.memory_limits import memory_limits
-
         return memory_limits(self.pid, files=files)
 
     def outer_tids(self) -> dict[int, int] | None:

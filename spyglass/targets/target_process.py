@@ -52,6 +52,7 @@ class Facts:
     rss_bytes: int | None = None
     container: str | None = None
     memory_limit_bytes: int | None = None
+    limits: MemoryLimits | None = None
     problems: tuple[Problem, ...] = ()
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from spyglass.analysis.redaction import redacted
 from spyglass.export import document
+from spyglass.memory_limits import MemoryLimit, MemoryLimits, MemoryPressure, OpenFile
 from spyglass.model import Problem, Snapshot
 from spyglass.wait_graph import Connection
 from tests.saved import with_everything
@@ -64,6 +65,11 @@ def secretive() -> Snapshot:
         process=replace(PROCESS, exe=f"{HOME}/bin/shop", library=f"{HOME}/lib/shop.so", cmdline=("shop", "--user=alice"), container="alice-shop"),
         problems=(Problem("unreadable", f"{HOME}/bin/shop", f"{HOME} 1/x: no"), Problem("torn", "goroutine 2", "moved")),
         host="alice-laptop",
+        limits=MemoryLimits(
+            rows=(MemoryLimit("cgroup", "memory.max", "kill", "/alice/shop", 1 << 30), MemoryLimit("cgroup", "memory.max", "kill", "/alice", 2 << 30)),
+            pressure=(MemoryPressure("/alice/shop", (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)),),
+            files=(OpenFile(f"{HOME}/secret", 1, 1, 1, False),),
+        ),
         file=f"{HOME}/shop.json.gz",
         waits=make_graph([
             Thing("fd", [(1, "read")], connection=Connection("socket:tcp", "alice-laptop:80", "alice:5432", "ESTABLISHED", 7, 0)),
@@ -91,6 +97,8 @@ def test_nothing_is_left_of_it() -> None:
         {"kind": "unreadable", "subject": "shop", "detail": "(left out)"},
         {"kind": "torn", "subject": "goroutine 2", "detail": "moved"},
     ]
+    assert [row["path"] for row in made["memory_limits"]["rows"]] == ["/2", "/1"]
+    assert made["memory_limits"]["pressure"][0]["path"] == "/2"
     tcp, file, mutex = made["wait_objects"]
     assert (tcp["target"], tcp["connection"], tcp["receive_queue_bytes"]) == (
         "socket:tcp",

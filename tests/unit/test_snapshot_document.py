@@ -15,6 +15,7 @@ import spyglass
 from spyglass.analysis.subset import subset
 from spyglass.export import document, write_json
 from spyglass.model import Problem, Snapshot
+from tests.saved import LIMITS
 from tests.snapshots import MEMORY, PROCESS, SCHEDULER, Row, frame, make_snapshot
 
 SCHEMA = json.loads(files("spyglass.export").joinpath("snapshot.schema.json").read_text())
@@ -366,7 +367,13 @@ def nothing_known() -> Snapshot:
 
 
 @pytest.mark.parametrize(
-    "snapshot", [make_snapshot(ROWS, elided={0: (1, 2)}), make_snapshot(), nothing_known()]
+    "snapshot",
+    [
+        make_snapshot(ROWS, elided={0: (1, 2)}),
+        make_snapshot(),
+        nothing_known(),
+        make_snapshot(limits=LIMITS),
+    ],
 )
 def test_documents_follow_the_schema_and_it_knows_all_of_them(snapshot: Snapshot) -> None:
     made = document(snapshot)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from spyglass.analysis.findings.finding import Findable, Finding
+from spyglass.analysis.findings.limits import limit_findings
 from spyglass.analysis.findings.thresholds import (
     GC_PER_SECOND,
     LIMIT_CRITICAL_SHARE,
@@ -22,16 +23,11 @@ _MOST_COUNTED = 256
 def memory_findings(findable: Findable) -> Iterator[Finding]:
     """Resident memory near the control group's limit, Go's memory near GOMEMLIMIT, frequent GC."""
     snapshot = findable.snapshot
-    process, memory = snapshot.process, snapshot.memory
-    limit_bytes = process.memory_limit_bytes
-    if share := _near(process.rss_bytes, limit_bytes):
-        yield Finding(
-            kind="rss-limit",
-            severity="critical" if share >= LIMIT_CRITICAL_SHARE else "warning",
-            title=f"resident memory {size(process.rss_bytes)}: {100 * share:.0f} % of the memory limit "
-            f"of its control group, {size(limit_bytes)}",
-            next=findable.command("summary"),
-        )
+    memory = snapshot.memory
+    if snapshot.limits is not None:
+        yield from limit_findings(snapshot.limits, _next(findable))
+    elif (found := _near_group_limit(findable)) is not None:
+        yield found
     used_bytes, limit_bytes = _of_go(memory), memory.memory_limit_bytes
     if share := _near(used_bytes, limit_bytes):
         yield Finding(
@@ -42,6 +38,27 @@ def memory_findings(findable: Findable) -> Iterator[Finding]:
             next=findable.command("summary"),
         )
     yield from _frequent_gc(findable, memory)
+
+
+def _next(findable: Findable) -> str:
+    """``spyglass memory`` reads processes and cores only."""
+    return findable.command("memory" if findable.snapshot.file is None else "summary")
+
+
+def _near_group_limit(findable: Findable) -> Finding | None:
+    """Of a snapshot without limits: resident memory near the control group's."""
+    process = findable.snapshot.process
+    limit_bytes = process.memory_limit_bytes
+    share = _near(process.rss_bytes, limit_bytes)
+    if not share:
+        return None
+    return Finding(
+        kind="rss-limit",
+        severity="critical" if share >= LIMIT_CRITICAL_SHARE else "warning",
+        title=f"resident memory {size(process.rss_bytes)}: {100 * share:.0f} % of the memory limit "
+        f"of its control group, {size(limit_bytes)}",
+        next=findable.command("summary"),
+    )
 
 
 def _of_go(memory: MemoryStats) -> int | None:

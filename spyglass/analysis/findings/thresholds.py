@@ -12,6 +12,7 @@ __all__ = [
     "CROWD_SHARE",
     "DOUBT_COUNT",
     "DOUBT_SHARE",
+    "FORECAST_CRITICAL_SECONDS",
     "GC_CORES",
     "GC_CPU_SHARE",
     "GC_PER_SECOND",
@@ -33,6 +34,7 @@ __all__ = [
     "MIN_WINDOW_NS",
     "PEER_WAITERS",
     "PEER_WAIT_NS",
+    "PRESSURE_PERCENT",
     "REQUEST_WAIT_NS",
     "RUNNABLE_COUNT",
     "RUNNABLE_PER_P",
@@ -130,6 +132,10 @@ IDLE_CORES = 0.02
 #: on the next allocation may be the last.
 LIMIT_SHARE = 0.9
 LIMIT_CRITICAL_SHARE = 0.97
+#: A limit that is met so soon leaves no time for more than a restart or a higher limit.
+FORECAST_CRITICAL_SECONDS = 600
+#: Share of a minute in which tasks waited for memory: there is none while memory suffices.
+PRESSURE_PERCENT = 10
 #: Collections a second, over ten seconds. At the default GOGC a cycle takes a quarter of the processors
 #: while it runs, 25 ms and more of a heap that is worth a line.
 GC_PER_SECOND = 5
