@@ -295,10 +295,12 @@ _MSPAN = (
     _need("spanclass"),
     _need("state"),
     _need("specials"),
-    # How much of it is used, and where its bitmap is (`spyglass.runtime.heap.span_table`).
+    # How much of it is used, and where its bitmap is (`spyglass.runtime.account.span_table`, `spyglass.runtime.heap`).
     _may("allocCount"),
     _may("sweepgen"),
     _may("allocBits"),
+    _may("freeindex"),
+    _may("largeType"),  # since 1.22
 )
 _MHEAP = (
     _need("allspans", shape="slice"),
