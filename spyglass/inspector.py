@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spyglass.binary.inline_trees import InlineTrees
 from spyglass.errors import TargetError
-from spyglass.model import Snapshot
+from spyglass.model import Process, Snapshot
 from spyglass.runtime.context import Runtime
 from spyglass.runtime.discovery.globals import candidate_addresses, go_version
 from spyglass.runtime.discovery.layouts import GoVersion
@@ -32,6 +33,7 @@ from spyglass.runtime.waiting.options import DEFAULT_HEAP_LIMIT_BYTES, WaitOptio
 from spyglass.targets import Target
 
 if TYPE_CHECKING:
+    from spyglass.heap_objects import HeapSpans, HeapTypes
     from spyglass.heap_profile import AsOf, HeapProfile
     from spyglass.memory_account import MemoryAccount
     from spyglass.memory_limits import MemoryReading
@@ -55,6 +57,8 @@ __all__ = ["Inspector", "SnapshotResult", "attach", "open_core"]
 _MAX_KNOWN = 1 << 17
 #: How much of a processor reading goroutines may take while they are recorded.
 DEFAULT_MAX_CPU = 0.1
+#: How long the objects of the heap are looked at.
+DEFAULT_HEAP_SECONDS = 10.0
 
 
 def attach(pid: int) -> Inspector:
@@ -287,6 +291,41 @@ class Inspector:
             process = process_of(target, runtime, target.process.facts())
             code, taken_at = self._new_tree().code, target.process.taken_at()
             return read_contention_profile(target, runtime, code, process, taken_at, kind)
+
+    def heap_spans(self) -> HeapSpans:
+        """The spans of the heap by size class: how many objects they have, what is used and what is not.
+
+        Nothing is stopped; 300,000 spans take about 0.2 s. Raises `MissingInfo`, `MemoryFault` or `BadDataError` if the
+        heap of this program cannot be read.
+        """
+        from spyglass.runtime.heap.allocated import read_heap_spans
+
+        with self._reading() as (runtime, process, taken_at):
+            return read_heap_spans(runtime, process, taken_at)
+
+    def heap_types(
+        self,
+        *,
+        seconds: float = DEFAULT_HEAP_SECONDS,
+        progress: Callable[[float], None] | None = None,
+    ) -> HeapTypes:
+        """The objects of the heap by type, as far as the runtime keeps that, or leaves one candidate.
+
+        Objects that are not freed yet are counted, garbage among them. Nothing is stopped. What is not looked at within
+        `seconds` is not examined; `progress` is called with the part that was, from 0 to 1. Raises as `heap_spans`.
+        """
+        from spyglass.runtime.heap.object_types import read_heap_types
+
+        with self._reading() as (runtime, process, taken_at):
+            return read_heap_types(runtime, process, taken_at, seconds, progress)
+
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[Runtime, Process, datetime]]:
+        """The runtime with a new list of problems, the program, and the time."""
+        target, runtime = self._target, self.runtime.for_reading(self._target.process.problems)
+        with target.process.blamed():
+            facts = target.process.facts()
+            yield runtime, process_of(target, runtime, facts), target.process.taken_at()
 
     def take(
         self, wanted: Wanted, *, stop: bool = False, cpu_since: CpuReading | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from spyglass.cli.memory_objects import ObjectOptions, object_options
 from spyglass.cli.memory_profiles import (
     ProfileOptions,
     contention_profile,
@@ -30,10 +31,13 @@ __all__ = ["memory"]
 @click.command("memory", short_help="Show the memory of a Go process, and who allocated it.")
 @source_options
 @profile_options
+@object_options
 @click.option(
     "--all", "everything", is_flag=True, help="Show all rows, not only as many as fit the terminal."
 )
-def memory(source: Source, profiles: ProfileOptions, everything: bool) -> None:
+def memory(
+    source: Source, profiles: ProfileOptions, objects: ObjectOptions, everything: bool
+) -> None:
     """Show what the Go runtime says of its memory and garbage collections and, with --heap, which calls
     allocated what is in use.
 
@@ -48,11 +52,16 @@ def memory(source: Source, profiles: ProfileOptions, everything: bool) -> None:
       spyglass memory 1234 --heap -o heap.pb.gz         then: go tool pprof -http : heap.pb.gz
       spyglass memory 1234 --heap -o heap.html          a flame graph
       spyglass diff before.pb.gz after.pb.gz            what grew between two heap profiles
+      spyglass memory 1234 --types                      the objects in the heap by type
       spyglass memory 1234 --mutex                      who held the locks that others waited for
     """
     profiles.format()
+    if objects.wanted and (profiles.heap or profiles.contention is not None):
+        raise click.UsageError("--spans and --types cannot be combined with profiles")
     with _opened(source) as program:
-        if profiles.contention is not None:
+        if objects.wanted:
+            problems = objects.show(program, everything=everything)
+        elif profiles.contention is not None:
             problems = _contention(program, source, profiles, everything)
         else:
             problems = _memory(program, source, profiles, everything)

@@ -27,6 +27,7 @@ __all__ = [
     "WaitChoice",
     "WaitOutput",
     "WaitRead",
+    "heap_bar",
     "require_waits",
     "wait_choice",
     "wait_output",
@@ -55,14 +56,25 @@ class WaitRead:
         from spyglass.runtime.waiting.options import DEFAULT_HEAP_LIMIT_BYTES, WaitOptions
 
         limit = DEFAULT_HEAP_LIMIT_BYTES if self.limit_bytes is None else self.limit_bytes
-        if not self.heap or not sys.stderr.isatty():
-            yield WaitOptions(heap=self.heap, heap_limit_bytes=limit)
+        if not self.heap:
+            yield WaitOptions(heap=False, heap_limit_bytes=limit)
             return
-        bar = _Bar()
-        try:
-            yield WaitOptions(heap_limit_bytes=limit, progress=bar.show)
-        finally:
-            bar.close()
+        with heap_bar() as progress:
+            yield WaitOptions(heap_limit_bytes=limit, progress=progress)
+
+
+@contextmanager
+def heap_bar() -> Iterator[Callable[[float], None] | None]:
+    """A progress bar on stderr while the heap is read, if that is a terminal and takes long: a function of the part that was
+    read, None if it is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    bar = _Bar()
+    try:
+        yield bar.show
+    finally:
+        bar.close()
 
 
 class _Bar:

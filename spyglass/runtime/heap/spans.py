@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spyglass.errors import BadDataError
+from spyglass.memory.base import Gathered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.memory.base import Memory
     from spyglass.runtime.context import Runtime
 
 __all__ = ["UNUSED_NUMBERS", "ObjectNumbers", "Spans", "span_pointers"]
@@ -31,6 +33,8 @@ _MAX_PAGES_OF_MANY = 1 << 12
 #: See `ObjectNumbers`.
 UNUSED_NUMBERS = 2
 _BATCH = 1 << 16
+#: Structures of which one is so near behind the other are read as one range, of about so many bytes (``fixalloc``).
+_NEAR_BYTES, _RANGE_SHIFT = 1 << 10, 14
 _PAGE_SHIFT = 13
 
 
@@ -41,6 +45,10 @@ class Spans:
     `start` (uint64): the first address. `pages` (int64): how many of 8 KiB. `object_bytes` (int64), `count`
     (int64): its objects, one after the other from the start. `pointers` (bool): the objects may hold
     pointers. `specials` (uint64): the first of its records of finalizers and the like, 0 for none.
+    `large` (bool): it has one object that is larger than all size classes. `free_index` (int64): objects before it are
+    allocated. `alloc_count` (int64): as ``mspan.allocCount``. `alloc_bits` (uint64): where the bits of allocated
+    objects are. `large_type` (uint64): the descriptor of the type of a large object; these four are 0 where the layout is not
+    known.
     """
 
     start: NDArray[np.uint64]
@@ -49,6 +57,11 @@ class Spans:
     count: NDArray[np.int64]
     pointers: NDArray[np.bool_]
     specials: NDArray[np.uint64]
+    large: NDArray[np.bool_]
+    free_index: NDArray[np.int64]
+    alloc_count: NDArray[np.int64]
+    alloc_bits: NDArray[np.uint64]
+    large_type: NDArray[np.uint64]
 
     @classmethod
     def read(cls, runtime: Runtime) -> Spans:
@@ -61,7 +74,7 @@ class Spans:
         parts = []
         pointers = span_pointers(runtime)
         for begin in range(0, len(pointers), _BATCH):
-            gathered = runtime.memory.gather(pointers[begin : begin + _BATCH], dtype.itemsize)
+            gathered = _gathered(runtime.memory, pointers[begin : begin + _BATCH], dtype.itemsize)
             parts.append(_decoded(gathered.rows(dtype)[gathered.ok]))
         spans = cls(
             **{
@@ -104,8 +117,23 @@ def span_pointers(runtime: Runtime) -> NDArray[np.uint64]:
     if not 0 < length <= capacity or length > _MAX_SPANS or pointer % 8:
         raise BadDataError(f"implausible heap: {length} of {capacity} spans at {pointer:#x}")
     pointers: NDArray[np.uint64] = runtime.memory.array(pointer, "<u8", length)
-    good: NDArray[np.uint64] = pointers[(pointers != 0) & (pointers % np.uint64(8) == 0)]
-    return good
+    good = pointers[(pointers != 0) & (pointers % np.uint64(8) == 0)]
+    return np.sort(good)
+
+
+def _gathered(memory: Memory, pointers: NDArray[np.uint64], size: int) -> Gathered:
+    """What is at `pointers` (ascending), `size` bytes each. Those near to each other are read as one range, because
+    the runtime makes many of these structures at a time (``mfixalloc.go: fixalloc``)."""
+    far = np.ones(len(pointers), np.bool_)
+    far[1:] = np.diff(pointers) > _NEAR_BYTES
+    far[1:] |= np.diff(pointers >> np.uint64(_RANGE_SHIFT)) != 0
+    run = np.cumsum(far) - 1
+    begin = pointers[far]
+    last = pointers[np.append(far[1:], True)]
+    ranges = memory.gather(begin, last - begin + np.uint64(size))
+    offsets = ranges.offsets[run] + (pointers - begin[run]).astype(np.int64)
+    gathered = Gathered(ranges.buffer, offsets, ranges.ok[run])
+    return gathered if ranges.ok.all() else memory.gather(pointers, size)
 
 
 def _decoded(rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -117,15 +145,27 @@ def _decoded(rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
     good &= (size > 0) & (size % np.uint64(8) == 0) & (size <= pages * np.uint64(PAGE_BYTES))
     good &= (count > 0) & (count <= pages * np.uint64(PAGE_BYTES) // np.maximum(size, 1))
     good &= (count == 1) | (pages <= _MAX_PAGES_OF_MANY)
+    rows, count = rows[good], count[good]
     noscan = (rows["spanclass"] & 1).astype(np.bool_)
+    free_index = _field(rows, "freeindex").astype(np.uint64)
     return {
         "start": start[good],
         "pages": pages[good].astype(np.int64),
         "object_bytes": size[good].astype(np.int64),
-        "count": count[good].astype(np.int64),
-        "pointers": ~noscan[good],
-        "specials": rows["specials"][good].astype(np.uint64),
+        "count": count.astype(np.int64),
+        "pointers": ~noscan,
+        "specials": rows["specials"].astype(np.uint64),
+        "large": rows["spanclass"] >> 1 == 0,
+        "free_index": np.minimum(free_index, count).astype(np.int64),
+        "alloc_count": _field(rows, "allocCount").astype(np.int64),
+        "alloc_bits": _field(rows, "allocBits").astype(np.uint64),
+        "large_type": _field(rows, "largeType").astype(np.uint64),
     }
+
+
+def _field(rows: NDArray[Any], name: str) -> NDArray[Any]:
+    """The field `name`, zeros where this version does not have it."""
+    return rows[name] if name in (rows.dtype.names or ()) else np.zeros(len(rows), np.uint64)
 
 
 class ObjectNumbers:

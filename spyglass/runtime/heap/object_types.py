@@ -1,0 +1,166 @@
+"""The objects of the heap by type."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spyglass.columns import combined, numbered
+from spyglass.errors import MissingInfo
+from spyglass.heap_objects import MAX_CANDIDATES, HeapTypes, TypeRow
+from spyglass.runtime.heap.allocated import allocated_counts, require_allocation
+from spyglass.runtime.heap.shapes import MAX_SHAPED_BYTES, counted
+from spyglass.runtime.heap.spans import Spans
+from spyglass.runtime.heap.type_reader import TypeReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from numpy.typing import NDArray
+
+    from spyglass.model import Process
+    from spyglass.runtime.context import Runtime
+
+__all__ = ["read_heap_types"]
+
+#: Shapes that are listed, those of most bytes; the objects of others are counted as unknown.
+_MAX_SHAPES = 2_000
+
+
+def read_heap_types(
+    runtime: Runtime,
+    process: Process,
+    taken_at: datetime,
+    seconds: float,
+    progress: Callable[[float], None] | None = None,
+) -> HeapTypes:
+    """The objects by type; what is not looked at in `seconds` is not examined, sizes with most memory come first.
+
+    `progress` is called with the part that was examined. Raises as `Spans.read`.
+    """
+    until = time.monotonic() + seconds
+    require_allocation(runtime)
+    spans = Spans.read(runtime)
+    allocated = allocated_counts(runtime.memory, spans)
+    used = allocated * spans.object_bytes
+    total, plain = int(used.sum()), ~spans.pointers
+    found = _Found(int(allocated[plain].sum()), int(used[plain].sum()))
+    reader, why_not = None, None
+    try:
+        reader = TypeReader(runtime, spans)
+    except MissingInfo as error:
+        why_not = error.message
+    else:
+        for part in reader.parts(spans, used):
+            if time.monotonic() > until:
+                break
+            found.add(reader, spans.select(part))
+            if progress is not None:
+                progress(found.examined_bytes / total)
+    return HeapTypes(
+        process, taken_at, tuple(found.rows(reader)), total, found.examined_bytes, why_not,
+        tuple(runtime.problems),
+    )  # fmt: skip
+
+
+class _Found:
+    """Counts objects: of which type they are, or of which shape. `plain_objects` and `plain_bytes` have no pointers."""
+
+    def __init__(self, plain_objects: int, plain_bytes: int) -> None:
+        self._plain = TypeRow(None, "unknown", plain_objects, plain_bytes, pointers=False)
+        self.examined_bytes = plain_bytes
+        #: By row of the descriptors (-1: none), whether there are several values of it in an object, and the object's size.
+        self._kept: Counter[tuple[int, bool, int]] = Counter()
+        #: By size of an object, and mask.
+        self._shapes: Counter[tuple[int, int]] = Counter()
+        #: Of which not even candidates are known: how many objects, by size.
+        self._unknown: Counter[int] = Counter()
+
+    def add(self, reader: TypeReader, spans: Spans) -> None:
+        """Count the objects of `spans`, which are equal (`TypeReader.parts`)."""
+        allocated = reader.allocated(spans)
+        if spans.large[0] or spans.object_bytes[0] > MAX_SHAPED_BYTES:
+            self._add_kept(reader, spans, allocated)
+        else:
+            self._add_shapes(reader, spans, allocated)
+        self.examined_bytes += int((allocated.sum(axis=1) * spans.object_bytes).sum())
+
+    def _add_kept(self, reader: TypeReader, spans: Spans, allocated: NDArray[np.bool_]) -> None:
+        row = reader.kept(spans)
+        size = reader.types.size[row].astype(np.int64)
+        many = (row >= 0) & (reader.room(spans)[:, None] >= 2 * size)
+        whole = np.broadcast_to(spans.object_bytes[:, None], row.shape)
+        row, many, whole = row[allocated], many[allocated], whole[allocated]
+        _, which = numbered(combined(row, many, whole))
+        objects = np.bincount(which)
+        one = np.zeros(len(objects), np.int64)
+        one[which] = np.arange(len(which))
+        kinds = zip(row[one].tolist(), many[one].tolist(), whole[one].tolist(), strict=True)
+        self._kept.update(dict(zip(kinds, objects.tolist(), strict=True)))
+
+    def _add_shapes(self, reader: TypeReader, spans: Spans, allocated: NDArray[np.bool_]) -> None:
+        masks = reader.masks(spans)
+        size = int(spans.object_bytes[0])
+        if masks is None:
+            self._unknown[size] += int(allocated.sum())
+            return
+        different, objects = counted(masks[allocated], size // 8)
+        shapes = ((size, mask) for mask in different.tolist())
+        self._shapes.update(dict(zip(shapes, objects.tolist(), strict=True)))
+
+    def rows(self, reader: TypeReader | None) -> list[TypeRow]:
+        """All that was found, most bytes first; `reader` read it."""
+        rows = [self._plain] if self._plain.objects else []
+        if reader is not None:
+            rows += self._kept_rows(reader)
+            rows += self._shape_rows(reader)
+        if self._unknown:
+            objects = sum(self._unknown.values())
+            size = sum(size * many for size, many in self._unknown.items())
+            rows.append(TypeRow(None, "unknown", objects, size))
+        return sorted(rows, key=lambda row: -row.bytes)
+
+    def _kept_rows(self, reader: TypeReader) -> Iterator[TypeRow]:
+        """Objects of one type are one row, whatever their size."""
+        kinds: dict[tuple[int, bool], Counter[int]] = {}
+        for (row, many, size), objects in self._kept.items():
+            kinds.setdefault((row, many), Counter())[size] += objects
+        texts = reader.names(np.array([row for row, _ in kinds], np.int64))
+        for ((row, many), sizes), text in zip(kinds.items(), texts, strict=True):
+            if row < 0 or not text:
+                self._unknown.update(sizes)
+                continue
+            yield TypeRow(
+                "[]" * many + text, "exact", sum(sizes.values()),
+                sum(size * objects for size, objects in sizes.items()),
+                next(iter(sizes)) if len(sizes) == 1 else None,
+            )  # fmt: skip
+
+    def _shape_rows(self, reader: TypeReader) -> Iterator[TypeRow]:
+        """Objects of one shape are one row."""
+        for at, ((size, mask), objects) in enumerate(
+            sorted(self._shapes.items(), key=lambda shape: -shape[0][0] * shape[1])
+        ):
+            found = reader.candidates.find(size, mask) if at < _MAX_SHAPES else []
+            count = sum(len(rows) for rows, _ in found)
+            names = tuple(_names(reader, found)) if count <= MAX_CANDIDATES else ()
+            if not count or not all(names):
+                self._unknown[size] += objects
+            elif count == 1:
+                yield TypeRow(names[0], "only candidate", objects, size * objects, size)
+            else:
+                yield TypeRow(
+                    None, "candidates", objects, size * objects, size, candidates=names, candidate_count=count
+                )  # fmt: skip
+
+
+def _names(reader: TypeReader, found: list[tuple[NDArray[np.int64], int]]) -> Iterator[str]:
+    """The names of candidates; "" for one whose name cannot be read."""
+    for rows, values in found:
+        for text in reader.names(rows):
+            yield "[]" * (values > 1) + text if text else ""
