@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ObjectOptions", "object_options"]
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Command = Callable[..., None]
 
 _DEFAULT_SECONDS = 10.0
 
@@ -69,7 +69,7 @@ def object_options(command: Command) -> Command:
             help="Look at the objects of the heap for so long at most.",
         ),
     )  # fmt: skip
-    decorated: Any = wrapper
+    decorated: Command = wrapper
     for option in reversed(options):
         decorated = option(decorated)
     return decorated

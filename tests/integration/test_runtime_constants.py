@@ -19,16 +19,30 @@ from spyglass.model import STATUSES
 from spyglass.runtime.discovery import module
 from spyglass.runtime.discovery.required_fields import limit_headroom_percent
 from spyglass.runtime.goroutines import decode, hmap
-from spyglass.runtime.heap import buckets, memstats, profile_variables, span_table, spans
+from spyglass.runtime.heap import (
+    buckets,
+    descriptors,
+    memstats,
+    profile_variables,
+    shapes,
+    span_table,
+    spans,
+    type_names,
+    type_reader,
+)
 from spyglass.runtime.heap.classes import CLASS_SIZES
 from spyglass.runtime.scheduler import run_waits, sched
-from spyglass.runtime.waiting import contended, object_state, polls, timers, type_names
+from spyglass.runtime.waiting import contended, object_state, polls, timers
 from spyglass.wait_graph import MODES
 from tests.go_source import constants
 from tests.support import build, toolchain
 
 #: The constants of our modules whose comments cite the runtime: by what they are compared, or why not.
 CITED = {
+    "MAX_SHAPED_BYTES": "test_what_is_kept_of_types",
+    "_MARKS_BYTES": "test_what_is_kept_of_types",
+    "_HEADER_BYTES": "test_what_is_kept_of_types",
+    "_PROGRAM": "test_what_is_kept_of_types",
     "STATUSES": "test_statuses_of_goroutines",
     "_PARKED": "test_statuses_of_goroutines",
     "_NOT_SYSTEM": "names of functions: goroutines are compared with Go's own tracebacks",
@@ -218,6 +232,29 @@ def test_the_pacer(minor: str) -> None:
         assert found.get(new, found.get(old)) == memstats._MIN_HEADROOM
         percent = found.get("memoryLimitHeapGoalHeadroomPercent", 0)
         assert limit_headroom_percent((1, number_of(minor))) == percent
+
+
+def test_what_is_kept_of_types(minor: str) -> None:
+    if int(minor.partition(".")[2]) < 22:
+        pytest.skip("before Go 1.22 the runtime does not keep the types of objects")
+    found = {name.lower(): value for name, value in constants_of(minor).items()}
+    sources = [
+        *(goroot(minor) / "src").glob("runtime/m*.go"),
+        goroot(minor) / "src/internal/runtime/gc/malloc.go",
+    ]
+    text = "\n".join(path.read_text() for path in sources if path.exists())
+    assert re.search(r"[mM]inSizeForMallocHeader += goarch.PtrSize \* (goarch.P|p)trBits", text)
+    assert shapes.MAX_SHAPED_BYTES == 8 * 64
+    assert re.findall(r"[mM]allocHeaderSize = (\d+)\n", text) == [str(type_reader._HEADER_BYTES)]
+    marks = re.findall(r"\[(\d+)\]uint8 +// (?:scanned|mark) bits\.", text)
+    if marks:
+        assert sum(map(int, marks)) + 2 == shapes._MARKS_BYTES
+    kinds = [kind for kind in descriptors.KINDS if kind != "invalid"]
+    assert [found[kind.rpartition(".")[2].lower()] for kind in kinds[:-1]] == list(range(1, 26))
+    if "kindgcprog" in found:
+        assert found["kindgcprog"] == descriptors._PROGRAM
+    else:
+        assert found["tflaggcmaskondemand"] == descriptors._ON_DEMAND
 
 
 def test_spans_and_arenas(minor: str) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from spyglass.model import STATUSES, Goroutines
 from spyglass.runtime.context import Runtime
 from spyglass.runtime.discovery.layouts import Layouts, candidate_layouts
+from spyglass.runtime.heap.type_names import type_names
 from spyglass.runtime.waiting.channels import find_channels
 from spyglass.runtime.waiting.found import Found, kind
 from spyglass.runtime.waiting.object_state import StateReader
@@ -19,7 +20,6 @@ from spyglass.runtime.waiting.objects import resolve_waits
 from spyglass.runtime.waiting.options import Moment
 from spyglass.runtime.waiting.population import Population
 from spyglass.runtime.waiting.sudogs import ranked
-from spyglass.runtime.waiting.type_names import type_names
 from spyglass.targets.target_process import TargetProcess
 from spyglass.wait_graph import KINDS, OPERATIONS, UNKNOWN, UNRESOLVED
 from tests.image import ImageMemory

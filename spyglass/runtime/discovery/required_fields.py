@@ -295,7 +295,7 @@ _MSPAN = (
     _need("spanclass"),
     _need("state"),
     _need("specials"),
-    # How much of it is used, and where its bitmap is (`spyglass.runtime.account.span_table`, `spyglass.runtime.heap`).
+    # How much of it is used, and where its bitmap is (`spyglass.runtime.heap`).
     _may("allocCount"),
     _may("sweepgen"),
     _may("allocBits"),

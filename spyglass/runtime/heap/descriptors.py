@@ -74,7 +74,13 @@ class Descriptors:
         rows, address = rows[np.argsort(address)], np.sort(address)
         mask, good = _masks(memory, rows)
         rows, address, mask = rows[good], address[good], mask[good]
-        return cls(address, rows["size"], rows["pointer_bytes"], rows["kind"] & _KIND_MASK, mask)
+        return cls(
+            address,
+            rows["size"],
+            rows["pointer_bytes"],
+            (rows["kind"] & _KIND_MASK).astype(np.uint8),
+            mask,
+        )
 
     def __len__(self) -> int:
         return len(self.address)
@@ -111,13 +117,15 @@ def _plausible(words: NDArray[np.uint64], lanes: int) -> NDArray[np.bool_]:
     size, pointer_bytes, marks = words[:count], words[1 : count + 1], words[2 : count + 2]
     flags, align = marks >> np.uint64(32) & np.uint64(255), marks >> np.uint64(40) & np.uint64(255)
     field_align, kind = marks >> np.uint64(48) & np.uint64(255), marks >> np.uint64(56)
-    good = (pointer_bytes <= size) & (size < _MAX_TYPE_BYTES) & (pointer_bytes % np.uint64(8) == 0)
+    good: NDArray[np.bool_] = (
+        (pointer_bytes <= size) & (size < _MAX_TYPE_BYTES) & (pointer_bytes % np.uint64(8) == 0)
+    )
     good &= (flags < _MAX_FLAGS) & (align == field_align) & (align > 0) & (align <= _MAX_ALIGN)
     good &= (align & (align - np.uint64(1)) == 0) & (size % np.maximum(align, np.uint64(1)) == 0)
     kind &= np.uint64(_KIND_MASK)
     good &= (kind > 0) & (kind < len(KINDS)) & ((pointer_bytes == 0) | (align == _MAX_ALIGN))
-    has_mask = words[4 : count + 4] != 0
-    return good & (has_mask | (pointer_bytes == 0))
+    good &= (words[4 : count + 4] != 0) | (pointer_bytes == 0)
+    return good
 
 
 def _named(data: NDArray[np.uint8], rows: NDArray[Any]) -> NDArray[np.bool_]:

@@ -11,11 +11,11 @@ import numpy as np
 
 from spyglass.columns import combined, numbered
 from spyglass.errors import MissingInfo
-from spyglass.heap_objects import MAX_CANDIDATES, HeapTypes, TypeRow
+from spyglass.heap_objects import HeapTypes, TypeRow
 from spyglass.runtime.heap.allocated import allocated_counts, require_allocation
 from spyglass.runtime.heap.shapes import MAX_SHAPED_BYTES, counted
 from spyglass.runtime.heap.spans import Spans
-from spyglass.runtime.heap.type_reader import TypeReader
+from spyglass.runtime.heap.type_reader import NOTHING, TypeReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,8 +92,7 @@ class _Found:
 
     def _add_kept(self, reader: TypeReader, spans: Spans, allocated: NDArray[np.bool_]) -> None:
         row = reader.kept(spans)
-        size = reader.types.size[row].astype(np.int64)
-        many = (row >= 0) & (reader.room(spans)[:, None] >= 2 * size)
+        many = reader.several(row, reader.room(spans)[:, None])
         whole = np.broadcast_to(spans.object_bytes[:, None], row.shape)
         row, many, whole = row[allocated], many[allocated], whole[allocated]
         _, which = numbered(combined(row, many, whole))
@@ -106,9 +105,6 @@ class _Found:
     def _add_shapes(self, reader: TypeReader, spans: Spans, allocated: NDArray[np.bool_]) -> None:
         masks = reader.masks(spans)
         size = int(spans.object_bytes[0])
-        if masks is None:
-            self._unknown[size] += int(allocated.sum())
-            return
         different, objects = counted(masks[allocated], size // 8)
         shapes = ((size, mask) for mask in different.tolist())
         self._shapes.update(dict(zip(shapes, objects.tolist(), strict=True)))
@@ -143,24 +139,15 @@ class _Found:
 
     def _shape_rows(self, reader: TypeReader) -> Iterator[TypeRow]:
         """Objects of one shape are one row."""
-        for at, ((size, mask), objects) in enumerate(
-            sorted(self._shapes.items(), key=lambda shape: -shape[0][0] * shape[1])
-        ):
-            found = reader.candidates.find(size, mask) if at < _MAX_SHAPES else []
-            count = sum(len(rows) for rows, _ in found)
-            names = tuple(_names(reader, found)) if count <= MAX_CANDIDATES else ()
-            if not count or not all(names):
+        shapes = sorted(self._shapes.items(), key=lambda shape: -shape[0][0] * shape[1])
+        for at, ((size, mask), objects) in enumerate(shapes):
+            found = reader.of_shape(size, mask) if at < _MAX_SHAPES else NOTHING
+            names = reader.texts(found.each)
+            if not found.number or not all(names):
                 self._unknown[size] += objects
-            elif count == 1:
-                yield TypeRow(names[0], "only candidate", objects, size * objects, size)
-            else:
-                yield TypeRow(
-                    None, "candidates", objects, size * objects, size, candidates=names, candidate_count=count
-                )  # fmt: skip
-
-
-def _names(reader: TypeReader, found: list[tuple[NDArray[np.int64], int]]) -> Iterator[str]:
-    """The names of candidates; "" for one whose name cannot be read."""
-    for rows, values in found:
-        for text in reader.names(rows):
-            yield "[]" * (values > 1) + text if text else ""
+                continue
+            only = names[0] if found.number == 1 else None
+            yield TypeRow(
+                only, found.certainty, objects, size * objects, size,
+                candidates=() if only else names, candidate_count=0 if only else found.number,
+            )  # fmt: skip

@@ -6,13 +6,13 @@ Knowledge: ``runtime/mheap.go`` (``mheap.allspans``, ``mspan``, ``mSpanState``, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spyglass.errors import BadDataError, MissingInfo
-from spyglass.runtime.heap.spans import PAGE_BYTES, span_pointers
+from spyglass.runtime.heap.spans import PAGE_BYTES, read_rows, span_pointers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +26,6 @@ __all__ = [
     "Arenas",
     "SpanTable",
     "read_arenas",
-    "read_rows",
     "read_span_table",
 ]
 
@@ -37,8 +36,6 @@ _IN_USE, _MANUAL = 1, 2
 _MAX_ADDRESS = 1 << 48
 #: 128 GiB.
 _MAX_PAGES = 1 << 24
-#: Bytes of spans that are read in one step, and of structs in a row that are read as one range.
-_STEP = 1 << 15
 #: ``heapArenaBytes``, ``arenaBaseOffset`` (malloc.go) on 64-bit Linux.
 ARENA_BYTES = 1 << 26
 ARENA_BASES = {"amd64": 0xFFFF800000000000, "arm64": 0}
@@ -67,26 +64,6 @@ class SpanTable:
         return len(self.start)
 
 
-def read_rows(runtime: Runtime, pointers: NDArray[np.uint64], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The structs at `pointers` (ascending) that can be read. They lie in chunks, one behind the other
-    (``mfixalloc.go``), so that neighbours are read as one range."""
-    size = dtype.itemsize
-    parts = [np.zeros(0, dtype)]
-    for low in range(0, len(pointers), _STEP):
-        some = pointers[low : low + _STEP]
-        first = np.flatnonzero(np.diff(some, prepend=some[:1] - np.uint64(1)) != size)
-        count = np.diff(first, append=len(some))
-        gathered = runtime.memory.gather(some[first], (count * size).astype(np.uint64))
-        within = np.arange(len(some)) - np.repeat(first, count)
-        each = replace(
-            gathered,
-            offsets=np.repeat(gathered.offsets, count) + within * size,
-            ok=np.repeat(gathered.ok, count),
-        )
-        parts.append(each.rows(dtype)[each.ok])
-    return np.concatenate(parts)
-
-
 def read_span_table(runtime: Runtime) -> SpanTable:
     """The spans of ``mheap_.allspans`` that are in use, for whatever.
 
@@ -94,7 +71,7 @@ def read_span_table(runtime: Runtime) -> SpanTable:
     there is no heap.
     """
     dtype = runtime.layouts["mspan"]
-    structs = np.sort(span_pointers(runtime))
+    structs = span_pointers(runtime)
     rows = read_rows(runtime, structs, dtype)
     pages, start = rows["npages"].astype(np.uint64), rows["startAddr"].astype(np.uint64)
     state = rows["state"]

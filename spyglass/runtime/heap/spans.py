@@ -6,21 +6,19 @@ Knowledge: ``runtime/mheap.go`` (``mheap.allspans``, ``mspan``, ``mSpanInUse``, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spyglass.errors import BadDataError
-from spyglass.memory.base import Gathered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spyglass.memory.base import Memory
     from spyglass.runtime.context import Runtime
 
-__all__ = ["UNUSED_NUMBERS", "ObjectNumbers", "Spans", "span_pointers"]
+__all__ = ["UNUSED_NUMBERS", "ObjectNumbers", "Spans", "read_rows", "span_pointers"]
 
 PAGE_BYTES = 8192
 #: ``mSpanInUse``: the collector's, not stacks.
@@ -32,9 +30,8 @@ _MAX_ADDRESS = 1 << 48
 _MAX_PAGES_OF_MANY = 1 << 12
 #: See `ObjectNumbers`.
 UNUSED_NUMBERS = 2
-_BATCH = 1 << 16
-#: Structures of which one is so near behind the other are read as one range, of about so many bytes (``fixalloc``).
-_NEAR_BYTES, _RANGE_SHIFT = 1 << 10, 14
+#: Structs of spans that are read in one step.
+_STEP = 1 << 15
 _PAGE_SHIFT = 13
 
 
@@ -71,11 +68,9 @@ class Spans:
         what is there is no heap.
         """
         dtype = runtime.layouts["mspan"]
-        parts = []
         pointers = span_pointers(runtime)
-        for begin in range(0, len(pointers), _BATCH):
-            gathered = _gathered(runtime.memory, pointers[begin : begin + _BATCH], dtype.itemsize)
-            parts.append(_decoded(gathered.rows(dtype)[gathered.ok]))
+        steps = (pointers[at : at + _STEP] for at in range(0, len(pointers), _STEP))
+        parts = [_decoded(read_rows(runtime, each, dtype)) for each in steps]
         spans = cls(
             **{
                 each.name: np.concatenate([part[each.name] for part in parts])
@@ -121,19 +116,24 @@ def span_pointers(runtime: Runtime) -> NDArray[np.uint64]:
     return np.sort(good)
 
 
-def _gathered(memory: Memory, pointers: NDArray[np.uint64], size: int) -> Gathered:
-    """What is at `pointers` (ascending), `size` bytes each. Those near to each other are read as one range, because
-    the runtime makes many of these structures at a time (``mfixalloc.go: fixalloc``)."""
-    far = np.ones(len(pointers), np.bool_)
-    far[1:] = np.diff(pointers) > _NEAR_BYTES
-    far[1:] |= np.diff(pointers >> np.uint64(_RANGE_SHIFT)) != 0
-    run = np.cumsum(far) - 1
-    begin = pointers[far]
-    last = pointers[np.append(far[1:], True)]
-    ranges = memory.gather(begin, last - begin + np.uint64(size))
-    offsets = ranges.offsets[run] + (pointers - begin[run]).astype(np.int64)
-    gathered = Gathered(ranges.buffer, offsets, ranges.ok[run])
-    return gathered if ranges.ok.all() else memory.gather(pointers, size)
+def read_rows(runtime: Runtime, pointers: NDArray[np.uint64], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The structs at `pointers` (ascending) that can be read. They lie in chunks, one behind the other
+    (``mfixalloc.go``), so that neighbours are read as one range."""
+    size = dtype.itemsize
+    parts = [np.zeros(0, dtype)]
+    for low in range(0, len(pointers), _STEP):
+        some = pointers[low : low + _STEP]
+        first = np.flatnonzero(np.diff(some, prepend=some[:1] - np.uint64(1)) != size)
+        count = np.diff(first, append=len(some))
+        gathered = runtime.memory.gather(some[first], (count * size).astype(np.uint64))
+        within = np.arange(len(some)) - np.repeat(first, count)
+        each = replace(
+            gathered,
+            offsets=np.repeat(gathered.offsets, count) + within * size,
+            ok=np.repeat(gathered.ok, count),
+        )
+        parts.append(each.rows(dtype)[each.ok])
+    return np.concatenate(parts)
 
 
 def _decoded(rows: NDArray[Any]) -> dict[str, NDArray[Any]]:

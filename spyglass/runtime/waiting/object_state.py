@@ -8,11 +8,11 @@ import numpy as np
 
 from spyglass.columns import distinct, numbered
 from spyglass.model import NONE
+from spyglass.runtime.heap.type_names import type_names
 from spyglass.runtime.waiting.found import Found, kind, operation
 from spyglass.runtime.waiting.polls import deadlines_in_ns
 from spyglass.runtime.waiting.sudogs import pointers_to
 from spyglass.runtime.waiting.timers import channel_dues, timer_dues
-from spyglass.runtime.waiting.type_names import type_names
 from spyglass.wait_graph import UNKNOWN, WaitObjects
 
 if TYPE_CHECKING:
