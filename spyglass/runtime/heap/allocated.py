@@ -64,7 +64,8 @@ def allocated_counts(memory: Memory, spans: Spans) -> NDArray[np.int64]:
     counts = np.minimum(spans.alloc_count, spans.count)
     doubtful = np.flatnonzero((counts == spans.count) & (spans.free_index < spans.count))
     doubtful = doubtful[np.argsort(spans.count[doubtful], kind="stable")]
-    for each in np.split(doubtful, np.flatnonzero(np.diff(spans.count[doubtful])) + 1):
+    borders = np.flatnonzero(np.diff(spans.count[doubtful], prepend=-1))
+    for each in np.split(doubtful, borders)[1:]:
         counts[each] = allocated_objects(memory, spans.select(each)).sum(axis=1)
     return counts
 
