@@ -19,10 +19,10 @@ __all__ = [
 
 #: What a format is made from: `spyglass.model.Snapshot`, `spyglass.analysis.snapshot_diff.Difference`,
 #: `spyglass.process_list.ProcessList`, `spyglass.tui.view_state.Model`, `spyglass.analysis.wait_view.WaitView`,
-#: `spyglass.profile.Profile`, `spyglass.analysis.profile_diff.ProfileDifference`,
+#: `spyglass.analysis.memory_view.MemoryView`, `spyglass.profile.Profile`, `spyglass.analysis.profile_diff.ProfileDifference`,
 #: `spyglass.site_profile.SiteProfile`, `spyglass.analysis.site_diff.SiteDifference`.
 Takes = Literal[
-    "snapshot", "difference", "processes", "view", "waits", "profile", "profile difference",
+    "snapshot", "difference", "processes", "view", "waits", "memory", "profile", "profile difference",
     "sites", "site difference",
 ]  # fmt: skip
 
@@ -101,6 +101,10 @@ EXPORTERS = (
     Exporter(
         "dot", "waits", (".dot", ".gv"), "spyglass.export.waits_dot:write_dot",
         True, "The graph in Graphviz's language.",
+    ),
+    Exporter(
+        "json", "memory", (".json",), "spyglass.export.memory_document:write_memory",
+        True, "A JSON document (spyglass.memory/1).",
     ),
     Exporter(
         "pprof", "profile", (".pb.gz", ".pprof"), "spyglass.export.profile_pprof:write_pprof",

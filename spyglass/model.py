@@ -17,6 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.memory_account import MemoryAccount
     from spyglass.memory_limits import MemoryLimits
     from spyglass.scheduler_window import SchedulerWindow
     from spyglass.wait_graph import WaitGraph
@@ -305,6 +306,7 @@ class Goroutines:
     labels         int32   index into `Snapshot.label_sets`, `NONE` or `UNREAD`
     quality        uint8   index into `QUALITIES`
     stops          int16   how often it stopped running, modulo 256, or `NONE`
+    stack_bytes    int64   the size of its stack, or `NONE`
     =============  ======  ==========================================================
 
     `where` is the innermost frame of the user's code: not the runtime's, not of a wrapper that the
@@ -323,7 +325,7 @@ class Goroutines:
     leaves the frame inside it out (``runtime.chanrecv1``): then the state says what it does.
 
     `stops` is ``g.trackingSeq``, which ``casgstatus`` (``runtime/proc.go``) counts since Go 1.17. It is not in
-    documents.
+    documents, nor is `stack_bytes`: what ``g.stack`` spans, used or not.
     """
 
     id: NDArray[np.uint64] = field(metadata=_holds(np.uint64))
@@ -343,6 +345,7 @@ class Goroutines:
     labels: NDArray[np.int32] = field(metadata=_holds(np.int32, NONE, "label_sets"))
     quality: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
     stops: NDArray[np.int16] = field(metadata=_holds(np.int16, NONE))
+    stack_bytes: NDArray[np.int64] = field(metadata=_holds(np.int64, NONE))
 
     def __len__(self) -> int:
         return len(self.id)
@@ -429,6 +432,8 @@ class Snapshot:
     window: SchedulerWindow | None = None
     #: What goroutines wait on; None: it was not read.
     waits: WaitGraph | None = None
+    #: Where its memory goes (`spyglass.inspector.Inspector.memory_account`); None: it was not read.
+    account: MemoryAccount | None = None
     #: The name of the machine it was taken on; None: not known, or left out.
     host: str | None = None
     #: Whether command line, labels, directories and host were left out (`spyglass.analysis.redaction`).

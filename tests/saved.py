@@ -106,7 +106,7 @@ def text_of(snapshot: Snapshot) -> bytes:
 #: What is not about the program but about how its snapshot is kept.
 _NOT_COMPARED = {"waits", "goroutines", "wait_reasons", "label_sets", "frames", "file"}
 #: Of two snapshots of one process: no document has it.
-_NOT_SAVED = {"stops"}
+_NOT_SAVED = {"stops", "stack_bytes"}
 _STACKS = {"stack_offsets", "stack_frames", "elided"}
 
 

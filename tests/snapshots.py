@@ -167,7 +167,8 @@ def _columns(
     reasons: _Interned[str],
     stacks: _Interned[tuple[Frame, ...]],
 ) -> Goroutines:
-    return Goroutines(
+    return Goroutines.of(
+        len(rows),
         id=np.array([r.id for r in rows], np.uint64),
         status=np.array([STATUSES.index(r.status) for r in rows], np.uint8),
         wait_reason=np.array([reasons.number(r.wait_reason) for r in rows], np.int16),

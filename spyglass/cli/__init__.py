@@ -27,7 +27,7 @@ COMMANDS = {
     "waits": "Show what goroutines wait on, who holds it, and who is stuck.",
     "dump": "Print the stacks of all goroutines.",
     "record": "Record where a Go process spends its time.",
-    "memory": "Show the memory of a Go process, and who allocated it.",
+    "memory": "Show where memory goes, and who allocated it.",
     "snapshot": "Save the state of a Go process in a file.",
     "diff": "Show what changed between snapshots.",
     "core": "Save a small core file of a Go process.",

@@ -1,12 +1,14 @@
-"""``spyglass memory``: the memory of the Go runtime, and who allocated it."""
+"""``spyglass memory``: where the memory of a process goes, and who allocated it."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from spyglass.cli.common_options import format_options
 from spyglass.cli.memory_objects import ObjectOptions, object_options
 from spyglass.cli.memory_profiles import (
     ProfileOptions,
@@ -21,6 +23,7 @@ from spyglass.errors import SpyglassError
 from spyglass.words.escape import visible
 
 if TYPE_CHECKING:
+    from spyglass.formats import Exporter
     from spyglass.heap_profile import HeapProfile
     from spyglass.inspector import Inspector
     from spyglass.model import Problem
@@ -28,18 +31,26 @@ if TYPE_CHECKING:
 __all__ = ["memory"]
 
 
-@click.command("memory", short_help="Show the memory of a Go process, and who allocated it.")
+@click.command("memory", short_help="Show where memory goes, and who allocated it.")
 @source_options
 @profile_options
 @object_options
 @click.option(
     "--all", "everything", is_flag=True, help="Show all rows, not only as many as fit the terminal."
 )
+@format_options("memory")
 def memory(
-    source: Source, profiles: ProfileOptions, objects: ObjectOptions, everything: bool
+    source: Source,
+    profiles: ProfileOptions,
+    objects: ObjectOptions,
+    everything: bool,
+    exporter: Exporter | None,
 ) -> None:
-    """Show what the Go runtime says of its memory and garbage collections and, with --heap, which calls
-    allocated what is in use.
+    """Show where the memory of a Go process goes: findings, what its resident memory is of, what the Go runtime
+    accounts for, its garbage collections and, with --heap, which calls allocated what is in use.
+
+    The parts sum up to resident memory. A page of the heap counts if it is resident, for what its span is used; all else is
+    told by mapping. What may be of another part is shown as doubtful.
 
     The heap profile is what net/http/pprof would give, of programs without an endpoint too. The runtime samples
     one allocation in 512 KiB unless the program chooses another rate; numbers are what the samples stand
@@ -58,23 +69,31 @@ def memory(
     profiles.format()
     if objects.wanted and (profiles.heap or profiles.contention is not None):
         raise click.UsageError("--spans and --types cannot be combined with profiles")
+    if exporter is not None and (objects.wanted or profiles.contention is not None):
+        raise click.UsageError("--json is of the account, and of --heap")
+    if exporter is not None and profiles.output is not None:
+        raise click.UsageError("--json writes to standard output; -o writes the heap profile alone")
     with _opened(source) as program:
         if objects.wanted:
             problems = objects.show(program, everything=everything)
         elif profiles.contention is not None:
             problems = _contention(program, source, profiles, everything)
         else:
-            problems = _memory(program, source, profiles, everything)
+            problems = _memory(program, source, profiles, exporter, everything)
     for problem in problems:
         click.echo(visible(f"{problem.kind}: {problem.subject}: {problem.detail}"), err=True)
 
 
 def _memory(
-    program: Inspector, source: Source, profiles: ProfileOptions, everything: bool
+    program: Inspector,
+    source: Source,
+    profiles: ProfileOptions,
+    exporter: Exporter | None,
+    everything: bool,
 ) -> Sequence[Problem]:
     profile = heap_profile(program, source, profiles.as_of) if profiles.heap else None
     if profiles.output is None or profile is None:
-        _show(program, profile, everything=everything)
+        _show(program, profile, exporter, everything=everything)
     elif profile.why_not is not None:
         raise SpyglassError(f"there is no heap profile: {profile.why_not}")
     else:
@@ -113,9 +132,22 @@ def _opened(source: Source) -> Inspector:
     raise click.UsageError("a saved snapshot has no such profile; give a process or a core")
 
 
-def _show(program: Inspector, profile: HeapProfile | None, *, everything: bool) -> None:
+def _show(
+    program: Inspector,
+    profile: HeapProfile | None,
+    exporter: Exporter | None,
+    *,
+    everything: bool,
+) -> None:
+    from spyglass.analysis.memory_view import memory_view
+
+    account = program.memory_account()
+    view = memory_view(program.snapshot("top"), account, profile)
+    if exporter is not None:
+        exporter.write(view, sys.stdout.buffer)
+        return
     from spyglass.cli.terminal import Terminal
-    from spyglass.render.heap_view import render
+    from spyglass.render.memory_view import render
 
     terminal = Terminal()
-    terminal.show(render(program.snapshot("top"), profile, terminal.view(everything=everything)))
+    terminal.show(render(view, terminal.view(everything=everything)))

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["differing"]
 
 #: Columns that tell which goroutine it is, how long it has waited, how far it is trusted, and how often it
-#: stopped: one that is back where it was has not changed.
-_NOT_COMPARED = frozenset({"id", "waiting_ns", "printed_ns", "quality", "stops"})
+#: stopped: one that is back where it was has not changed; and the size of its stack, which collections change.
+_NOT_COMPARED = frozenset({"id", "waiting_ns", "printed_ns", "quality", "stops", "stack_bytes"})
 
 
 def differing(one: Snapshot, other: Snapshot) -> NDArray[np.uint64]:

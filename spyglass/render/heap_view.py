@@ -8,9 +8,7 @@ from rich.text import Text
 
 from spyglass.analysis.heap_sites import HeapSite, heap_sites
 from spyglass.heap_profile import HeapProfile
-from spyglass.model import Snapshot
 from spyglass.render.cropping import function_in, tail_in
-from spyglass.render.process_sections import memory_lines, program_lines
 from spyglass.render.sections import fact, section
 from spyglass.render.table_columns import Column
 from spyglass.render.text_table import table
@@ -18,7 +16,7 @@ from spyglass.render.view_options import View
 from spyglass.words.escape import visible
 from spyglass.words.units import UNKNOWN, count, size
 
-__all__ = ["render"]
+__all__ = ["profile_lines"]
 
 #: Lines of a terminal that are no rows: facts, title, remark, prompt.
 _OTHER_LINES = 10
@@ -29,15 +27,8 @@ _AS_OF = {
 }
 
 
-def render(snapshot: Snapshot, profile: HeapProfile | None, view: View) -> Iterator[Text]:
-    """The lines about the memory of `snapshot` and, if it was read, its heap profile."""
-    yield from program_lines(snapshot.process, view.width, verbose=view.verbose)
-    yield from memory_lines(snapshot, view.width, verbose=True)
-    if profile is not None:
-        yield from _profile_lines(profile, view)
-
-
-def _profile_lines(profile: HeapProfile, view: View) -> Iterator[Text]:
+def profile_lines(profile: HeapProfile, view: View) -> Iterator[Text]:
+    """The lines about the allocation samples of `profile`."""
     sites = heap_sites(profile)
     if not profile.rate_bytes:
         yield from section("samples", [Text(f"none: {profile.why_not or UNKNOWN}")], view.width)

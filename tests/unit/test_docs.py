@@ -28,7 +28,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^()\s]+)\)")
 #: Code between backticks, which may go on in the next line.
 CODE = re.compile(r"`([^`]+)`")
 FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-UNITS = {"ms": 10**6, "s": 10**9}
+UNITS = {"ms": 10**6, "s": 10**9, "MiB": 1 << 20}
 
 
 def text_of(path: Path) -> str:

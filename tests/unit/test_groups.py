@@ -123,7 +123,8 @@ def test_a_million_goroutines() -> None:
     frames = tuple(Frame(f"main.f{i}", "/src/main.go", i % 10, 0x1000 + i) for i in range(100))
     numbers = np.arange(n)
     snapshot = make_snapshot([], frames=frames, wait_reasons=("select", "sleep"))
-    columns = Goroutines(
+    columns = Goroutines.of(
+        n,
         id=numbers.astype(np.uint64),
         status=np.full(n, 4, np.uint8),
         wait_reason=(numbers % 2).astype(np.int16),

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from spyglass.analysis.wait_verdicts import WaitVerdicts
 
 __all__ = [
-    "NOTHING", "SEVERITIES", "SOURCES", "Finding", "findings", "findings_of", "watched_findings", "written_findings", "written_wait_findings",
+    "NOTHING", "SEVERITIES", "SOURCES", "Finding", "findings", "findings_of", "memory_view_findings",
+    "watched_findings", "written_findings", "written_wait_findings",
 ]  # fmt: skip
 
 
@@ -43,6 +44,14 @@ def _window_findings(findable: Findable) -> Iterable[Finding]:
     return window_findings(findable)
 
 
+def _account_findings(findable: Findable) -> Iterable[Finding]:
+    if findable.snapshot.account is None:
+        return ()
+    from spyglass.analysis.findings.account import account_findings
+
+    return account_findings(findable)
+
+
 #: What findings come from. Those of one severity are in this order.
 SOURCES: tuple[Callable[[Findable], Iterable[Finding]], ...] = (
     _blocked_findings,
@@ -50,6 +59,7 @@ SOURCES: tuple[Callable[[Findable], Iterable[Finding]], ...] = (
     crowd_findings,
     cpu_findings,
     memory_findings,
+    _account_findings,
     scheduling_findings,
     _window_findings,
     doubt_findings,
@@ -69,6 +79,11 @@ def watched_findings(snapshot: Snapshot) -> tuple[Finding, ...]:
     """Those of `findings` that say what hindered goroutines from running while the scheduler was watched."""
     found = findings_of(Findable(snapshot), (_window_findings, cpu_findings))
     return tuple(finding for finding in found if finding.kind != "cpu")
+
+
+def memory_view_findings(snapshot: Snapshot) -> tuple[Finding, ...]:
+    """Those of `findings` that are about memory."""
+    return findings_of(Findable(snapshot), (memory_findings, _account_findings))
 
 
 def findings_of(

@@ -18,6 +18,8 @@ __all__ = ["memory_findings"]
 
 #: The ring of ``mstats.pause_end`` has as many places: more collections are not counted.
 _MOST_COUNTED = 256
+#: ``GOGC=off``.
+_GC_OFF = -1
 
 
 def memory_findings(findable: Findable) -> Iterator[Finding]:
@@ -37,6 +39,7 @@ def memory_findings(findable: Findable) -> Iterator[Finding]:
             f"{size(limit_bytes)}",
             next=findable.command("summary"),
         )
+    yield from _settings(findable, memory)
     yield from _frequent_gc(findable, memory)
 
 
@@ -61,6 +64,27 @@ def _near_group_limit(findable: Findable) -> Finding | None:
     )
 
 
+def _settings(findable: Findable, memory: MemoryStats) -> Iterator[Finding]:
+    """A limit that comes too late, and no limit at all."""
+    limit, of_group = memory.memory_limit_bytes, findable.snapshot.process.memory_limit_bytes
+    if limit is not None and of_group is not None and limit > of_group:
+        yield Finding(
+            kind="limit-above-group",
+            severity="warning",
+            title=f"GOMEMLIMIT {size(limit)} is above the memory limit of the control group, {size(of_group)}: "
+            "it does not keep the program below that",
+            next=_next(findable),
+        )
+    if memory.gogc_percent == _GC_OFF and limit is None:
+        yield Finding(
+            kind="gogc-off",
+            severity="warning",
+            title="GOGC=off without GOMEMLIMIT: nothing starts a garbage collection; "
+            f"{size(memory.heap_in_use_bytes)} of the heap are in use",
+            next=_next(findable),
+        )
+
+
 def _of_go(memory: MemoryStats) -> int | None:
     """What counts toward GOMEMLIMIT, as far as it is read: a lower bound."""
     heap, stacks = memory.heap_in_use_bytes, memory.stacks_in_use_bytes
@@ -74,9 +98,19 @@ def _near(used: int | None, limit: int | None) -> float | None:
     return used / limit
 
 
+def _is_explained(findable: Findable) -> bool:
+    """Whether another finding says why collections are frequent."""
+    account = findable.snapshot.account
+    if account is None:
+        return False
+    from spyglass.analysis.findings.account import is_thrashing
+
+    return is_thrashing(account.go)
+
+
 def _frequent_gc(findable: Findable, memory: MemoryStats) -> Iterator[Finding]:
     number = memory.recent_gc_count
-    if number is None or number < GC_PER_SECOND * RECENT_GC_SECONDS:
+    if number is None or number < GC_PER_SECOND * RECENT_GC_SECONDS or _is_explained(findable):
         return
     bound = "or more " if number >= _MOST_COUNTED else ""
     goal = "" if memory.heap_goal_bytes is None else f"; heap goal {size(memory.heap_goal_bytes)}"

@@ -29,9 +29,12 @@ __all__ = [
     "LOCK_WAITERS",
     "LOCK_WAIT_NS",
     "LONG_CALLS",
+    "MIN_COLLECTIONS",
     "MIN_LOOKS",
     "MIN_SAMPLES",
     "MIN_WINDOW_NS",
+    "PART_BYTES",
+    "PART_SHARE",
     "PEER_WAITERS",
     "PEER_WAIT_NS",
     "PRESSURE_PERCENT",
@@ -45,6 +48,7 @@ __all__ = [
     "SPINNING_SHARE",
     "SYSCALL_COUNT",
     "SYSCALL_PER_P",
+    "THRASH_SHARE",
     "THROTTLED_CRITICAL_SHARE",
     "THROTTLED_SHARE",
 ]
@@ -139,6 +143,15 @@ PRESSURE_PERCENT = 10
 #: Collections a second, over ten seconds. At the default GOGC a cycle takes a quarter of the processors
 #: while it runs, 25 ms and more of a heap that is worth a line.
 GC_PER_SECOND = 5
+#: A part of resident memory that is most of it, or nearly so, and from when on memory is worth a line: a small service
+#: has half of this.
+PART_SHARE = 0.4
+PART_BYTES = 64 << 20
+#: Share of the heap goal that is live, from which on GOMEMLIMIT leaves next to nothing to allocate between two
+#: collections.
+THRASH_SHARE = 0.8
+#: Collections below which their share of all processor time says nothing: a program collects several times when it starts.
+MIN_COLLECTIONS = 20
 
 # What is doubtful.
 #: Goroutines that could not be read as of one moment, and their share: one or two are marked where they are

@@ -170,6 +170,7 @@ def decode(
         m=rows["m"].astype(np.int64),
         locked=rows["lockedm"] != 0,
         system=_system(code, start, (found["where"] >= 0) | ((status == RUNNING) & ~has_stack)),
+        stack_bytes=(rows["stack"]["hi"] - rows["stack"]["lo"]).astype(np.int64),
         **_stops(rows),
         **found,
     )

@@ -1,0 +1,97 @@
+"""The account of a process's memory as JSON: ``spyglass.memory/1``, see ``memory.schema.json``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from spyglass.export.json_text import compact
+from spyglass.export.plain_values import plain, record
+from spyglass.memory_limits import MemoryForecast, MemoryLimits
+from spyglass.version import __version__
+
+if TYPE_CHECKING:
+    from spyglass.analysis.memory_view import MemoryView
+    from spyglass.heap_profile import HeapProfile
+    from spyglass.memory_account import GoMemory, MemoryAccount
+
+__all__ = ["SCHEMA", "write_memory"]
+
+#: The name and version of the document. A new number: something lost its meaning.
+SCHEMA = "spyglass.memory/1"
+
+
+def write_memory(view: MemoryView, stream: BinaryIO) -> None:
+    """Write `view` as a document on one line of ASCII, which does no harm to a terminal."""
+    stream.write(compact(_document(view)).encode("ascii") + b"\n")
+
+
+def _document(view: MemoryView) -> dict[str, Any]:
+    snapshot, account = view.snapshot, view.account
+    of_limits = account.limits.problems if account.limits is not None else ()
+    problems = dict.fromkeys((*account.problems, *of_limits, *snapshot.problems))
+    return {
+        "schema": SCHEMA,
+        "spyglass": __version__,
+        "spyglass_version": __version__,
+        "process": record(account.process),
+        "source": record(snapshot.source),
+        "host": plain(snapshot.host),
+        "taken_at": plain(account.taken_at),
+        "took_ns": account.took_ns,
+        "rss_bytes": account.rss_bytes,
+        "resident": [record(each) for each in account.resident],
+        "mappings": [record(each) for each in account.mappings],
+        "swap_bytes": account.swap_bytes,
+        "huge_bytes": account.huge_bytes,
+        "hugetlb_bytes": account.hugetlb_bytes,
+        "lazy_free_bytes": account.lazy_free_bytes,
+        "go": _go(account.go),
+        **_limits(account),
+        "profile": None if view.profile is None else _profile(view.profile),
+        "types": None,
+        "findings": [record(each) for each in view.findings],
+        "problems": [record(each) for each in problems],
+    }
+
+
+def _limits(account: MemoryAccount) -> dict[str, Any]:
+    limits, forecast = account.limits, account.forecast
+    known = limits if limits is not None else MemoryLimits()
+    return {
+        "limits": [{**record(row), "headroom_bytes": row.headroom_bytes} for row in known.rows],
+        "pressure": [record(each) for each in known.pressure],
+        "open_files": None if known.files is None else [record(each) for each in known.files],
+        "swap_free_bytes": known.swap_free_bytes,
+        "oom_score_adj": known.oom_score_adj,
+        "forecast": record(forecast) if isinstance(forecast, MemoryForecast) else None,
+        "no_forecast_because": forecast if isinstance(forecast, str) else None,
+    }
+
+
+def _go(go: GoMemory) -> dict[str, Any]:
+    gc = go.gc
+    return {
+        "classes": dict(go.classes),
+        "heap_live_bytes": go.heap_live_bytes,
+        "heap_now_bytes": go.heap_now_bytes,
+        "heap_goal_bytes": go.heap_goal_bytes,
+        "gogc_goal_bytes": go.gogc_goal_bytes,
+        "gogc_percent": go.gogc_percent,
+        "memory_limit_bytes": go.memory_limit_bytes,
+        "gc_cpu_fraction": gc.cpu_fraction,
+        "gc": {**record(gc), "allocated_bytes_per_second": gc.allocation_rate},
+    }
+
+
+def _profile(profile: HeapProfile) -> dict[str, Any]:
+    in_use, allocated = profile.in_use(), profile.allocated()
+    return {
+        "enabled": profile.rate_bytes > 0,
+        "rate_bytes": profile.rate_bytes,
+        "as_of": profile.as_of,
+        "inuse_bytes": int(in_use[1].sum()),
+        "inuse_objects": int(in_use[0].sum()),
+        "alloc_bytes": int(allocated[1].sum()),
+        "alloc_objects": int(allocated[0].sum()),
+        "why_not": profile.why_not,
+    }
