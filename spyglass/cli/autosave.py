@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from spyglass.errors import NoMatch
+from spyglass.threads.priority import set_slice
 
 if TYPE_CHECKING:
     from spyglass.profile import Profile
@@ -75,6 +76,7 @@ class Autosave:
             for number in (signal.SIGINT, signal.SIGTERM):  # a terminal sends them to the child too
                 signal.signal(number, signal.SIG_IGN)
             os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+            set_slice(0)
             with suppress(NoMatch):
                 assert self._write is not None
                 self._write(self.counted(self._recording.so_far(settled=True)))

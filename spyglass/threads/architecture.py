@@ -39,15 +39,17 @@ class Registers:
 class Architecture:
     """The kernel's interface on one processor.
 
-    `perf_event_open` is the number of that system call. `sampled` maps our names of registers to
-    their bits in ``perf_event_attr.sample_regs_user`` (``asm/perf_regs.h``), `saved` to their words
-    in ``struct user_regs_struct`` (``user_pt_regs`` on arm64) of `saved_words` words, which
+    `perf_event_open` and `sched_setattr` are the numbers of these system calls (sched_getattr is the
+    next one). `sampled` maps our names of registers to their bits in
+    ``perf_event_attr.sample_regs_user`` (``asm/perf_regs.h``), `saved` to their words in
+    ``struct user_regs_struct`` (``user_pt_regs`` on arm64) of `saved_words` words, which
     PTRACE_GETREGSET gives for NT_PRSTATUS (``asm/user.h``, ``asm/ptrace.h``). `interrupted` are the
     offsets of those that a signal handler will return to from what sp was when the kernel called it
     (``struct rt_sigframe`` in ``arch/*/kernel/signal.c``, ``asm/sigcontext.h``).
     """
 
     perf_event_open: int
+    sched_setattr: int
     sampled: Mapping[str, int]
     saved: Mapping[str, int]
     saved_words: int
@@ -86,6 +88,7 @@ class Architecture:
 
 AMD64 = Architecture(
     perf_event_open=298,
+    sched_setattr=314,
     sampled={"bp": 6, "sp": 7, "pc": 8, "g": 22},
     saved={"g": 1, "bp": 4, "pc": 16, "sp": 19},
     saved_words=27,
@@ -94,6 +97,7 @@ AMD64 = Architecture(
 )
 ARM64 = Architecture(
     perf_event_open=241,
+    sched_setattr=274,
     sampled={"g": 28, "bp": 29, "lr": 30, "sp": 31, "pc": 32},
     saved={"g": 28, "bp": 29, "lr": 30, "sp": 31, "pc": 32},
     saved_words=34,

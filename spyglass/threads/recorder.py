@@ -22,6 +22,7 @@ from spyglass.procfs.access import refusals
 from spyglass.threads.architecture import own_architecture
 from spyglass.threads.perf import Event, Sample, Sampling
 from spyglass.threads.permission import read_caller, why_refused
+from spyglass.threads.priority import Hurry
 
 __all__ = ["RecorderCounts", "ThreadRecorder"]
 
@@ -34,8 +35,6 @@ _RING_SECONDS = 0.1
 _RINGS_BYTES = (1 << 20, 1 << 17, 1 << 16, 1 << 15)
 #: Of so many threads each has the largest ring, if the limit does not hold for this user.
 _FEW_THREADS = 32
-#: The priority (nice(2)) of the reader while it records: what it reads must be of the moment of the sample.
-_NICE = -15
 #: From this many threads on each processor has an event, not each thread.
 _MANY_THREADS = 300
 _LOOK_SECONDS = 0.05
@@ -68,7 +67,7 @@ class ThreadRecorder:
             max(int(_NS / rate_hz), 1), _STACK_BYTES, True, _RINGS_BYTES[1],
             recording=True, kernel_chain=kernel_chain,
         )  # fmt: skip
-        self._priority = _Priority()
+        self._hurry = Hurry()
         self.counts = RecorderCounts()
         self.refused: str | None = None
         self._poll = select.poll()
@@ -111,7 +110,7 @@ class ThreadRecorder:
 
     def close(self) -> None:
         """End the sampling."""
-        self._priority.restore()
+        self._hurry.restore()
         for descriptor in list(self._events):
             self._close(descriptor)
 
@@ -239,19 +238,3 @@ class ThreadRecorder:
         self._poll.unregister(descriptor)
         self._beginning.discard(descriptor)
         self._events.pop(descriptor).close()
-
-
-class _Priority:
-    """A high priority of the calling thread, where that is allowed."""
-
-    def __init__(self) -> None:
-        self._before = os.getpriority(os.PRIO_PROCESS, 0)
-        self._set(min(_NICE, self._before))
-
-    def restore(self) -> None:
-        """Set the priority that it had before."""
-        self._set(self._before)
-
-    def _set(self, nice: int) -> None:
-        with suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, 0, nice)

@@ -1,0 +1,77 @@
+"""How soon the calling thread gets a processor when it wakes up: its priority, and the length of its time slices."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from contextlib import suppress
+
+from spyglass.threads.architecture import own_architecture
+
+__all__ = ["Hurry", "set_slice", "slice_ns"]
+
+#: What is read of the process must be of the moment of the sample.
+_NICE = -15
+#: The shortest that the kernel takes. A thread that wakes up with a shorter slice than what runs gets the processor
+#: at once (``kernel/sched/fair.c: PREEMPT_SHORT``), also from threads of another control group or session, among which
+#: nice(2) says nothing. It gets no more processor time than without.
+_SLICE_NS = 100_000
+#: ``struct sched_attr`` (sched_setattr(2)): size, policy, flags, nice, priority, runtime, deadline, period.
+_ATTRIBUTES = struct.Struct("<IIQiIQQQ")
+_RUNTIME = 5
+#: Policies that have slices: SCHED_OTHER and SCHED_BATCH.
+_FAIR = (0, 3)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Hurry:
+    """A high priority and short time slices of the calling thread, as far as that is allowed, until `restore`."""
+
+    def __init__(self) -> None:
+        self._nice, self._slice_ns = os.getpriority(os.PRIO_PROCESS, 0), slice_ns()
+        _set_nice(min(_NICE, self._nice))
+        set_slice(_SLICE_NS)
+
+    def restore(self) -> None:
+        """Set what it had before."""
+        _set_nice(self._nice)
+        set_slice(self._slice_ns)
+
+
+def slice_ns() -> int:
+    """The time slice of the calling thread, in ns; 0 if the kernel does not tell (before Linux 6.12)."""
+    words = _attributes()
+    return words[_RUNTIME] if words is not None else 0
+
+
+def set_slice(size_ns: int) -> None:
+    """Set the time slice of the calling thread; 0: that which threads have if nobody sets it.
+
+    It needs no privilege. Nothing happens where the kernel does not know it (before Linux 6.12).
+    """
+    words = _attributes()
+    if words is not None:
+        words[_RUNTIME] = size_ns
+        _call(own_architecture().sched_setattr, _ATTRIBUTES.pack(*words), 0)
+
+
+def _attributes() -> list[int] | None:
+    """Those of the calling thread; None if it has none with a time slice, or they are not to be had."""
+    room = ctypes.create_string_buffer(_ATTRIBUTES.size)
+    number = own_architecture().sched_setattr + 1  # sched_getattr
+    if _call(number, room, _ATTRIBUTES.size, 0) < 0:
+        return None
+    words = list(_ATTRIBUTES.unpack(room.raw))
+    return words if words[1] in _FAIR else None
+
+
+def _call(number: int, attributes: object, *more: int) -> int:
+    arguments = map(ctypes.c_long, more)
+    return int(_libc.syscall(ctypes.c_long(number), ctypes.c_long(0), attributes, *arguments))
+
+
+def _set_nice(nice: int) -> None:
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
