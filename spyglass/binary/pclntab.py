@@ -7,6 +7,7 @@ tell which of the four there have been.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -226,6 +227,7 @@ class FunctionTable:
         self.format = self._header.format
         self.text = text
         self.entries, self._offsets = self._read_index()
+        self._entries = self.entries.data
         self._cache: dict[int, Function] = {}
         self._named: dict[str, Function | None] = {}
         self._nearby = 0
@@ -295,8 +297,9 @@ class FunctionTable:
 
     def at(self, pc: int) -> Function | None:
         """The function that `pc` lies in."""
-        index = int(self.find(np.array([pc], np.uint64))[0])
-        return self.function(index) if index >= 0 else None
+        # Plain bisection: numpy takes ten times as long for a single one.
+        index = bisect_right(self._entries, pc) - 1
+        return self.function(index) if 0 <= index < len(self) else None
 
     def named(self, name: str) -> Function | None:
         """The first function called `name`: a search for its bytes, then for the record."""
@@ -441,19 +444,30 @@ class FunctionTable:
         """
         if offset == 0 or not function.entry <= pc < function.end:
             return None
+        image, quantum = self._image, self._header.quantum
         at, value, here = self._header.pcs + offset, -1, function.entry
-        for step in range(min(_MAX_STEPS, self._steps_left)):
-            self._steps_left -= 1
-            change, at = self._varint(at)
-            if change == 0 and step > 0:
-                return None
-            value += -(change >> 1) - 1 if change & 1 else change >> 1
-            advance, at = self._varint(at)
-            here += advance * self._header.quantum
-            if pc < here:
-                return value
-            if advance == 0:
-                return None
+        limit, step = min(_MAX_STEPS, self._steps_left), 0
+        try:
+            for step in range(limit):
+                # Most are of one byte: a call for each would take as long as all the rest.
+                change, at = image[at], at + 1
+                if change >= 0x80:
+                    change, at = self._varint(at - 1)
+                if change == 0 and step > 0:
+                    return None
+                value += -(change >> 1) - 1 if change & 1 else change >> 1
+                advance, at = image[at], at + 1
+                if advance >= 0x80:
+                    advance, at = self._varint(at - 1)
+                here += advance * quantum
+                if pc < here:
+                    return value
+                if advance == 0:
+                    return None
+        except IndexError:
+            raise BadDataError("the function table is cut off") from None
+        finally:
+            self._steps_left -= min(step + 1, limit)
         return None
 
     def _varint(self, at: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import struct
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,14 @@ _ONE_IOVEC = struct.Struct("<QQ")
 _IOVEC = np.dtype([("base", "<u8"), ("len", "<u8")])
 
 
+class _Few(threading.local):
+    """Room for `_FEW_BYTES`, for each thread its own: new memory would be cleared, and cost a fault for each page."""
+
+    def __init__(self) -> None:
+        self._room = ctypes.create_string_buffer(_FEW_BYTES)
+        self.address = ctypes.addressof(self._room)
+
+
 class ProcessMemory(Memory):
     """The memory of process `pid`: process_vm_readv(2), or /proc/PID/mem where that is not allowed.
 
@@ -50,6 +59,7 @@ class ProcessMemory(Memory):
             ctypes.c_ulong,
         ]  # fmt: skip
         self._file: int | None = None
+        self._few = _Few()
         self._check_access()
 
     def close(self) -> None:
@@ -65,10 +75,10 @@ class ProcessMemory(Memory):
         if not 0 <= address <= (1 << 64) - 1 - size:
             raise MemoryFault(address, size)
         if size <= _FEW_BYTES and self._file is None:
-            few = ctypes.create_string_buffer(size)
-            local = _ONE_IOVEC.pack(ctypes.addressof(few), size)
-            if self._readv(self.pid, local, 1, _ONE_IOVEC.pack(address, size), 1, 0) == size:
-                return few.raw
+            few = self._few.address
+            local, remote = _ONE_IOVEC.pack(few, size), _ONE_IOVEC.pack(address, size)
+            if self._readv(self.pid, local, 1, remote, 1, 0) == size:
+                return ctypes.string_at(few, size)
         buffer = np.empty(size, np.uint8)
         if self._transfer(buffer, np.array([(address, size)], _IOVEC)) != size:
             raise MemoryFault(address, size)
