@@ -7,7 +7,7 @@ the goroutine that called, of which the sample has no copy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -99,31 +99,45 @@ class SampledStacks:
         rows = np.flatnonzero(is_go)
         node[rows], complete[rows] = self._walk_go([noted[row] for row in rows.tolist()])
         self._walk_calls(noted, node, complete)
-        state = np.full(count, IN_C)
+        state, called = np.full(count, IN_C), np.zeros(count, np.bool_)
         inner = [self._native.of_kernel(each.sample.kernel_chain) for each in noted]
-        called, same = np.zeros(count, np.bool_), np.zeros((count, 3), np.bool_)
+        in_c: dict[int, tuple[Frame, ...]] = {}
+        callers: dict[int, Sequence[int]] = {}
         for row, each in enumerate(noted):
             if not is_go[row]:
-                frames, callers = self._native.of_c(each.sample.registers.pc, each.sample.chain)
+                in_c[row], chain = self._native.of_c(each.sample.registers.pc, each.sample.chain)
                 if each.call is None:
-                    node[row], complete[row] = self._called_by(StackTree.CALLED, callers)
-                labelled = self._path(int(node[row])).labelled
-                same[row, 2] = each.call is not None or labelled == _NO_BYTES
-                called[row] = has_callers = complete[row] or each.call is not None
-                inner[row] += frames if has_callers else self._native.without_callers(frames)
+                    node[row], callers[row] = StackTree.CALLED, chain
                 continue
             path = self._path(int(node[row]))
             on_goroutine = each.high > 0 or path.outermost == "runtime.goexit"
             state[row] = GOROUTINE if on_goroutine else SYSTEM
             called[row] = on_goroutine or path.outermost == "runtime.systemstack"
-            if on_goroutine:
-                same[row] = _same(each, path)
-            elif called[row]:
-                node[row], complete[row] = self._with_caller(int(node[row]), each, path)
-                same[row] = _same_on_system_stack(each, path)
-                same[row, 2] |= self._path(int(node[row])).labelled == _NO_BYTES
+            if called[row] and not on_goroutine:
+                callers[row] = _behind(path.outermost_pc, each.sample.chain)
+        switched = node.copy()
+        self._add_callers(callers, node, complete)
+        for row, frames in in_c.items():
+            called[row] = complete[row] or noted[row].call is not None
+            inner[row] += frames if called[row] else self._native.without_callers(frames)
+        same = np.array([
+            self._same(each, int(state[row]), int(switched[row]), int(node[row]))
+            if called[row] or not is_go[row] else (False, False, False)
+            for row, each in enumerate(noted)
+        ], np.bool_).reshape(-1, 3)  # fmt: skip
         same &= complete[:, None]
         return Walks(node, inner, state, complete, called, *same.T)
+
+    def _same(self, noted: Noted, state: int, switched: int, node: int) -> tuple[bool, bool, bool]:
+        """`Walks.same_start`, `same_calls` and `same_labelling` of a sample with the stack at `node`; `switched`: that
+        up to where it was switched to another stack."""
+        if state == GOROUTINE:
+            return _same(noted, self._path(node))
+        is_labelled = self._path(node).labelled == _NO_BYTES
+        if state == IN_C:
+            return False, False, noted.call is not None or is_labelled
+        same_start, _, same_labelling = _same_on_system_stack(noted, self._path(switched))
+        return same_start, False, same_labelling or is_labelled
 
     def _walk_go(self, noted: Sequence[Noted]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         registers = [each.sample.registers for each in noted]
@@ -154,29 +168,31 @@ class SampledStacks:
         )
         node[rows], complete[rows] = walked.node, walked.outcome == COMPLETE
 
-    def _with_caller(self, node: int, noted: Noted, path: _Path) -> tuple[int, bool]:
-        """The stack of a system stack at `node` with that of the goroutine that switched to it."""
-        chain = noted.sample.chain
-        if path.outermost_pc not in chain:
-            return node, False
-        return self._called_by(node, chain[chain.index(path.outermost_pc) + 1 :])
+    def _add_callers(
+        self,
+        chains: Mapping[int, Sequence[int]],
+        node: NDArray[np.int64],
+        complete: NDArray[np.bool_],
+    ) -> None:
+        """Add the callers that `chains` has for some rows, and note which stacks are whole then."""
+        callers = {row: self._callers(chain) for row, chain in chains.items()}
+        rows = np.array([row for row, pcs in callers.items() if pcs], np.intp)
+        complete[list(chains)] = False
+        whole = self.tree.descendants(node[rows], [callers[row] for row in rows.tolist()])
+        complete[rows] = whole != 0
+        node[rows] = np.where(whole != 0, whole, node[rows])
 
-    def _called_by(self, node: int, chain: Sequence[int]) -> tuple[int, bool]:
-        """The stack at `node` called from `chain` as far as that is Go, and whether it is whole.
-
-        What does not end at a bottom is not added: where C uses the frame pointer as a number, the chain is
-        of anything.
-        """
+    def _callers(self, chain: Sequence[int]) -> list[int]:
+        """The callers on a goroutine's stack that `chain` tells; empty if it does not end at the bottom of one: where C
+        uses the frame pointer as a number, the chain is of anything."""
         callers = [pc for pc in chain if self._is_go(pc)]
         tail = chain[len(chain) - len(callers) :]
         if not callers or list(tail) != callers:
-            return node, False
+            return []
         if self._function(callers[0]) == _SWITCH_TO_C:
             del callers[0]
-        if not callers or not self.tree.code.step(callers[-1], Entry.CALL).end:
-            return node, False
-        whole = self.tree.descendant(node, callers)
-        return (whole, True) if whole else (node, False)
+        ends = bool(callers) and self.tree.code.step(callers[-1], Entry.CALL).end
+        return callers if ends else []
 
     def _function(self, pc: int) -> str:
         function = self.tree.code.functions.at(pc)
@@ -210,6 +226,11 @@ class SampledStacks:
         """The return addresses into the function at `pc`."""
         function = self.tree.code.functions.at(pc)
         return range(function.entry + 1, function.end + 1) if function else range(0)
+
+
+def _behind(pc: int, chain: Sequence[int]) -> Sequence[int]:
+    """What follows `pc` in `chain`; empty if it is not there."""
+    return chain[chain.index(pc) + 1 :] if pc in chain else ()
 
 
 def _same(noted: Noted, path: _Path) -> tuple[bool, bool, bool]:

@@ -13,7 +13,7 @@ from spyglass.runtime.stacks.known_paths import KnownPaths
 from spyglass.runtime.stacks.symbolizer import FURTHER_IN, Entry, Where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -134,6 +134,21 @@ class StackTree:
             if not node:
                 break
         return node
+
+    def descendants(
+        self, nodes: NDArray[np.int64], paths: Sequence[Sequence[int]]
+    ) -> NDArray[np.int64]:
+        """As `descendant`, for each of `nodes` with its one of `paths`."""
+        found, lengths = nodes.copy(), np.array([len(path) for path in paths], np.int64)
+        offsets = np.zeros((len(paths), int(lengths.max(initial=0))), np.uint64)
+        for row, path in enumerate(paths):
+            offsets[row, : len(path)] = [pc - self.text for pc in path]
+        rows = np.arange(len(paths))
+        for at in range(offsets.shape[1]):
+            rows = rows[lengths[rows] > at]
+            found[rows] = self.children(found[rows], offsets[rows, at])
+            rows = rows[found[rows] != 0]
+        return found
 
     def where(self, node: int) -> Where:
         """Where stacks wait that go through `node`, as far as it tells."""
