@@ -16,7 +16,7 @@ from spyglass.runtime.context import Runtime
 from spyglass.runtime.recording.native_frames import Native, NativeFrames
 from spyglass.runtime.recording.owners import Seen, _Listed
 from spyglass.runtime.recording.recorded_labels import RecordedLabels
-from spyglass.runtime.recording.rows import Row, Rows, Stacks
+from spyglass.runtime.recording.rows import Rows, Stacks
 from spyglass.runtime.recording.sampled_stacks import _Path, _same, _same_from
 from spyglass.runtime.recording.witness import Noted, Witness, equal_from
 from spyglass.threads.architecture import AMD64, Registers
@@ -110,23 +110,49 @@ def test_few_functions_tell_nothing_and_of_many_all_but_the_innermost_two_must_b
 def test_equal_rows_are_one() -> None:
     rows = Rows()
     for _ in range(3):
-        rows.add(Row(1, 7, 0, 0, 99), 1, 1000)
-    rows.add(Row(1, 8, NONE, 0, 99), 2, 5)
+        rows.add(np.array([(1, 7, 0, 0, 99), (1, 8, NONE, 0, 99)]), [1, 2], [1000, 5.5])
     samples = rows.samples(rows.labels())
-    assert samples.count.tolist() == [3, 2]
-    assert samples.value_ns.tolist() == [3000, 5]
+    assert len(rows) == 2
+    assert samples.count.tolist() == [3, 6]
+    assert samples.value_ns.tolist() == [3000, 16]
     assert samples.goroutine.tolist() == [7, 8]
+    assert samples.labels.tolist() == [0, NONE]
+
+
+def test_equal_rows_of_one_call_are_one() -> None:
+    rows = Rows()
+    rows.add(np.array([(2, 7, 0, 1, 5), (1, 7, 0, 0, 5), (2, 7, 0, 1, 5)]), 1, 10)
+    samples = rows.samples(rows.labels())
+    assert samples.stack.tolist() == [2, 1]
+    assert samples.count.tolist() == [2, 1]
+    assert samples.value_ns.tolist() == [20, 10]
+    assert (samples.state.tolist(), samples.thread.tolist()) == ([1, 0], [5, 5])
+
+
+def test_many_rows_are_told_apart_by_each_of_their_fields() -> None:
+    numbers = np.arange(20_000)
+    parts = [(numbers >> shift & 7) for shift in (0, 3, 6, 9, 12)]
+    many = np.column_stack(parts) * [1, 1 << 40, 1 << 10, 1, 1 << 19]
+    rows = Rows()
+    for at in range(0, len(many), 777):
+        rows.add(many[at : at + 777], 1, numbers[at : at + 777])
+    assert len(rows) == len(numbers)
+    samples = rows.samples(rows.labels())
+    columns = [getattr(samples, name) for name in Rows.FIELDS]
+    assert np.array_equal(np.column_stack(columns), many)
+    assert np.array_equal(samples.value_ns, numbers)
 
 
 def test_too_many_rows_are_folded_without_goroutines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spyglass.runtime.recording.rows._MAX_ROWS", 2)
     rows = Rows()
-    for goid in range(10):
-        rows.add(Row(1, goid, 0, 0, goid), 1, 10)
+    for goid in range(5):
+        rows.add(np.array([(1, goid, 0, 0, goid), (2, goid, 0, 0, goid)]), 1, 10)
     samples = rows.samples(rows.labels())
     assert rows.folded
-    assert samples.goroutine.tolist() == [0, 1, NONE]
-    assert int(samples.count.sum()) == 10
+    assert samples.stack.tolist() == [1, 2, 1, 2]
+    assert samples.goroutine.tolist() == [0, 0, NONE, NONE]
+    assert samples.count.tolist() == [1, 1, 4, 4]
 
 
 def test_too_many_stacks_are_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from spyglass import procfs
 from spyglass.model import NONE, UNREAD, Problem
 from spyglass.profile import Account, Mode, Profile
 from spyglass.runtime.recording.native_frames import Native, NativeFrames
-from spyglass.runtime.recording.rows import Row, Rows, Stacks
+from spyglass.runtime.recording.rows import Rows, Stacks
 from spyglass.runtime.recording.sampled_stacks import (
     GOROUTINE,
     STATES,
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 __all__ = ["CpuRecording"]
 
 _FOLD_SECONDS = 1.0
-#: Samples are folded earlier when there are this many: that takes 4 ms, and rings are not read meanwhile.
-_MAX_HELD = 256
-#: Limit of what a tree of stacks remembers before a new one is begun.
-_MAX_KNOWN = 1 << 17
+#: Samples are folded earlier when there are this many: that takes 1 ms, and rings are not read meanwhile.
+_MAX_HELD = 64
+#: Limit of what a tree of stacks remembers before a new one is begun: 10 MB.
+_MAX_KNOWN = 1 << 16
 
 
 class CpuRecording(Recording):
@@ -123,11 +123,17 @@ class CpuRecording(Recording):
             self._walker = self._new_walker()
         walks = self._walker.walk(noted)
         stacks = self._stacks.of_nodes(self._walker.tree, walks.node, walks.inner)
-        for row, each in enumerate(noted):
-            goid, labels = self._goroutine(each, walks, row)
-            thread = each.sample.registers.tid
-            state = int(walks.state[row])
-            self._rows.add(Row(stacks[row], goid, labels, state, thread), 1, self._period_ns)
+        states = walks.state.tolist()
+        rows = [
+            (
+                stacks[row],
+                *self._goroutine(each, walks, row),
+                states[row],
+                each.sample.registers.tid,
+            )
+            for row, each in enumerate(noted)
+        ]
+        self._rows.add(np.array(rows, np.int64), 1, self._period_ns)
         self._samples += len(noted)
         self._cut += int((~walks.complete & (walks.state == GOROUTINE)).sum())
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spyglass.columns import combined, numbered
+from spyglass.columns import numbered
 from spyglass.errors import SpyglassError, TargetError
 from spyglass.model import NONE, STATUSES, Frame, Goroutines, Problem
 from spyglass.profile import Account, Mode, Profile
@@ -31,14 +31,14 @@ from spyglass.runtime.goroutines.goroutine_reader import Reader
 from spyglass.runtime.goroutines.wait_reasons import named_reasons
 from spyglass.runtime.recording.cpu import CpuRecording
 from spyglass.runtime.recording.merging import merged, on_goroutines
-from spyglass.runtime.recording.rows import Row, Rows
+from spyglass.runtime.recording.rows import Rows
 from spyglass.runtime.recording.session import Recording
 from spyglass.runtime.scheduler.thread_registers import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from spyglass.runtime.context import Runtime
     from spyglass.runtime.goroutines.consistency import Read
@@ -258,11 +258,7 @@ class WallRecording(Recording):
         rows[:, 1] = NONE
         weight = len(pointers) / _PART
         self._running_ns += self._ran * elapsed_ns * weight
-        different, which = numbered(combined(*rows.T))
-        counts, first = np.bincount(which, minlength=len(different)), np.zeros(len(different), int)
-        first[which] = np.arange(len(rows))
-        for row, count in zip(rows[first].tolist(), counts.tolist(), strict=True):
-            self._rows.add(Row._make([*row, NONE]), count, count * elapsed_ns * weight)
+        self._add(rows, 1, elapsed_ns * weight)
         self._samples += len(rows)
 
     def _rows_of(self, read: Read, ran: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -312,15 +308,12 @@ class WallRecording(Recording):
     def _count(self, at: NDArray[np.intp]) -> None:
         """Add what is not yet counted of the places `at` to the rows."""
         places = self._places
-        counted = zip(
-            places.row[at].tolist(),
-            places.count[at].tolist(),
-            places.value_ns[at].tolist(),
-            strict=True,
-        )
-        for row, count, value_ns in counted:
-            self._rows.add(Row._make([*row, NONE]), count, value_ns)
+        self._add(places.row[at], places.count[at], places.value_ns[at])
         places.count[at], places.value_ns[at] = 0, 0
+
+    def _add(self, rows: NDArray[np.int64], counts: ArrayLike, values_ns: ArrayLike) -> None:
+        """As `Rows.add`, for rows of no thread."""
+        self._rows.add(np.column_stack([rows, np.full(len(rows), NONE)]), counts, values_ns)
 
     def _renew(self) -> None:
         """Forget the problems of the last reading, and stacks if there are many."""
