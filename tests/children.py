@@ -7,10 +7,11 @@ import os
 import pickle
 import signal
 import subprocess
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -22,6 +23,8 @@ __all__ = [
     "drop_capability",
     "forked",
     "in_child",
+    "in_thread",
+    "may_be_first",
     "needs_root",
     "prctl",
     "sleeping",
@@ -158,3 +161,26 @@ def wait_until(holds: Callable[[], object], timeout_seconds: float = _TIMEOUT_SE
     while not holds():
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.005)
+
+
+def in_thread(act: Callable[[], T]) -> T:
+    """What `act` gives in a thread of its own. Raises `IndexError` if it raises OSError."""
+    found: list[T] = []
+
+    def run() -> None:
+        with suppress(OSError):
+            found.append(act())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def may_be_first() -> bool:
+    """Whether this process may use real-time priorities: with CAP_SYS_NICE, and time for them in its control group."""
+    try:
+        in_thread(lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)))
+    except IndexError:
+        return False
+    return True

@@ -56,6 +56,7 @@ class ThreadRecorder:
     """Samples process `pid` from now on, `rate_hz` times in each second of a thread's CPU time. Close it.
 
     `kernel_chain`: with the kernel's part of call chains, where that is allowed.
+    `hurry`: wait, and look at what the samples are of, in a with statement of it.
     `kernel`: whether samples in system calls are counted. `refused`: why some threads are not sampled, None
     if all are. Raises `TargetError` if the kernel refuses all of them, `ProcessNotFound` if it has ended.
     """
@@ -67,7 +68,7 @@ class ThreadRecorder:
             max(int(_NS / rate_hz), 1), _STACK_BYTES, True, _RINGS_BYTES[1],
             recording=True, kernel_chain=kernel_chain,
         )  # fmt: skip
-        self._hurry = Hurry()
+        self.hurry = Hurry()
         self.counts = RecorderCounts()
         self.refused: str | None = None
         self._poll = select.poll()
@@ -110,7 +111,7 @@ class ThreadRecorder:
 
     def close(self) -> None:
         """End the sampling."""
-        self._hurry.restore()
+        self.hurry.restore()
         for descriptor in list(self._events):
             self._close(descriptor)
 

@@ -23,8 +23,11 @@ from spyglass.profile import Mode, Profile
 from spyglass.runtime.goroutines.consistency import Read
 from spyglass.runtime.goroutines.goroutine_reader import Reader
 from spyglass.runtime.recording import wall
+from spyglass.runtime.recording.sampled_stacks import SampledStacks
+from spyglass.runtime.recording.witness import Witness
+from spyglass.threads.priority import slice_ns
 from tests.burnt import burn
-from tests.children import in_child
+from tests.children import in_child, may_be_first
 from tests.integration.test_threads import descriptors, forbid_perf_events
 from tests.profiles import decoded
 from tests.saved_cores import NAMES, SavedCore
@@ -364,10 +367,25 @@ def test_a_recording_can_be_ended_early_and_tells_its_progress() -> None:
     assert recording.finish().duration_ns == profile.duration_ns
 
 
-def test_nothing_stays_open() -> None:
+def test_nothing_stays_open_and_what_is_slow_is_done_with_the_usual_priority(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policies: dict[str, set[int]] = {"note": set(), "walk": set()}
+
+    def watched(name: str, act: Callable[..., Any]) -> Callable[..., Any]:
+        def watching(*arguments: Any) -> Any:
+            policies[name].add(os.sched_getscheduler(0))
+            return act(*arguments)
+
+        return watching
+
+    for owner, name in ((Witness, "note"), (SampledStacks, "walk")):
+        monkeypatch.setattr(owner, name, watched(name, getattr(owner, name)))
     shares = start("shares", NEWEST, Flavour.EXE, "-busy")
     with shares as process, spyglass.attach(process.pid) as program:
-        before, priority = descriptors(), os.getpriority(os.PRIO_PROCESS, 0)
+        before = descriptors(), os.getpriority(os.PRIO_PROCESS, 0), slice_ns()
         program.record(0.3)
-        assert descriptors() == before
-        assert os.getpriority(os.PRIO_PROCESS, 0) == priority
+        assert (descriptors(), os.getpriority(os.PRIO_PROCESS, 0), slice_ns()) == before
+    at_once = os.SCHED_FIFO if may_be_first() else os.SCHED_OTHER
+    assert policies == {"note": {at_once}, "walk": {os.SCHED_OTHER}}
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER

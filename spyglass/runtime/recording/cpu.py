@@ -95,10 +95,10 @@ class CpuRecording(Recording):
         self._recorder.close()
 
     def _record(self, seconds: float) -> None:
-        for sample in self._recorder.wait(seconds):
-            noted = self._witness.note(sample)
-            self._noted.append(noted)
-            self._behind_ns = time.monotonic_ns() - sample.time_ns
+        with self._recorder.hurry:
+            for sample in self._recorder.wait(seconds):
+                self._noted.append(self._witness.note(sample))
+                self._behind_ns = time.monotonic_ns() - sample.time_ns
         now = time.monotonic()
         if now >= self._next_fold or len(self._noted) >= _MAX_HELD:
             self._check(force=True)
