@@ -43,7 +43,10 @@ _MEMORY_SECONDS = (6, 60)
 LIVES = ("100us", "1ms", "10ms", "100ms")
 #: The share of the samples whose goroutine must be known, by how long goroutines live.
 CERTAIN_GOALS = {"1ms": 0.8, "10ms": 0.97, "100ms": 0.97}
-_ARGUMENTS: dict[str, tuple[str, ...]] = {"plain": (), "arguments": ("-arguments",)}
+#: How the goroutines are begun; "equal" ones all in the same way, to run the same functions.
+_ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "plain": (), "arguments": ("-arguments",), "equal": ("-equal", "-arguments"),
+}  # fmt: skip
 _MINORS = ("1.15", "1.19", "1.27")
 _MAX_RATE_HZ = 999
 

@@ -83,8 +83,12 @@ def test_large_stacks_are_whole(minor: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), pytest.param(("-arguments",), marks=pytest.mark.slow)],
-    ids=["plain", "arguments"],
+    [
+        (),
+        pytest.param(("-arguments",), marks=pytest.mark.slow),
+        pytest.param(("-equal", "-arguments"), marks=pytest.mark.slow),
+    ],
+    ids=["plain", "arguments", "equal"],
 )
 @pytest.mark.parametrize(
     "life", ["100us", "1ms", pytest.param("10ms", marks=pytest.mark.slow), "100ms"]

@@ -18,6 +18,7 @@ from spyglass.runtime.recording.owners import Seen, _Listed
 from spyglass.runtime.recording.recorded_labels import RecordedLabels
 from spyglass.runtime.recording.rows import Rows, Stacks
 from spyglass.runtime.recording.sampled_stacks import _Path, _same, _same_from
+from spyglass.runtime.recording.successors import Distinctions, StackEnds
 from spyglass.runtime.recording.witness import Noted, Witness, equal_from
 from spyglass.threads.architecture import AMD64, Registers
 from spyglass.threads.kernel_symbols import KernelSymbols
@@ -259,6 +260,7 @@ def noted(copy: bytes, now: bytes, sp: int = 0) -> Noted:
     memory = ImageMemory({BASE: now})
     seen = Seen(0x2000, 7, BASE - 64, BASE + len(copy), 0, TIME_NS, sp)
     witness = object.__new__(Witness)
+    witness._ends = StackEnds()
     witness._memory, witness.labels = (
         memory,
         cast(RecordedLabels, SimpleNamespace(number=lambda *_: NONE)),
@@ -304,3 +306,31 @@ def test_what_lies_below_a_goroutine_that_does_not_run_is_of_the_one_before() ->
     assert _same(noted(stack(), stack(), BASE + 56), PATH)[1]
     assert not _same(noted(stack(), stack(), BASE + 64), PATH)[1]
     assert _same(noted(stack(), stack(), BASE + 120), PATH) == (False, False, True)
+
+
+def test_the_end_of_a_stack_is_that_of_another_goroutine_there() -> None:
+    ends = StackEnds()
+    assert ends.note(0x2000, 7, b"seven") == b""
+    assert ends.note(0x2000, 7, b"7") == b""
+    assert ends.note(0x2000, 8, b"eight") == b"7"
+    assert ends.note(0x3000, 9, b"nine") == b""
+    assert ends.note(0x2000, 8, b"8") == b"7"
+    assert ends.note(0x2000, 10, b"ten") == b"8"
+
+
+def test_words_that_two_goroutines_had_tell_nothing_from_then_on() -> None:
+    distinctions = Distinctions()
+    assert distinctions.tell((1, 2), b"words", b"")
+    assert distinctions.tell((1, 2), b"words", b"other words of a larger stack.")
+    assert not distinctions.tell((1, 2), b"words", b"a larger stack with words")
+    assert not distinctions.tell((1, 2), b"words", b"other")
+    assert distinctions.tell((1, 3), b"words", b"other")
+
+
+def test_words_may_seldom_be_equal_and_a_smaller_stack_tells_only_if_it_differs() -> None:
+    distinctions = Distinctions()
+    assert all(distinctions.tell((1,), b"words", b"other") for _ in range(200))
+    assert distinctions.tell((1,), b"words", b"words")
+    assert distinctions.tell((1,), b"words", b"words")
+    assert not distinctions.tell((1,), b"words", b"words")
+    assert all(distinctions.tell((2,), b"words", b"ds") for _ in range(5))

@@ -16,6 +16,7 @@ import numpy as np
 from spyglass.errors import MemoryFault
 from spyglass.memory.base import Gathered, Memory
 from spyglass.model import Frame
+from spyglass.runtime.recording.successors import Distinctions
 from spyglass.runtime.recording.witness import Noted, equal_from
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.symbolizer import Entry
@@ -56,6 +57,7 @@ class _Path(NamedTuple):
     outermost: str
     slot: int = 0
     pcs: range = range(0)
+    callers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class SampledStacks:
         self._native = native
         self._is_go = is_go
         self._paths: dict[int, _Path] = {}
+        self._distinctions = Distinctions()
 
     def walk(self, noted: Sequence[Noted]) -> Walks:
         """The stacks of the samples `noted`."""
@@ -132,7 +135,12 @@ class SampledStacks:
         """`Walks.same_start`, `same_calls` and `same_labelling` of a sample with the stack at `node`; `switched`: that
         up to where it was switched to another stack."""
         if state == GOROUTINE:
-            return _same(noted, self._path(node))
+            path = self._path(node)
+            same_start, same_calls, same_labelling = _same(noted, path)
+            if same_calls:
+                words = noted.again[path.same_from :]
+                same_calls = self._distinctions.tell(path.callers, words, noted.other)
+            return same_start, same_calls, same_labelling
         is_labelled = self._path(node).labelled == _NO_BYTES
         if state == IN_C:
             return False, False, noted.call is not None or is_labelled
@@ -220,7 +228,12 @@ class SampledStacks:
         same_from = _same_from(begins[:-1])
         slot = max(begins[1] - 8, 0)
         pcs = self._pcs(frames[1].pc) if len(frames) > 1 else range(0)
-        return _Path(begins[-2], same_from, start, labelled, frames[-1].pc, outermost, slot, pcs)
+        callers = tuple(
+            frame.pc for frame, begin in zip(frames, begins, strict=False) if begin > same_from
+        )
+        return _Path(
+            begins[-2], same_from, start, labelled, frames[-1].pc, outermost, slot, pcs, callers
+        )
 
     def _pcs(self, pc: int) -> range:
         """The return addresses into the function at `pc`."""

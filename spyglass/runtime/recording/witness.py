@@ -17,6 +17,7 @@ from spyglass.model import NONE
 from spyglass.runtime.recording.cgo_calls import CgoCall, CgoCalls
 from spyglass.runtime.recording.owners import Seen, StackOwners
 from spyglass.runtime.recording.recorded_labels import RecordedLabels
+from spyglass.runtime.recording.successors import StackEnds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,7 +43,7 @@ class Noted(NamedTuple):
     known; `lived`: it is the same since before the sample; `settled`: and so is its stack. `labels`: the number of its labels when it was
     read; `kept_labels`: and it had the same before the sample. `equal_from`: from this address on the stack
     was the same when it was read; `high` if it was not compared. `again`: what was then read of the
-    stack. `call`: the call of C that it was in, if that is known, and `call_stack`: the goroutine's stack from its sp
+    stack. `other`: the end of the stack when another goroutine was on it, if one was seen there. `call`: the call of C that it was in, if that is known, and `call_stack`: the goroutine's stack from its sp
     upwards.
     """
 
@@ -55,6 +56,7 @@ class Noted(NamedTuple):
     kept_labels: bool
     equal_from: int = 0
     again: bytes = b""
+    other: bytes = b""
     call: CgoCall | None = None
     call_stack: bytes = b""
 
@@ -69,6 +71,7 @@ class Witness:
         self._functions = runtime.functions
         self._go: dict[int, bool] = {}
         self._calls = CgoCalls(runtime, outer_tids)
+        self._ends = StackEnds()
         self.owners = StackOwners(runtime)
         self.labels = RecordedLabels(runtime)
 
@@ -116,7 +119,9 @@ class Witness:
         labels = self._labels_of(now)
         # Of the 16 KB of a copy most is not the goroutine's: kept, they would be new memory for every sample.
         sample = sample._replace(registers=replace(sample.registers, stack=stack))
-        return Noted(sample, now.high, now.goid, lived, settled, labels, kept, equal, again)
+        live = again[max(now.sp - sample.registers.sp, 0) :]
+        other = self._ends.note(now.pointer, now.goid, live)
+        return Noted(sample, now.high, now.goid, lived, settled, labels, kept, equal, again, other)
 
     def is_go(self, pc: int) -> bool:
         """Whether the code at `pc` is Go's."""
