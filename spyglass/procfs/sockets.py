@@ -7,18 +7,18 @@ Source: proc_pid_fd(5), proc_pid_net(5), and in the kernel net/ipv4/tcp_ipv4.c (
 from __future__ import annotations
 
 import os
-import socket
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from spyglass.procfs.files import read_head, text
+from spyglass.procfs.files import text
 from spyglass.wait_graph import Connection
 
 __all__ = ["read_connections"]
 
 #: The most of a table of sockets that is read: some 400,000 lines.
 _MAX_TABLE_BYTES = 1 << 26
+_CHUNK_BYTES = 1 << 16
 _MAX_NAMESPACES = 16
 _MAX_THREADS = 1 << 12
 _TCP_STATES = (
@@ -147,18 +147,30 @@ def _listed(
     path: str, table: _Table, wanted: Mapping[bytes, int]
 ) -> Iterator[tuple[int, Connection]]:
     """The sockets of the table at `path` that are `wanted`, by inode."""
-    try:
-        lines = read_head(path, _MAX_TABLE_BYTES).split(b"\n")
-    except OSError:
-        return
-    for line in lines[1:]:
+    left = dict(wanted)
+    for line in _lines(path):
         columns = line.split(None, table.inode + 1)
-        if len(columns) > table.inode and columns[table.inode] in wanted:
-            inode = wanted[columns[table.inode]]
+        if len(columns) > table.inode and columns[table.inode] in left:
+            inode = left.pop(columns[table.inode])
             try:
                 yield inode, _connection(table, columns)
             except (ValueError, IndexError, OSError):
                 yield inode, Connection(f"socket:{table.protocol}")
+        if not left:
+            return
+
+
+def _lines(path: str) -> Iterator[bytes]:
+    """The lines of the table at `path`, read when they are needed: to find its end the kernel goes through buckets for
+    all connections of the host once more, which takes milliseconds."""
+    try:
+        with open(path, "rb", _CHUNK_BYTES) as table:
+            room = _MAX_TABLE_BYTES
+            while room > 0 and (line := table.readline(_CHUNK_BYTES)):
+                room -= len(line)
+                yield line
+    except OSError:
+        return
 
 
 def _connection(table: _Table, columns: list[bytes]) -> Connection:
@@ -188,5 +200,7 @@ def _address(column: bytes) -> str:
     if len(raw) == 16 and raw.startswith(b"\0" * 10 + b"\xff\xff"):
         raw = raw[12:]  # as Go writes it
     if len(raw) == 4:
-        return f"{socket.inet_ntop(socket.AF_INET, raw)}:{int(port, 16)}"
+        return f"{'.'.join(map(str, raw))}:{int(port, 16)}"
+    import socket  # takes longer than reading the table
+
     return f"[{socket.inet_ntop(socket.AF_INET6, raw)}]:{int(port, 16)}"

@@ -79,6 +79,24 @@ def test_a_line_of_unix_sockets(text: str, expected: Connection, tmp_path: Path)
     assert parsed(UNIX, text, tmp_path / "unix") == expected
 
 
+def test_a_table_is_read_as_far_as_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zeros = " ".join(["0"] * 9)
+    path = tmp_path / "tcp"
+    path.write_text("header\n" + "".join(f"{zeros} {inode} 1\n" for inode in range(1000)))
+    read, lines = [], sockets._lines
+
+    def counted(name: str) -> Iterator[bytes]:
+        for each in lines(name):
+            read.append(each)
+            yield each
+
+    monkeypatch.setattr(sockets, "_lines", counted)
+    found = dict(sockets._listed(str(path), TCP, {b"7": 7, b"3": 3}))
+    assert (sorted(found), len(read)) == ([3, 7], 1 + 8)
+
+
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
     with ExitStack() as stack:
