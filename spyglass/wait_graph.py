@@ -140,7 +140,7 @@ class _Columns:
         return len(getattr(self, next(iter(self.columns()))))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class WaitObjects(_Columns):
     """What goroutines wait on, each object once.
 
@@ -186,7 +186,7 @@ class WaitObjects(_Columns):
     left_locked: NDArray[np.int8] = field(metadata=_holds(np.int8, -1))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Waits(_Columns):
     """Who waits on which object: a row for each goroutine and object (a ``select`` has several), ordered by
     the objects.
@@ -201,7 +201,7 @@ class Waits(_Columns):
     operation: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Holders(_Columns):
     """Who holds which object, ordered by the objects.
 
@@ -217,7 +217,7 @@ class Holders(_Columns):
     frame: NDArray[np.int32] = field(metadata=_holds(np.int32, NONE))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Unresolved(_Columns):
     """Waiting goroutines whose object is not known: `goroutine` (uint64, goid), `why` (uint8: index into
     `UNRESOLVED`)."""
@@ -226,7 +226,7 @@ class Unresolved(_Columns):
     why: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Stuck(_Columns):
     """Goroutines of which it was decided whether something can wake them: `goroutine` (uint64, goid),
     `stuck` (bool): nothing that is alive can wake it. A goroutine that is not in it was not looked at."""

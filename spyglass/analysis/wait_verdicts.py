@@ -249,8 +249,7 @@ def _waiting(snapshot: Snapshot, graph: WaitGraph, ids: NDArray[np.uint64]) -> N
     return waits
 
 
-@dataclass(frozen=True)
-class _Edges:
+class _Edges(NamedTuple):
     """From rows of waiters to rows of holders, with evidence that names them: `source`, `target` (intp), ordered
     by the waiter, then by the grade. `object_of` (int64): what each row waits for alone, or `NONE`."""
 

@@ -79,6 +79,10 @@ class _Flow:
         self._calls: dict[int, CallFacts] | None = None
         self._returns: list[dict[Key, int]] | None = None
         self._ahead: list[Key] = []
+        # Which block is followed, and which have calls, or return: only these are followed again for `result`.
+        self._followed = 0
+        self._calling: set[int] = set()
+        self._returning: set[int] = set()
         self._returned_values: list[Value | None] = []
         # Locks that helpers took; of Lockers, where the tables of their methods are.
         self._helped: set[Key] = set()
@@ -123,12 +127,14 @@ class _Flow:
         """What is known at calls and returns, once the states are found."""
         self._returns = []
         for block in self._states:
-            self._block(block)
+            if block in self._returning:
+                self._block(block)
         net, returned = self._net(), self._returned_argument()
         self._ahead = [Key(each.address, each.mode) for each in net if each.mask & FREE]
         self._calls = {}
         for block in self._states:
-            self._block(block)
+            if block in self._calling:
+                self._block(block)
         return FlowResult(self._calls, net, returned, complete=True)
 
     def _net(self) -> list[Net]:
@@ -153,7 +159,7 @@ class _Flow:
     def _block(self, begin: int) -> list[tuple[int, State]]:
         """Follow a block from its beginning; where control goes, with which states."""
         state, row = self._states[begin].copy(), self._index[begin]
-        instructions = self._code.instructions
+        instructions, self._followed = self._code.instructions, begin
         while row < len(instructions):
             each = instructions[row]
             if each.at != begin and each.at in self._begins:
@@ -269,6 +275,7 @@ class _Flow:
 
     def _call(self, state: State, each: Instruction) -> list[tuple[int, State]] | None:
         code = self._code
+        self._calling.add(self._followed)
         effects = code.callees.effects(each.target) if each.target else None
         known = [
             (effect, key)
@@ -412,6 +419,7 @@ class _Flow:
         return [(each.end, other), (each.target, taken)]
 
     def _return(self, state: State, each: Instruction) -> list[tuple[int, State]]:
+        self._returning.add(self._followed)
         if self._returns is not None:
             self._returns.append(state.locks)
             self._returned_values.append(state.value(self._code.processor.arguments[0]))

@@ -127,8 +127,7 @@ class Callees(Protocol):
         """Bytes of its arguments on the stack."""
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(NamedTuple):
     """A function's code, which begins at `entry`, and what is known of others. `in_registers`: Go's calls pass
     arguments in registers."""
 

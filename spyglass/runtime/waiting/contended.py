@@ -23,7 +23,7 @@ _MUTEX_OF_ONCE = 4
 _FD_LOCKED = {_READ: 2, _WRITE: 4}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Contended:
     """Locks, sorted by mode and address: of each mode the addresses (uint64) and rows of `objects`.
 

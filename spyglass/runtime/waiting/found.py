@@ -41,7 +41,7 @@ def operation(name: str) -> int:
     return OPERATIONS.index(name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Found:
     """Waits that were found, in any order.
 

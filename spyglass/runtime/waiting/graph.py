@@ -28,10 +28,13 @@ def read_waits(
     """The graph of waits of `population`, which are goroutines of `process`. `variables_at`: as
     `spyglass.targets.Target.variables_at`."""
     resolved = resolve_waits(population, process)
+    from spyglass.runtime.waiting.lock_frames import stacks_of
+
+    stacks_of(population).code.allow_time(options.code_seconds)
     holders, frames, objects = _holders(population, resolved, options)
     from spyglass.runtime.waiting.naming import name_objects
 
-    name, names = name_objects(population, resolved, holders, variables_at, options.code_seconds)
+    name, names = name_objects(population, resolved, holders, variables_at)
     stuck, looked_at = _stuck(population, resolved, options)
     return WaitGraph(
         objects=replace(objects, name=name),
@@ -54,7 +57,7 @@ def _holders(
         return Holders.of(0), (), resolved.objects
     from spyglass.runtime.waiting.holders import find_holders
 
-    found = find_holders(population, resolved, options.code_seconds)
+    found = find_holders(population, resolved)
     return found.holders, found.frames, replace(resolved.objects, left_locked=found.left_locked)
 
 

@@ -19,7 +19,7 @@ DEFERRED, EVERY_PATH, SOME_PATHS, AHEAD = 1, 2, 3, 4
 CERTAIN, LIKELY = (DEFERRED, EVERY_PATH, SOME_PATHS), AHEAD
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
     """Something about a goroutine and a lock, a row each.
 

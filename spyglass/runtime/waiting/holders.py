@@ -8,8 +8,7 @@ goroutines that moved while they were read give no evidence. A holder that is no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -43,8 +42,7 @@ _COND = KINDS.index("cond")
 _LOCKER_REACH = 1 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class FoundHolders:
+class FoundHolders(NamedTuple):
     """Who holds what: `holders`, by object and grade, whose column `frame` is of `frames`; `left_locked` (int8): that column of
     `WaitObjects`, for each object."""
 
@@ -53,15 +51,14 @@ class FoundHolders:
     left_locked: NDArray[np.int8]
 
 
-def find_holders(population: Population, resolved: Resolved, code_seconds: float) -> FoundHolders:
+def find_holders(population: Population, resolved: Resolved) -> FoundHolders:
     """Who holds the locks among the objects that goroutines of `population` wait on; functions that were not
-    seen before are followed for `code_seconds` of processor time."""
+    seen before are followed while `LockCode` has time."""
     objects = resolved.objects
     contended = Contended.of(objects, population.runtime.memory)
     if not len(contended):
         return FoundHolders(Holders.of(0), (), np.full(len(objects), -1, np.int8))
     stacks = stacks_of(population)
-    stacks.code.allow_time(code_seconds)
     frames, lost = read_frames(population, stacks)
     waits = _Waits.of(population, resolved)
     held = find_held(population, frames, stacks, contended, waits.address)
@@ -79,8 +76,7 @@ def find_holders(population: Population, resolved: Resolved, code_seconds: float
     return _result(population, frames, stacks, named, left)
 
 
-@dataclass(frozen=True, slots=True)
-class _Waits:
+class _Waits(NamedTuple):
     """Of each goroutine of the population the lock that it waits to take: row of `WaitObjects` (-1 for none)
     and the address that code uses (0)."""
 

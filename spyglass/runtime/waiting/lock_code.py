@@ -91,6 +91,8 @@ _MAX_HELPERS = 3
 #: Functions that are followed, in all and for one snapshot; the time for one.
 _MAX_FLOWS = 1 << 14
 _MAX_SECONDS = 2.0
+#: Share of the time that is left for what finds names.
+_SHARE_OF_NAMES = 0.15
 _MAX_ENTRIES = 1 << 17
 _MAX_PLAIN_BYTES = 1 << 13
 _MAX_HELPER_BYTES, _SMALL_BYTES = 1 << 12, 1 << 8
@@ -132,10 +134,10 @@ class LockCode:
         self._seconds, self._most = 0.0, _MAX_SECONDS
 
     def allow_time(self, most: float = _MAX_SECONDS) -> None:
-        """Allow `most` seconds from now on, or as many as at first: for each snapshot."""
+        """Allow `most` seconds from now on, or as many as at first: for each snapshot, names included."""
         self._seconds, self._most = 0.0, most
 
-    def time_left(self, share: float = 1.0) -> bool:
+    def time_left(self, share: float = 1 - _SHARE_OF_NAMES) -> bool:
         """Whether less than a `share` of the time for this snapshot was used, and there is room for more functions."""
         return self._seconds < self._most * share and len(self._flows) < _MAX_FLOWS
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spyglass.binary.pclntab import Function
+    from spyglass.memory.base import Memory
     from spyglass.runtime.context import Runtime
     from spyglass.runtime.stacks.stack_tree import StackTree
     from spyglass.runtime.waiting.naming import Method
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["LockCall", "LockFrames", "LockStacks", "read_frames", "stacks_of"]
 
 _WORD_BYTES = 8
+_PAGE_BYTES = 1 << 12
 #: Before and behind the variables that have pointers are those that have none, such as a Mutex
-#: (``moduledata.noptrdata``, ``noptrbss``): so many bytes of them are examined.
+#: (``moduledata.noptrdata``, ``noptrbss``): so many bytes of them are examined, as far as there is memory.
 _WITHOUT_POINTERS_BYTES = 1 << 26
 #: Stacks whose frames are remembered.
 _MAX_NODES = 1 << 18
@@ -62,7 +64,7 @@ class _Planned(NamedTuple):
     returns_to: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LockFrames:
     """Frames, a row each: `row` of the goroutine in the population, `depth`, `base` (uint64): the address of
     the return address, which local variables are below and arguments above; `call`: index into
@@ -169,9 +171,23 @@ def _data(runtime: Runtime) -> tuple[int, int]:
         row = runtime.memory.array(runtime.address("firstmoduledata"), dtype, 1)[0]
     except SpyglassError:
         return 0, 0
-    return max(int(row["data"]) - _WITHOUT_POINTERS_BYTES, 0), int(
-        row["ebss"]
-    ) + _WITHOUT_POINTERS_BYTES
+    begin, end = int(row["data"]) & -_PAGE_BYTES, int(row["ebss"]) & -_PAGE_BYTES
+    before = _memory_beside(runtime.memory, begin, -_PAGE_BYTES)
+    behind = _memory_beside(runtime.memory, end, _PAGE_BYTES)
+    return begin - before, end + behind + _PAGE_BYTES
+
+
+def _memory_beside(memory: Memory, page: int, step: int) -> int:
+    """How many bytes of memory follow the page at `page`, page by page in steps of `step` bytes, at most
+    `_WITHOUT_POINTERS_BYTES`: reading many addresses where there is none takes long."""
+    steps = 0
+    for bit in reversed(range((_WITHOUT_POINTERS_BYTES // _PAGE_BYTES).bit_length() - 1)):
+        try:
+            memory.read(page + step * (steps + (1 << bit)), _WORD_BYTES)
+        except SpyglassError:
+            continue
+        steps += 1 << bit
+    return steps * _PAGE_BYTES
 
 
 _KNOWN: WeakKeyDictionary[StackTree, LockStacks] = WeakKeyDictionary()

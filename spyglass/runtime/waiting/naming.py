@@ -43,8 +43,6 @@ _MAX_FRAMES = 24
 _MAX_NODES = 1 << 16
 _MAX_METHODS = 4
 _MAX_STRUCT_BYTES = 1 << 12
-#: Share of the time in which functions are followed, to find receivers.
-_SHARE = 0.15
 #: Bytes of what is a field by itself, by its kind (package sync; the most of all versions).
 _SIZES = {"mutex": 8, "rwmutex": 24, "waitgroup": 16, "once": 12, "cond": 56, "semaphore": 16}
 _POINTED = ("channel", "cond", "mutex", "rwmutex", "waitgroup", "once")
@@ -55,10 +53,8 @@ def name_objects(
     resolved: Resolved,
     holders: Holders,
     variables_at: VariablesAt | None,
-    code_seconds: float,
 ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     """The column `name` of `WaitObjects`, and the names with those that were found."""
-    stacks_of(population).code.allow_time(code_seconds)
     objects, texts = resolved.objects, {text: at for at, text in enumerate(resolved.names)}
     column = objects.name.copy()
     wanted = _wanted(resolved)
@@ -199,7 +195,7 @@ class _FieldFinder:
     ) -> NDArray[np.uint64]:
         """The receivers in the frames of `function` at `base`; 0 where they are not found."""
         code = self._stacks.code
-        place = code.arguments(function, pc).get(0) if code.time_left(_SHARE) else None
+        place = code.arguments(function, pc).get(0) if code.time_left(1.0) else None
         if place is None:
             return np.zeros(len(base), np.uint64)
         return addresses_of(self._memory, place, Roots.of(len(base), frame=base))

@@ -35,7 +35,7 @@ _FIELDS = ("stack", "sched", "atomicstatus", *_COMPARED)
 _BATCH = 1 << 14
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Population:
     """All goroutines of a snapshot, a row for each, in the order of `goroutines`.
 
