@@ -32,6 +32,7 @@ COMMANDS = {
     "diff": "Show what changed between snapshots.",
     "core": "Save a small core file of a Go process.",
     "report": "Write a self-contained HTML report.",
+    "serve": "Serve what the commands show over HTTP.",
     "completion": "Print the completion script for a shell.",
 }
 

@@ -5,20 +5,15 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from spyglass.errors import NoMatch
+from spyglass.analysis.goroutine_filter import GoroutineFilter
+from spyglass.words import spans
 
 if TYPE_CHECKING:
-    import numpy as np
     from click.shell_completion import CompletionItem
-    from numpy.typing import NDArray
-
-    from spyglass.analysis.filters import Filter
-    from spyglass.model import Snapshot
 
 __all__ = [
     "GoroutineFilter", "complete_labels", "complete_states", "filter_options", "goroutine_ids", "label_pairs",
@@ -26,58 +21,6 @@ __all__ = [
 ]  # fmt: skip
 
 _MAX_NUMBER = (1 << 63) - 1
-
-_UNITS_NS = {
-    "ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9,
-    "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9,
-}  # fmt: skip
-_SPAN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h|d)")
-
-
-@dataclass(frozen=True)
-class GoroutineFilter:
-    """The `criteria` of goroutines, whether `system` goroutines are included (None: not given), and the
-    maximum number of goroutines, groups or rows."""
-
-    criteria: Filter
-    system: bool | None
-    limit: int | None
-
-    def includes_system(self, default: bool = False) -> bool:
-        """Whether system goroutines are included; `default`: if the user did not say. One chosen by id is."""
-        if self.system is None:
-            return default or bool(self.criteria.ids)
-        return self.system
-
-    def rows(self, snapshot: Snapshot, *, system: bool) -> NDArray[np.int64]:
-        """The matching goroutines (int64); `system`: include system goroutines by default."""
-        from spyglass.analysis.filters import matching
-        from spyglass.analysis.selection import selected
-
-        rows = selected(snapshot.goroutines, system=self.includes_system(system))
-        return matching(snapshot, rows, self.criteria)
-
-    def require_match(self, snapshot: Snapshot, matched: int, *, system: bool) -> None:
-        """Raise `NoMatch`, which says why, if there are criteria and `matched`, the number of `rows`, is 0."""
-        if matched or not self.criteria:
-            return
-        from spyglass.analysis.filters import matching
-        from spyglass.analysis.no_match import no_match
-        from spyglass.analysis.selection import selected
-
-        rows = selected(snapshot.goroutines, system=self.includes_system(system))
-        every = selected(snapshot.goroutines, system=True)
-        hidden = len(matching(snapshot, every, self.criteria))
-        hint = (
-            f"--system includes runtime goroutines, of which {hidden:,} match" if hidden else None
-        )
-        raise NoMatch(no_match(snapshot, rows, self.criteria), hint)
-
-    def part(self, snapshot: Snapshot, *, system: bool, limit: int | None = None) -> Snapshot:
-        """`snapshot` with only the first `limit` of `rows`; the same object if those are all."""
-        from spyglass.analysis.subset import part
-
-        return part(snapshot, self.rows(snapshot, system=system)[:limit])
 
 
 def goroutine_ids(
@@ -94,10 +37,10 @@ def span_ns(_context: click.Context, _option: click.Parameter, span: str | None)
     """A time span in ns, from Go's form (``time.ParseDuration``) with days added."""
     if span is None:
         return None
-    parts = _SPAN.findall(span)
-    if not parts or "".join(number + unit for number, unit in parts) != span:
-        raise click.BadParameter(f"{span!r} is not a duration such as 90s, 5m or 1h30m")
-    return int(min(sum(float(number) * _UNITS_NS[unit] for number, unit in parts), _MAX_NUMBER))
+    try:
+        return spans.span_ns(span)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def regular_expression(
