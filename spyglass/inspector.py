@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,6 +34,7 @@ from spyglass.runtime.waiting.options import DEFAULT_HEAP_LIMIT_BYTES, WaitOptio
 from spyglass.targets import Target
 
 if TYPE_CHECKING:
+    from spyglass.go_value import Limits, VariableName, Variables
     from spyglass.heap_objects import HeapSpans, HeapTypes
     from spyglass.heap_profile import AsOf, HeapProfile
     from spyglass.memory_account import MemoryAccount
@@ -286,11 +288,9 @@ class Inspector:
         """
         from spyglass.runtime.heap.contention_profile import read_contention_profile
 
-        target, runtime = self._target, self.runtime.for_reading(self._target.process.problems)
-        with target.process.blamed():
-            process = process_of(target, runtime, target.process.facts())
-            code, taken_at = self._new_tree().code, target.process.taken_at()
-            return read_contention_profile(target, runtime, code, process, taken_at, kind)
+        with self._reading() as (runtime, process, taken_at):
+            code = self._new_tree().code
+            return read_contention_profile(self._target, runtime, code, process, taken_at, kind)
 
     def heap_spans(self) -> HeapSpans:
         """The spans of the heap by size class: how many objects they have, what is used and what is not.
@@ -318,6 +318,36 @@ class Inspector:
 
         with self._reading() as (runtime, process, taken_at):
             return read_heap_types(runtime, process, taken_at, seconds, progress)
+
+    def variables(
+        self,
+        *names: str,
+        type_name: str | None = None,
+        limits: Limits | None = None,
+        stop: bool = False,
+    ) -> Variables:
+        """The values of package-level variables: `names` as in ``main.counter``, or addresses (``0x...``).
+
+        Types are those of the debug information; `type_name` says another one, as Go prints it, and is needed where
+        there is no such information. `stop`: stop the process while it is read. What cannot be read of a value is a
+        problem of that value. Raises `spyglass.errors.SpyglassError` if there is no such variable, or its type is not known.
+        """
+        from spyglass.go_value import Limits, Variables
+        from spyglass.runtime.variables.finder import VariableFinder
+
+        with self._reading() as (runtime, process, taken_at):
+            finder = VariableFinder(self._target, runtime)
+            with self._target.process.stop() if stop else nullcontext():
+                found = finder.read(names, type_name, limits or Limits())
+            return Variables(process, taken_at, tuple(found), tuple(runtime.problems))
+
+    def variable_names(self, pattern: str = "") -> list[VariableName]:
+        """The package-level variables whose names match the regular expression `pattern`, by name."""
+        from spyglass.runtime.variables.finder import VariableFinder
+
+        with self._target.process.blamed():
+            finder = VariableFinder(self._target, self.runtime.for_reading())
+            return finder.listed(re.compile(pattern))
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[Runtime, Process, datetime]]:

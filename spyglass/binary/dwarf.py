@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from elftools.dwarf.die import DIE
 from elftools.dwarf.dwarf_expr import DWARFExprParser
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from spyglass.binary.executable import Executable
 
-__all__ = ["Dwarf"]
+__all__ = ["Dwarf", "attribute_number", "dwarf_errors", "member_offset", "target_of"]
 
 _STRUCT, _ARRAY, _BASE = "DW_TAG_structure_type", "DW_TAG_array_type", "DW_TAG_base_type"
 _POINTERS = ("DW_TAG_pointer_type", "DW_TAG_subroutine_type")
@@ -85,7 +85,7 @@ class Dwarf:
         self._last_hit: CompileUnit | None = None
 
     @classmethod
-    def of(cls, executable: Executable) -> Dwarf:
+    def of(cls, executable: Executable) -> Self:
         """The DWARF of `executable`; `MissingInfo` if it has none."""
         info = executable.section_data(".debug_info")
         abbreviations = executable.section_data(".debug_abbrev", _MAX_ABBREVIATION_BYTES)
@@ -95,14 +95,21 @@ class Dwarf:
 
     def struct(self, name: str) -> Type:
         """The struct type `name` ("runtime.g"); `MissingInfo` if no entry describes it."""
-        with _errors():
+        at = self.entry_named(name, _STRUCT)
+        if at is None:
+            raise MissingInfo(f"the debug information does not describe {name}")
+        return self._type_at(at)
+
+    def entry_named(self, name: str, tag: str) -> int | None:
+        """The offset of the entry with `tag` that is called `name`; None if there is none."""
+        with dwarf_errors():
             for hit in self._hits(name.encode() + b"\0"):
                 unit = self._dwarf.get_CU_containing(hit)
                 for at in (hit - 1, hit - 2):
-                    if self._begins_struct(unit, at, hit):
+                    if self._begins(unit, at, hit, tag):
                         self._last_hit = unit
-                        return self._type_at(at)
-        raise MissingInfo(f"the debug information does not describe {name}")
+                        return at
+        return None
 
     def _hits(self, wanted: bytes) -> Iterator[int]:
         """Where the bytes are: first in the unit of the last struct (Go's are together), then anywhere."""
@@ -118,8 +125,8 @@ class Dwarf:
                     break
                 yield at
 
-    def _begins_struct(self, unit: CompileUnit, at: int, name_at: int) -> bool:
-        """Whether a struct's entry begins at `at`, its abbreviation code ends at its name."""
+    def _begins(self, unit: CompileUnit, at: int, name_at: int, tag: str) -> bool:
+        """Whether an entry with `tag` begins at `at`, whose abbreviation code ends at its name."""
         code = _leb128(self._info[at:name_at])
         if at < unit.cu_die_offset or not code:
             return False
@@ -128,28 +135,28 @@ class Dwarf:
         except KeyError:
             return False
         first = next(abbreviation.iter_attr_specs(), None)
-        return abbreviation["tag"] == _STRUCT and first == ("DW_AT_name", "DW_FORM_string")
+        return abbreviation["tag"] == tag and first == ("DW_AT_name", "DW_FORM_string")
 
     def _type_at(self, offset: int) -> Type:
         found = self._types.get(offset)
         if found is None:
-            with _errors():
+            with dwarf_errors():
                 found = self._types[offset] = self._read_type(offset)
         return found
 
     def _read_type(self, offset: int) -> Type:
         entry = self._definition(offset)
-        size = _number(entry, "DW_AT_byte_size")
+        size = attribute_number(entry, "DW_AT_byte_size")
         if not 0 <= size <= MAX_TYPE_BYTES:
             raise BadDataError(f"debug information: implausible size of a type, {size} bytes")
         if entry.tag in _POINTERS:
             return Type(_POINTER_BYTES, "u8")
         if entry.tag == _BASE:
-            kind = _SCALARS.get(_number(entry, "DW_AT_encoding"))
+            kind = _SCALARS.get(attribute_number(entry, "DW_AT_encoding"))
             return Type(size, f"{kind}{size}" if kind and size in (1, 2, 4, 8) else "")
         if entry.tag == _STRUCT:
             return Type(size, members=dict(self._members(entry)))
-        target = _target(entry)
+        target = target_of(entry)
         if entry.tag == _ARRAY and target is not None:
             return Type(size, element=lambda: self._type_at(target))
         return Type(size)
@@ -158,7 +165,7 @@ class Dwarf:
         """The entry at `offset`, or what it is another name or a qualified form of."""
         for _ in range(_MAX_LINKS):
             entry = self._entry(offset)
-            target = _target(entry)
+            target = target_of(entry)
             if entry.tag not in _TRANSPARENT or target is None:
                 return entry
             offset = target
@@ -173,9 +180,9 @@ class Dwarf:
 
     def _members(self, struct: DIE) -> Iterator[tuple[str, Member]]:
         for entry in self._children(struct):
-            name, target = entry.attributes.get("DW_AT_name"), _target(entry)
+            name, target = entry.attributes.get("DW_AT_name"), target_of(entry)
             if entry.tag == "DW_TAG_member" and name is not None and target is not None:
-                where = _member_offset(entry)
+                where = member_offset(entry)
                 yield (
                     name.value.decode("utf-8", "backslashreplace"),
                     Member(
@@ -217,7 +224,7 @@ def _section(name: str, stream: _Section, size: int) -> DebugSectionDescriptor:
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def dwarf_errors() -> Iterator[None]:
     """Turn what pyelftools raises into `BadDataError`.
 
     For damaged files these are its own errors and those of the package construct, but as well
@@ -231,22 +238,22 @@ def _errors() -> Iterator[None]:
         raise BadDataError(f"debug information is damaged: {type(error).__name__}") from error
 
 
-def _number(entry: DIE, attribute: str) -> int:
+def attribute_number(entry: DIE, attribute: str | int) -> int:
     """A number that `entry` has, 0 if it has none."""
-    found = entry.attributes.get(attribute)
+    found = entry.attributes.get(attribute)  # type: ignore[arg-type]  # Go's own have numbers
     return found.value if found is not None and isinstance(found.value, int) else 0
 
 
-def _target(entry: DIE) -> int | None:
+def target_of(entry: DIE, attribute: str | int = "DW_AT_type") -> int | None:
     """The offset of the entry of the type of `entry`, None if it has none."""
-    found = entry.attributes.get("DW_AT_type")
+    found = entry.attributes.get(attribute)  # type: ignore[arg-type]
     if found is None or not isinstance(found.raw_value, int):
         return None
     begin: int = entry.cu.cu_offset if found.form in _UNIT_RELATIVE else 0
     return begin + found.raw_value
 
 
-def _member_offset(member: DIE) -> int:
+def member_offset(member: DIE) -> int:
     """DW_AT_data_member_location: a number, or the expression "add it" (DWARF 2); 0 if there is none."""
     found = member.attributes.get("DW_AT_data_member_location")
     location: Any = 0 if found is None else found.value

@@ -229,6 +229,22 @@ class Executable:
         ordered: NDArray[Any] = chosen[np.argsort(chosen["value"], kind="stable")]
         return ordered
 
+    def variables(self, most: int) -> list[tuple[str, int, int]]:
+        """Name, address (as the file has it) and size of the variables in writable segments, at most `most`."""
+        rows, names = self._variables, self._symbols[1]
+        written = np.zeros(len(rows), np.bool_)
+        for each in self.segments:
+            end = each.address + each.memory_size
+            if each.writable:
+                written |= (rows["value"] >= each.address) & (rows["value"] < end)
+        found = rows[written][:most]
+        return [
+            (elf.name_in(names, name), address, size)
+            for name, address, size in zip(
+                found["name"].tolist(), found["value"].tolist(), found["size"].tolist(), strict=True
+            )
+        ]
+
     def variables_at(self, addresses: NDArray[np.uint64]) -> list[tuple[str, int] | None]:
         """For each address (as the file has them) the name of the symbol of the variable that it lies in, and
         how many bytes behind its begin; None where there is none."""

@@ -28,6 +28,7 @@ COMMANDS = {
     "dump": "Print the stacks of all goroutines.",
     "record": "Record where a Go process spends its time.",
     "memory": "Show where memory goes, and who allocated it.",
+    "var": "Show the values of package-level variables.",
     "snapshot": "Save the state of a Go process in a file.",
     "diff": "Show what changed between snapshots.",
     "core": "Save a small core file of a Go process.",

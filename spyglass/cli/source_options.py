@@ -21,6 +21,7 @@ __all__ = [
     "read_options",
     "saved_waits_options",
     "size_bytes",
+    "source_and_words_options",
     "source_options",
     "sources_options",
     "stop_option",
@@ -169,6 +170,26 @@ def sources_options(command: Command) -> Command:
         command(sources=options.sources(targets), **others)
 
     return wrapper
+
+
+def source_and_words_options(metavar: str) -> Callable[[Command], Command]:
+    """As `source_options`, with further arguments, shown as `metavar`: calls `command` with ``words``, those behind the
+    target, or all of them where an option names the target."""
+
+    def decorated(command: Command) -> Command:
+        @click.argument("words", type=_Target(), nargs=-1, metavar=f"[TARGET] {metavar}")
+        @_options
+        @functools.wraps(command)
+        def wrapper(words: tuple[str, ...], options: SourceOptions, **others: Any) -> None:
+            given = 0 if options.is_given else 1
+            sources = options.sources(words[:given])
+            if not sources:
+                raise click.UsageError("no target given; give a pid, a process name, or a file")
+            command(source=sources[0], words=words[given:], **others)
+
+        return wrapper
+
+    return decorated
 
 
 @dataclass(frozen=True)

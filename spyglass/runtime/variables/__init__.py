@@ -1,0 +1,1 @@
+"""Package-level variables of a program, decoded by their types."""
