@@ -116,14 +116,18 @@ class MemoryLimits:
     problems: tuple[Problem, ...] = ()
 
     @property
+    def ending(self) -> tuple[MemoryLimit, ...]:
+        """Those that end the process or its growth, of which it is known what is left."""
+        return tuple(
+            row
+            for row in self.rows
+            if row.effect in ("kill", "slow", "refuse") and row.headroom_bytes is not None
+        )
+
+    @property
     def nearest(self) -> MemoryLimit | None:
-        """The limit with the least headroom of those that end the process or its growth."""
-        known = [
-            limit
-            for limit in self.rows
-            if limit.effect in ("kill", "slow", "refuse") and limit.headroom_bytes is not None
-        ]
-        return min(known, key=lambda limit: limit.headroom_bytes or 0, default=None)
+        """The one of `ending` of which the least is left."""
+        return min(self.ending, key=lambda limit: limit.headroom_bytes or 0, default=None)
 
     @property
     def group(self) -> MemoryLimit | None:

@@ -1,4 +1,4 @@
-"""A control group with a CPU quota, where one can be made."""
+"""Control groups with a CPU quota or a limit of memory, where they can be made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["CpuGroup", "cpu_group"]
+__all__ = ["CpuGroup", "MemoryGroup", "cpu_group", "memory_group"]
 
 _PERIOD_US = 100_000
 
@@ -38,7 +38,46 @@ def cpu_group(cores: float) -> Iterator[CpuGroup]:
     try:
         yield CpuGroup(directory)
     finally:
-        deadline = time.monotonic() + 5
-        while (directory / "cgroup.procs").read_text() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        directory.rmdir()
+        _remove(directory)
+
+
+class MemoryGroup:
+    """A control group of the memory controller, version 1."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = f"/{directory.relative_to(_MEMORY)}"
+
+    def entering(self, *command: str | Path) -> list[str | Path]:
+        """`command`, run by a shell that puts itself into the group first."""
+        return ["sh", "-c", f'echo $$ > {self.directory}/cgroup.procs; exec "$@"', "sh", *command]
+
+    def kills(self) -> int:
+        """How many processes of it the kernel has killed."""
+        lines = (self.directory / "memory.oom_control").read_text().splitlines()
+        return int(dict(line.split() for line in lines)["oom_kill"])
+
+
+_MEMORY = Path("/sys/fs/cgroup/memory")
+
+
+@contextmanager
+def memory_group(limit_bytes: int) -> Iterator[MemoryGroup]:
+    """A control group with this limit; what is in it must end before the context does."""
+    directory = _MEMORY / f"spyglass-test-{os.getpid()}-{time.monotonic_ns()}"
+    try:
+        directory.mkdir()
+        (directory / "memory.limit_in_bytes").write_text(str(limit_bytes))
+    except OSError as error:
+        pytest.skip(f"no control group with a memory limit can be made here: {error}")
+    try:
+        yield MemoryGroup(directory)
+    finally:
+        _remove(directory)
+
+
+def _remove(directory: Path) -> None:
+    deadline = time.monotonic() + 5
+    while (directory / "cgroup.procs").read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    directory.rmdir()

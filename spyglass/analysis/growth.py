@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 __all__ = ["Growth", "Point", "growth"]
@@ -57,8 +58,10 @@ def growth(points: Sequence[Point], now: float) -> Growth:
     peaks = _peaks(points)
     if len(peaks) < 2 or not _rises(peaks):
         return Growth(max((point.value for point in points[-1:]), default=0.0))
-    half = len(peaks) // 2 + 1
-    slopes = first, last, whole = _slope(peaks[:half]), _slope(peaks[-half:]), _slope(peaks)
+    tops = _tops(points)
+    tops = tops if len(tops) > _PARTS else peaks
+    half = len(tops) // 2 + 1
+    slopes = first, last, whole = _slope(tops[:half]), _slope(tops[-half:]), _slope(tops)
     if last <= 0 or whole <= 0:
         return Growth(points[-1].value)
     margin = _FEW_MARGIN if len(peaks) < 3 else _MARGIN
@@ -81,6 +84,18 @@ def _peaks(points: Sequence[Point]) -> list[Point]:
         if part not in peaks or point.value >= peaks[part].value:
             peaks[part] = point
     return list(peaks.values())
+
+
+def _tops(points: Sequence[Point]) -> list[Point]:
+    """The tops of teeth that are higher than all before; all points if there are no teeth."""
+    found, highest = [], float("-inf")
+    is_saw = any(b.value < a.value for a, b in pairwise(points))
+    for point, following in zip(points, [*points[1:], None], strict=True):
+        is_top = not is_saw or (following is not None and following.value < point.value)
+        if is_top and point.value > highest:
+            found.append(point)
+        highest = max(highest, point.value)
+    return found
 
 
 def _rises(peaks: list[Point]) -> bool:

@@ -29,8 +29,9 @@ _MARGIN = 0.2
 _ALIVE = 0.95
 #: Before it kills, the kernel takes back what it can, the program's own code too.
 _RECLAIM_SECONDS = 1.0
-#: Collections in the later half of the time that make a line of goals. With fewer, memory that grows evenly tells more.
-_COLLECTIONS = 3
+#: Collections in the later half of the time that make a line of goals. With fewer, memory that grows evenly tells more;
+#: below GOMEMLIMIT only if there are hardly any, since with them it grows no more in the end.
+_COLLECTIONS, _COLLECTIONS_BELOW_LIMIT = 3, 2
 _EVEN = 0.75
 _ENDING = ("kill", "slow", "refuse")
 
@@ -101,12 +102,16 @@ class _Series:
     def interval(self) -> _Interval | None:
         """When the limit is met, in seconds from the last reading; None: it does not grow."""
         used = self._growth([(self._at(i), row.held_bytes or 0) for i, row in enumerate(self.rows)])
-        found = list(self._used(used))
-        if self.rows[-1].kind != "rlimit" and self._has_heap():
-            heap = self._live() if self._is_protected() else self._goal(used)
-            if heap is not None:
-                return heap
-        return found[0] if found else None
+        found = next(self._used(used), None)
+        if self.rows[-1].kind == "rlimit" or not self._has_heap():
+            return found
+        is_protected = self._is_protected()
+        few = _COLLECTIONS_BELOW_LIMIT if is_protected else _COLLECTIONS
+        is_even = self._late_collections() < few and used.least > _EVEN * used.most
+        if is_protected:
+            # Otherwise what is used grows only up to GOMEMLIMIT.
+            return self._live() or (found if is_even else None)
+        return self._goal(used, is_even) or found
 
     def _at(self, index: int) -> float:
         return self.readings[index].at_ns / 1e9
@@ -123,8 +128,8 @@ class _Series:
             yield self._crossing(used, self.level, self.level + self.swap, "used")
 
     def _crossing(self, of: Growth, level: float, late: float, rule: str) -> _Interval:
-        """When `of` comes to between `level` and `late`."""
-        earliest = max(level - of.now, 0) / of.most
+        """When `of` comes to between `level` and `late`, at the top of a tooth, which few readings hit."""
+        earliest = max(max(level - of.now, 0) / of.most - of.pause / 2, 0)
         latest = max(late - of.now, 0) / of.least + of.pause if of.least > 0 else inf
         return _Interval(earliest, latest, rule)
 
@@ -151,13 +156,13 @@ class _Series:
 
     def _at_collections(self, name: str) -> Growth:
         """The growth of a value that each collection sets."""
-        values = {
-            (reading.gc_at_ns or 0) / 1e9: float(getattr(reading, name))
-            for reading in self.readings
-        }
-        return self._growth(sorted(values.items()))
+        values: dict[int | None, tuple[float, float]] = {}
+        for reading in self.readings:
+            pair = (reading.gc_at_ns or 0) / 1e9, float(getattr(reading, name))
+            values.setdefault(reading.gc_count, pair)
+        return self._growth(sorted(values.values()))
 
-    def _goal(self, used: Growth) -> _Interval | None:
+    def _goal(self, used: Growth, is_even: bool) -> _Interval | None:
         """When the heap's goal and the rest come to the limit, and the heap has then grown up to it.
 
         The collection at which that is so is up to one cycle later, and the heap grows from what is alive then to the
@@ -167,7 +172,7 @@ class _Series:
         both, rate = rest + goal, self._allocation_rate()
         if rest.now + (self.readings[-1].heap_goal_bytes or 0) >= self.level:
             return self._before_collection(rest, rate, used)
-        if self._has_few_collections() and used.least > _EVEN * used.most:
+        if is_even:
             return None
         if not self._enough(both.by) or both.most <= 0:
             return None
@@ -179,10 +184,11 @@ class _Series:
         latest += [each.latest for each in self._used(used) if each.latest != inf]
         return _Interval(crossing.earliest + fill * (1 - _MARGIN), max(latest), "goal")
 
-    def _has_few_collections(self) -> bool:
+    def _late_collections(self) -> int:
+        """How many ended in the later half of the time."""
         half = (self._at(0) + self._at(-1)) / 2
-        ends = {reading.gc_at_ns or 0 for reading in self.readings}
-        return sum(end / 1e9 > half for end in ends) < _COLLECTIONS
+        ends = {reading.gc_count: reading.gc_at_ns or 0 for reading in self.readings}
+        return sum(end / 1e9 > half for end in ends.values())
 
     def _before_collection(self, rest: Growth, rate: float, used: Growth) -> _Interval | None:
         """The heap meets the limit before it is collected: when it does at the rate of allocation."""

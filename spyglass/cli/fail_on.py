@@ -14,28 +14,41 @@ from spyglass.errors import SpyglassError
 
 if TYPE_CHECKING:
     from spyglass.analysis.snapshot_diff import Difference
+    from spyglass.memory_limits import MemoryLimits
     from spyglass.model import Snapshot
 
-__all__ = ["Limit", "exit_beyond", "fail_on_option", "growth_beyond", "waits_beyond"]
+__all__ = [
+    "Limit",
+    "exit_beyond",
+    "fail_on_option",
+    "growth_beyond",
+    "headroom_beyond",
+    "waits_beyond",
+]
 
-_LIMIT = re.compile(r"(deadlock)|(growth|stuck)\s*>\s*(\d{1,12})", re.ASCII)
+_LIMIT = re.compile(
+    r"(deadlock)|(growth|stuck)\s*>\s*(\d{1,12})|(headroom)\s*<\s*(\d{1,2})\s*%", re.ASCII
+)
+_FORMS = {
+    "deadlock": "deadlock", "growth": "growth>N", "stuck": "stuck>N", "headroom": "headroom<N%",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Limit:
-    """At most `most` of `what`: "growth" (of a group), "stuck" (goroutines that can never be woken), or
-    "deadlock"."""
+    """A limit of `what`: at most `number` of "growth" (of a group) or "stuck" (goroutines that can never be woken), at
+    least `number` percent of "headroom" (what is left of a limit of memory), or no "deadlock"."""
 
     what: str
-    most: int = 0
+    number: int = 0
 
     def __str__(self) -> str:
-        return self.what if self.what == "deadlock" else f"{self.what}>{self.most}"
+        return _FORMS[self.what].replace("N", str(self.number))
 
 
 def fail_on_option(*kinds: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add --fail-on for limits of these `kinds`: calls the command with ``limits``, a tuple of `Limit`."""
-    forms = [kind if kind == "deadlock" else f"{kind}>N" for kind in kinds]
+    forms = [_FORMS[kind] for kind in kinds]
 
     def parsed(
         _context: click.Context, _option: click.Parameter, texts: tuple[str, ...]
@@ -46,6 +59,7 @@ def fail_on_option(*kinds: str) -> Callable[[Callable[..., None]], Callable[...,
         "growth": "any group of goroutines grew by more than N",
         "stuck": "more than N goroutines can never be woken",
         "deadlock": "there is a deadlock",
+        "headroom": "less than N percent of a limit of memory are left",
     }
     option: Callable[[Callable[..., None]], Callable[..., None]] = click.option(
         "--fail-on", "limits", multiple=True, callback=parsed, metavar="LIMIT",
@@ -58,10 +72,10 @@ def fail_on_option(*kinds: str) -> Callable[[Callable[..., None]], Callable[...,
 
 def _limit(text: str, kinds: Iterable[str], forms: list[str]) -> Limit:
     found = _LIMIT.fullmatch(text.strip())
-    what = str(found[1] or found[2]) if found else ""
+    what = str(found[1] or found[2] or found[4]) if found else ""
     if found is None or what not in kinds:
         raise click.BadParameter(f"{text!r} is not of the form {' or '.join(map(repr, forms))}")
-    return Limit(what, int(found[3] or 0))
+    return Limit(what, int(found[3] or found[5] or 0))
 
 
 def exit_beyond(exceeded: list[str]) -> None:
@@ -77,7 +91,7 @@ def growth_beyond(found: Difference, limits: Iterable[Limit]) -> list[str]:
     return [
         f"{limit}: {group}"
         for limit in limits
-        if limit.what == "growth" and (group := _grown(found, limit.most))
+        if limit.what == "growth" and (group := _grown(found, limit.number))
     ]
 
 
@@ -97,6 +111,23 @@ def _grown(found: Difference, most: int) -> str | None:
     return None
 
 
+def headroom_beyond(known: MemoryLimits | None, limits: Iterable[Limit]) -> list[str]:
+    """Which limits of headroom are not kept. Raises `SpyglassError` if it is not known how much of any limit is left."""
+    from spyglass.words.memory_limits import limit_text
+    from spyglass.words.units import size
+
+    limits = [limit for limit in limits if limit.what == "headroom"]
+    shares = {} if known is None else {row: row.headroom_share for row in known.ending}
+    if limits and not any(share is not None for share in shares.values()):
+        raise SpyglassError(f"--fail-on {limits[0]}: how much memory is left is not known")
+    return [
+        f"{limit}: {size(row.headroom_bytes)} ({100 * share:.1f} %) are left of {limit_text(known, row)}"
+        for limit in limits
+        for row, share in shares.items()
+        if known is not None and share is not None and 100 * share < limit.number
+    ]
+
+
 def waits_beyond(snapshot: Snapshot, limits: Iterable[Limit]) -> list[str]:
     """Which limits of deadlocks and of goroutines that can never be woken `snapshot` exceeds.
 
@@ -105,7 +136,7 @@ def waits_beyond(snapshot: Snapshot, limits: Iterable[Limit]) -> list[str]:
     """
     from spyglass.analysis.wait_verdicts import verdicts
 
-    limits = [limit for limit in limits if limit.what != "growth"]
+    limits = [limit for limit in limits if limit.what in ("deadlock", "stuck")]
     known = verdicts(snapshot) if limits else None
     exceeded = []
     for limit in limits:
@@ -122,7 +153,7 @@ def waits_beyond(snapshot: Snapshot, limits: Iterable[Limit]) -> list[str]:
 def _stuck(known: Any, limit: Limit) -> list[str]:
     looked_at = known.graph.looked_at
     number = int((known.stuck == 1).sum())
-    if number > limit.most:
+    if number > limit.number:
         return [f"{limit}: {number:,} goroutines can never be woken"]
     if not looked_at.marks:
         raise SpyglassError(f"--fail-on {limit}: the heap was not looked at")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read_memory_reading", "with_go_limit"]
 
+_TRIES = 3
+
 
 def with_go_limit(limits: MemoryLimits | None, go: GoMemory) -> MemoryLimits | None:
     """`limits` with GOMEMLIMIT, if there is one, before the host's."""
@@ -32,12 +34,23 @@ def with_go_limit(limits: MemoryLimits | None, go: GoMemory) -> MemoryLimits | N
 
 
 def read_memory_reading(target: Target, runtime: Runtime) -> MemoryReading:
-    """The heap and the limits now. Raises `TargetError` for a core: it has no limits."""
+    """The heap and the limits now. Raises `TargetError` for a core: it has no limits.
+
+    It is read again if a collection ended meanwhile: what that sets would be taken for the one before.
+    """
+    for _ in range(_TRIES):
+        reading = _reading(target, runtime)
+        if read_gc(runtime, None).cycles == reading.gc_count:
+            break
+    return reading
+
+
+def _reading(target: Target, runtime: Runtime) -> MemoryReading:
     at_ns, taken_at = time.monotonic_ns(), target.process.taken_at()
+    counters = read_gc(runtime, at_ns)
     limits = target.process.memory_limits()
     if limits is None:
         raise TargetError("a core has no limits of memory: nothing of it runs")
-    counters = read_gc(runtime, at_ns)
     classes = runtime.part("memory", lambda: read_classes(runtime), {}, "classes")
     go = read_go_memory(runtime, taken_at, classes, (counters, counters))
     last_at = go.gc.last_at
@@ -53,7 +66,7 @@ def read_memory_reading(target: Target, runtime: Runtime) -> MemoryReading:
         go_bytes=go.limited_bytes,
         go_limit_bytes=go.memory_limit_bytes,
         allocated_bytes=counters.allocated_bytes,
-        gc_count=go.gc.cycles,
+        gc_count=counters.cycles,
         gc_at_ns=None if gc_ago_ns is None else at_ns - gc_ago_ns,
     )
 

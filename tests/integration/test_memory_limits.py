@@ -1,0 +1,147 @@
+"""Limits of memory with real control groups: what is used, what is killed, and when."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import spyglass
+from spyglass.analysis.findings.limits import limit_findings
+from spyglass.analysis.memory_forecast import forecast
+from spyglass.errors import SpyglassError
+from spyglass.memory_limits import MemoryForecast, MemoryLimit, MemoryLimits, MemoryReading
+from spyglass.procfs.memory_limits import memory_limits
+from tests.control_group import MemoryGroup, memory_group
+from tests.support import NEWEST, GoProcess, build
+
+pytestmark = pytest.mark.live
+MIB = 1 << 20
+
+
+@contextmanager
+def grow(group: MemoryGroup, *flags: str, minor: str = NEWEST, **env: str) -> Iterator[GoProcess]:
+    """The program grow in `group`."""
+    with GoProcess(group.entering(build("grow", minor), *flags), env=env) as process:
+        yield process
+
+
+def own(limits: MemoryLimits) -> MemoryLimit:
+    assert limits.group is not None
+    return limits.group
+
+
+def wait_until(met: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_group_says_its_limit_its_use_and_past_kills() -> None:
+    with memory_group(32 * MIB) as group:
+        killed = subprocess.run(group.entering("tail", "/dev/zero"), check=False)
+        assert killed.returncode == -9
+        with grow(group) as process:
+            limits = memory_limits(process.pid)
+    row = own(limits)
+    assert (row.name, row.path, row.bytes) == ("memory.limit_in_bytes", group.path, 32 * MIB)
+    assert row.oom_kills == 1
+    assert row.hits
+    assert 0 < (row.held_bytes or 0) <= (row.used_bytes or 0) <= 32 * MIB
+    assert (row.peak_bytes or 0) > 30 * MIB
+    (found,) = (each for each in limit_findings(limits, "next") if each.kind == "oom-kills")
+    assert "killed 1 process of its control group" in found.title
+
+
+def test_a_group_full_of_page_cache_has_headroom_and_no_forecast(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    with memory_group(48 * MIB) as group:
+        with grow(group, "-write", "300", "-file", str(log)) as process:
+            wait_until(lambda: (own(memory_limits(process.pid)).used_bytes or 0) > 44 * MIB)
+            with spyglass.attach(process.pid) as program:
+                readings = []
+                for _ in range(20):
+                    readings.append(program.memory_reading())
+                    time.sleep(0.02)
+                limits = program.memory_account().limits
+        assert group.kills() == 0
+    assert limits is not None
+    assert limits.files is not None
+    if any(file.in_memory for file in limits.files):
+        pytest.skip("the directory for temporary files is in memory")
+    # What was just written is on its way to the disk; it can be reclaimed all the same.
+    assert (own(limits).headroom_share or 0) > 0.3
+    assert isinstance(forecast(readings), str)
+    (file,) = (each for each in limits.files if each.path == str(log))
+    assert (file.cached_bytes or 0) > MIB
+    kinds = [each.kind for each in limit_findings(limits, "next")]
+    assert "memory-limit" not in kinds
+
+
+def test_gomemlimit_is_one_of_the_limits() -> None:
+    with (
+        GoProcess([build("grow")], env={"GOMEMLIMIT": "200MiB"}) as process,
+        spyglass.attach(process.pid) as program,
+    ):
+        account = program.memory_account()
+        limits = account.limits
+    assert limits is not None
+    (row,) = (each for each in limits.rows if each.kind == "gomemlimit")
+    assert (row.bytes, row.used_bytes) == (200 * MIB, account.go.limited_bytes)
+    assert limits.rows[-1].kind == "host"
+
+
+# Real kills
+
+
+def readings_until_killed(
+    group: MemoryGroup, process: GoProcess
+) -> tuple[list[MemoryReading], int]:
+    """A reading four times a second until the kernel kills `process`, and when it did."""
+    readings = []
+    with spyglass.attach(process.pid) as program:
+        while process.is_alive():
+            try:
+                readings.append(program.memory_reading())
+            except SpyglassError:
+                break
+            deadline = time.monotonic() + 0.25
+            while process.is_alive() and time.monotonic() < deadline:
+                time.sleep(0.01)
+    process.wait()
+    assert group.kills() == 1
+    return readings, time.monotonic_ns()
+
+
+KILLS = {
+    "leak": ("1.15", "0", ("-keep", "8")),
+    "leak and garbage": (NEWEST, "0", ("-keep", "7", "-waste", "60")),
+    "leak and garbage with GOMEMLIMIT": (NEWEST, "70MiB", ("-keep", "6", "-waste", "60")),
+    "saw": (NEWEST, "0", ("-keep", "6", "-waste", "40", "-saw", "24", "-teeth", "8")),
+    "saw with GOMEMLIMIT": (
+        NEWEST, "70MiB", ("-keep", "6", "-waste", "40", "-saw", "24", "-teeth", "8"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KILLS)
+def test_at_half_time_the_moment_of_the_kill_lies_in_the_interval(name: str) -> None:
+    minor, limit, flags = KILLS[name]
+    env = {} if limit == "0" else {"GOMEMLIMIT": limit}
+    with memory_group(80 * MIB) as group, grow(group, *flags, minor=minor, **env) as process:
+        begin_ns = time.monotonic_ns()
+        readings, killed_ns = readings_until_killed(group, process)
+    half_ns = (begin_ns + killed_ns) / 2
+    seen = [reading for reading in readings if reading.at_ns <= half_ns]
+    found = forecast(seen)
+    assert isinstance(found, MemoryForecast), found
+    assert seen[-1].limits.rows[found.limit].path == group.path
+    assert found.latest_in_seconds is not None
+    left = (killed_ns - seen[-1].at_ns) / 1e9
+    assert found.earliest_in_seconds <= left <= found.latest_in_seconds
