@@ -17,6 +17,7 @@ from spyglass.cli.memory_profiles import (
     profile_options,
     write_sites,
 )
+from spyglass.cli.memory_watch import WatchOptions, watch_options
 from spyglass.cli.source_options import source_options
 from spyglass.cli.sources import CoreSource, ProcessSource, Source
 from spyglass.errors import SpyglassError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from spyglass.formats import Exporter
     from spyglass.heap_profile import HeapProfile
     from spyglass.inspector import Inspector
+    from spyglass.memory_account import MemoryAccount
     from spyglass.model import Problem
 
 __all__ = ["memory"]
@@ -35,6 +37,7 @@ __all__ = ["memory"]
 @source_options
 @profile_options
 @object_options
+@watch_options
 @click.option(
     "--all", "everything", is_flag=True, help="Show all rows, not only as many as fit the terminal."
 )
@@ -43,6 +46,7 @@ def memory(
     source: Source,
     profiles: ProfileOptions,
     objects: ObjectOptions,
+    watch: WatchOptions,
     everything: bool,
     exporter: Exporter | None,
 ) -> None:
@@ -52,6 +56,9 @@ def memory(
     The parts sum up to resident memory. A page of the heap counts if it is resident, for what its span is used; all else is
     told by mapping. What may be of another part is shown as doubtful.
 
+    Limits are those of control groups, resources, Go and the host; page cache that the kernel drops first is not counted as
+    used. With --watch it is said when one is met: an interval, from how the heap, its goal and the rest grow. Ctrl-C ends it early.
+
     The heap profile is what net/http/pprof would give, of programs without an endpoint too. The runtime samples
     one allocation in 512 KiB unless the program chooses another rate; numbers are what the samples stand
     for. In a program that cannot write a heap profile the linker switches sampling off: then it says so.
@@ -59,6 +66,8 @@ def memory(
 
     \b
       spyglass memory 1234
+      spyglass memory 1234 --watch 30s                  when will it be killed?
+      spyglass memory 1234 --fail-on 'headroom<10%'     exit status 3 if less is left of a limit
       spyglass memory 1234 --heap
       spyglass memory 1234 --heap -o heap.pb.gz         then: go tool pprof -http : heap.pb.gz
       spyglass memory 1234 --heap -o heap.html          a flame graph
@@ -73,13 +82,17 @@ def memory(
         raise click.UsageError("--json is of the account, and of --heap")
     if exporter is not None and profiles.output is not None:
         raise click.UsageError("--json writes to standard output; -o writes the heap profile alone")
+    if watch.wanted and not isinstance(source, ProcessSource):
+        raise click.UsageError("--watch and --fail-on need a running process")
+    if watch.wanted and (objects.wanted or profiles.contention or profiles.output):
+        raise click.UsageError("--watch and --fail-on are about the account of memory")
     with _opened(source) as program:
         if objects.wanted:
             problems = objects.show(program, everything=everything)
         elif profiles.contention is not None:
             problems = _contention(program, source, profiles, everything)
         else:
-            problems = _memory(program, source, profiles, exporter, everything)
+            problems = _memory(program, source, profiles, watch, exporter, everything)
     for problem in problems:
         click.echo(visible(f"{problem.kind}: {problem.subject}: {problem.detail}"), err=True)
 
@@ -88,12 +101,14 @@ def _memory(
     program: Inspector,
     source: Source,
     profiles: ProfileOptions,
+    watch: WatchOptions,
     exporter: Exporter | None,
     everything: bool,
 ) -> Sequence[Problem]:
     profile = heap_profile(program, source, profiles.as_of) if profiles.heap else None
     if profiles.output is None or profile is None:
-        _show(program, profile, exporter, everything=everything)
+        for account in watch.accounts(program):
+            _show(program, account, profile, exporter, everything=everything)
     elif profile.why_not is not None:
         raise SpyglassError(f"there is no heap profile: {profile.why_not}")
     else:
@@ -134,6 +149,7 @@ def _opened(source: Source) -> Inspector:
 
 def _show(
     program: Inspector,
+    account: MemoryAccount,
     profile: HeapProfile | None,
     exporter: Exporter | None,
     *,
@@ -141,7 +157,6 @@ def _show(
 ) -> None:
     from spyglass.analysis.memory_view import memory_view
 
-    account = program.memory_account()
     view = memory_view(program.snapshot("top"), account, profile)
     if exporter is not None:
         exporter.write(view, sys.stdout.buffer)

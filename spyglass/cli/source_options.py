@@ -26,6 +26,7 @@ __all__ = [
     "sources_options",
     "stop_option",
     "watch_option",
+    "watch_seconds",
 ]
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def watch_option(command: Command) -> Command:
     """Add --watch, for a command with `source_options` before this: its ``source`` watches the scheduler first."""
 
     @click.option(
-        "--watch", "watch_s", callback=_watch_seconds, metavar="DURATION",
+        "--watch", "watch_s", callback=watch_seconds, metavar="DURATION",
         help="Watch the scheduler for DURATION first, and show what hinders goroutines from running.",
     )  # fmt: skip
     @functools.wraps(command)
@@ -107,9 +108,10 @@ def watch_option(command: Command) -> Command:
     return wrapper
 
 
-def _watch_seconds(
+def watch_seconds(
     context: click.Context, option: click.Parameter, span: str | None
 ) -> float | None:
+    """A time span in seconds that something is watched for."""
     from spyglass.cli.filter_options import span_ns
 
     given_ns = span_ns(context, option, span)

@@ -11,6 +11,7 @@ from spyglass.analysis.memory_parts import shown_parts, stack_groups
 from spyglass.render.cropping import tail_in
 from spyglass.render.findings import finding_lines
 from spyglass.render.heap_view import profile_lines
+from spyglass.render.limit_lines import limit_lines
 from spyglass.render.process_sections import memory_lines, program_lines
 from spyglass.render.sections import fact, section
 from spyglass.render.table_columns import Column
@@ -39,6 +40,8 @@ def render(shown: MemoryView, view: View) -> Iterator[Text]:
     yield from finding_lines(shown.findings, view.width)
     yield from program_lines(shown.snapshot.process, view.width, verbose=view.verbose)
     yield from _resident_lines(shown, view)
+    if account.limits is not None:
+        yield from limit_lines(account.limits, account.forecast, view)
     yield from memory_lines(shown.snapshot, view.width, verbose=True)
     yield from _go_lines(account.go, view.width)
     yield from _class_lines(account.go, view.width)

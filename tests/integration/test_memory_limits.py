@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ from spyglass.analysis.memory_forecast import forecast
 from spyglass.errors import SpyglassError
 from spyglass.memory_limits import MemoryForecast, MemoryLimit, MemoryLimits, MemoryReading
 from spyglass.procfs.memory_limits import memory_limits
+from tests.command import piped
 from tests.control_group import MemoryGroup, memory_group
 from tests.support import NEWEST, GoProcess, build
 
@@ -60,9 +63,9 @@ def test_a_group_says_its_limit_its_use_and_past_kills() -> None:
 
 def test_a_group_full_of_page_cache_has_headroom_and_no_forecast(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
-    with memory_group(48 * MIB) as group:
-        with grow(group, "-write", "300", "-file", str(log)) as process:
-            wait_until(lambda: (own(memory_limits(process.pid)).used_bytes or 0) > 44 * MIB)
+    with memory_group(128 * MIB) as group:
+        with grow(group, "-write", "300", "-most", "160", "-file", str(log)) as process:
+            wait_until(lambda: (own(memory_limits(process.pid)).used_bytes or 0) > 120 * MIB)
             with spyglass.attach(process.pid) as program:
                 readings = []
                 for _ in range(20):
@@ -94,6 +97,32 @@ def test_gomemlimit_is_one_of_the_limits() -> None:
     (row,) = (each for each in limits.rows if each.kind == "gomemlimit")
     assert (row.bytes, row.used_bytes) == (200 * MIB, account.go.limited_bytes)
     assert limits.rows[-1].kind == "host"
+
+
+def test_watching_says_when_the_limit_is_met() -> None:
+    """By a program that grows by 5 MiB a second; where it gets no processor for a while, it is watched again."""
+    watch = ("--watch", "0.8s", "--json", "--fail-on", "headroom<99%")
+    with memory_group(512 * MIB) as group, grow(group, "-keep", "5") as process:
+        for _ in range(4):
+            done = piped("memory", str(process.pid), *watch)
+            known = json.loads(done.stdout)
+            if known["forecast"] is not None:
+                break
+    assert done.returncode == 3, done.stderr
+    assert "are left of the memory limit of its control group" in done.stderr
+    assert (known["limits"][0]["path"], known["limits"][0]["bytes"]) == (group.path, 512 * MIB)
+    assert known["forecast"]["limit"] == 0
+    assert known["forecast"]["earliest_in_seconds"] > 0
+    assert known["findings"][0]["kind"] == "memory-forecast"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--count", "2"), ("--watch", "1s", "--types"), ("--watch", "1s", "--block"), ("--watch", "1ms")],
+)  # fmt: skip
+def test_options_that_do_not_fit(arguments: tuple[str, ...]) -> None:
+    done = piped("memory", str(os.getpid()), *arguments)
+    assert done.returncode == 2, done.stderr
 
 
 # Real kills

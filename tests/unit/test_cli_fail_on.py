@@ -7,15 +7,16 @@ from dataclasses import replace
 import click
 import pytest
 
-from spyglass.cli.fail_on import Limit, _limit, waits_beyond
+from spyglass.cli.fail_on import Limit, _limit, headroom_beyond, waits_beyond
 from spyglass.errors import SpyglassError
+from spyglass.memory_limits import MemoryLimit, MemoryLimits
 from spyglass.model import Snapshot
 from spyglass.wait_graph import LookedAt
 from tests.snapshots import Row, make_snapshot
 from tests.wait_graphs import graph
 
-FORMS = ["growth>N", "stuck>N", "deadlock"]
-KINDS = ["growth", "stuck", "deadlock"]
+FORMS = ["growth>N", "stuck>N", "deadlock", "headroom<N%"]
+KINDS = ["growth", "stuck", "deadlock", "headroom"]
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,7 @@ KINDS = ["growth", "stuck", "deadlock"]
     [
         ("deadlock", Limit("deadlock")),
         ("stuck>0", Limit("stuck", 0)),
+        ("headroom < 10 %", Limit("headroom", 10)),
         (" growth > 12 ", Limit("growth", 12)),
     ],
 )
@@ -30,7 +32,20 @@ def test_limits_as_typed(text: str, limit: Limit) -> None:
     assert _limit(text, KINDS, FORMS) == limit
 
 
-@pytest.mark.parametrize("text", ["", "deadlock>1", "stuck", "stuck>-1", "stuck>x", "shrink>1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "deadlock>1",
+        "stuck",
+        "stuck>-1",
+        "stuck>x",
+        "shrink>1",
+        "headroom>1%",
+        "headroom<100%",
+        "headroom<1",
+    ],
+)
 def test_what_is_no_limit(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not of the form"):
         _limit(text, KINDS, FORMS)
@@ -75,3 +90,17 @@ def test_deadlocks() -> None:
     assert waits_beyond(make_snapshot(waits=graph([])), [Limit("deadlock")]) == []
     with pytest.raises(SpyglassError, match="was not read"):
         waits_beyond(make_snapshot(), [Limit("deadlock")])
+
+
+def test_headroom_is_of_every_limit_that_ends_a_process() -> None:
+    group = MemoryLimit("cgroup", "memory.max", "kill", "/a", 1000 << 20, 950 << 20, 50 << 20)
+    soft = MemoryLimit("gomemlimit", "GOMEMLIMIT", "collect", bytes=100, used_bytes=100)
+    known = MemoryLimits((group, soft))
+    assert headroom_beyond(known, [Limit("headroom", 10)]) == []  # exactly as much
+    assert headroom_beyond(known, [Limit("headroom", 11)]) == [
+        "headroom<11%: 100.0 MiB (10.0 %) are left of the memory limit of its control group"
+    ]
+    assert headroom_beyond(None, []) == []
+    for unknown in (None, MemoryLimits(), MemoryLimits((replace(group, used_bytes=None), soft))):
+        with pytest.raises(SpyglassError, match="is not known"):
+            headroom_beyond(unknown, [Limit("headroom", 10)])

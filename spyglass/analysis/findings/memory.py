@@ -11,7 +11,8 @@ from spyglass.analysis.findings.thresholds import (
     LIMIT_CRITICAL_SHARE,
     LIMIT_SHARE,
 )
-from spyglass.model import RECENT_GC_SECONDS, MemoryStats
+from spyglass.memory_limits import MemoryForecast
+from spyglass.model import RECENT_GC_SECONDS, MemoryStats, Snapshot
 from spyglass.words.units import count, size
 
 __all__ = ["memory_findings"]
@@ -27,7 +28,7 @@ def memory_findings(findable: Findable) -> Iterator[Finding]:
     snapshot = findable.snapshot
     memory = snapshot.memory
     if snapshot.limits is not None:
-        yield from limit_findings(snapshot.limits, _next(findable))
+        yield from limit_findings(snapshot.limits, _next(findable), _forecast(snapshot))
     elif (found := _near_group_limit(findable)) is not None:
         yield found
     used_bytes, limit_bytes = _of_go(memory), memory.memory_limit_bytes
@@ -43,9 +44,16 @@ def memory_findings(findable: Findable) -> Iterator[Finding]:
     yield from _frequent_gc(findable, memory)
 
 
+def _forecast(snapshot: Snapshot) -> MemoryForecast | None:
+    known = snapshot.account.forecast if snapshot.account is not None else None
+    return known if isinstance(known, MemoryForecast) else None
+
+
 def _next(findable: Findable) -> str:
-    """``spyglass memory`` reads processes and cores only."""
-    return findable.command("memory" if findable.snapshot.file is None else "summary")
+    """``spyglass memory`` reads processes and cores only; there, it is who allocated what."""
+    if findable.snapshot.file is not None:
+        return findable.command("summary")
+    return findable.command("memory", *(() if findable.snapshot.account is None else ("--heap",)))
 
 
 def _near_group_limit(findable: Findable) -> Finding | None:
