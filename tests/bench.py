@@ -30,6 +30,7 @@ import spyglass
 from spyglass.memory.allocator import keep_freed_memory
 from spyglass.memory.process import ProcessMemory
 from spyglass.runtime.goroutines.decode import fields_of, g_pointers
+from tests.bench_memory import MEMORY_GOALS, bench_memory
 from tests.bench_record import bench_record
 from tests.bench_waits import WAITS_GOALS, bench_heap, bench_waits
 from tests.browser import browser
@@ -57,6 +58,7 @@ GOALS = {
     "summary of a whole core": {CORE_SIZE: 1.0},
     "summary of a whole core, uncached": {CORE_SIZE: 1.0},
     **WAITS_GOALS,
+    **MEMORY_GOALS,
 }
 #: Goroutines of which no two have the same stack, or the same labels.
 DIFFERENT = 100_000
@@ -93,6 +95,7 @@ def main() -> int:
             _bench_size(table, process, size, arguments.repeat)
     bench_heap(arguments.repeat, partial(_plain_row, table))
     bench_record(partial(_plain_row, table))
+    bench_memory(_best_command, arguments.repeat, partial(_plain_row, table))
     _bench_different(table, arguments.repeat)
     _bench_whole_core(table, arguments.repeat)
     _bench_large(table, arguments.repeat)

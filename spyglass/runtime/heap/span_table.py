@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spyglass.columns import distinct
 from spyglass.errors import BadDataError, MissingInfo
 from spyglass.runtime.heap.spans import PAGE_BYTES, read_rows, span_pointers
 
@@ -143,7 +144,7 @@ def read_arenas(runtime: Runtime, spans: SpanTable) -> Arenas:
     known = numbers * np.uint64(ARENA_BYTES) + base
     # Those of arenas that the program itself asked for are not in that list.
     of_spans = spans.start // np.uint64(ARENA_BYTES) * np.uint64(ARENA_BYTES)
-    starts = np.unique(np.concatenate([known, of_spans]))
+    starts = distinct(np.concatenate([known, of_spans]))
     starts = starts[(starts > 0) & (starts < _MAX_ADDRESS)]
     first = np.flatnonzero(np.diff(starts, prepend=np.uint64(0)) != ARENA_BYTES)
     last = np.append(first[1:], len(starts)) - 1
