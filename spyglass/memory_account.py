@@ -16,6 +16,7 @@ from spyglass.model import Problem, Process
 
 __all__ = [
     "CLASSES",
+    "LEAST_WINDOW_NS",
     "GcStats",
     "GoMemory",
     "MemoryAccount",
@@ -34,6 +35,9 @@ Part = Literal[
     "go_heap_objects", "go_heap_unused", "go_heap_free", "go_stacks", "go_metadata", "go_arenas", "binary",
     "c", "thread_stacks", "files", "shared", "other",
 ]  # fmt: skip
+
+#: The shortest time of which a rate is stated.
+LEAST_WINDOW_NS = 50_000_000
 
 #: The names of ``runtime/metrics`` under /memory/classes, without that prefix and ":bytes".
 CLASSES: tuple[str, ...] = (
@@ -95,8 +99,11 @@ class GcStats:
 
     @property
     def allocation_rate(self) -> float | None:
-        """Bytes allocated in a second of the window."""
-        if self.allocated_bytes is None or not self.window_ns:
+        """Bytes allocated in a second of the window; None if that is too short: Go counts what is allocated when a span is
+        full."""
+        if self.allocated_bytes is None or self.window_ns is None:
+            return None
+        if self.window_ns < LEAST_WINDOW_NS:
             return None
         return self.allocated_bytes * 1e9 / self.window_ns
 

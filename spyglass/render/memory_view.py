@@ -130,7 +130,9 @@ def _detail_columns(rows: Sequence[_Row]) -> list[Column]:
 def _go_lines(go: GoMemory, width: int | None) -> Iterator[Text]:
     """What there is of collections beside what every view shows."""
     rate, gc = go.gc.allocation_rate, go.gc
-    facts = [fact("live", size(go.heap_live_bytes), "bold"), fact("now", size(go.heap_now_bytes))]
+    facts = [fact("live", size(go.heap_live_bytes), "bold")]
+    if go.heap_live_bytes is not None and go.heap_now_bytes is not None:
+        facts.append(fact("allocated since", size(max(go.heap_now_bytes - go.heap_live_bytes, 0))))
     if rate is not None:
         facts.append(fact("allocating", f"{size(round(rate))}/s"))
     if gc.cpu_fraction is not None:

@@ -119,7 +119,6 @@ def _kept(findable: Findable, account: MemoryAccount) -> Finding:
         severity="warning",
         title=f"is heap that Go freed and keeps ({_settings(account.go)}); {size(released)} are returned to the "
         "kernel",
-        next=_next(findable),
     )
 
 
@@ -128,7 +127,6 @@ def _lazy(findable: Findable, account: MemoryAccount) -> Finding:
         kind="memory-lazy-free",
         severity="info",
         title="was freed with MADV_FREE: the kernel takes it as soon as it needs memory, so it is no leak",
-        next=_next(findable),
     )
 
 
@@ -173,7 +171,6 @@ def _c(findable: Findable, account: MemoryAccount) -> Finding:
         severity="warning",
         title="is anonymous memory that is not Go's: of C, or mapped by the program itself"
         f"{_largest(account, 'c')}",
-        next=_next(findable),
     )
 
 
@@ -183,7 +180,6 @@ def _files(findable: Findable, account: MemoryAccount) -> Finding:
         severity="info",
         title=f"is mapped files{_largest(account, 'files')}; of what is not changed the kernel drops pages when "
         "it needs memory",
-        next=_next(findable),
     )
 
 
@@ -193,7 +189,6 @@ def _shared(findable: Findable, account: MemoryAccount) -> Finding:
         severity="warning",
         title=f"is shared memory or files in memory{_largest(account, 'shared')}, which stay until they are "
         "removed",
-        next=_next(findable),
     )
 
 
