@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from spyglass.analysis.wait_verdicts import VERDICTS, WaitVerdicts
 from spyglass.model import NONE
 from spyglass.wait_graph import KINDS, WaitGraph
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["because", "held_up_by", "object_name"]
+__all__ = ["because", "held_up_by", "object_name", "reasons"]
 
 #: What goroutines that do not wait do, by their status.
 _AT_WORK = {
@@ -37,27 +39,46 @@ def object_name(graph: WaitGraph, row: int) -> str:
 
 def because(known: WaitVerdicts, row: int) -> str:
     """Why the verdict of a row of `known` is what it is, as a clause."""
-    goroutine, verdict = int(known.ids[row]), VERDICTS[int(known.verdict[row])]
-    waits = known.waits_of(goroutine)
-    if not known.waits[row]:
-        return "it does not wait"
-    if not len(waits):
-        why = known.unresolved.get(goroutine, "not understood")
-        return why if why.startswith("moved") else f"what it waits for is {why}"
-    target = int(known.graph.waits.object[waits[0]])
+    return next(reasons(known, np.array([row])))
+
+
+def reasons(known: WaitVerdicts, rows: NDArray[np.intp]) -> Iterator[str]:
+    """Why the verdict of each of `rows` of `known` is what it is, as clauses; what many have in common is put into
+    words once."""
+    ids = known.ids[rows]
+    first, numbers = known.first_waits(ids)
+    targets = known.graph.waits.object[first] if len(known.graph.waits) else first
+    texts: dict[tuple[int, int, int, bool], str] = {}
+    columns = (ids, known.waits[rows], known.verdict[rows], known.behind[rows], targets, numbers)
+    for goroutine, waits, verdict, behind, target, number in zip(
+        *(column.tolist() for column in columns), strict=True
+    ):
+        if not waits:
+            yield "it does not wait"
+        elif not number:
+            why = known.unresolved.get(goroutine, "not understood")
+            yield why if why.startswith("moved") else f"what it waits for is {why}"
+        elif VERDICTS[verdict] == "deadlock":
+            yield _in_circle(known, goroutine, object_name(known.graph, target))
+        else:
+            key = verdict, behind, target, number > 1
+            if key not in texts:
+                texts[key] = _reason(known, *key)
+            yield texts[key]
+
+
+def _reason(known: WaitVerdicts, verdict: int, behind: int, target: int, several: bool) -> str:
+    """The reason of a goroutine in no deadlock that waits for the object `target`, the first of `several`."""
     name = object_name(known.graph, target)
-    if verdict == "deadlock":
-        return _in_circle(known, goroutine, name)
-    if verdict == "never":
-        return _never(known.graph, waits, target)
-    behind = int(known.behind[row])
+    if VERDICTS[verdict] == "never":
+        return _never(known.graph, several, target)
     if behind != NONE:
         return f"{name} is held up by goroutine {behind}, {held_up_by(known, behind)}"
     return {
         "left_locked": f"{name} is locked, and no goroutine that could unlock it was found",
         "waits": f"it waits for {name}",
         "could": f"something that is alive refers to {name}",
-    }.get(verdict, "whether something can wake it was not looked at")
+    }.get(VERDICTS[verdict], "whether something can wake it was not looked at")
 
 
 def held_up_by(known: WaitVerdicts, goroutine: int) -> str:
@@ -83,9 +104,9 @@ def _in_circle(known: WaitVerdicts, goroutine: int, name: str) -> str:
     return f"goroutine {after} holds {name}, and waits in turn for what this one holds"
 
 
-def _never(graph: WaitGraph, waits: NDArray[np.intp], target: int) -> str:
+def _never(graph: WaitGraph, several: bool, target: int) -> str:
     if KINDS[int(graph.objects.kind[target])] == "nothing":
         return "what it waits for cannot happen"
-    if len(waits) > 1:
+    if several:
         return "nothing that is alive refers to any of the channels that it waits for"
     return f"nothing that is alive refers to {object_name(graph, target)}"

@@ -142,6 +142,16 @@ class WaitVerdicts:
         )
         return np.sort(self._wait_order[begin:end])
 
+    def first_waits(
+        self, goroutines: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Of each goid the first of its rows of `WaitGraph.waits` (any row if it has none), and how many it has."""
+        begin = np.searchsorted(self._sorted_waits, goroutines)
+        number = np.searchsorted(self._sorted_waits, goroutines, side="right") - begin
+        if not len(self._wait_order):
+            return np.zeros(len(goroutines), np.intp), number
+        return self._wait_order[np.minimum(begin, len(self._wait_order) - 1)], number
+
     def holders_of(self, objects: int, worst: int = STRONG) -> NDArray[np.intp]:
         """The rows of `WaitGraph.holders` of one object whose evidence is of grade `worst` or better, the best
         first."""

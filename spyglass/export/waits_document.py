@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from spyglass.analysis.wait_index import Rows
-from spyglass.analysis.wait_reasons import because
+from spyglass.analysis.wait_reasons import reasons
 from spyglass.analysis.wait_verdicts import VERDICTS
 from spyglass.columns import among
 from spyglass.export.json_text import (
@@ -101,14 +101,14 @@ def _goroutine_texts(view: WaitView, ids: NDArray[np.uint64]) -> Iterator[str]:
     rows = known.rows_of(ids)
     columns = zip(
         ids.tolist(), _states(view, ids), _waits_on(view, ids),
-        known.verdict[rows].tolist(), known.stuck[rows].tolist(), known.behind[rows].tolist(), rows.tolist(),
+        known.verdict[rows].tolist(), known.stuck[rows].tolist(), known.behind[rows].tolist(), reasons(known, rows),
         strict=True,
     )  # fmt: skip
-    for goid, state, waits_on, verdict, stuck, behind, row in columns:
+    for goid, state, waits_on, verdict, stuck, behind, why in columns:
         yield (
             f'{{"id":{goid},{state},"waits_on":[{waits_on}],"verdict":"{VERDICTS[verdict]}",'
             f'"stuck":{_STUCK.get(stuck, "null")},"behind":{behind if behind != NONE else "null"},'
-            f'"because":{compact(plain(because(known, row)))}}}'
+            f'"because":{compact(plain(why))}}}'
         )
 
 

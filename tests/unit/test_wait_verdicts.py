@@ -5,9 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pytest
 
+from spyglass.analysis import wait_reasons
+from spyglass.analysis.wait_reasons import object_name
 from spyglass.analysis.wait_verdicts import WaitVerdicts, verdicts
+from spyglass.wait_graph import WaitGraph
 from tests.snapshots import make_snapshot
 from tests.wait_graphs import graph
 
@@ -39,6 +43,23 @@ def test_a_lock_that_is_locked_twice() -> None:
     found = judge([(7, 0)], [(7, 0, 2)])
     assert said(found) == {7: ("deadlock", True, None)}
     assert found.of(7).because == "it waits for mutex 0x1000, which it holds itself"  # type: ignore[union-attr]
+
+
+def test_the_same_reason_of_many_is_put_into_words_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = judge(
+        [(41, 0), (57, 1), *((goid, 0) for goid in range(100, 200))], [(57, 0, 1), (41, 1, 2)]
+    )
+    expected = [found.of(goid).because for goid in found.ids.tolist()]  # type: ignore[union-attr]
+    named: list[int] = []
+
+    def counted(graph: WaitGraph, row: int) -> str:
+        named.append(row)
+        return object_name(graph, row)
+
+    monkeypatch.setattr(wait_reasons, "object_name", counted)
+    assert list(wait_reasons.reasons(found, np.arange(len(found.ids)))) == expected
+    assert expected[5] == "mutex 0x1000 is held up by goroutine 57, which is in a deadlock"
+    assert len(named) == 3
 
 
 @pytest.mark.parametrize("grade", [4, 5])

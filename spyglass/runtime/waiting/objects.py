@@ -61,29 +61,30 @@ def resolve_waits(population: Population, process: TargetProcess) -> Resolved:
     found = _find(population)
     confirmed = of_one_moment(population, found)
     moved = found.row[~confirmed]
-    found = found.select(confirmed)
+    if not confirmed.all():
+        found = found.select(confirmed)
     state = StateReader(population, process)
     objects, number = _objects(found, state)
     still = population.still().copy()
     still[moved] = False
-    kept = np.flatnonzero(still[found.row])
-    kept = _in_order(found, number, kept)
-    found, number = found.select(kept), number[kept]
-    used, number = numbered(number)
+    kept = _in_order(found, number, np.flatnonzero(still[found.row]))
+    # Of the columns, which may be large, only those that are needed from here on.
+    row = found.row[kept]
+    used, number = numbered(number[kept])
     return Resolved(
         objects=objects.select(used),
         waits=Waits.of(
-            len(found),
-            goroutine=population.goroutines.id[found.row],
+            len(kept),
+            goroutine=population.goroutines.id[row],
             object=number.astype(np.int32),
-            operation=found.operation,
+            operation=found.operation[kept],
         ),
-        unresolved=_unresolved(population, found, still),
+        unresolved=_unresolved(population, row, still),
         names=state.names.texts,
         connections=tuple(state.connections),
-        row=found.row,
-        sudog=found.sudog,
-        slot=found.slot,
+        row=row,
+        sudog=found.sudog[kept],
+        slot=found.slot[kept],
     )
 
 
@@ -139,9 +140,11 @@ def _in_order(
     return chosen
 
 
-def _unresolved(population: Population, found: Found, still: NDArray[np.bool_]) -> Unresolved:
+def _unresolved(
+    population: Population, resolved: NDArray[np.int64], still: NDArray[np.bool_]
+) -> Unresolved:
     left = population.waiting.copy()
-    left[found.row] = False
+    left[resolved] = False
     rows = np.flatnonzero(left)
     unresolved: Unresolved = Unresolved.of(
         len(rows),
