@@ -22,6 +22,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 1 << 28
 #: The largest value that malloc takes: larger blocks are mapped, in huge pages.
 _MAPPED_BYTES = 1 << 25
+_RETURNED_BYTES = 1 << 22
 #: Buffers of this size and more begin at a page.
 _LARGE_BYTES = 1 << 18
 _PAGE_BYTES = 1 << 12
@@ -38,9 +39,12 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Give what was freed back to the kernel (malloc_trim(3)), before something else needs much."""
+    """Give what was freed back to the kernel (malloc_trim(3)), before something else needs much, and from now on
+    blocks of 4 MB and more as soon as they are freed, after `keep_freed_memory` too."""
     try:
-        ctypes.CDLL(None).malloc_trim(0)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, _RETURNED_BYTES)
+        library.malloc_trim(0)
     except (AttributeError, OSError):  # musl
         return
 
