@@ -55,6 +55,10 @@ class ProfileEncoder:
         """The kinds of the values of each sample: name and unit."""
         return b"".join(piece(proto.SAMPLE_TYPE, self._kind(*kind)) for kind in kinds)
 
+    def shown_first(self, name: str) -> bytes:
+        """The kind of value that is shown if the user names none; without this it is the last one."""
+        return number(proto.DEFAULT_SAMPLE_TYPE, self._string(name))
+
     def period(self, kind: tuple[str, str], period: int) -> bytes:
         """One event every `period` of `kind`."""
         return piece(proto.PERIOD_TYPE, self._kind(*kind)) + number(proto.PERIOD, period)

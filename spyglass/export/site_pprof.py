@@ -16,14 +16,17 @@ from spyglass.version import __version__
 __all__ = ["write_pprof"]
 
 
-def write_pprof(profile: SiteProfile, stream: BinaryIO) -> None:
-    """Write `profile` to `stream`, which stays open, compressed by gzip."""
-    write_gzip(_fields(profile), stream)
+def write_pprof(profile: SiteProfile, stream: BinaryIO, *, first: str | None = None) -> None:
+    """Write `profile` to `stream`, which stays open, compressed by gzip. `first`: the kind of value that is shown if
+    the user names none."""
+    write_gzip(_fields(profile, first), stream)
 
 
-def _fields(profile: SiteProfile) -> Iterator[bytes]:
+def _fields(profile: SiteProfile, first: str | None) -> Iterator[bytes]:
     encoder = ProfileEncoder(site_stacks(profile))
     yield encoder.values(*profile.kinds)
+    if first is not None:
+        yield encoder.shown_first(first)
     yield encoder.period(profile.period_kind, profile.period)
     if profile.taken_at is not None:
         yield encoder.time(profile.taken_at)

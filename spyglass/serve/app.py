@@ -42,12 +42,14 @@ def create_app(settings: Settings, started: Callable[[Service], None] | None = N
             yield
 
     routes = [Route(each.path, _endpoint(each), methods=[each.method]) for each in OPERATIONS]
-    return Starlette(
+    app = Starlette(
         routes=[Route("/healthz", _health), *routes],
         middleware=[Middleware(Access, settings=settings)],
         exception_handlers={HTTPException: _http_problem},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # a redirect would repeat what the request says is our name
+    return app
 
 
 async def _health(_request: Request) -> Response:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from spyglass.errors import NoMatch, ProcessChanged, ProcessNotFound
 from spyglass.inspector import Inspector, attach
 from spyglass.memory.allocator import return_freed_memory
+from spyglass.serve.problems import Refusal
 from spyglass.serve.readings import Readings
 from spyglass.serve.settings import Settings
 
@@ -69,7 +70,7 @@ class Pool:
         inspector = self._inspector(pid)
         try:
             return work(inspector)
-        except NoMatch:
+        except (NoMatch, Refusal):
             raise
         except BaseException:  # what the inspector knows may be what is wrong
             self._close(pid)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from spyglass.model import Snapshot
 
 __all__ = [
-    "FILTERS", "GROUPS", "HEAP", "LIST", "REDACT", "SUMMARY", "WAITS",
-    "goroutine", "goroutines", "groups", "report", "snapshot", "summary", "threads", "waits", "wanted",
+    "FILTERS", "GROUPS", "HEAP", "LIST", "MEMORY", "PAGE_POLICY", "REDACT", "SUMMARY", "WAITS",
+    "goroutine", "goroutines", "groups", "memory", "report", "snapshot", "summary", "threads", "waits", "wanted",
 ]  # fmt: skip
 
 Values = Mapping[str, Any]
@@ -40,7 +40,7 @@ _WATCH_SECONDS = 0.1
 _NOTHING = np.zeros(0, np.int64)
 _TEXT = "text/plain; charset=utf-8"
 #: A report has scripts, with names out of the target beside them: it gets an origin of its own, without the cookie.
-_REPORT_POLICY = "sandbox allow-scripts allow-downloads; frame-ancestors 'none'"
+PAGE_POLICY = "sandbox allow-scripts allow-downloads; frame-ancestors 'none'"
 
 FILTERS = (
     text("state", "Only goroutines with this in their status or wait reason; any of several.", repeats=True),
@@ -69,6 +69,7 @@ GROUPS = (
     text("by", "function, stack, creator, state, or label:KEY."),
     integer("limit", "How many groups.", 1, 1000, default=50),
 )
+MEMORY = (flag("heap", "With the totals of the heap profile."),)
 WAITS = (*FILTERS, HEAP, flag("stuck", "Only goroutines that nothing can wake; reads the heap."))
 
 
@@ -155,6 +156,15 @@ def waits(program: Inspector, values: Values) -> Answer:
     return Answer(written(partial(exporter("waits", "json").write, view)))
 
 
+def memory(program: Inspector, values: Values) -> Answer:
+    """What ``spyglass memory`` shows, with `heap` the totals of the heap profile too."""
+    from spyglass.analysis.memory_view import memory_view
+
+    profile = program.heap_profile() if values["heap"] else None
+    view = memory_view(program.snapshot("top"), program.memory_account(), profile)
+    return Answer(written(partial(exporter("memory", "json").write, view)))
+
+
 def snapshot(program: Inspector, values: Values) -> Answer:
     """The file that ``spyglass snapshot`` saves."""
     from spyglass.export.snapshot_file import default_name
@@ -169,7 +179,7 @@ def report(program: Inspector, values: Values) -> Answer:
     taken = _to_keep(program, values)
     body = written(partial(exporter("snapshot", "html").write, taken))
     return Answer(
-        body, "text/html; charset=utf-8", headers={"content-security-policy": _REPORT_POLICY}
+        body, "text/html; charset=utf-8", headers={"content-security-policy": PAGE_POLICY}
     )
 
 

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
+from spyglass.serve.kept import Kept
 from spyglass.serve.operations import Asked
 from spyglass.serve.pool import Pool
 from spyglass.serve.problems import Refusal
 from spyglass.serve.readings import Readings
+from spyglass.serve.recordings import Recordings
 from spyglass.serve.settings import Settings
 
 __all__ = ["Service"]
@@ -28,6 +30,8 @@ class Service:
         self.readings = Readings(settings)
         self.pool = Pool(settings, self.readings)
         self.closing = asyncio.Event()
+        self.recordings = Recordings(settings)
+        self.kept: dict[str, Kept] = {}
         self.streams = 0
 
     @asynccontextmanager
@@ -38,6 +42,7 @@ class Service:
             yield
         finally:
             self.closing.set()
+            self.recordings.close()
             sweeper.cancel()
             with suppress(asyncio.CancelledError):
                 await sweeper

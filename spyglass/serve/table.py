@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, Response
 
+from spyglass.serve import gospy, kept
+from spyglass.serve import pprof_answers as pprof
 from spyglass.serve import process_answers as answers
+from spyglass.serve import profile_answers as profiles
 from spyglass.serve.live import LIVE, live
 from spyglass.serve.openapi import document
 from spyglass.serve.operations import JSON, Answer, Asked, Operation, written
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["OPERATIONS"]
 
 _PROCESS = "/v1/processes/{pid}"
+_PPROF = f"{_PROCESS}/debug/pprof"
 _TEXT, _GZIP, _BINARY, _HTML = (
     "text/plain",
     "application/gzip",
@@ -100,7 +104,63 @@ OPERATIONS: tuple[Operation, ...] = (
         (answers.HEAP, answers.REDACT), (_HTML,), read=answers.report,
     ),
     Operation(
+        "memory", f"{_PROCESS}/memory", "Where memory goes: spyglass.memory/1.", answers.MEMORY,
+        read=answers.memory,
+    ),
+    Operation(
         "core", f"{_PROCESS}/core", "A small core file; it has memory of the process, possibly secrets.",
         media_types=(_BINARY,), handle=_core,
     ),
+    Operation(
+        "keep", f"{_PROCESS}/kept", "Take a snapshot and keep it in the server.", kept.KEEP, method="POST", status=201,
+        handle=kept.keep,
+    ),
+    Operation("kept", "/v1/kept", "The kept snapshots.", handle=kept.listed),
+    Operation("kept_file", "/v1/kept/{id}", "A kept snapshot.", media_types=(_GZIP,), handle=kept.fetch),
+    Operation(
+        "forget", "/v1/kept/{id}", "Delete a kept snapshot.", media_types=(), method="DELETE", status=204,
+        handle=kept.forget,
+    ),
+    Operation(
+        "diff", f"{_PROCESS}/diff", "What changed since a kept snapshot: spyglass.diff/1.", kept.DIFF, handle=kept.diff,
+    ),
+    Operation(
+        "start_profile", f"{_PROCESS}/profiles", "Start to record a profile.", profiles.START, method="POST", status=201,
+        handle=profiles.start,
+    ),
+    Operation("profiles", "/v1/profiles", "The profiles that are recorded, or were.", handle=profiles.listed),
+    Operation("profile", "/v1/profiles/{id}", "How far a profile is.", handle=profiles.state),
+    Operation(
+        "profile_result", "/v1/profiles/{id}/result", "A profile that was recorded: spyglass.profile/1, or another format.",
+        profiles.RESULT, (JSON, _BINARY, _HTML, "image/svg+xml", _TEXT), handle=profiles.result,
+    ),
+    Operation(
+        "cancel_profile", "/v1/profiles/{id}", "Cancel a profile, and forget it.", media_types=(), method="DELETE",
+        status=204, handle=profiles.cancel,
+    ),
+    Operation(
+        "pprof_profile", f"{_PPROF}/profile", "As net/http/pprof: processor time.", profiles.SECONDS, (_BINARY,),
+        handle=profiles.cpu_profile,
+    ),
+    Operation(
+        "pprof_goroutine", f"{_PPROF}/goroutine", "As net/http/pprof: goroutines.", pprof.COUNTED, (_BINARY, _TEXT),
+        read=pprof.goroutine,
+    ),
+    Operation(
+        "pprof_goroutineleak", f"{_PPROF}/goroutineleak", "As net/http/pprof: goroutines that nothing can wake.",
+        pprof.COUNTED, (_BINARY, _TEXT), read=pprof.goroutineleak,
+    ),
+    *(
+        Operation(
+            f"pprof_{name}", f"{_PPROF}/{name}", f"As net/http/pprof: {about}.", pprof.SITES, (_BINARY, _TEXT),
+            read=pprof.sites(name),
+        )
+        for name, about in (
+            ("heap", "memory in use"), ("allocs", "all allocations"), ("block", "waits"),
+            ("mutex", "waits for locks, by who held them"),
+        )
+    ),
+    Operation("gospy_runtime", "/runtime", "As gospy: the version of Go.", gospy.PID, handle=gospy.runtime),
+    Operation("gospy_goroutines", "/goroutines", "As gospy: goroutines.", gospy.PID, handle=gospy.goroutines),
+    Operation("gospy_memstats", "/memstats", "As gospy: garbage collections.", gospy.PID, handle=gospy.memstats),
 )  # fmt: skip
