@@ -20,10 +20,11 @@ __all__ = [
 #: What a format is made from: `spyglass.model.Snapshot`, `spyglass.analysis.snapshot_diff.Difference`,
 #: `spyglass.process_list.ProcessList`, `spyglass.tui.view_state.Model`, `spyglass.analysis.wait_view.WaitView`,
 #: `spyglass.analysis.memory_view.MemoryView`, `spyglass.profile.Profile`, `spyglass.analysis.profile_diff.ProfileDifference`,
-#: `spyglass.site_profile.SiteProfile`, `spyglass.analysis.site_diff.SiteDifference`.
+#: `spyglass.site_profile.SiteProfile`, `spyglass.analysis.site_diff.SiteDifference`,
+#: `spyglass.fleet_answer.FleetAnswer`.
 Takes = Literal[
     "snapshot", "difference", "processes", "view", "waits", "memory", "profile", "profile difference",
-    "sites", "site difference",
+    "sites", "site difference", "fleet answer",
 ]  # fmt: skip
 
 
@@ -170,6 +171,10 @@ EXPORTERS = (
     Exporter(
         "html", "site difference", (".html", ".htm"), "spyglass.report.site_diff_page:write_page",
         False, "A flame graph coloured by what changed, a self-contained HTML page.",
+    ),
+    Exporter(
+        "json", "fleet answer", (".json",), "spyglass.export.fleet_answer_document:write_fleet_answer",
+        True, "A JSON document (spyglass.fleet-answer/1).",
     ),
 )  # fmt: skip
 

@@ -30,6 +30,7 @@ import spyglass
 from spyglass.memory.allocator import keep_freed_memory
 from spyglass.memory.process import ProcessMemory
 from spyglass.runtime.goroutines.decode import fields_of, g_pointers
+from tests.bench_fleet import bench_fleet
 from tests.bench_memory import MEMORY_GOALS, bench_memory
 from tests.bench_record import bench_record
 from tests.bench_waits import WAITS_GOALS, bench_heap, bench_waits
@@ -100,6 +101,11 @@ def main() -> int:
     _bench_whole_core(table, arguments.repeat)
     _bench_large(table, arguments.repeat)
     console.print(table)
+    part = Table("of a fleet", "measured", "unit", "")
+    bench_fleet(
+        lambda name, number, unit, remark: part.add_row(name, f"{number:.3f}", unit, remark)
+    )
+    console.print(part)
     console.print("heartbeat: the longest gap of a 1 ms heartbeat in the target, alone / inspected")
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import click
 
 from spyglass.cli.common_options import debugging, redact_option, show_timings
 from spyglass.cli.filter_options import span_ns
+from spyglass.cli.parquet import ParquetKeeper, ParquetOptions, parquet_options
 from spyglass.cli.source_options import (
     ReadOptions,
     read_options,
@@ -34,6 +36,7 @@ __all__ = ["snapshot"]
     help="Output file (.json.gz, .json.zst or .json), - for stdout; with --every, a directory.",
 )  # fmt: skip
 @redact_option
+@parquet_options
 @click.option("--every", "every_ns", callback=span_ns, metavar="DURATION",
     help="Take a snapshot every DURATION: 10s, 5m.",
 )  # fmt: skip
@@ -46,9 +49,9 @@ def snapshot(
     source: Source,
     output: str | None,
     redact: bool,
-    every_ns: int | None,
-    count: int | None,
     read: ReadOptions,
+    parquet: ParquetOptions | None,
+    **series: int | None,
 ) -> None:
     """Save all stacks, what goroutines wait on, the scheduler, threads and memory statistics of a Go
     process in a file.
@@ -64,25 +67,50 @@ def snapshot(
       spyglass snapshot 1234 --redact -o incident.json.gz
       spyglass snapshot etcd --every 10s --count 30 -o series
       spyglass snapshot incident.json.gz --redact -o public.json.gz
+      spyglass snapshot etcd --every 1m --batch 15 --parquet s3://snapshots
     """
+    if parquet is not None and output is not None:
+        raise click.UsageError("--output and --parquet are mutually exclusive")
     _check_format(output)
+    every_ns, count = series["every_ns"], series["count"]
     if every_ns is None:
         if count is not None:
             raise click.UsageError("--count requires --every")
+        keeper = None if parquet is None else parquet.keeper(series=False)
         taken = source.snapshot(
             "full", stop=read.stop, thread_stacks=read.threads, waits=read.wait_options()
         )
-        _save_one(taken, output, redact)
+        _save_one(taken, output, redact, keeper)
         return
+    _take_series(source, _Wanted(output, parquet, redact, every_ns, count), read)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A series as the user wants it."""
+
+    output: str | None
+    parquet: ParquetOptions | None
+    redact: bool
+    every_ns: int
+    number: int | None
+
+
+def _take_series(source: Source, wanted: _Wanted, read: ReadOptions) -> None:
     if not isinstance(source, ProcessSource):
         raise click.UsageError("--every requires a process")
-    if every_ns == 0:
+    if wanted.every_ns == 0:
         raise click.UsageError("--every must be longer than 0s")
-    if output == "-":
+    if wanted.output == "-":
         raise click.UsageError("with --every, --output is a directory")
-    from spyglass.cli.snapshot_series import Series
+    from spyglass.cli.snapshot_series import Directory, Keeper, Series
 
-    Series(every_ns, count, Path(output) if output else None, read, redact).take(source.pid)
+    keeper: Keeper
+    if wanted.parquet is not None:
+        keeper = wanted.parquet.keeper(series=True)
+    else:
+        keeper = Directory(Path(wanted.output) if wanted.output else None, wanted.number)
+    Series(wanted.every_ns, wanted.number, keeper, read, wanted.redact).take(source.pid)
 
 
 def _check_format(output: str | None) -> None:
@@ -94,14 +122,18 @@ def _check_format(output: str | None) -> None:
         raise click.UsageError(f"use `spyglass dump` to write the format {found.name}")
 
 
-def _save_one(taken: Snapshot, output: str | None, redact: bool) -> None:
+def _save_one(
+    taken: Snapshot, output: str | None, redact: bool, keeper: ParquetKeeper | None
+) -> None:
     from spyglass.analysis.redaction import redacted
     from spyglass.export.snapshot_file import default_name, save
 
     began_ns = perf_counter_ns()
     if redact:
         taken = redacted(taken)
-    if output == "-":
+    if keeper is not None:
+        keeper.save(taken)
+    elif output == "-":
         if sys.stdout.isatty():
             raise click.UsageError(
                 "refusing to write a compressed file to a terminal; use -o FILE, or `dump --json`"

@@ -1,4 +1,4 @@
-"""A series of snapshots of one process, saved in a directory."""
+"""A series of snapshots of one process, saved one after the other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count as counting
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from spyglass.model import Snapshot
     from spyglass.procfs import CpuReading
 
-__all__ = ["Series"]
+__all__ = ["Directory", "Keeper", "Series"]
 
 #: The interval at which the progress line is updated.
 _UPDATE_SECONDS = 0.5
@@ -31,16 +31,63 @@ _UPDATE_SECONDS = 0.5
 Report = Callable[[int, str], None]
 
 
+class Keeper(Protocol):
+    """What keeps the snapshots of a series."""
+
+    def save(self, taken: Snapshot) -> None:
+        """Keep `taken`, and print the names of new files."""
+        ...
+
+    def close(self) -> None:
+        """Finish what is left to do."""
+        ...
+
+    def account(self, saved: int) -> str:
+        """What became of `saved` snapshots."""
+        ...
+
+
+@dataclass
+class Directory:
+    """A directory with a file for each snapshot; by default it is called like the first one. `number`: of how many."""
+
+    path: Path | None
+    number: int | None
+    saved: int = field(default=0, init=False)
+
+    def save(self, taken: Snapshot) -> None:
+        """Save `taken` in a file."""
+        from spyglass.export.snapshot_file import default_name, new_directory, save
+
+        if self.path is None:
+            self.path = Path(default_name(taken, suffix=""))
+        if not self.saved:
+            new_directory(self.path)
+        width = max(len(str(self.number or 0)), 4)
+        file = self.path / f"{self.saved + 1:0{width}}-{default_name(taken)}"
+        save(taken, file)
+        self.saved += 1
+        print(visible(str(file)), flush=True)  # rich moves it above the bar, unlike click.echo
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+    def account(self, saved: int) -> str:
+        """How many snapshots are where."""
+        where = f" in {visible(str(self.path))}" if saved else ""
+        return f"{plural(saved, 'snapshot')}{where}"
+
+
 @dataclass
 class Series:
-    """A snapshot `every_ns`, `number` of them or until interrupted, each in a file in `directory`.
+    """A snapshot `every_ns`, `number` of them or until interrupted, which `keeper` keeps.
 
     No snapshot is skipped: one that is due while the previous one is being taken is counted as late.
     """
 
     every_ns: int
     number: int | None
-    directory: Path | None
+    keeper: Keeper
     read: ReadOptions
     redact: bool = False
     saved: int = field(default=0, init=False)
@@ -62,6 +109,7 @@ class Series:
                     self._take(partial(self._snapshot, process, pid), report)
                     report(self.saved, "")
             finally:
+                self.keeper.close()
                 click.echo(self._account(), err=True)
 
     def _snapshot(self, process: Inspector, pid: int) -> Snapshot:
@@ -78,8 +126,7 @@ class Series:
 
     def _account(self) -> str:
         late = f", {self.late:,} late" if self.late else ""
-        where = f" in {visible(str(self.directory))}" if self.saved else ""
-        return f"{plural(self.saved, 'snapshot')}{where}{late}"
+        return f"{self.keeper.account(self.saved)}{late}"
 
     def _take(self, snapshot: Callable[[], Snapshot], report: Report) -> None:
         began_ns = time.monotonic_ns()
@@ -99,19 +146,9 @@ class Series:
 
     def _save(self, taken: Snapshot) -> None:
         from spyglass.analysis.redaction import redacted
-        from spyglass.export.snapshot_file import default_name, new_directory, save
 
-        if self.redact:
-            taken = redacted(taken)
-        if self.directory is None:
-            self.directory = Path(default_name(taken, suffix=""))
-        if not self.saved:
-            new_directory(self.directory)
-        width = max(len(str(self.number or 0)), 4)
-        path = self.directory / f"{self.saved + 1:0{width}}-{default_name(taken)}"
-        save(taken, path)
+        self.keeper.save(redacted(taken) if self.redact else taken)
         self.saved += 1
-        print(visible(str(path)), flush=True)  # rich moves it above the bar, unlike click.echo
 
 
 @contextmanager

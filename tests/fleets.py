@@ -1,0 +1,63 @@
+"""Snapshots of many processes, written as Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from spyglass.fleet.archive import Archive
+from spyglass.fleet.store import LocalStore
+from spyglass.model import Frame, Snapshot
+from tests.snapshots import MEMORY, PROCESS, Row, frame, make_snapshot
+
+__all__ = ["BEGAN", "SEND", "SERVE", "Look", "stacked", "taken", "write"]
+
+BEGAN = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+PARK = Frame("runtime.gopark", "/go/src/runtime/proc.go", 402, 0x43210, hidden=True)
+MAIN = frame("main.main", line=30)
+SEND, SERVE = frame("main.ask", line=15), frame("main.serve", line=8)
+
+
+@dataclass(frozen=True)
+class Look:
+    """One snapshot of a process `minute` minutes after the beginning: goroutines at `SEND` and at `SERVE`."""
+
+    minute: float
+    sending: int = 0
+    serving: int = 0
+    pid: int = 1
+    host: str | None = "web1"
+    service: str = "orders"
+    version: str | None = "v1.0.0"
+    rss_bytes: int = 100 << 20
+
+
+def stacked(where: Frame, first: int, count: int, reason: str) -> list[Row]:
+    """`count` goroutines that wait at `where`."""
+    return [
+        Row(first + at, wait_reason=reason, waiting_ns=at, where=where, start=where, creator=MAIN, stack=(PARK, where))
+        for at in range(count)
+    ]  # fmt: skip
+
+
+def taken(look: Look) -> Snapshot:
+    """The snapshot of `look`."""
+    rows = stacked(SEND, 100, look.sending, "chan send")
+    rows += stacked(SERVE, 100_000, look.serving, "IO wait")
+    process = replace(
+        PROCESS, pid=look.pid, exe=f"/srv/{look.service}", module_version=look.version, rss_bytes=look.rss_bytes
+    )  # fmt: skip
+    at = BEGAN + timedelta(minutes=look.minute)
+    return make_snapshot(rows, process=process, host=look.host, taken_at=at, memory=MEMORY)
+
+
+def write(folder: Path, looks: Iterable[Look], batch: int = 1) -> None:
+    """Write the snapshots of `looks` below `folder`, those of all processes by one archive."""
+    archive, store = Archive(batch=batch), LocalStore(folder)
+    for look in looks:
+        for file in archive.add(taken(look)):
+            store.write(file.name, file.data)
+    for file in archive.rest():
+        store.write(file.name, file.data)
