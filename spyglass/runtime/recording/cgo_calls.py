@@ -97,6 +97,18 @@ class CgoCalls:
             return None
         return now if before[1] <= time_ns else None
 
+    def goroutine_of(self, tid: int) -> int:
+        """The address of the ``g`` of the goroutine that thread `tid` runs, also while it is on the system stack; 0 if
+        there is none, or that is not known."""
+        if not self._known:
+            return 0
+        try:
+            m, procid = self._m_of(tid)
+            pointer, _, own_procid = self._m.read(self._runtime.memory, m) if m else (0, 0, 0)
+        except (MemoryFault, BadDataError):
+            return 0
+        return pointer if own_procid == procid else 0
+
     def _current(self, tid: int) -> tuple[CgoCall, bytes] | None:
         """The call that `tid` is in now, and the goroutine's stack; None if there is none."""
         m, procid = self._m_of(tid)

@@ -93,6 +93,9 @@ class Witness:
                 return self._in_call(sample, *found)
         address = _left_system_stack(registers)
         before, now = self._owner(sample, address) if address else (None, None)
+        if now is None and address:  # its stack has moved since all goroutines were listed
+            pointer = self._calls.goroutine_of(registers.tid)
+            before, now = self._owner_at(pointer, sample, address)
         if now is None:
             return _unknown(sample)
         lived, settled, kept = _proven(before, now)
@@ -102,11 +105,16 @@ class Witness:
 
     def _owner(self, sample: Sample, address: int) -> tuple[Seen | None, Seen | None]:
         """The goroutine on whose stack `address` is, as seen before the sample and as read now."""
-        owners, g = self.owners, sample.registers.g
-        before, now = owners.seen(g, sample.time_ns), owners.read(g)
-        if now is None or not now.low <= address < now.high:
-            g = owners.at(address)
-            before, now = owners.seen(g, sample.time_ns), owners.read(g)
+        before, now = self._owner_at(sample.registers.g, sample, address)
+        if now is None:
+            before, now = self._owner_at(self.owners.at(address), sample, address)
+        return before, now
+
+    def _owner_at(
+        self, pointer: int, sample: Sample, address: int
+    ) -> tuple[Seen | None, Seen | None]:
+        """The same if that is the one with the ``g`` at `pointer`."""
+        before, now = self.owners.seen(pointer, sample.time_ns), self.owners.read(pointer)
         if now is None or not now.low <= address < now.high:
             return None, None
         return before, now
