@@ -42,6 +42,8 @@ __all__ = ["CpuRecording"]
 _FOLD_SECONDS = 1.0
 #: Samples are folded earlier when there are this many: that takes 1 ms, and rings are not read meanwhile.
 _MAX_HELD = 64
+#: So long it reads samples before it looks at anything else: whoever leaves the highest priority loses the processor.
+_HURRY_SECONDS = 0.25
 #: Limit of what a tree of stacks remembers before a new one is begun: 10 MB.
 _MAX_KNOWN = 1 << 16
 
@@ -95,10 +97,12 @@ class CpuRecording(Recording):
         self._recorder.close()
 
     def _record(self, seconds: float) -> None:
+        until = min(time.monotonic() + min(seconds, _HURRY_SECONDS), self._next_fold)
         with self._recorder.hurry:
-            for sample in self._recorder.wait(seconds):
-                self._noted.append(self._witness.note(sample))
-                self._behind_ns = time.monotonic_ns() - sample.time_ns
+            while len(self._noted) < _MAX_HELD and (left := until - time.monotonic()) > 0:
+                for sample in self._recorder.wait(left):
+                    self._noted.append(self._witness.note(sample))
+                    self._behind_ns = time.monotonic_ns() - sample.time_ns
         now = time.monotonic()
         if now >= self._next_fold or len(self._noted) >= _MAX_HELD:
             self._check(force=True)
