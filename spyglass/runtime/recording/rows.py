@@ -25,7 +25,7 @@ __all__ = ["Rows", "Stacks"]
 #: Limits of a recording: beyond them goroutines are no longer told apart, and stacks no longer kept.
 _MAX_ROWS = 1 << 19
 _MAX_STACKS = 1 << 18
-_FEW_ROWS = 1 << 10
+_FEW_ROWS, _PLACES_PER_ROW = 1 << 10, 4
 _ROW = np.dtype([
     ("stack", "<i4"), ("goroutine", "<i8"), ("labels", "<i4"), ("state", "<i2"), ("thread", "<i4"),
     ("count", "<i8"), ("value_ns", "<f8"),
@@ -47,7 +47,7 @@ class Rows:
     FIELDS = ("stack", "goroutine", "labels", "state", "thread")
 
     def __init__(self) -> None:
-        self._index = KeyIndex(_FEW_ROWS)
+        self._index = KeyIndex(_FEW_ROWS, _PLACES_PER_ROW)
         #: From number 1 on, with room for more.
         self._rows = np.zeros(_FEW_ROWS, _ROW)
         self._count = 1

@@ -29,10 +29,12 @@ _FACTORS[0] = 0x9E3779B97F4A7C15
 class KeyIndex:
     """The numbers (1 and more) of different keys (uint64, below 2**64 - 1).
 
-    Open addressing: a key is at the first of its places that was free when it was added.
+    Open addressing: a key is at the first of its places that was free when it was added. `places_per_key`: with more
+    of them keys are found faster.
     """
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, places_per_key: int = _PLACES_PER_KEY) -> None:
+        self._places_per_key = places_per_key
         self._keys = np.full(room, _NO_KEY)
         self._make_places()
 
@@ -79,7 +81,7 @@ class KeyIndex:
     def _make_places(self) -> None:
         """Make a table for as many keys as there is room for, with the present ones."""
         room = len(self._keys)
-        roomy, tight = (_PLACES_PER_KEY * room - 1).bit_length(), (2 * room - 1).bit_length()
+        roomy, tight = (self._places_per_key * room - 1).bit_length(), (2 * room - 1).bit_length()
         bits = max(min(roomy, _LARGE_BITS), tight)
         self._shift = np.uint64(64 - bits)
         self._places = np.zeros(1 << bits, np.int64)
