@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from spyglass.errors import NoMatch, ProcessChanged, ProcessNotFound
+from spyglass.errors import NoMatch, ProcessChanged, ProcessNotFound, SpyglassError
 from spyglass.inspector import Inspector, attach
 from spyglass.memory.allocator import return_freed_memory
 from spyglass.serve.problems import Refusal
@@ -44,7 +44,8 @@ class Pool:
         return await self._readings.share(pid, key, lambda: self._with_inspector(pid, work))
 
     def close_idle(self) -> None:
-        """Close what nobody has used for long, and the oldest if there are too many; what is being read stays."""
+        """Close what nobody has used for long, or has ended, and the oldest if there are too many; what is being read
+        stays."""
         now, limit = time.monotonic(), self._settings
         idle = sorted(
             ((each.used, pid) for pid, each in list(self._open.items())
@@ -52,7 +53,9 @@ class Pool:
         )  # fmt: skip
         extra = len(self._open) - limit.inspectors
         closed = [
-            pid for n, (used, pid) in enumerate(idle) if n < extra or now - used > limit.idle_s
+            pid
+            for number, (used, pid) in enumerate(idle)
+            if number < extra or now - used > limit.idle_s or self._has_ended(pid)
         ]
         for pid in closed:
             self._close(pid)
@@ -90,6 +93,13 @@ class Pool:
         inspector = attach(pid)
         self._open[pid] = _Open(inspector, time.monotonic())
         return inspector
+
+    def _has_ended(self, pid: int) -> bool:
+        try:
+            self._open[pid].inspector.check()
+        except SpyglassError:
+            return True
+        return False
 
     def _close(self, pid: int) -> None:
         known = self._open.pop(pid, None)

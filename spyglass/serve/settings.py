@@ -18,7 +18,8 @@ class Settings:
     cookie is for TLS alone. `max_cpu`: the share of one processor that readings may take over time. `readings`: how
     many at once. `waiting`: how many may wait for their turn. `limit_s`: how long a request waits for its answer.
     `idle_s`: an inspector that nobody used for so long is closed. `inspectors`: how many are open at most.
-    `requests`: how many are answered at once.
+    `requests`: how many are answered at once. `streams`: how many live views there are at once. `recordings`: how
+    many at once. `kept`: how many snapshots are kept, and how many recordings that have ended.
     """
 
     token: str
@@ -29,7 +30,7 @@ class Settings:
     waiting: int = 256
     limit_s: float = 30.0
     idle_s: float = 60.0
-    inspectors: int = 64
+    inspectors: int = 16
     requests: int = 2048
     streams: int = 16
     recordings: int = 4

@@ -191,13 +191,41 @@ def test_errors_are_our_lines(client: TestClient) -> None:
 
 
 def test_a_process_that_has_ended_is_gone_and_its_inspector_is_closed() -> None:
-    with start("park", *_newest(), "3") as process, serving() as client:
+    with start("park", *_newest(), "-n", "3") as process, serving() as client:
         path = f"/v1/processes/{process.pid}/threads"
         assert client.get(path).status_code == 200
         process.kill()
         process.wait()
         assert client.get(path).status_code in (404, 410)
         assert len(client.app.state.service.pool) == 0  # type: ignore[attr-defined]
+
+
+def test_inspectors_that_are_idle_superfluous_or_of_ended_processes_are_closed() -> None:
+    def opened(client: TestClient, process: GoProcess) -> int:
+        assert client.get(f"/v1/processes/{process.pid}/threads").status_code == 200
+        return len(client.app.state.service.pool)  # type: ignore[attr-defined]
+
+    with start("park", *_newest(), "-n", "3") as one, start("park", *_newest(), "-n", "3") as other:
+        with serving(inspectors=1) as client:
+            pool = client.app.state.service.pool  # type: ignore[attr-defined]
+            assert (opened(client, one), opened(client, other)) == (1, 2)
+            pool.close_idle()
+            assert len(pool) == 1
+            assert opened(client, other) == 1  # the older one was closed
+        with serving(idle_s=0) as client:
+            pool = client.app.state.service.pool  # type: ignore[attr-defined]
+            assert opened(client, one) == 1
+            pool.close_idle()
+            assert len(pool) == 0
+        with serving() as client:
+            pool = client.app.state.service.pool  # type: ignore[attr-defined]
+            assert opened(client, one) == 1
+            pool.close_idle()
+            assert len(pool) == 1
+            one.kill()
+            one.wait()
+            pool.close_idle()
+            assert len(pool) == 0
 
 
 @pytest.fixture
