@@ -11,6 +11,7 @@ import numpy as np
 
 from spyglass.model import NONE, Frame, Problem, Process, Snapshot
 from spyglass.profile import Profile
+from spyglass.site_profile import SiteProfile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from spyglass.memory_limits import MemoryLimits
     from spyglass.wait_graph import WaitGraph
 
-__all__ = ["redacted", "redacted_profile"]
+__all__ = ["redacted", "redacted_profile", "redacted_sites"]
 
 #: How a directory of the module cache writes an upper case letter (``module.EscapePath``).
 _CAPITAL = re.compile(r"!([a-z])")
@@ -61,6 +62,16 @@ def redacted_profile(profile: Profile) -> Profile:
         process=_without_circumstances(profile.process),
         samples=replace(samples, labels=none),
         label_sets=(),
+        frames=tuple(map(_without_directories, profile.frames)),
+        problems=tuple(map(_without_paths, profile.problems)),
+    )
+
+
+def redacted_sites(profile: SiteProfile) -> SiteProfile:
+    """`profile` without command line, container, and directories above packages."""
+    return replace(
+        profile,
+        process=_without_circumstances(profile.process),
         frames=tuple(map(_without_directories, profile.frames)),
         problems=tuple(map(_without_paths, profile.problems)),
     )

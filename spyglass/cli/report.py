@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from spyglass.cli.common_options import debugging, redact_option, show_timings
 from spyglass.cli.filter_options import GoroutineFilter, filter_options
+from spyglass.cli.report_memory import reported_memory
 from spyglass.cli.report_profiles import (
     profile_option,
     recorded_profiles,
@@ -61,6 +62,7 @@ def report(
     The page needs a browser, but no network and no spyglass. It shows findings first, then what
     goroutines wait on with a graph of the worst knots, then the largest groups of goroutines and a flame
     graph, with search and filters, then the program, its scheduler, threads and memory.
+    Of a process it says what its resident memory is of, and with --heap which calls allocated what is in use.
     With --profile, where processor time and the time of goroutines go is recorded behind the snapshot.
     With --watch, findings are also about how goroutines came to run in that time.
     It contains the whole snapshot, including command line, paths and pprof labels (unless --redact
@@ -87,21 +89,23 @@ def report(
     profiles: Sequence[Profile] = ()
     if profile_ns is not None:
         profiles = recorded_profiles(source, goroutine_filter, profile_ns, redact=redact)
+    memory = reported_memory(source, heap=read.heap, redact=redact)
+    further = {"profiles": profiles, "account": memory.account, "heap": memory.heap}
     if output == "-":
-        exporter("snapshot", "html").write(snapshot, sys.stdout.buffer, profiles=profiles)
+        exporter("snapshot", "html").write(snapshot, sys.stdout.buffer, **further)
         sys.stdout.flush()
     else:
-        _save(snapshot, profiles, Path(output or "."))
+        _save(snapshot, further, Path(output or "."))
     if debugging():
         show_timings(snapshot.timings_ns | {"output": perf_counter_ns() - began_ns})
 
 
-def _save(snapshot: Snapshot, profiles: Sequence[Profile], path: Path) -> None:
+def _save(snapshot: Snapshot, further: Mapping[str, Any], path: Path) -> None:
     from spyglass.export.snapshot_file import default_name, replacing
     from spyglass.words.escape import visible
 
     if path.is_dir():
         path /= default_name(snapshot, ".html")
     with replacing(path) as stream:
-        exporter("snapshot", "html").write(snapshot, stream, profiles=profiles)
+        exporter("snapshot", "html").write(snapshot, stream, **further)
     click.echo(visible(str(path)))

@@ -9,15 +9,18 @@ from typing import BinaryIO
 
 from spyglass.export.snapshot_file import default_name
 from spyglass.export.snapshot_writer import write_gzip
+from spyglass.memory_account import MemoryAccount
 from spyglass.model import Snapshot
 from spyglass.profile import Profile
 from spyglass.report.markup import joined
 from spyglass.report.page_data import report_data
 from spyglass.report.page_facts import memory, program, program_name, scheduler, taken
 from spyglass.report.page_findings import findings_list
+from spyglass.report.page_memory import account_card, heap_data_element, heap_link, heap_section
 from spyglass.report.page_profiles import profile_data_elements, profile_links, profile_sections
 from spyglass.report.page_waits import waits_link, waits_section
 from spyglass.report.template import asset, filled, policy, script_json
+from spyglass.site_profile import SiteProfile
 from spyglass.version import __version__
 from spyglass.words.units import moment
 
@@ -29,22 +32,26 @@ SCRIPTS = (
     "lists.js", "theme.js", "page.js",
 )  # fmt: skip
 #: The parts for profiles, if there are any.
-PROFILE_SCRIPTS = ("profile.js", "report_profiles.js")
+PROFILE_SCRIPTS = ("profile.js", "sites.js", "report_profiles.js")
 
 #: More than a file has: a page is sent with a ticket, and grows by a third in base64.
 _GZIP_LEVEL = 4
 
 
-def report(snapshot: Snapshot, profiles: Sequence[Profile] = ()) -> Iterator[str]:
-    """The page of `snapshot`, with `profiles` of the same process, at most one of each mode, in pieces of Unicode text without surrogates.
+def report(
+    snapshot: Snapshot,
+    profiles: Sequence[Profile] = (),
+    account: MemoryAccount | None = None,
+    heap: SiteProfile | None = None,
+) -> Iterator[str]:
+    """The page of `snapshot`, with `profiles` of the same process, at most one of each mode, the `account` of its memory
+    and its `heap` profile, in pieces of Unicode text without surrogates.
 
     The page loads nothing and sends nothing. Its Content-Security-Policy makes the browser enforce
     that: only this style and this script, identified by their hashes, are allowed.
     """
-    style, script = (
-        asset("page.css"),
-        "".join(map(asset, SCRIPTS + (PROFILE_SCRIPTS if profiles else ()))),
-    )
+    scripts = SCRIPTS + (PROFILE_SCRIPTS if profiles or heap is not None else ())
+    style, script = asset("page.css"), "".join(map(asset, scripts))
     contents: dict[str, Callable[[], str]] = {
         "policy": lambda: policy(style, script),
         "style": lambda: style,
@@ -56,12 +63,12 @@ def report(snapshot: Snapshot, profiles: Sequence[Profile] = ()) -> Iterator[str
         "findings": lambda: findings_list(snapshot),
         "waits_link": lambda: joined(waits_link(snapshot)),
         "waits": lambda: joined(waits_section(snapshot)),
-        "profile_links": lambda: profile_links(profiles),
-        "profiles": lambda: profile_sections(profiles),
-        "profile_data": lambda: profile_data_elements(profiles),
+        "profile_links": lambda: joined(profile_links(profiles), heap_link(heap)),
+        "profiles": lambda: joined(profile_sections(profiles), heap_section(heap)),
+        "profile_data": lambda: joined(profile_data_elements(profiles), heap_data_element(heap)),
         "program": lambda: program(snapshot),
         "scheduler": lambda: scheduler(snapshot),
-        "memory": lambda: memory(snapshot),
+        "memory": lambda: joined(account_card(account), memory(snapshot)),
         "data": lambda: script_json(report_data(snapshot)),
         "download": lambda: joined(default_name(snapshot, ".json")),
         "snapshot": lambda: _embedded(snapshot),
@@ -69,9 +76,16 @@ def report(snapshot: Snapshot, profiles: Sequence[Profile] = ()) -> Iterator[str
     yield from filled("page.html", contents)
 
 
-def write_page(snapshot: Snapshot, stream: BinaryIO, *, profiles: Sequence[Profile] = ()) -> None:
-    """Write the page of `snapshot`, with `profiles`, in UTF-8."""
-    for piece in report(snapshot, profiles):
+def write_page(
+    snapshot: Snapshot,
+    stream: BinaryIO,
+    *,
+    profiles: Sequence[Profile] = (),
+    account: MemoryAccount | None = None,
+    heap: SiteProfile | None = None,
+) -> None:
+    """Write the page of `snapshot`, with what `report` takes beside it, in UTF-8."""
+    for piece in report(snapshot, profiles, account, heap):
         stream.write(piece.encode())
 
 

@@ -89,6 +89,7 @@ class TopApp(App[None]):
         Binding("C", "cpu_column"),
         Binding("exclamation_mark", "problems"),
         Binding("f", "findings"),
+        Binding("m", "memory"),
         Binding("S", "system"),
         Binding("b", "baseline"),
         Binding("p", "pause"),
@@ -230,6 +231,11 @@ class TopApp(App[None]):
     def action_findings(self) -> None:
         """List all findings."""
         self.model.toggle("findings")
+        self.say()
+
+    def action_memory(self) -> None:
+        """Show memory over time."""
+        self.model.toggle("memory")
         self.say()
 
     def action_problems(self) -> None:

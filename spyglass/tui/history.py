@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from spyglass.tui.past import Past
 from spyglass.words.sparkline import sparkline
@@ -22,6 +22,10 @@ class History:
     def note(self, position: int, figures: Mapping[str, float | None]) -> None:
         """Add the figures of the tick at `position`, and show those up to it."""
         self._figures.note(position, figures)
+
+    def figures(self) -> Sequence[Mapping[str, float | None]]:
+        """The figures of the last ticks, the current one last."""
+        return self._figures.shown
 
     def line(self, name: str, width: int, *, ascii_only: bool = False) -> str:
         """The last values of figure `name` as at most `width` bars; empty if it did not change."""

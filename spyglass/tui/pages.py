@@ -1,5 +1,5 @@
 """The pages of the view: groups, goroutines of a group, the stack of a goroutine, threads, processor time of
-functions, findings, problems, help."""
+functions, memory over time, findings, problems, help."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.text import Text
 from spyglass.tui.cpu_pages import FunctionsPage, function_lines, not_sampled_lines
 from spyglass.tui.goroutine_page import GoroutinePage
 from spyglass.tui.layout import Style
+from spyglass.tui.memory_page import memory_lines
 from spyglass.tui.page_base import LinesPage, Page
 from spyglass.tui.row_pages import GoroutinesPage, GroupsPage, ThreadsPage
 from spyglass.tui.text_pages import all_findings, help_lines, no_match_lines, problem_lines
@@ -47,6 +48,7 @@ def _lines(model: Model, style: Style) -> Sequence[Text] | None:
     texts: dict[str, Callable[[], Sequence[Text]]] = {
         "function": lambda: function_lines(model, snapshot, style),
         "findings": lambda: all_findings(model.findings, style),
+        "memory": lambda: memory_lines(model, style),
         "problems": lambda: problem_lines(snapshot.problems, style),
     }
     return texts[kind]() if kind in texts else None

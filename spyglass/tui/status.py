@@ -16,7 +16,7 @@ _KEYS = {
     "groups": (
         ("Enter", "open"), ("f", "findings"), ("g", "group"), ("/", "filter"), ("<>", "sort"), ("w", "waits"), ("c", "cpu"), ("t", "threads"),
         ("p", "pause"), ("b", "base"), ("s", "save"), ("e", "report"), ("i", "reverse"), ("+-", "interval"),
-        ("C", "cpu column"), ("S", "runtime goroutines"),
+        ("m", "memory"), ("C", "cpu column"), ("S", "runtime goroutines"),
     ),
     "goroutines": (
         ("Enter", "stack"), ("Esc", "back"), ("<>", "sort"), ("w", "waits"), ("p", "pause"), ("s", "save"), ("e", "report"),
@@ -29,6 +29,7 @@ _KEYS = {
         ("p", "pause"), ("i", "reverse"),
     ),
     "function": (("Esc", "back"), ("/", "filter"), ("g", "group"), ("p", "pause")),
+    "memory": (("Esc", "back"), ("p", "pause")),
     "findings": (("Esc", "back"), ("p", "pause")),
     "problems": (("Esc", "back"), ("p", "pause")),
     "help": (("Esc", "back"),),

@@ -33,6 +33,7 @@ w        what goroutines wait on, and who holds it; on the page of a goroutine
 c        functions by processor time in the last seconds; Enter: who calls one,
          and which goroutines run it;  C  processor time of groups, a column
 t        threads (Ms) and Ps;  S  runtime goroutines;  r  frames of the runtime
+m        memory over time, with the limit
 f        findings: what is unusual, with the next command to run;  !  problems
 p        pause, resume;  Space  read now;  b  set base;  + -  interval
 s  e     save a snapshot, or write an HTML report, in the current directory

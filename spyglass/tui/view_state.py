@@ -13,7 +13,7 @@ from spyglass.analysis.counts import by_status
 from spyglass.analysis.findings import Finding, findings
 from spyglass.analysis.same_process import is_same_process
 from spyglass.analysis.selection import selected
-from spyglass.model import NONE, Snapshot
+from spyglass.model import NONE, MemoryStats, Snapshot
 from spyglass.tui.differences import differences
 from spyglass.tui.feed import Event, Failure, Tick
 from spyglass.tui.group_rows import GroupRow, Question, group_rows, label_value, states_of
@@ -422,7 +422,17 @@ def _figures(tick: Tick) -> dict[str, float | None]:
         "threads": float(len(snapshot.threads)),
         "goroutines": float(len(rows)),
         "heap": snapshot.memory.heap_in_use_bytes,
+        "kept": _kept(snapshot.memory),
+        "stacks": snapshot.memory.stacks_in_use_bytes,
+        "limit": snapshot.process.memory_limit_bytes,
+        "gomemlimit": snapshot.memory.memory_limit_bytes,
         "goal": snapshot.memory.heap_goal_bytes,
         "gc": snapshot.memory.gc_count,
         "pause": snapshot.memory.last_gc_pause_ns,
     }
+
+
+def _kept(memory: MemoryStats) -> float | None:
+    """The memory of the heap that is free and was not returned to the kernel."""
+    idle, released = memory.heap_idle_bytes, memory.heap_released_bytes
+    return None if idle is None or released is None else max(idle - released, 0)

@@ -23,6 +23,7 @@ from tests.command import piped
 from tests.integration.test_report_page import assert_accessible
 from tests.integration.test_threads import forbid_perf_events
 from tests.made_profiles import SHOP, SampleRow, make_profile
+from tests.made_sites import HEAP
 from tests.open_report import SHOP as GOROUTINES
 from tests.open_report import assert_quiet, frames, settle
 from tests.snapshots import frame
@@ -55,6 +56,18 @@ def items(window: Browser, prefix: str) -> dict[str, WebElement]:
 
 def words(window: Browser, prefix: str) -> list[str]:
     return [each.get_attribute("aria-label") or "" for each in items(window, prefix).values()]
+
+
+def test_a_heap_profile_is_beside_profiles_of_time(window: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "incident.html"
+    page.write_text("".join(report(GOROUTINES, (SHOP,), heap=HEAP)), "utf-8")
+    window.open(page)
+    assert "strings.Repeat, 3.0 MiB, 85 %" in words(window, "heap")
+    assert "main.main" in items(window, "cpu")
+    Select(window.find("#heap-choices [name=kind]")).select_by_visible_text("objects allocated")
+    settle(window)
+    assert any(each.startswith("strings.Repeat, 4,000,") for each in words(window, "heap"))
+    assert_quiet(window)
 
 
 def test_each_profile_has_a_flame_graph_and_a_table_of_its_own(profiled: Browser) -> None:

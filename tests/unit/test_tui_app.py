@@ -105,6 +105,18 @@ def test_keys_are_commands_from_the_beginning():
     play(app, script)
 
 
+def test_memory_over_time():
+    async def script(pilot: Pilot[None]) -> None:
+        await until(pilot, "main.leak")
+        await pilot.press("m")
+        await until(pilot, "resident memory")
+        await pilot.press("m")
+        await until(pilot, "main.leak")
+
+    app = app_of(snapshot())
+    play(app, script)
+
+
 def test_changes_since_the_last_tick_and_since_the_base():
     async def script(pilot: Pilot[None]) -> None:
         await until(pilot, "main.leak")

@@ -2,7 +2,9 @@
 
 for (const data of document.querySelectorAll("script[data-prefix]")) {
   try {
-    new ProfileView(new Profile(JSON.parse(data.textContent)), data.dataset.prefix);
+    const read = JSON.parse(data.textContent);
+    if (read.kinds) new SitesView(new Sites(read), data.dataset.prefix);
+    else new ProfileView(new Profile(read), data.dataset.prefix);
   } catch (error) {
     byId("notice").textContent = `A profile on this page cannot be shown: ${error.message}`;
     throw error;
