@@ -21,18 +21,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from spyglass.analysis.memory_view import memory_view
 from spyglass.binary.go_executable import GoExecutable
 from spyglass.binary.pclntab import find_pclntab
 from spyglass.errors import BadDataError, MemoryFault, SpyglassError, UnsupportedGoVersion
 from spyglass.export import write_json
+from spyglass.export.memory_document import write_memory
 from spyglass.export.snapshot_reader import snapshot_of
 from spyglass.inspector import Inspector
 from spyglass.memory.base import Gathered, Memory
 from spyglass.model import Snapshot
+from spyglass.runtime.account.reader import read_memory_account
+from spyglass.runtime.context import Runtime
 from spyglass.runtime.discovery.module import find_module
 from spyglass.targets import Target
 from tests.agreement import disagreements
 from tests.children import in_child
+from tests.snapshots import PROCESS, TAKEN_AT, make_snapshot
 from tests.support import Flavour, Truth, start
 
 pytestmark = pytest.mark.live
@@ -241,6 +246,45 @@ def test_very_many_lies_give_an_answer_or_an_error(subject: Subject) -> None:
     outcomes = bounded(look_often)
     assert_all_are_ours(outcomes)
     assert outcomes["no problems"] < 5
+
+
+def test_an_account_of_memory_that_lies(subject: Subject) -> None:
+    """Fields that are read with other numbers than they have, some as large as can be."""
+    runtime = Inspector(subject.target).runtime
+    heap, spans = runtime.layouts["mheap"], runtime.layouts["mspan"].itemsize
+    begin = runtime.globals["mheap_"]
+    assert heap.fields is not None
+    fields = [begin + at & ~7 for _, at, *_ in heap.fields.values()]
+    allspans, count = runtime.memory.array(begin + heap.fields["allspans"][1], "<u8", 2).tolist()
+    first = runtime.memory.u64(allspans)
+    stats = [
+        runtime.globals[name] + 8 * i for name in ("memstats", "gcController") for i in range(48)
+    ]
+    structs = [*range(allspans, allspans + 8 * min(count, 8), 8), *range(first, first + spans, 8)]
+    places, chance = [*fields, *stats, *structs], random.Random(5)
+    words = (0, 1, 1 << 20, 1 << 47, (1 << 63) - 1, (1 << 64) - 1, allspans, 4096)
+    lies = [
+        {place: chance.choice(words) for place in chance.sample(places, number)}
+        for number in [1, 3, 10] * 15
+    ]
+
+    def look_often() -> Counter[str]:
+        return Counter(account_of_lies(subject, runtime, each) for each in lies)
+
+    outcomes = bounded(look_often)
+    assert_all_are_ours(outcomes)
+    assert outcomes["problems"] > 5
+
+
+def account_of_lies(subject: Subject, runtime: Runtime, lies: dict[int, int]) -> str:
+    memory = LyingMemory(subject.target.memory, lies)
+    lied_to = replace(runtime.for_reading(), memory=memory)
+    try:
+        account = read_memory_account(subject.target, lied_to, PROCESS, TAKEN_AT)
+    except SpyglassError as error:
+        return type(error).__name__
+    write_memory(memory_view(make_snapshot([]), account), io.BytesIO())
+    return "problems" if account.problems else "no problems"
 
 
 @pytest.mark.parametrize("begins_with_lies", [False, True])
