@@ -35,8 +35,8 @@ from tests.support import Flavour, build, c_shared_host, start
 pytestmark = [pytest.mark.live, pytest.mark.go]
 
 #: What may differ between the documents of a process and of its core: how long it took to make them,
-#: and that it is a core.
-_OWN = ("took_ns", "timings_ns", "source")
+#: that it is a core, and what the kernel says of limits while the process is there.
+_OWN = ("took_ns", "timings_ns", "source", "memory_limits")
 _TRIES = 5
 
 
