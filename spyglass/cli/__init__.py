@@ -34,6 +34,7 @@ COMMANDS = {
     "core": "Save a small core file of a Go process.",
     "report": "Write a self-contained HTML report.",
     "serve": "Serve what the commands show over HTTP.",
+    "export": "Print Prometheus metrics of Go processes.",
     "fleet": "Answer questions about the snapshots of many processes.",
     "completion": "Print the completion script for a shell.",
 }
