@@ -13,6 +13,8 @@ import pytest
 
 import spyglass
 from spyglass.analysis.site_diff import site_difference
+from spyglass.cli.report_memory import reported_memory
+from spyglass.cli.sources import ProcessSource
 from spyglass.export.site_pprof import write_pprof
 from spyglass.export.site_reader import load_any_profile
 from spyglass.heap_profile import AsOf, HeapProfile
@@ -21,7 +23,7 @@ from tests.command import piped
 from tests.cores import gcore
 from tests.finished import FinishedProcess, running
 from tests.pprof_text import Sites, sites_of
-from tests.support import MATRIX, Flavour, GoProcess, start
+from tests.support import MATRIX, NEWEST, Flavour, GoProcess, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
 
@@ -102,6 +104,20 @@ def test_the_command_shows_who_allocated(process: GoProcess, tmp_path: Path) -> 
     changes = site_difference(theirs, mine).sites
     assert len(changes) > 3
     assert {change.amounts.change(kind) for change in changes for kind in range(4)} == {0}
+
+
+def test_reports_have_it(process: GoProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    found = reported_memory(ProcessSource(process.pid), heap=True, redact=True)
+    assert found.account is not None
+    assert found.account.rss_bytes
+    assert found.heap is not None
+    assert "main.large" in {frame.function for frame in found.heap.frames}
+    assert not any((frame.file or "").startswith("/") for frame in found.heap.frames)
+    with start("park", NEWEST, Flavour.STRIPPED, "-n", "10") as other:
+        found = reported_memory(ProcessSource(other.pid), heap=True, redact=False)
+    assert found.account is not None
+    assert found.heap is None
+    assert "no heap profile: " in capsys.readouterr().err
 
 
 @pytest.mark.slow
