@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from spyglass.memory_limits import MemoryForecast, MemoryLimit, MemoryLimits, Me
 from spyglass.procfs.memory_limits import memory_limits
 from tests.command import piped
 from tests.control_group import MemoryGroup, memory_group
-from tests.support import NEWEST, GoProcess, build
+from tests.support import NEWEST, GoProcess, build, in_namespaces
 
 pytestmark = pytest.mark.live
 MIB = 1 << 20
@@ -86,6 +87,33 @@ def test_a_group_full_of_page_cache_has_headroom_and_no_forecast(tmp_path: Path)
     assert "memory-limit" not in kinds
 
 
+HIDDEN = """
+for mount in $(grep -o '/sys/fs/cgroup[^ ]*' /proc/mounts | sort -r); do umount -l $mount; done
+exec "$@"
+"""
+LOOK = """
+import sys
+from spyglass.procfs.memory_limits import memory_limits
+print(*(row.bytes for row in memory_limits(int(sys.argv[1])).rows if row.kind == "cgroup"))
+"""
+
+
+@pytest.mark.parametrize("namespace", ["-m", "-C"])
+def test_groups_are_found_from_a_container_beside_the_process(namespace: str) -> None:
+    """Where control groups are not mounted for spyglass, and where its own namespace hides that of the process."""
+    command = in_namespaces("unshare", namespace)
+    if namespace == "-m":
+        command += ["sh", "-c", HIDDEN, "sh"]
+    with memory_group(64 * MIB) as group, grow(group) as process:
+        found = subprocess.run(
+            [*command, sys.executable, "-c", LOOK, str(process.pid)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert found.stdout == f"{64 * MIB}\n", found.stderr
+
+
 def test_gomemlimit_is_one_of_the_limits() -> None:
     with (
         GoProcess([build("grow")], env={"GOMEMLIMIT": "200MiB"}) as process,
@@ -100,9 +128,9 @@ def test_gomemlimit_is_one_of_the_limits() -> None:
 
 
 def test_watching_says_when_the_limit_is_met() -> None:
-    """By a program that grows by 5 MiB a second; where it gets no processor for a while, it is watched again."""
+    """By a program that grows by 25 MiB a second; where it gets no processor for a while, it is watched again."""
     watch = ("--watch", "0.8s", "--json", "--fail-on", "headroom<99%")
-    with memory_group(512 * MIB) as group, grow(group, "-keep", "5") as process:
+    with memory_group(2048 * MIB) as group, grow(group, "-keep", "25") as process:
         for _ in range(4):
             done = piped("memory", str(process.pid), *watch)
             known = json.loads(done.stdout)
@@ -110,7 +138,7 @@ def test_watching_says_when_the_limit_is_met() -> None:
                 break
     assert done.returncode == 3, done.stderr
     assert "are left of the memory limit of its control group" in done.stderr
-    assert (known["limits"][0]["path"], known["limits"][0]["bytes"]) == (group.path, 512 * MIB)
+    assert (known["limits"][0]["path"], known["limits"][0]["bytes"]) == (group.path, 2048 * MIB)
     assert known["forecast"]["limit"] == 0
     assert known["forecast"]["earliest_in_seconds"] > 0
     assert known["findings"][0]["kind"] == "memory-forecast"

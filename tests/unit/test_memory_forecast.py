@@ -75,6 +75,22 @@ def test_growth_that_speeds_up_may_go_on_to_do_so() -> None:
     assert found.most >= 2 * 60
 
 
+def test_between_the_tops_of_a_saw_there_is_a_pause() -> None:
+    saw = growth(points(lambda t: 2 * t + 40 * ((t / 7) % 1), 60, 241), 60)
+    assert saw.pause == pytest.approx(40 / (2 + 40 / 7), abs=0.5)  # until it is as high again
+    line = growth(points(lambda t: 2 * t, 60, 241), 60)
+    assert line.pause == pytest.approx(0.25)
+    assert (saw + line).pause == saw.pause
+
+
+def test_a_tooth_in_each_part_is_enough() -> None:
+    """One that is low otherwise, where its tops rise."""
+    rising = [Point(at, 10 * at if at % 5 == 2 else 1) for at in range(25)]
+    found = growth(rising, 24)
+    assert found.least <= 10 <= found.most
+    assert found.by == 10 * (22 - 2)
+
+
 @pytest.mark.parametrize("count", range(6))
 def test_few_points(count: int) -> None:
     found = growth([Point(i, 2 * i) for i in range(count)], 5)
@@ -213,7 +229,8 @@ STEADY = {
 @pytest.mark.parametrize("name", STEADY)
 def test_nothing_is_forecast_for_what_does_not_grow(name: str) -> None:
     readings = replace(STEADY[name]).run(200, 1.0)
-    for count in (30, 60, 200):
+    # A saw is told from a leak only after some teeth.
+    for count in (30 if "saw" in name else 10, 60, 200):
         assert isinstance(forecast(readings[:count]), str)
 
 
@@ -261,6 +278,22 @@ def test_soft_limits_and_unknown_numbers_are_not_extrapolated() -> None:
     assert isinstance(forecast(with_row(bytes=None)), str)
     assert isinstance(forecast(with_row(used_bytes=None)), str)
     assert isinstance(forecast(with_row(effect="slow")), MemoryForecast)
+
+
+def test_teeth_make_it_later() -> None:
+    """The top of a tooth meets the limit, and the readings may have missed the one before."""
+    row = MemoryLimit("cgroup", "memory.max", "kill", bytes=1000 * MIB)
+
+    def reading(at: float, used: float) -> MemoryReading:
+        rows = (replace(row, used_bytes=int(used * MIB)),)
+        return MemoryReading(int(at * 1e9) + 1, MemoryLimits(rows))
+
+    times = [at / 2 for at in range(241)]
+    plain = forecast([reading(at, 100 + 4 * at) for at in times])
+    saw = forecast([reading(at, 60 + 4 * at + 40 * ((at / 15) % 1)) for at in times])
+    assert isinstance(plain, MemoryForecast)
+    assert isinstance(saw, MemoryForecast)
+    assert (saw.latest_in_seconds or 0) >= (plain.latest_in_seconds or 0) + 5
 
 
 def test_free_swap_makes_it_later() -> None:
