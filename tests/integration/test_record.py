@@ -27,7 +27,7 @@ from spyglass.runtime.recording.sampled_stacks import SampledStacks
 from spyglass.runtime.recording.witness import Witness
 from spyglass.threads.priority import slice_ns
 from tests.burnt import burn
-from tests.children import in_child, may_be_first
+from tests.children import in_child, may_be_first, wait_until
 from tests.integration.test_threads import descriptors, forbid_perf_events
 from tests.profiles import decoded
 from tests.saved_cores import NAMES, SavedCore
@@ -388,7 +388,9 @@ def test_nothing_stays_open_and_what_is_slow_is_done_with_the_usual_priority(
     shares = start("shares", NEWEST, Flavour.EXE, "-busy")
     with shares as process, spyglass.attach(process.pid) as program:
         before = descriptors(), os.getpriority(os.PRIO_PROCESS, 0), slice_ns()
-        program.record(0.3)
+        with program.recording() as recording:
+            wait_until(lambda: recording.step(0.1).samples > 0)
+            recording.finish()
         assert (descriptors(), os.getpriority(os.PRIO_PROCESS, 0), slice_ns()) == before
     at_once = os.SCHED_FIFO if may_be_first() else os.SCHED_OTHER
     assert policies == {"note": {at_once}, "walk": {os.SCHED_OTHER}}
