@@ -141,10 +141,15 @@ class _Series:
 
     def _is_protected(self) -> bool:
         """Whether the process stays below the limit as long as Go keeps to GOMEMLIMIT."""
-        last = self.readings[-1]
-        if last.go_limit_bytes is None or last.go_bytes is None:
-            return False
-        return (self.rows[-1].held_bytes or 0) - last.go_bytes + last.go_limit_bytes <= self.level
+        limit = self.readings[-1].go_limit_bytes
+        late = [*zip(self.readings, self.rows, strict=True)][len(self.rows) // 2 :]
+        # The two are not read at one moment: the least difference is the truest.
+        outside = [
+            (row.held_bytes or 0) - reading.go_bytes
+            for reading, row in late
+            if reading.go_bytes is not None
+        ]
+        return limit is not None and bool(outside) and min(outside) + limit <= self.level
 
     def _rest(self) -> Growth:
         """Everything but the objects of the heap: what is lost to fragmentation is part of it."""
