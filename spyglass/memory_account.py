@@ -115,8 +115,7 @@ class GoMemory:
     `classes`: bytes by the names of `CLASSES`, None where this version has no such number. `heap_live_bytes`: what the
     last collection marked; `heap_now_bytes`: that and what was allocated since. `heap_goal_bytes`: the size at which the
     next collection ends, None if there will be none; `gogc_goal_bytes`: what it would be without GOMEMLIMIT.
-    `gogc_percent`: -1 for off. `memory_limit_bytes`: None: none, or not
-    known.
+    `gogc_percent`: -1 for off. `memory_limit_bytes` (GOMEMLIMIT) is None if there is none, or it is not known.
     """
 
     classes: Mapping[str, int | None]
