@@ -10,7 +10,8 @@ import pytest
 from tests.command import piped
 from tests.support import GoProcess
 
-pytestmark = [pytest.mark.live, pytest.mark.matrix]
+#: Three commands that import pyarrow or DuckDB.
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 
 def test_a_series_is_written_and_asked(truth_process: GoProcess, tmp_path: Path) -> None:
