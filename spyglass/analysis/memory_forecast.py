@@ -44,9 +44,13 @@ class _Interval:
 
 
 def forecast(readings: Sequence[MemoryReading]) -> MemoryForecast | str:
-    """When the first limit is met, in seconds after the last of `readings` (ascending), or why nothing can be said."""
+    """When the first limit is met, in seconds after the last of `readings` (ascending) that is
+    complete, or why nothing can be said."""
     if len(readings) < 2:
         return "one reading tells nothing of growth; --watch takes more"
+    # What changed while it was read is missing in some readings of a busy program.
+    whole = [reading for reading in readings if _has_heap(reading)]
+    readings = whole if len(whole) > len(readings) // 2 and len(whole) > 1 else readings
     last = readings[-1]
     span = (last.at_ns - readings[0].at_ns) / 1e9
     if span <= 0:
@@ -60,6 +64,13 @@ def forecast(readings: Sequence[MemoryReading]) -> MemoryForecast | str:
     if not found:
         return _why_none(readings)
     return min(found, key=lambda each: each.earliest_in_seconds)
+
+
+def _has_heap(reading: MemoryReading) -> bool:
+    known = (
+        reading.heap_ready_bytes, reading.heap_live_bytes, reading.heap_goal_bytes, reading.gc_at_ns,
+    )  # fmt: skip
+    return None not in known
 
 
 def _forecast(index: int, interval: _Interval, span: float) -> MemoryForecast:
@@ -103,7 +114,7 @@ class _Series:
         """When the limit is met, in seconds from the last reading; None: it does not grow."""
         used = self._growth([(self._at(i), row.held_bytes or 0) for i, row in enumerate(self.rows)])
         found = next(self._used(used), None)
-        if self.rows[-1].kind == "rlimit" or not self._has_heap():
+        if self.rows[-1].kind == "rlimit" or not all(map(_has_heap, self.readings)):
             return found
         is_protected = self._is_protected()
         few = _COLLECTIONS_BELOW_LIMIT if is_protected else _COLLECTIONS
@@ -132,12 +143,6 @@ class _Series:
         earliest = max(max(level - of.now, 0) / of.most - of.pause / 2, 0)
         latest = max(late - of.now, 0) / of.least + of.pause if of.least > 0 else inf
         return _Interval(earliest, latest, rule)
-
-    def _has_heap(self) -> bool:
-        return all(
-            None not in (r.heap_ready_bytes, r.heap_live_bytes, r.heap_goal_bytes, r.gc_at_ns)
-            for r in self.readings
-        )
 
     def _is_protected(self) -> bool:
         """Whether the process stays below the limit as long as Go keeps to GOMEMLIMIT."""

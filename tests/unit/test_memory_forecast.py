@@ -311,3 +311,11 @@ def test_without_go_s_own_numbers_what_is_used_is_extrapolated() -> None:
     found = forecast(readings)
     assert isinstance(found, MemoryForecast)
     assert found.rule == "used"
+
+
+def test_readings_that_lack_a_number_are_left_out() -> None:
+    readings = ran("leak below GOMEMLIMIT")[0][:80]
+    torn = [replace(r, heap_live_bytes=None) if i % 9 == 3 else r for i, r in enumerate(readings)]
+    found = forecast(torn)
+    assert isinstance(found, MemoryForecast)
+    assert found.rule == "live"
