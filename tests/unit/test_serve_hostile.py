@@ -98,5 +98,5 @@ def test_some_random_requests(client: TestClient) -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_random_requests(client: TestClient) -> None:
-    settings(LIMITS, max_examples=10_000)(REQUESTS(lambda **request: attack(client, **request)))()
+def test_many_random_requests(client: TestClient) -> None:
+    settings(LIMITS, max_examples=2000)(REQUESTS(lambda **request: attack(client, **request)))()
