@@ -82,6 +82,7 @@ def test_types_are_those_of_the_program(typed: GoProcess) -> None:
         "main.pair[string]",
         "main.pair[*main.big]",
         "[]*main.big",
+        "[]main.big",
     ):
         assert found[name] == (own[name], "exact"), name
     assert found["main.unique"] == (own["main.unique"], "only candidate")
