@@ -85,8 +85,10 @@ class Frames:
 
 
 async def live(service: Service, asked: Asked) -> Response:
-    """Events for as long as the client listens, or until the process ends."""
+    """Events for as long as the client listens, or until the process ends; raises at once what says that it cannot be
+    read."""
     frames = Frames(asked.values)
+    await service.pool.read(asked.pid, "checked", lambda program: program.check())
     service.open_stream()
     return StreamingResponse(_events(service, asked, frames), media_type="text/event-stream")
 

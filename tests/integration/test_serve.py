@@ -182,6 +182,7 @@ def test_errors_are_our_lines(client: TestClient) -> None:
         (os.getpid(), 422, "is not a Go program"),
         ((1 << 22) - 1, 404, "no process"),
     ):
+        assert client.get(f"/v1/processes/{pid}/live").status_code == status
         answer = client.get(f"/v1/processes/{pid}")
         assert (answer.status_code, answer.headers["content-type"]) == (
             status,
