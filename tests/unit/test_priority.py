@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -53,6 +54,27 @@ def test_in_a_with_statement_it_comes_before_all_others_and_only_there() -> None
     assert policy == os.SCHED_FIFO
     assert behind == outside == (os.SCHED_OTHER, -15, outside[2])
     assert restored == before
+
+
+@needs_priority
+def test_it_comes_first_for_a_part_of_each_second_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(priority, "_FIRST_NS", 20_000_000)
+
+    def policies() -> list[int]:
+        hurry, found = Hurry(), []
+        for seconds in (0.01, 0.02, 0.0, 0.0):
+            with hurry:
+                found.append(os.sched_getscheduler(0))
+                until = time.thread_time() + seconds
+                while time.thread_time() < until:
+                    pass
+            if len(found) == 3:
+                hurry._until_ns = 0  # the next second
+        hurry.restore()
+        return found
+
+    first, usual = os.SCHED_FIFO, os.SCHED_OTHER
+    assert in_thread(policies) == [first, first, usual, first]
 
 
 @needs_priority
