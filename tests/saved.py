@@ -67,7 +67,7 @@ WINDOW = SchedulerWindow(
 
 LIMITS = MemoryLimits(
     rows=(
-        MemoryLimit("cgroup", "memory.max", "kill", "/pod/a", 1000, 990, 30, 970, 995, 5, 1),
+        MemoryLimit("cgroup", "memory.max", "kill", "/pod/a", 10_000, 990, 30, 970, 995, 5, 0),
         MemoryLimit("rlimit", "RLIMIT_AS", "refuse", bytes=2000),
     ),
     pressure=(MemoryPressure("/pod/a", (12.5, 3.0, 0.0), (1.0, 0.0, 0.0)),),

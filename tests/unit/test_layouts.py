@@ -103,7 +103,7 @@ EVERYWHERE_AND_YET_OPTIONAL = {
     "gcwaiting", "syscalltick", "incgo", "vdsoSP", "vdsoPC", "procresizetime", "totaltime", "gc_cpu_fraction",
     "ncgocall",
     "stacks_sys", "mspan_sys", "mcache_sys", "buckhash_sys", "gcMiscSys", "other_sys",
-    "spanalloc.inuse", "cachealloc.inuse", "allocCount", "sweepgen", "allocBits", "heapArenas", "arenas",
+    "spanalloc.inuse", "cachealloc.inuse", "allocCount", "sweepgen", "allocBits", "freeindex", "heapArenas", "arenas",
     "waiting", "_defer", "timer", "selectDone", "data", "edata", "bss", "ebss", "next",
 }  # fmt: skip
 
