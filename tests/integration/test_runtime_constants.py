@@ -14,6 +14,7 @@ from spyglass.binary import gotypes, pclntab
 from spyglass.binary.dwarf import Dwarf
 from spyglass.binary.go_executable import GoExecutable
 from spyglass.binary.types import locate
+from spyglass.binary.value_types import KINDS
 from spyglass.errors import MissingInfo
 from spyglass.model import STATUSES
 from spyglass.runtime.discovery import module
@@ -249,7 +250,7 @@ def test_what_is_kept_of_types(minor: str) -> None:
     marks = re.findall(r"\[(\d+)\]uint8 +// (?:scanned|mark) bits\.", text)
     if marks:
         assert sum(map(int, marks)) + 2 == shapes._MARKS_BYTES
-    kinds = [kind for kind in descriptors.KINDS if kind != "invalid"]
+    kinds = [kind for kind in KINDS if kind != "invalid"]
     assert [found[kind.rpartition(".")[2].lower()] for kind in kinds[:-1]] == list(range(1, 26))
     if "kindgcprog" in found:
         assert found["kindgcprog"] == descriptors._PROGRAM

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spyglass.binary.value_types import KINDS
 from spyglass.errors import BadDataError
 
 if TYPE_CHECKING:
@@ -21,14 +22,8 @@ if TYPE_CHECKING:
 
     from spyglass.memory.base import Memory
 
-__all__ = ["KINDS", "Descriptors"]
+__all__ = ["Descriptors"]
 
-#: ``abi.Kind`` from Go 1.18 on.
-KINDS = (
-    "invalid", "bool", "int", "int8", "int16", "int32", "int64", "uint", "uint8", "uint16", "uint32", "uint64",
-    "uintptr", "float32", "float64", "complex64", "complex128", "array", "chan", "func", "interface", "map",
-    "pointer", "slice", "string", "struct", "unsafe.Pointer",
-)  # fmt: skip
 #: ``abi.Type``.
 _TYPE = np.dtype(
     [
@@ -55,7 +50,7 @@ class Descriptors:
     """Type descriptors, ascending by address.
 
     `address`, `size`, `pointer_bytes` (uint64): where it is; the size of the type, and up to where it can hold pointers;
-    `kind` (uint8): index of `KINDS`. `mask` (uint64): bit i says that word i is a pointer, for types of at most
+    `kind` (uint8): index of `spyglass.binary.value_types.KINDS`. `mask` (uint64): bit i says that word i is a pointer, for types of at most
     512 bytes, 0 for others.
     """
 
