@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spyglass.binary.inline_trees import InlineTrees
-from spyglass.errors import TargetError
-from spyglass.model import Process, Snapshot
+from spyglass.errors import SpyglassError, TargetError
+from spyglass.model import Problem, Process, Snapshot
 from spyglass.runtime.context import Runtime
 from spyglass.runtime.discovery.globals import candidate_addresses, go_version
 from spyglass.runtime.discovery.layouts import GoVersion
@@ -267,6 +267,31 @@ class Inspector:
             account = read_memory_account(target, runtime, process, target.process.taken_at())
             limits = target.process.memory_limits(files=True)
             return replace(account, limits=with_go_limit(limits, account.go))
+
+    def with_account(self, snapshot: Snapshot) -> Snapshot:
+        """`snapshot` of this process with the account of its memory, read now, and GOMEMLIMIT among its limits.
+
+        Open files are not looked at. What is missing of the account, or all of it, is one of the snapshot's problems.
+        """
+        from spyglass.runtime.account.limits import with_go_limit
+        from spyglass.runtime.account.reader import read_memory_account
+
+        target, runtime = self._target, self.runtime.for_reading(())
+        try:
+            with target.process.blamed():
+                taken_at = target.process.taken_at()
+                account = read_memory_account(target, runtime, snapshot.process, taken_at)
+        except SpyglassError as error:
+            problem = Problem("unknown", "account of memory", error.message)
+            return replace(snapshot, problems=(*snapshot.problems, problem))
+        limits = with_go_limit(snapshot.limits, account.go)
+        return replace(
+            snapshot,
+            limits=limits,
+            account=replace(account, limits=limits, problems=()),
+            problems=tuple(dict.fromkeys((*snapshot.problems, *account.problems))),
+            timings_ns=snapshot.timings_ns | {"account of memory": account.took_ns},
+        )
 
     def memory_reading(self) -> MemoryReading:
         """What `spyglass.analysis.memory_forecast.forecast` takes several of, in some milliseconds.

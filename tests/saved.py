@@ -12,14 +12,32 @@ from typing import Any
 
 from spyglass.analysis.selection import selected
 from spyglass.export import document
+from spyglass.memory_account import (
+    CLASSES,
+    GcStats,
+    GoMemory,
+    MemoryAccount,
+    ResidentMapping,
+    ResidentPart,
+)
 from spyglass.memory_limits import MemoryLimit, MemoryLimits, MemoryPressure
 from spyglass.model import NONE, UNREAD, Frame, Goroutines, Problem, Snapshot, Source
 from spyglass.scheduler_window import LongCall, SchedulerWindow, WindowProcessor
 from spyglass.wait_graph import Connection, LookedAt, WaitGraph
-from tests.snapshots import Row, frame, make_snapshot
+from tests.snapshots import PROCESS, TAKEN_AT, Row, frame, make_snapshot
 from tests.wait_things import Held, Thing, make_graph
 
-__all__ = ["INLINED", "MAIN", "ROWS", "START", "WORK", "differences", "text_of", "with_everything"]
+__all__ = [
+    "ACCOUNT",
+    "INLINED",
+    "MAIN",
+    "ROWS",
+    "START",
+    "WORK",
+    "differences",
+    "text_of",
+    "with_everything",
+]
 
 MAIN, WORK = frame("main.main", line=30), frame("main.work", line=15)
 PARK = Frame("runtime.gopark", "/go/src/runtime/proc.go", 402, 0x43210, hidden=True, offset=206)
@@ -76,6 +94,26 @@ LIMITS = MemoryLimits(
 )
 
 
+ACCOUNT = MemoryAccount(
+    PROCESS, TAKEN_AT, 5_000_000, 3000,
+    (
+        ResidentPart("go_heap_objects", 1000, "pages of spans", 8),
+        ResidentPart("go_heap_free", 500, "pages of spans", 0, 400),
+        ResidentPart("files", 1500, "mappings"),
+    ),
+    GoMemory(
+        {name: number or None for number, name in enumerate(CLASSES)}, 900, 950, 1800, None, 100, None,
+        GcStats(7, TAKEN_AT, 90, (30, 60), (2, 1), 2, 0.25, 60_000_000, 1, 4096),
+    ),
+    (
+        ResidentMapping("files", "/srv/secret/data.db", 0x7000_0000_0000, 4096, 1500, 12, 2),
+        ResidentMapping("c", "", 0x7100_0000_0000, 8192, 0),
+        ResidentMapping("c", "[anon:customer]", 0x7200_0000_0000, 8192, 0),
+    ),
+    12, 0, 4, 400, LIMITS,
+)  # fmt: skip
+
+
 def with_everything() -> Snapshot:
     """A small snapshot that has something of everything that one can have."""
     made = make_snapshot(ROWS)
@@ -93,6 +131,7 @@ def with_everything() -> Snapshot:
         redacted=True,
         timings_ns={"stacks": 5},
         limits=LIMITS,
+        account=replace(ACCOUNT, process=made.process),
         window=WINDOW,
         waits=WAITS,
     )

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_args
 
 from spyglass.analysis.counts import by_os_state
+from spyglass.memory_account import MemoryAccount, Part
 from spyglass.model import Snapshot
 
-__all__ = ["Changes", "memory_changes", "scheduler_changes", "thread_changes"]
+__all__ = [
+    "LEAST_CHANGE_BYTES",
+    "Changes",
+    "memory_changes",
+    "resident_changes",
+    "scheduler_changes",
+    "thread_changes",
+]
+
+#: Resident memory changes by less all the time.
+LEAST_CHANGE_BYTES = 1 << 20
 
 #: What a figure was and is, by its name.
 Changes = dict[str, tuple[Any, Any]]
@@ -26,6 +37,23 @@ def memory_changes(before: Snapshot, after: Snapshot) -> Changes:
         {"rss_bytes": before.process.rss_bytes, **_fields(before.memory)},
         {"rss_bytes": after.process.rss_bytes, **_fields(after.memory)},
     )
+
+
+def resident_changes(before: Snapshot, after: Snapshot) -> Changes:
+    """Bytes of resident memory, ``rss``, and of each part of it, if any of them changed by `LEAST_CHANGE_BYTES` or more; none
+    unless both have an account of memory."""
+    accounts = before.account, after.account
+    if accounts[0] is None or accounts[1] is None:
+        return {}
+    if accounts[0].rss_bytes is None or accounts[1].rss_bytes is None:
+        return {}
+    found = _differing(_resident(accounts[0]), _resident(accounts[1]))
+    changes = (abs(then - now) for then, now in found.values())
+    return found if max(changes, default=0) >= LEAST_CHANGE_BYTES else {}
+
+
+def _resident(account: MemoryAccount) -> dict[str, int | None]:
+    return {"rss": account.rss_bytes, **{name: account.part(name) for name in get_args(Part)}}
 
 
 def thread_changes(before: Snapshot, after: Snapshot) -> Changes:

@@ -16,6 +16,7 @@ from spyglass.site_profile import SiteProfile
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.memory_account import MemoryAccount, ResidentMapping
     from spyglass.memory_limits import MemoryLimits
     from spyglass.wait_graph import WaitGraph
 
@@ -29,8 +30,8 @@ _OUTSIDE = re.compile(r"(?<![\w/])_/(?:[^/\[\](),;*]+/)*")
 
 
 def redacted(snapshot: Snapshot) -> Snapshot:
-    """`snapshot` without command line, labels, host name, container, control groups, addresses of connections, and
-    directories above packages.
+    """`snapshot` without command line, labels, host name, container, control groups, names of mapped files, addresses of
+    connections, and directories above packages.
 
     A file is then called as ``go build -trimpath`` calls it: by the import path of its package, with
     the version of its module where that is known, and by its name alone in package main.
@@ -38,17 +39,20 @@ def redacted(snapshot: Snapshot) -> Snapshot:
     if snapshot.redacted:
         return snapshot
     none: NDArray[np.int32] = np.full(len(snapshot.goroutines), NONE, np.int32)
+    process = _without_circumstances(snapshot.process)
+    limits = snapshot.limits and _without_groups(snapshot.limits)
     return replace(
         snapshot,
         host=None,
         redacted=True,
-        process=_without_circumstances(snapshot.process),
+        process=process,
         goroutines=replace(snapshot.goroutines, labels=none),
         label_sets=(),
         frames=tuple(map(_without_directories, snapshot.frames)),
         problems=tuple(map(_without_paths, snapshot.problems)),
         waits=snapshot.waits and _without_addresses(snapshot.waits),
-        limits=snapshot.limits and _without_groups(snapshot.limits),
+        limits=limits,
+        account=snapshot.account and _without_names(snapshot.account, process, limits),
     )
 
 
@@ -99,6 +103,25 @@ def _without_groups(limits: MemoryLimits) -> MemoryLimits:
         ),
         files=None,
     )
+
+
+def _without_names(
+    account: MemoryAccount, process: Process, limits: MemoryLimits | None
+) -> MemoryAccount:
+    return replace(
+        account,
+        process=process,
+        limits=limits,
+        mappings=tuple(map(_without_name, account.mappings)),
+        problems=tuple(map(_without_paths, account.problems)),
+    )
+
+
+def _without_name(mapping: ResidentMapping) -> ResidentMapping:
+    """Without the name of a file, and that which the program itself gave to memory (prctl(2), ``PR_SET_VMA``)."""
+    name = mapping.name
+    own = name.startswith("[anon") and not name.startswith("[anon: Go:")
+    return replace(mapping, name="(left out)") if "/" in name or own else mapping
 
 
 def _without_addresses(graph: WaitGraph) -> WaitGraph:

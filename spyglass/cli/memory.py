@@ -19,7 +19,7 @@ from spyglass.cli.memory_profiles import (
 )
 from spyglass.cli.memory_watch import WatchOptions, watch_options
 from spyglass.cli.source_options import source_options
-from spyglass.cli.sources import CoreSource, ProcessSource, Source
+from spyglass.cli.sources import CoreSource, ProcessSource, SavedSource, Source
 from spyglass.errors import SpyglassError
 from spyglass.words.escape import visible
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from spyglass.heap_profile import HeapProfile
     from spyglass.inspector import Inspector
     from spyglass.memory_account import MemoryAccount
-    from spyglass.model import Problem
+    from spyglass.model import Problem, Snapshot
 
 __all__ = ["memory"]
 
@@ -62,7 +62,8 @@ def memory(
     The heap profile is what net/http/pprof would give, of programs without an endpoint too. The runtime samples
     one allocation in 512 KiB unless the program chooses another rate; numbers are what the samples stand
     for. In a program that cannot write a heap profile the linker switches sampling off: then it says so.
-    TARGET is a pid, the name of a Go process, or a core file. The process is not stopped.
+    TARGET is a pid, the name of a Go process, a core file, or a saved snapshot, which has the account alone. The process is not
+    stopped.
 
     \b
       spyglass memory 1234
@@ -86,6 +87,10 @@ def memory(
         raise click.UsageError("--watch and --fail-on need a running process")
     if watch.wanted and (objects.wanted or profiles.contention or profiles.output):
         raise click.UsageError("--watch and --fail-on are about the account of memory")
+    if isinstance(source, SavedSource):
+        _saved(source, profiles, objects, exporter, everything)
+        return
+    assert isinstance(source, ProcessSource | CoreSource)
     with _opened(source) as program:
         if objects.wanted:
             problems = objects.show(program, everything=everything)
@@ -95,6 +100,21 @@ def memory(
             problems = _memory(program, source, profiles, watch, exporter, everything)
     for problem in problems:
         click.echo(visible(f"{problem.kind}: {problem.subject}: {problem.detail}"), err=True)
+
+
+def _saved(
+    source: SavedSource,
+    profiles: ProfileOptions,
+    objects: ObjectOptions,
+    exporter: Exporter | None,
+    everything: bool,
+) -> None:
+    """Show the account of a saved snapshot."""
+    if objects.wanted or profiles.heap or profiles.contention is not None:
+        raise click.UsageError(
+            "a saved snapshot has no heap and no profiles; give a process or a core"
+        )
+    _show(source.snapshot("top"), None, None, exporter, everything=everything)
 
 
 def _memory(
@@ -108,7 +128,7 @@ def _memory(
     profile = heap_profile(program, source, profiles.as_of) if profiles.heap else None
     if profiles.output is None or profile is None:
         for account in watch.accounts(program):
-            _show(program, account, profile, exporter, everything=everything)
+            _show(program.snapshot("top"), account, profile, exporter, everything=everything)
     elif profile.why_not is not None:
         raise SpyglassError(f"there is no heap profile: {profile.why_not}")
     else:
@@ -134,30 +154,32 @@ def _contention(
     return profile.problems
 
 
-def _opened(source: Source) -> Inspector:
+def _opened(source: ProcessSource | CoreSource) -> Inspector:
     from spyglass import attach, open_core
 
     if isinstance(source, ProcessSource):
         return attach(source.pid)
-    if isinstance(source, CoreSource):
-        try:
-            return open_core(source.path, source.exe)
-        except FileNotFoundError:
-            raise SpyglassError(f"no such file: {source.path}") from None
-    raise click.UsageError("a saved snapshot has no such profile; give a process or a core")
+    try:
+        return open_core(source.path, source.exe)
+    except FileNotFoundError:
+        raise SpyglassError(f"no such file: {source.path}") from None
 
 
 def _show(
-    program: Inspector,
-    account: MemoryAccount,
+    snapshot: Snapshot,
+    account: MemoryAccount | None,
     profile: HeapProfile | None,
     exporter: Exporter | None,
     *,
     everything: bool,
 ) -> None:
+    """Print `account`, or that which was saved with `snapshot`."""
     from spyglass.analysis.memory_view import memory_view
 
-    view = memory_view(program.snapshot("top"), account, profile)
+    account = account or snapshot.account
+    if account is None:
+        raise SpyglassError("the snapshot was saved without an account of memory")
+    view = memory_view(snapshot, account, profile)
     if exporter is not None:
         exporter.write(view, sys.stdout.buffer)
         return

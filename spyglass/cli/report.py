@@ -12,7 +12,7 @@ import click
 
 from spyglass.cli.common_options import debugging, redact_option, show_timings
 from spyglass.cli.filter_options import GoroutineFilter, filter_options
-from spyglass.cli.report_memory import reported_memory
+from spyglass.cli.report_memory import heap_sites
 from spyglass.cli.report_profiles import (
     profile_option,
     recorded_profiles,
@@ -78,7 +78,7 @@ def report(
     if output == "-" and sys.stdout.isatty():
         raise click.UsageError("refusing to write a page to a terminal; use -o FILE")
     require_profiles(source, goroutine_filter, profile_ns)
-    whole = source.snapshot("full", stop=read.stop, waits=read.wait_options())
+    whole = source.snapshot("full", stop=read.stop, waits=read.wait_options(), account=True)
     snapshot = goroutine_filter.part(whole, system=True, limit=goroutine_filter.limit)
     goroutine_filter.require_match(whole, len(snapshot.goroutines), system=True)
     began_ns = perf_counter_ns()
@@ -89,8 +89,8 @@ def report(
     profiles: Sequence[Profile] = ()
     if profile_ns is not None:
         profiles = recorded_profiles(source, goroutine_filter, profile_ns, redact=redact)
-    memory = reported_memory(source, heap=read.heap, redact=redact)
-    further = {"profiles": profiles, "account": memory.account, "heap": memory.heap}
+    heap = heap_sites(source, redact=redact) if read.heap else None
+    further = {"profiles": profiles, "heap": heap}
     if output == "-":
         exporter("snapshot", "html").write(snapshot, sys.stdout.buffer, **further)
         sys.stdout.flush()

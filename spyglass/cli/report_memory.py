@@ -1,8 +1,8 @@
-"""The memory in a report: its account, and the heap profile, of the process that the report is of."""
+"""The heap profile in a report, of the process that the report is of."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,39 +11,28 @@ from spyglass.errors import SpyglassError
 from spyglass.words.escape import visible
 
 if TYPE_CHECKING:
-    from spyglass.memory_account import MemoryAccount
     from spyglass.site_profile import SiteProfile
 
-__all__ = ["ReportedMemory", "reported_memory"]
+__all__ = ["heap_sites"]
 
 
-class ReportedMemory(NamedTuple):
-    """What a report says of memory beside the snapshot; None: it is not known, or not wanted."""
-
-    account: MemoryAccount | None = None
-    heap: SiteProfile | None = None
-
-
-def reported_memory(source: Source, *, heap: bool, redact: bool) -> ReportedMemory:
-    """The account of a process and, if `heap` is set, its heap profile. What cannot be read is left out, with a line on
-    stderr. Of cores and files there is none."""
+def heap_sites(source: Source, *, redact: bool) -> SiteProfile | None:
+    """The heap profile of a process. None if it cannot be read, which a line on stderr says; of cores and files there is
+    none."""
     if not isinstance(source, ProcessSource):
-        return ReportedMemory()
+        return None
     from spyglass import attach
 
     try:
         with attach(source.pid) as program:
-            account = program.memory_account()
-            profile = program.heap_profile() if heap else None
+            profile = program.heap_profile()
     except SpyglassError as error:
-        click.echo(visible(f"no account of memory: {error.message}"), err=True)
-        return ReportedMemory()
-    if profile is None:
-        return ReportedMemory(account)
+        click.echo(visible(f"no heap profile: {error.message}"), err=True)
+        return None
     if profile.why_not is not None:
         click.echo(visible(f"no heap profile: {profile.why_not}"), err=True)
-        return ReportedMemory(account)
+        return None
     from spyglass.analysis.redaction import redacted_sites
 
     sites = profile.by_site()
-    return ReportedMemory(account, redacted_sites(sites) if redact else sites)
+    return redacted_sites(sites) if redact else sites

@@ -53,8 +53,8 @@ def snapshot(
     parquet: ParquetOptions | None,
     **series: int | None,
 ) -> None:
-    """Save all stacks, what goroutines wait on, the scheduler, threads and memory statistics of a Go
-    process in a file.
+    """Save all stacks, what goroutines wait on, the scheduler, threads and where the memory of a Go process goes
+    in a file.
 
     All commands read the file in place of a process. It contains no memory contents, no arguments of
     functions and no environment variables, but the command line, paths, pprof labels and addresses of
@@ -78,8 +78,9 @@ def snapshot(
             raise click.UsageError("--count requires --every")
         keeper = None if parquet is None else parquet.keeper(series=False)
         taken = source.snapshot(
-            "full", stop=read.stop, thread_stacks=read.threads, waits=read.wait_options()
-        )
+            "full", stop=read.stop, thread_stacks=read.threads, waits=read.wait_options(),
+            account=True,
+        )  # fmt: skip
         _save_one(taken, output, redact, keeper)
         return
     _take_series(source, _Wanted(output, parquet, redact, every_ns, count), read)

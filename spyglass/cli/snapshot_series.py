@@ -117,12 +117,13 @@ class Series:
         from spyglass.procfs import read_cpu
 
         since, self._cpu = self._cpu, read_cpu(pid)
-        return process.snapshot(
+        taken = process.snapshot(
             stop=self.read.stop,
             thread_stacks=self.read.threads,
             cpu_since=since,
             waits=self.read.wait_options(),
         )
+        return process.with_account(taken)
 
     def _account(self) -> str:
         late = f", {self.late:,} late" if self.late else ""

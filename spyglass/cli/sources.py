@@ -35,8 +35,10 @@ class Source(Protocol):
         stop: bool = False,
         thread_stacks: bool = False,
         waits: WaitOptions | None = None,
+        account: bool = False,
     ) -> Snapshot:
-        """Take a snapshot; the parameters are those of `spyglass.inspector.Inspector.snapshot`."""
+        """Take a snapshot; the parameters are those of `spyglass.inspector.Inspector.snapshot`, and `account`: with the account
+        of memory (`spyglass.inspector.Inspector.with_account`)."""
         ...
 
 
@@ -54,6 +56,7 @@ class ProcessSource:
         stop: bool = False,
         thread_stacks: bool = False,
         waits: WaitOptions | None = None,
+        account: bool = False,
     ) -> Snapshot:
         """Its state now, and the processor time that it uses while spyglass starts and reads it."""
         from spyglass.procfs import read_cpu
@@ -65,9 +68,10 @@ class ProcessSource:
         keep_freed_memory()
         with attach(self.pid) as process:
             watch = None if self.watch_s is None else _watched(process, self.watch_s)
-            return process.snapshot(
+            snapshot = process.snapshot(
                 stacks, stop=stop, thread_stacks=thread_stacks, cpu_since=since, waits=waits, watch=watch
             )  # fmt: skip
+            return process.with_account(snapshot) if account else snapshot
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class CoreSource:
         stop: bool = False,
         thread_stacks: bool = False,
         waits: WaitOptions | None = None,
+        account: bool = False,
     ) -> Snapshot:
         """The state of the process when the core was written."""
         if stop:
@@ -92,7 +97,8 @@ class CoreSource:
 
         try:
             with open_core(self.path, self.exe) as process:
-                return process.snapshot(stacks, thread_stacks=thread_stacks, waits=waits)
+                snapshot = process.snapshot(stacks, thread_stacks=thread_stacks, waits=waits)
+                return process.with_account(snapshot) if account else snapshot
         except FileNotFoundError:
             raise SpyglassError(f"no such file: {self.path}") from None
 
@@ -111,8 +117,9 @@ class SavedSource:
         stop: bool = False,
         thread_stacks: bool = False,
         waits: WaitOptions | None = None,
+        account: bool = False,
     ) -> Snapshot:
-        """The snapshot in the file, with the stacks and waits that were saved."""
+        """The snapshot in the file, with the stacks, waits and account that were saved."""
         if stop:
             raise click.UsageError("--stop cannot be used with a saved snapshot")
         from spyglass.export.decompress import MAX_BYTES

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 from spyglass.analysis.metric_changes import (
     Changes,
     memory_changes,
+    resident_changes,
     scheduler_changes,
     thread_changes,
 )
@@ -57,6 +58,7 @@ def difference_document(found: Difference) -> Document:
         "scheduler": _changes(scheduler_changes(first, last)),
         "threads": _changes(thread_changes(first, last)),
         "memory": _changes(memory_changes(first, last)),
+        "resident": _changes(resident_changes(first, last)),
     }
 
 

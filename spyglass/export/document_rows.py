@@ -16,6 +16,7 @@ import numpy as np
 
 from spyglass.errors import BadDataError
 from spyglass.export import schema_types
+from spyglass.export.schema_numbers import Count
 from spyglass.export.schema_types import CREATOR, PLACE, checked, misfit
 from spyglass.model import NONE, QUALITIES, STATUSES, UNREAD, Frame, Goroutines
 
@@ -132,7 +133,7 @@ class StackRows(BatchedArray):
     """The stacks of a document: `offsets` and `frames` are those of a snapshot when all were added."""
 
     def __init__(self, memory: Memory) -> None:
-        super().__init__("stacks", list[schema_types.Count], memory)
+        super().__init__("stacks", list[Count], memory)
 
     def begin(self) -> None:
         """Forget what was added."""

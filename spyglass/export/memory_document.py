@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from spyglass.export.account_records import account_record
 from spyglass.export.json_text import compact
 from spyglass.export.plain_values import plain, record
 from spyglass.memory_limits import MemoryForecast, MemoryLimits
@@ -12,7 +13,7 @@ from spyglass.version import __version__
 if TYPE_CHECKING:
     from spyglass.analysis.memory_view import MemoryView
     from spyglass.heap_profile import HeapProfile
-    from spyglass.memory_account import GoMemory, MemoryAccount
+    from spyglass.memory_account import MemoryAccount
 
 __all__ = ["SCHEMA", "write_memory"]
 
@@ -36,16 +37,8 @@ def _document(view: MemoryView) -> dict[str, Any]:
         "process": record(account.process),
         "source": record(snapshot.source),
         "host": plain(snapshot.host),
-        "taken_at": plain(account.taken_at),
-        "took_ns": account.took_ns,
-        "rss_bytes": account.rss_bytes,
-        "resident": [record(each) for each in account.resident],
-        "mappings": [record(each) for each in account.mappings],
-        "swap_bytes": account.swap_bytes,
-        "huge_bytes": account.huge_bytes,
-        "hugetlb_bytes": account.hugetlb_bytes,
-        "lazy_free_bytes": account.lazy_free_bytes,
-        "go": _go(account.go),
+        **account_record(account),
+        "go": _go(account),
         **_limits(account),
         "profile": None if view.profile is None else _profile(view.profile),
         "types": None,
@@ -68,19 +61,11 @@ def _limits(account: MemoryAccount) -> dict[str, Any]:
     }
 
 
-def _go(go: GoMemory) -> dict[str, Any]:
-    gc = go.gc
-    return {
-        "classes": dict(go.classes),
-        "heap_live_bytes": go.heap_live_bytes,
-        "heap_now_bytes": go.heap_now_bytes,
-        "heap_goal_bytes": go.heap_goal_bytes,
-        "gogc_goal_bytes": go.gogc_goal_bytes,
-        "gogc_percent": go.gogc_percent,
-        "memory_limit_bytes": go.memory_limit_bytes,
-        "gc_cpu_fraction": gc.cpu_fraction,
-        "gc": {**record(gc), "allocated_bytes_per_second": gc.allocation_rate},
-    }
+def _go(account: MemoryAccount) -> dict[str, Any]:
+    made: dict[str, Any] = account_record(account)["go"]
+    gc = account.go.gc
+    made["gc"]["allocated_bytes_per_second"] = gc.allocation_rate
+    return made | {"gc_cpu_fraction": gc.cpu_fraction}
 
 
 def _profile(profile: HeapProfile) -> dict[str, Any]:

@@ -27,7 +27,8 @@ from spyglass.export.profile_pprof import GOROUTINE, NOTE, STATE, THREAD
 from spyglass.export.profile_reader import AccountRecord, account_of
 from spyglass.export.protobuf import Message
 from spyglass.export.pseudo_frames import NO_STACK
-from spyglass.export.schema_types import KnownCount, checked
+from spyglass.export.schema_numbers import KnownCount, Rate
+from spyglass.export.schema_types import checked
 from spyglass.export.snapshot_reader import model_part
 from spyglass.model import NONE, Problem, Process
 from spyglass.profile import Account, Mode, Profile, Samples
@@ -58,7 +59,7 @@ class _Note(Struct, frozen=True):
     """What spyglass says in a note of the file."""
 
     mode: Literal["cpu", "wall", "offcpu"]
-    rate_hz: schema_types.Rate
+    rate_hz: Rate
     account: AccountRecord
     process: _ProcessRecord
     own_labels: list[str]

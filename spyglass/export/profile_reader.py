@@ -29,7 +29,8 @@ from spyglass.export.document_rows import (
 from spyglass.export.json_stream import Elements, read_object
 from spyglass.export.profile_document import SCHEMA
 from spyglass.export.profile_proto import is_pprof
-from spyglass.export.schema_types import Count, KnownCount, checked, misfit
+from spyglass.export.schema_numbers import Count, KnownCount, Rate
+from spyglass.export.schema_types import checked, misfit
 from spyglass.export.snapshot_reader import MIN_MEMORY_BYTES, model_part, moment_of, process_of
 from spyglass.model import NONE, Problem
 from spyglass.profile import Account, Profile, Samples
@@ -86,7 +87,7 @@ class _Document(Struct, frozen=True):
     process: schema_types.AnyProcess
     started_at: str
     duration_ns: Count
-    rate_hz: schema_types.Rate
+    rate_hz: Rate
     account: AccountRecord
     problems: list[schema_types.Problem]
     frames: list[schema_types.Frame]

@@ -14,6 +14,19 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from spyglass.errors import BadDataError
+from spyglass.export.account_types import MemoryAccount
+from spyglass.export.schema_numbers import (
+    Address,
+    Cores,
+    Count,
+    Descriptor,
+    KnownCount,
+    Mean,
+    Number,
+    Percent,
+    Seconds,
+    Share,
+)
 
 __all__ = ["CREATOR", "PLACE", "Document", "checked", "decoded", "misfit"]
 
@@ -23,23 +36,7 @@ _OFFSET = re.compile(r" \(byte \d+\)")
 #: A complaint quotes what it is about, which may be long.
 _MAX_COMPLAINT = 200
 
-#: What a column of numbers can hold.
-_MOST = (1 << 63) - 1
-
 Value = TypeVar("Value")
-
-Count = Annotated[int, Meta(ge=0, le=_MOST)]
-KnownCount = Count | None
-#: A number that may be negative; the least one of its column is left for what is not known.
-Number = Annotated[int, Meta(ge=-_MOST, le=_MOST)]
-Descriptor = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
-Address = Annotated[str, Meta(pattern="^0x[0-9a-f]{1,16}$")]
-Rate = Annotated[float, Meta(ge=0, le=1e6)]
-Seconds = Annotated[float, Meta(ge=0, le=1e11)]
-Cores = Annotated[float, Meta(ge=0, le=1e6)]
-Mean = Annotated[float, Meta(ge=0, le=1e9)]
-Share = Annotated[float, Meta(ge=0, le=100)]
-Percent = Annotated[int, Meta(ge=-1, le=(1 << 31) - 1)]
 
 
 class Source(Struct, frozen=True):
@@ -400,6 +397,7 @@ class Document(Struct, frozen=True):
     elided: list[Elided] = field(default_factory=list)
     cpu: CpuUse | None = None
     memory_limits: MemoryLimits | None = None
+    memory_account: MemoryAccount | None = None
     window: Window | None = None
     findings: list[Finding] = field(default_factory=list)
     waits: Waits | None = None

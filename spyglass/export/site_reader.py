@@ -26,7 +26,8 @@ from spyglass.export.pprof_tables import PprofTables, opened
 from spyglass.export.profile_proto import is_pprof
 from spyglass.export.profile_reader import is_profile, load_profile
 from spyglass.export.protobuf import Message
-from spyglass.export.schema_types import Count, KnownCount, checked, misfit
+from spyglass.export.schema_numbers import Count, KnownCount
+from spyglass.export.schema_types import checked, misfit
 from spyglass.export.site_document import SCHEMA
 from spyglass.export.snapshot_reader import MIN_MEMORY_BYTES, model_part, moment_of, process_of
 from spyglass.model import NONE, Problem

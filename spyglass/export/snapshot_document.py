@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from spyglass.analysis.findings import written_findings
 from spyglass.analysis.selection import selected
+from spyglass.export.account_records import account_record
 from spyglass.export.limit_records import limit_record
 from spyglass.export.plain_values import plain, record
 from spyglass.export.wait_records import OWN as OBJECT_OWN
@@ -72,6 +73,9 @@ def header(snapshot: Snapshot) -> Document:
         "memory": record(snapshot.memory),
         "cpu": None if snapshot.cpu is None else _cpu(snapshot.cpu),
         **({} if snapshot.limits is None else {"memory_limits": _limits(snapshot.limits)}),
+        **(
+            {} if snapshot.account is None else {"memory_account": account_record(snapshot.account)}
+        ),
         **({} if snapshot.window is None else {"window": _window(snapshot.window)}),
         "findings": [record(finding) for finding in written_findings(snapshot)],
         "chosen_from": snapshot.matched_of,

@@ -19,11 +19,19 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from spyglass.errors import BadDataError
-from spyglass.export import schema_types
+from spyglass.export import account_types, schema_types
 from spyglass.export.decompress import MAX_BYTES, unpacked
 from spyglass.export.document_rows import FrameRows, GoroutineRows, Memory, StackRows, elided
 from spyglass.export.json_stream import Elements, read_object
 from spyglass.export.wait_columns import ObjectRows
+from spyglass.memory_account import (
+    CLASSES,
+    GcStats,
+    GoMemory,
+    MemoryAccount,
+    ResidentMapping,
+    ResidentPart,
+)
 from spyglass.memory_limits import MemoryLimit, MemoryLimits, MemoryPressure
 from spyglass.model import (
     CpuSample,
@@ -94,11 +102,14 @@ def _snapshot(pieces: Iterable[bytes], file: str | None, max_bytes: int) -> Snap
     offsets, stack_frames = stacks.finish(frames.count)
     threads = _threads(document.threads, frames.count)
     columns = goroutines.finish(frames, stacks.count)
+    process = process_of(document.process)
+    limits = None if document.memory_limits is None else _limits(document.memory_limits)
+    account = document.memory_account
     return Snapshot(
         taken_at=moment_of(document.taken_at, "/taken_at"),
         took_ns=document.took_ns,
         source=model_part(Source, document.source),
-        process=process_of(document.process),
+        process=process,
         scheduler=model_part(Scheduler, document.scheduler),
         processors=tuple(model_part(Processor, each) for each in document.processors),
         threads=threads,
@@ -114,7 +125,8 @@ def _snapshot(pieces: Iterable[bytes], file: str | None, max_bytes: int) -> Snap
         matched_of_system=min(document.chosen_from_system or 0, document.chosen_from or 0),
         problems=tuple(model_part(Problem, each) for each in document.problems),
         cpu=None if document.cpu is None else _cpu(document.cpu, frames.count),
-        limits=None if document.memory_limits is None else _limits(document.memory_limits),
+        limits=limits,
+        account=None if account is None else _account(account, process, limits),
         window=None if document.window is None else _window(document.window),
         waits=None if document.waits is None else objects.graph(document.waits),
         host=document.host,
@@ -168,6 +180,34 @@ def _limits(record: schema_types.MemoryLimits) -> MemoryLimits:
         rows=tuple(model_part(MemoryLimit, each) for each in record.rows),
         pressure=tuple(model_part(MemoryPressure, each) for each in record.pressure),
     )
+
+
+def _account(
+    record: account_types.MemoryAccount, process: Process, limits: MemoryLimits | None
+) -> MemoryAccount:
+    if record.rss_bytes not in (None, sum(each.bytes for each in record.resident)):
+        raise schema_types.misfit("/memory_account/rss_bytes", "it is not the sum of resident")
+    for at, each in enumerate(record.resident):
+        if max(each.doubtful_bytes, each.lazy_free_bytes) > each.bytes:
+            raise schema_types.misfit(
+                f"/memory_account/resident/{at}", "more than all of it is doubtful or LazyFree"
+            )
+    gc = replace(
+        model_part(GcStats, record.go.gc),
+        last_at=_known_moment(record.go.gc.last_at, "/memory_account/go/gc/last_at"),
+        pauses_ns=tuple(record.go.gc.pauses_ns),
+        pause_ends_ns=tuple(record.go.gc.pause_ends_ns),
+    )
+    classes = {name: record.go.classes.get(name) for name in CLASSES}
+    fields = asdict(record) | {
+        "process": process,
+        "limits": limits,
+        "taken_at": moment_of(record.taken_at, "/memory_account/taken_at"),
+        "resident": tuple(model_part(ResidentPart, each) for each in record.resident),
+        "mappings": tuple(model_part(ResidentMapping, each) for each in record.mappings),
+        "go": replace(model_part(GoMemory, record.go), classes=classes, gc=gc),
+    }
+    return MemoryAccount(**fields)
 
 
 def process_of(record: schema_types.AnyProcess) -> Process:

@@ -9,9 +9,11 @@ from typing import Any
 
 from rich.text import Text
 
+from spyglass.analysis.memory_parts import PART_WORDS
 from spyglass.analysis.metric_changes import (
     Changes,
     memory_changes,
+    resident_changes,
     scheduler_changes,
     thread_changes,
 )
@@ -60,6 +62,7 @@ def _facts(found: Difference, width: int | None) -> Iterator[Text]:
         ("memory", memory_changes(first, last), _memory_words),
     ):
         yield from section(label, _changed(changes, words), width)
+    yield from section("resident", list(_resident(resident_changes(first, last))), width)
 
 
 def _compared(found: Difference) -> Iterator[Text]:
@@ -99,6 +102,14 @@ def _without_totals(changes: Changes) -> Changes:
         for name, change in changes.items()
         if name not in ("goroutines", "system_goroutines")
     }
+
+
+def _resident(changes: Changes) -> Iterator[Text]:
+    words = {"rss": "sum"} | {str(name): text for name, text in PART_WORDS.items()}
+    for name, (before, after) in changes.items():
+        sign = "+" if after > before else "-"
+        text = f"{size(before)} → {size(after)} ({sign}{size(abs(after - before))})"
+        yield fact(words[name], text, "bold" if name == "rss" else "")
 
 
 def _changed(changes: Changes, words: Callable[[str, Any], tuple[str, str]]) -> list[Text]:

@@ -12,7 +12,7 @@ from spyglass.render.cropping import tail_in
 from spyglass.render.findings import finding_lines
 from spyglass.render.heap_view import profile_lines
 from spyglass.render.limit_lines import limit_lines
-from spyglass.render.process_sections import memory_lines, program_lines
+from spyglass.render.process_sections import memory_lines, program_lines, saved_lines
 from spyglass.render.sections import fact, section
 from spyglass.render.table_columns import Column
 from spyglass.render.text_table import table
@@ -37,6 +37,7 @@ _LISTED = ("c", "files", "shared", "thread_stacks")
 def render(shown: MemoryView, view: View) -> Iterator[Text]:
     """The lines of `shown`."""
     account = shown.account
+    yield from saved_lines(shown.snapshot, view.width)
     yield from finding_lines(shown.findings, view.width)
     yield from program_lines(shown.snapshot.process, view.width, verbose=view.verbose)
     yield from _resident_lines(shown, view)

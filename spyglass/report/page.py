@@ -9,7 +9,6 @@ from typing import BinaryIO
 
 from spyglass.export.snapshot_file import default_name
 from spyglass.export.snapshot_writer import write_gzip
-from spyglass.memory_account import MemoryAccount
 from spyglass.model import Snapshot
 from spyglass.profile import Profile
 from spyglass.report.markup import joined
@@ -41,11 +40,9 @@ _GZIP_LEVEL = 4
 def report(
     snapshot: Snapshot,
     profiles: Sequence[Profile] = (),
-    account: MemoryAccount | None = None,
     heap: SiteProfile | None = None,
 ) -> Iterator[str]:
-    """The page of `snapshot`, with `profiles` of the same process, at most one of each mode, the `account` of its memory
-    and its `heap` profile, in pieces of Unicode text without surrogates.
+    """The page of `snapshot`, with `profiles` of the same process, at most one of each mode, and its `heap` profile, in pieces of Unicode text without surrogates.
 
     The page loads nothing and sends nothing. Its Content-Security-Policy makes the browser enforce
     that: only this style and this script, identified by their hashes, are allowed.
@@ -68,7 +65,7 @@ def report(
         "profile_data": lambda: joined(profile_data_elements(profiles), heap_data_element(heap)),
         "program": lambda: program(snapshot),
         "scheduler": lambda: scheduler(snapshot),
-        "memory": lambda: joined(account_card(account), memory(snapshot)),
+        "memory": lambda: joined(account_card(snapshot.account), memory(snapshot)),
         "data": lambda: script_json(report_data(snapshot)),
         "download": lambda: joined(default_name(snapshot, ".json")),
         "snapshot": lambda: _embedded(snapshot),
@@ -81,11 +78,10 @@ def write_page(
     stream: BinaryIO,
     *,
     profiles: Sequence[Profile] = (),
-    account: MemoryAccount | None = None,
     heap: SiteProfile | None = None,
 ) -> None:
     """Write the page of `snapshot`, with what `report` takes beside it, in UTF-8."""
-    for piece in report(snapshot, profiles, account, heap):
+    for piece in report(snapshot, profiles, heap):
         stream.write(piece.encode())
 
 

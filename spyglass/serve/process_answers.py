@@ -185,6 +185,7 @@ def report(program: Inspector, values: Values) -> Answer:
 
 def _to_keep(program: Inspector, values: Values) -> Snapshot:
     taken = program.snapshot("full", waits=WaitOptions(heap=values["heap"]))
+    taken = program.with_account(taken)
     if values["redact"]:
         from spyglass.analysis.redaction import redacted
 

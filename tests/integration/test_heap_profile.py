@@ -13,7 +13,7 @@ import pytest
 
 import spyglass
 from spyglass.analysis.site_diff import site_difference
-from spyglass.cli.report_memory import reported_memory
+from spyglass.cli.report_memory import heap_sites
 from spyglass.cli.sources import ProcessSource
 from spyglass.export.site_pprof import write_pprof
 from spyglass.export.site_reader import load_any_profile
@@ -107,16 +107,12 @@ def test_the_command_shows_who_allocated(process: GoProcess, tmp_path: Path) -> 
 
 
 def test_reports_have_it(process: GoProcess, capsys: pytest.CaptureFixture[str]) -> None:
-    found = reported_memory(ProcessSource(process.pid), heap=True, redact=True)
-    assert found.account is not None
-    assert found.account.rss_bytes
-    assert found.heap is not None
-    assert "main.large" in {frame.function for frame in found.heap.frames}
-    assert not any((frame.file or "").startswith("/") for frame in found.heap.frames)
+    found = heap_sites(ProcessSource(process.pid), redact=True)
+    assert found is not None
+    assert "main.large" in {frame.function for frame in found.frames}
+    assert not any((frame.file or "").startswith("/") for frame in found.frames)
     with start("park", NEWEST, Flavour.STRIPPED, "-n", "10") as other:
-        found = reported_memory(ProcessSource(other.pid), heap=True, redact=False)
-    assert found.account is not None
-    assert found.heap is None
+        assert heap_sites(ProcessSource(other.pid), redact=False) is None
     assert "no heap profile: " in capsys.readouterr().err
 
 

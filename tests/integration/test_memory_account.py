@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 import spyglass
 from spyglass.analysis.memory_view import MemoryView, memory_view
 from spyglass.errors import PermissionDenied
+from spyglass.export.snapshot_file import save
 from spyglass.memory_account import CLASSES, MemoryAccount, Part
 from spyglass.procfs.files import read_status
 from spyglass.runtime.account import residency
@@ -264,6 +265,28 @@ def test_a_core_has_the_classes(process: GoProcess, tmp_path: Path) -> None:
     assert account.go.heap_live_bytes == expected.go.heap_live_bytes
     assert account.go.gc.pauses_ns == expected.go.gc.pauses_ns
     assert (account.rss_bytes, account.resident, account.mappings) == (None, (), ())
+
+
+def test_snapshots_keep_it(process: GoProcess, tmp_path: Path) -> None:
+    """The program waits for a command, but the runtime works in the background: the account is of a moment of its own."""
+    path = tmp_path / "one.json.gz"
+    before = settled(process)
+    assert piped("snapshot", str(process.pid), "-o", str(path)).returncode == 0
+    snapshot = spyglass.load(path)
+    saved = snapshot.account
+    assert saved is not None
+    assert before.rss_bytes is not None
+    assert saved.rss_bytes == pytest.approx(before.rss_bytes, abs=MIB + before.rss_bytes / 20)
+    assert saved.rss_bytes == sum(each.bytes for each in saved.resident)
+    for part in GO:
+        assert saved.part(part) == pytest.approx(before.part(part), abs=MIB + before.rss_bytes / 20)
+    assert (saved.process, saved.limits) == (snapshot.process, snapshot.limits)
+    assert (saved.go.gc.cycles or 0) >= (before.go.gc.cycles or 0)
+    assert {each.name for each in saved.mappings} == {each.name for each in before.mappings}
+    with spyglass.attach(process.pid) as program:
+        taken = program.with_account(snapshot)
+    save(taken, path)
+    assert spyglass.load(path).account == taken.account
 
 
 def test_the_command_says_it_in_text_and_json(process: GoProcess) -> None:

@@ -17,9 +17,11 @@ from spyglass import cli
 from spyglass.analysis.snapshot_diff import Difference, difference
 from spyglass.export.diff_document import difference_document
 from spyglass.export.snapshot_file import save
+from spyglass.memory_account import ResidentPart
 from spyglass.model import Frame
 from spyglass.render.diff_view import render
 from spyglass.render.view_options import View
+from tests.saved import ACCOUNT
 from tests.snapshots import MEMORY, PROCESS, SCHEDULER, TAKEN_AT, Row, frame, make_snapshot
 
 SCHEMA = json.loads(files("spyglass.export").joinpath("diff.schema.json").read_text())
@@ -94,6 +96,30 @@ def test_the_leak_is_named_first(capsys: pytest.CaptureFixture[str], saved: Save
         "           created by main.main /src/main.go:30",
         "",
     ]
+
+
+def test_parts_of_resident_memory_that_changed_are_shown(
+    capsys: pytest.CaptureFixture[str], saved: Save
+) -> None:
+    less, more = (
+        replace(
+            ACCOUNT, rss_bytes=number << 20, resident=(ResidentPart("go_stacks", number << 20, ""),)
+        )
+        for number in (3, 8)
+    )
+    one, two = saved("one.json", 2, account=less), saved("two.json", 2, 10, account=more)
+    line = (
+        "resident   sum 3.0 MiB → 8.0 MiB (+5.0 MiB)  goroutine stacks 3.0 MiB → 8.0 MiB (+5.0 MiB)"
+    )
+    assert line in said(capsys, "diff", one, two)[1].splitlines()
+    fallen = (
+        "resident   sum 8.0 MiB → 3.0 MiB (-5.0 MiB)  goroutine stacks 8.0 MiB → 3.0 MiB (-5.0 MiB)"
+    )
+    three = saved("three.json", 2, 20, account=less)
+    assert fallen in said(capsys, "diff", two, three)[1].splitlines()
+    assert "\nresident " not in said(capsys, "diff", one, saved("four.json", 2, 10))[1]
+    made = json.loads(said(capsys, "diff", one, two, "--json")[1])
+    assert made["resident"]["go_stacks"] == {"before": 3 << 20, "after": 8 << 20}
 
 
 def test_what_did_not_change_is_shown_if_asked_for(

@@ -6,13 +6,16 @@ import io
 import json
 from dataclasses import replace
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from spyglass import cli
 from spyglass.analysis.memory_parts import live_bytes, shown_parts
 from spyglass.analysis.memory_view import MemoryView, memory_view
 from spyglass.export.memory_document import write_memory
+from spyglass.export.snapshot_file import save
 from spyglass.memory_account import (
     CLASSES,
     GcStats,
@@ -26,6 +29,7 @@ from spyglass.memory_limits import MemoryForecast, MemoryLimit, MemoryLimits
 from spyglass.model import Problem
 from spyglass.render.memory_view import render
 from spyglass.render.view_options import View
+from tests.saved import with_everything
 from tests.snapshots import MEMORY, PROCESS, TAKEN_AT, Row, make_snapshot
 
 MIB = 1 << 20
@@ -150,3 +154,48 @@ def test_the_document_fits_its_schema() -> None:
     assert set(document) == set(SCHEMA["properties"])
     assert document["limits"][0]["headroom_bytes"] == 20
     assert document["forecast"]["latest_in_seconds"] is None
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = cli.run(list(arguments))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_a_saved_account_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "one.json.gz")
+    save(with_everything(), path)
+    code, shown, _ = said(capsys, "memory", path, "--all")
+    assert code == 0
+    assert f"saved      {path}" in shown
+    assert "resident   sum 2.9 KiB" in shown
+    assert "/srv/secret/data.db (2 mappings)" in shown
+    made = json.loads(said(capsys, "memory", path, "--json")[1])
+    Draft202012Validator(SCHEMA).validate(made)
+    assert [each["part"] for each in made["resident"]] == [
+        "go_heap_objects",
+        "go_heap_free",
+        "files",
+    ]
+    assert [each["name"] for each in made["limits"]] == ["memory.max", "RLIMIT_AS"]
+
+
+@pytest.mark.parametrize("option", ["--heap", "--block", "--mutex", "--spans", "--types"])
+def test_a_saved_snapshot_has_no_heap(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "one.json")
+    save(with_everything(), path)
+    code, out, err = said(capsys, "memory", path, option)
+    assert (code, out) == (2, "")
+    assert "a saved snapshot has no heap and no profiles" in err
+
+
+def test_a_snapshot_without_an_account_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "old.json")
+    save(make_snapshot(), path)
+    code, out, err = said(capsys, "memory", path)
+    assert (code, out) == (1, "")
+    assert "saved without an account of memory" in err

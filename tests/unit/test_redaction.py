@@ -7,10 +7,11 @@ import pytest
 
 from spyglass.analysis.redaction import redacted
 from spyglass.export import document
+from spyglass.memory_account import ResidentMapping
 from spyglass.memory_limits import MemoryLimit, MemoryLimits, MemoryPressure, OpenFile
 from spyglass.model import Problem, Snapshot
 from spyglass.wait_graph import Connection
-from tests.saved import with_everything
+from tests.saved import ACCOUNT, with_everything
 from tests.snapshots import PROCESS, Row, frame, make_snapshot
 from tests.wait_things import Held, Thing, make_graph
 
@@ -70,6 +71,12 @@ def secretive() -> Snapshot:
             pressure=(MemoryPressure("/alice/shop", (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)),),
             files=(OpenFile(f"{HOME}/secret", 1, 1, 1, False),),
         ),
+        account=replace(
+            ACCOUNT,
+            process=replace(PROCESS, exe=f"{HOME}/bin/shop"),
+            mappings=tuple(ResidentMapping("files", name, 1 << 32, 1, 1) for name in (f"{HOME}/db", "[anon:alice]", "[heap]", "[anon: Go: heap]", "")),
+            problems=(Problem("unreadable", f"{HOME}/maps", f"{HOME} 1/x: no"),),
+        ),
         file=f"{HOME}/shop.json.gz",
         waits=make_graph([
             Thing("fd", [(1, "read")], connection=Connection("socket:tcp", "alice-laptop:80", "alice:5432", "ESTABLISHED", 7, 0)),
@@ -99,6 +106,15 @@ def test_nothing_is_left_of_it() -> None:
     ]
     assert [row["path"] for row in made["memory_limits"]["rows"]] == ["/2", "/1"]
     assert made["memory_limits"]["pressure"][0]["path"] == "/2"
+    mappings = made["memory_account"]["mappings"]
+    assert [each["name"] for each in mappings] == [
+        "(left out)",
+        "(left out)",
+        "[heap]",
+        "[anon: Go: heap]",
+        "",
+    ]
+    assert "alice" not in repr(redacted(secretive()).account)
     tcp, file, mutex = made["wait_objects"]
     assert (tcp["target"], tcp["connection"], tcp["receive_queue_bytes"]) == (
         "socket:tcp",

@@ -20,7 +20,7 @@ ACCOUNT = MemoryAccount(
 
 
 def test_the_account_is_shown_as_bars_the_largest_first() -> None:
-    page = "".join(report(SHOP, account=ACCOUNT))
+    page = "".join(report(replace(SHOP, account=ACCOUNT)))
     assert "Resident memory: 40.0 MiB" in page
     c, heap = page.index("C and other anonymous memory"), page.index("Go heap: objects")
     assert c < heap
@@ -30,7 +30,7 @@ def test_the_account_is_shown_as_bars_the_largest_first() -> None:
 
 
 def test_without_an_account_and_a_heap_profile_there_is_nothing_of_them() -> None:
-    page = "".join(report(SHOP, account=replace(ACCOUNT, rss_bytes=None)))
+    page = "".join(report(replace(SHOP, account=replace(ACCOUNT, rss_bytes=None))))
     assert "Resident memory:" not in page
     assert 'href="#heap"' not in page
 

@@ -97,7 +97,11 @@ def test_what_the_target_calls_itself_changes_no_element_of_the_page() -> None:
     )
     elements = [found.name for found in page_of(calm).elements]
     hostile = replace(
-        fully_hostile(), matched_of=calm.matched_of, limits=calm.limits, window=calm.window
+        fully_hostile(),
+        matched_of=calm.matched_of,
+        limits=calm.limits,
+        window=calm.window,
+        account=calm.account,
     )
     assert [found.name for found in page_of(hostile).elements] == elements
 

@@ -10,13 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spyglass.analysis.metric_changes import memory_changes, scheduler_changes, thread_changes
+from spyglass.analysis.metric_changes import (
+    memory_changes,
+    resident_changes,
+    scheduler_changes,
+    thread_changes,
+)
 from spyglass.analysis.same_process import caveats, is_same_process, other_program
 from spyglass.analysis.shown_frames import shown_frames
 from spyglass.analysis.snapshot_diff import Difference, Growth, difference
 from spyglass.analysis.stack_matching import StackMatcher
+from spyglass.memory_account import ResidentPart
 from spyglass.model import Frame, Snapshot, Thread
 from spyglass.wait_graph import LookedAt
+from tests.saved import ACCOUNT
 from tests.snapshots import MEMORY, PROCESS, SCHEDULER, TAKEN_AT, Row, frame, make_snapshot
 from tests.wait_graphs import graph
 
@@ -423,3 +430,23 @@ def test_changes() -> None:
     assert memory_changes(before, after) == {"rss_bytes": (104857600, 5), "gc_count": (142, 143)}
     assert thread_changes(before, after) == {"total": (3, 4), "disk sleep": (0, 1)}
     assert scheduler_changes(before, before) == {}
+
+
+def test_parts_of_resident_memory() -> None:
+    c = ResidentPart("c", 5 << 20, "")
+    before = at(
+        0,
+        [],
+        account=replace(ACCOUNT, rss_bytes=c.bytes + 9, resident=(c, ResidentPart("files", 9, ""))),
+    )
+    grown = replace(c, bytes=6 << 20)
+    after = at(1, [], account=replace(ACCOUNT, rss_bytes=grown.bytes, resident=(grown,)))
+    assert resident_changes(before, after) == {
+        "rss": ((5 << 20) + 9, 6 << 20), "c": (5 << 20, 6 << 20), "files": (9, 0),
+    }  # fmt: skip
+    less = replace(
+        ACCOUNT, rss_bytes=grown.bytes - 1, resident=(replace(c, bytes=grown.bytes - 1),)
+    )
+    assert resident_changes(after, at(2, [], account=less)) == {}
+    assert resident_changes(before, at(1, [])) == resident_changes(at(0, []), after) == {}
+    assert resident_changes(before, at(1, [], account=replace(ACCOUNT, rss_bytes=None))) == {}

@@ -14,8 +14,9 @@ from jsonschema import Draft202012Validator
 from msgspec import Struct, structs
 
 from spyglass.errors import BadDataError
-from spyglass.export import document, schema_types
+from spyglass.export import account_types, document, schema_types
 from spyglass.export.snapshot_reader import snapshot_of
+from spyglass.memory_account import CLASSES
 from spyglass.model import Frame, Snapshot
 from tests.mutants import BASE, JUNK, changed, paths
 from tests.saved import INLINED, MAIN, ROWS, START, WORK, differences, text_of, with_everything
@@ -106,7 +107,64 @@ def makes_sense(made: dict[str, Any]) -> bool:
             indices.append(i is None or (i < len(lines) and lines[i] == line))
     gaps = [(gap["stack"], gap["after"]) for gap in made.get("elided", [])]
     gaps_fit = (at < len(stacks) and after <= len(stacks[at]) for at, after in gaps)
-    return all(indices) and all(gaps_fit)
+    return all(indices) and all(gaps_fit) and sums_up(made.get("memory_account"))
+
+
+def sums_up(account: dict[str, Any] | None) -> bool:
+    if account is None:
+        return True
+    parts = account["resident"]
+    within = (
+        max(each.get(name, 0) for name in ("doubtful_bytes", "lazy_free_bytes")) <= each["bytes"]
+        for each in parts
+    )
+    return account["rss_bytes"] in (None, sum(each["bytes"] for each in parts)) and all(within)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "complaint"),
+    [
+        (("rss_bytes",), 2999, "/memory_account/rss_bytes: it is not the sum of resident"),
+        (
+            ("resident", 1, "lazy_free_bytes"),
+            501,
+            "/memory_account/resident/1: more than all of it",
+        ),
+        (
+            ("resident", 0, "doubtful_bytes"),
+            1001,
+            "/memory_account/resident/0: more than all of it",
+        ),
+        (("resident", 0, "part"), "gold", "/memory_account/resident/0/part"),
+        (("resident",), [{"part": "c", "bytes": 1, "source": ""}] * 65, "/memory_account/resident"),
+        (("mappings", 0, "address"), -1, "/memory_account/mappings/0/address"),
+        (("taken_at",), "yesterday", "/memory_account/taken_at"),
+        (("go", "classes", "total"), 2**63, "/memory_account/go/classes"),
+        (("go", "gc", "last_at"), "2026-13-01T00:00:00Z", "/memory_account/go/gc/last_at"),
+        (("go", "gc", "pauses_ns"), [1] * 257, "/memory_account/go/gc/pauses_ns"),
+        (("go", "gc", "cpu_fraction"), 1.5, "/memory_account/go/gc/cpu_fraction"),
+    ],
+)
+def test_accounts_of_memory_that_cannot_be(
+    path: tuple[str | int, ...], value: Any, complaint: str
+) -> None:
+    made = changed(json.loads(text_of(with_everything())), ("memory_account", *path), value)
+    assert (complaint_about(made) or "").startswith(complaint)
+
+
+def test_an_account_has_the_classes_that_are_known_and_no_others() -> None:
+    made = json.loads(text_of(with_everything()))
+    made["memory_account"]["go"]["classes"] = {"total": 5, "heap/gold": 7}
+    account = read(made).account
+    assert account is not None
+    assert account.go.classes == dict.fromkeys(CLASSES) | {"total": 5}
+
+
+def test_old_documents_have_no_account() -> None:
+    made = json.loads(text_of(with_everything()))
+    for missing in (None, ...):
+        found = read(changed(made, ("memory_account",), missing))
+        assert (found.account, found.memory) == (None, with_everything().memory)
 
 
 @pytest.mark.parametrize("section", [None, *BASE])
@@ -142,7 +200,7 @@ def assert_points_at(path: tuple[str | int, ...], value: Any, message: str) -> N
     if path[0] == "schema":
         assert "spyglass.snapshot/1" in message or "missing required field `schema`" in message
         return
-    is_key_of_a_mapping = path[-2:-1] in [("labels",), ("timings_ns",)]
+    is_key_of_a_mapping = path[-2:-1] in [("labels",), ("timings_ns",), ("classes",)]
     steps = path[:-1] if value is ... or is_key_of_a_mapping else path
     pointer = "".join(f"/{step}" for step in steps)
     assert message.startswith(pointer or "the document"), (path, value, message)
@@ -154,7 +212,9 @@ def test_the_reader_knows_every_field_that_the_schema_has() -> None:
         "process": schema_types.Process, "scheduler": schema_types.Scheduler, "processor": schema_types.Processor,
         "thread": schema_types.Thread, "memory": schema_types.Memory, "goroutine": schema_types.Goroutine,
         "wait_object": schema_types.WaitObject, "waiters": schema_types.Waiters, "waits": schema_types.Waits,
-        "looked_at": schema_types.LookedAt,
+        "looked_at": schema_types.LookedAt, "memory_account": account_types.MemoryAccount,
+        "resident_part": account_types.ResidentPart, "resident_mapping": account_types.ResidentMapping,
+        "go_memory": account_types.GoMemory,
         "problem": schema_types.Problem, "frame": schema_types.Frame, "framed_place": schema_types.FramedPlace,
     }  # fmt: skip
     described = {**{name: SCHEMA["$defs"][name] for name in parts}, "document": SCHEMA}

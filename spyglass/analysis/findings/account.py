@@ -61,7 +61,7 @@ def _collections(findable: Findable, go: GoMemory) -> Iterator[Finding]:
 
 
 def _next(findable: Findable, *options: str) -> str:
-    """``spyglass memory`` reads processes and cores only."""
+    """Of a saved snapshot, the rest of it; of others, what only ``spyglass memory`` reads."""
     if findable.snapshot.file is not None:
         return findable.command("summary")
     return findable.command("memory", *options)

@@ -50,7 +50,7 @@ def _forecast(snapshot: Snapshot) -> MemoryForecast | None:
 
 
 def _next(findable: Findable) -> str:
-    """``spyglass memory`` reads processes and cores only; there, it is who allocated what."""
+    """Of a saved snapshot, the rest of it; of others, their memory, and if that is shown, who allocated it."""
     if findable.snapshot.file is not None:
         return findable.command("summary")
     return findable.command("memory", *(() if findable.snapshot.account is None else ("--heap",)))
