@@ -42,7 +42,14 @@ class Counted:
         return self.user + self.system * system
 
 
-@pytest.fixture(scope="module", params=_PROGRAMS, ids=lambda p: f"{p[0]}-{p[1].value}")
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(each, marks=pytest.mark.slow if each[1] is Flavour.CGO else [])
+        for each in _PROGRAMS
+    ],
+    ids=lambda p: f"{p[0]}-{p[1].value}",
+)
 def counted(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Counted]:

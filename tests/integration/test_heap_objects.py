@@ -145,6 +145,7 @@ def test_the_time_is_bounded(typed: GoProcess) -> None:
     assert parts[-1] == 1
 
 
+@pytest.mark.slow
 def test_the_command_shows_them(typed: GoProcess) -> None:
     shown = piped("memory", str(typed.pid), "--types")
     assert (shown.returncode, shown.stderr) == (0, "")

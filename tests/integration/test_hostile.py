@@ -287,7 +287,7 @@ def account_of_lies(subject: Subject, runtime: Runtime, lies: dict[int, int]) ->
     return "problems" if account.problems else "no problems"
 
 
-@pytest.mark.parametrize("begins_with_lies", [False, True])
+@pytest.mark.parametrize("begins_with_lies", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_watch_of_a_scheduler_that_lies_can_be_saved_and_read(
     subject: Subject, begins_with_lies: bool
 ) -> None:
@@ -390,7 +390,7 @@ class EndlessMemory(LyingMemory):
         return Gathered(found.buffer, found.offsets, np.ones(len(addresses), np.bool_))
 
 
-@pytest.mark.parametrize("count", [1 << 12, 1 << 20, 1 << 24])
+@pytest.mark.parametrize("count", [1 << 12, 1 << 20, pytest.param(1 << 24, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("filling", ["zeros", "ones", "a goroutine", "its address", "allgs"])
 def test_memory_without_an_end_is_not_read_for_ever(
     subject: Subject, count: int, filling: str

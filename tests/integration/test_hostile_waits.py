@@ -48,7 +48,7 @@ class Liar(Memory):
         return raw
 
 
-@pytest.mark.parametrize("rate", [0.002, 0.05, 0.9])
+@pytest.mark.parametrize("rate", [0.002, 0.05, pytest.param(0.9, marks=pytest.mark.slow)])
 def test_waits_of_lying_memory_are_read(
     minor: str, rate: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

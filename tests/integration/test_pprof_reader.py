@@ -35,6 +35,7 @@ def shown(profile: Profile) -> Shown:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 def test_gos_own_profile_is_read_as_it_is(minor: str, tmp_path: Path) -> None:
     path = tmp_path / "go.pb.gz"

@@ -77,6 +77,7 @@ def test_what_was_recorded_survives_a_kill(mode: str, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["saved.json"]
 
 
+@pytest.mark.slow
 def test_the_file_at_the_end_is_the_whole_one(tmp_path: Path) -> None:
     path = tmp_path / "saved.pb.gz"
     with (
@@ -135,6 +136,7 @@ def test_a_file_that_cannot_be_written_meanwhile_is_said_once(tmp_path: Path) ->
     assert not load_profile(path).account.unfinished
 
 
+@pytest.mark.slow
 def test_nothing_is_saved_of_what_is_written_to_standard_output(tmp_path: Path) -> None:
     with (
         start("shares", NEWEST, Flavour.EXE, "-busy") as process,

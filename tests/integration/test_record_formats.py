@@ -81,6 +81,7 @@ def test_labels_and_goroutines_are_roots(saved: Path) -> None:
     assert any(re.match(r"goroutine \d+;main\.burn", line) for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 def test_the_tool_reads_it(saved: Path, minor: str, tmp_path: Path) -> None:
     path = converted(saved, "cpu.pb.gz")
@@ -162,6 +163,7 @@ def test_a_program_is_started_recorded_and_ended(minor: str, tmp_path: Path) -> 
     assert any(LEAF in each.functions for each in decoded(path).samples)
 
 
+@pytest.mark.slow
 def test_the_end_of_a_program_ends_the_recording(minor: str, tmp_path: Path) -> None:
     path = tmp_path / "cpu.json"
     with start("burners", minor, Flavour.EXE, "-life", "20ms") as process:

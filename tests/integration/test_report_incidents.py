@@ -45,7 +45,10 @@ def opened_report(window: Browser, process: GoProcess, page: Path) -> None:
     settle(window)
 
 
-@pytest.mark.parametrize("kind", CULPRITS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(each, marks=[] if each == "leak" else pytest.mark.slow) for each in CULPRITS],
+)
 @with_other_work
 def test_the_culprit_of_an_incident_is_on_the_first_screen_of_a_phone(
     window: Browser, tmp_path: Path, kind: str

@@ -40,6 +40,10 @@ from tests.support import build, toolchain
 
 #: The constants of our modules whose comments cite the runtime: by what they are compared, or why not.
 CITED = {
+    "_FREE": "bits of a byte: maps are compared with what the program says of them",
+    "_ITAB_TYPE": "a field of a struct: interfaces are compared with what the program says of them",
+    "_CONTENTION_WORDS": "the size of a struct: profiles are compared with the program's own",
+    "_MAX_TICKS_BYTES": "a bound: times are compared with the program's own profile",
     "MAX_SHAPED_BYTES": "test_what_is_kept_of_types",
     "_MARKS_BYTES": "test_what_is_kept_of_types",
     "_HEADER_BYTES": "test_what_is_kept_of_types",

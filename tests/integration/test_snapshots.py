@@ -190,6 +190,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_leaves_nothing(tmp_path: Path) -> None:
     """Killed at different moments while it is read: all or nothing, and one line that says so."""
     output, failed = tmp_path / "x.json.gz", 0

@@ -72,8 +72,8 @@ def test_commands_take_them(
         ["top", "--count", "1"],
         ["snapshot", "-o", "out"],
         ["report", "-o", "out"],
-        ["core", "-o", "out"],
-        ["diff", "x.json.gz"],
+        pytest.param(["core", "-o", "out"], marks=pytest.mark.slow),
+        pytest.param(["diff", "x.json.gz"], marks=pytest.mark.slow),
     ],
 )
 def test_every_command_takes_them(process: GoProcess, empty: Path, command: list[str]) -> None:

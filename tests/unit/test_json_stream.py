@@ -27,7 +27,7 @@ ODD = '"},{"[],[]\\"}],{'
 
 @pytest.fixture(
     params=[
-        1,
+        pytest.param(1, marks=pytest.mark.slow),
         pytest.param(40, marks=pytest.mark.slow),
         400,
         pytest.param(2000, marks=pytest.mark.slow),
@@ -199,7 +199,7 @@ def test_a_large_document_needs_less_memory_than_its_text() -> None:
     ("name", "element"),
     [
         ("stacks", "[]"),
-        ("stacks", "[0,0]"),
+        pytest.param("stacks", "[0,0]", marks=pytest.mark.slow),
         ("goroutines", '{"id":1,"status":"dead","wait_reason":null,"waiting_ns":null,"stack":null,"start":null,'
          '"created_by":null,"m":null,"locked_to_thread":false,"system":false,"labels":{"a":"%d"},"quality":"torn"}'),
         ("frames", '{"function":"","file":null,"line":null,"pc":0,"inlined":false,"hidden":false}'),
