@@ -207,6 +207,7 @@ class MemoryLimit(Struct, frozen=True):
     peak_bytes: KnownCount = None
     hits: KnownCount = None
     oom_kills: KnownCount = None
+    headroom_bytes: KnownCount = None  # not kept: it follows from the rest
 
 
 class MemoryPressure(Struct, frozen=True):

@@ -177,9 +177,15 @@ def _window(record: schema_types.Window) -> SchedulerWindow:
 def _limits(record: schema_types.MemoryLimits) -> MemoryLimits:
     return replace(
         model_part(MemoryLimits, record),
-        rows=tuple(model_part(MemoryLimit, each) for each in record.rows),
+        rows=tuple(map(_limit, record.rows)),
         pressure=tuple(model_part(MemoryPressure, each) for each in record.pressure),
     )
+
+
+def _limit(record: schema_types.MemoryLimit) -> MemoryLimit:
+    fields = asdict(record)
+    del fields["headroom_bytes"]
+    return MemoryLimit(**fields)
 
 
 def _account(
