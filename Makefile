@@ -5,8 +5,8 @@ GO ?= $(shell sed -n '/^\[\[toolchain/,/^$$/s/^version = "\([0-9]*\.[0-9]*\).*/\
 VENV := .venv
 BIN := $(VENV)/bin
 MINIMUM := build/minimum
-# Two processes, each with whole files: tests of a file share Go programs.
-PARALLEL := -n 2 --dist loadfile
+# Processes, each with whole files: tests of a file share Go programs. Two cores are busy with three: tests often wait.
+PARALLEL := -n 3 --dist loadfile
 
 .PHONY: help venv run test test-matrix test-minimum check lint imports types format layouts bench clean
 

@@ -73,9 +73,9 @@ class Directory:
         """Nothing is left to do."""
 
     def account(self, saved: int) -> str:
-        """How many snapshots are where."""
-        where = f" in {visible(str(self.path))}" if saved else ""
-        return f"{plural(saved, 'snapshot')}{where}"
+        """How many snapshots are where: all that have a file, also one that an interrupt followed at once."""
+        where = f" in {visible(str(self.path))}" if self.saved else ""
+        return f"{plural(self.saved, 'snapshot')}{where}"
 
 
 @dataclass
