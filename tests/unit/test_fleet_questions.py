@@ -229,7 +229,7 @@ def test_the_command_prints_a_table_and_a_document(folder: Path) -> None:
 def test_wrong_usage(folder: Path, arguments: list[str], message: str) -> None:
     result = run(str(folder), *arguments)
     assert result.exit_code != 0
-    assert message in result.stderr + str(getattr(result.exception, "message", ""))
+    assert message in result.output + str(getattr(result.exception, "message", ""))
 
 
 def test_a_table_fits_the_terminal_and_escapes_names() -> None:
