@@ -15,10 +15,15 @@
     ├── BadDataError            bytes that were read and are not valid
     └── MissingInfo             something is not in this program (a symbol, a section)
 
+Messages and hints may quote what a target or a file says. They are one line without control characters,
+of limited length (`spyglass.escape.one_line`): safe to print and to log.
+
 Part of an answer that is missing or doubtful is not an exception but a `spyglass.model.Problem`.
 """
 
 from __future__ import annotations
+
+from spyglass.escape import one_line
 
 __all__ = [
     "AmbiguousName",
@@ -39,12 +44,12 @@ __all__ = [
 
 
 class SpyglassError(Exception):
-    """No answer: `message` says what is wrong, `hint` what to do about it."""
+    """No answer: `message` says what is wrong, `hint` what to do about it; both are one safe line."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = one_line(message)
+        self.hint = hint if hint is None else one_line(hint)
+        super().__init__(self.message)
 
 
 class TargetError(SpyglassError):

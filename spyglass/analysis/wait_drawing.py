@@ -20,9 +20,9 @@ from spyglass.analysis.wait_words import (
     object_title,
     state_facts,
 )
+from spyglass.escape import visible
 from spyglass.wait_graph import MODES, OPERATIONS
 from spyglass.words.calls import call_text
-from spyglass.words.escape import visible
 from spyglass.words.units import plural
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import click
 from spyglass.cli.common_options import debugging, show_timings
 from spyglass.cli.source_options import source_options
 from spyglass.cli.sources import CoreSource, ProcessSource, Source
-from spyglass.words.escape import visible
+from spyglass.escape import visible
 
 if TYPE_CHECKING:
     from spyglass.model import Snapshot

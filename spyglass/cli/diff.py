@@ -16,7 +16,7 @@ from spyglass.cli.profile_diff import are_profiles, show_profile_diff
 from spyglass.cli.source_options import sources_options
 from spyglass.cli.sources import Source
 from spyglass.errors import SpyglassError
-from spyglass.words.escape import visible
+from spyglass.escape import visible
 
 if TYPE_CHECKING:
     from spyglass.analysis.snapshot_diff import Difference

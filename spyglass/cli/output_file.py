@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import click
 
-from spyglass.words.escape import visible
+from spyglass.escape import visible
 
 __all__ = ["written_to"]
 

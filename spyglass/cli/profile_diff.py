@@ -11,8 +11,8 @@ import click
 
 from spyglass.cli.sources import SavedSource, Source
 from spyglass.errors import SpyglassError
+from spyglass.escape import visible
 from spyglass.formats import Takes, exporter, exporter_of_path
-from spyglass.words.escape import visible
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -101,8 +101,8 @@ def report(
 
 
 def _save(snapshot: Snapshot, further: Mapping[str, Any], path: Path) -> None:
+    from spyglass.escape import visible
     from spyglass.export.snapshot_file import default_name, replacing
-    from spyglass.words.escape import visible
 
     if path.is_dir():
         path /= default_name(snapshot, ".html")

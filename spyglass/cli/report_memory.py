@@ -8,7 +8,7 @@ import click
 
 from spyglass.cli.sources import ProcessSource, Source
 from spyglass.errors import SpyglassError
-from spyglass.words.escape import visible
+from spyglass.escape import visible
 
 if TYPE_CHECKING:
     from spyglass.site_profile import SiteProfile

@@ -20,8 +20,8 @@ from spyglass.cli.source_options import (
     source_options,
 )
 from spyglass.cli.sources import ProcessSource, Source
+from spyglass.escape import visible
 from spyglass.formats import exporter, exporter_of_path
-from spyglass.words.escape import visible
 
 if TYPE_CHECKING:
     from spyglass.model import Snapshot

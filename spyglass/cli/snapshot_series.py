@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from spyglass.words.escape import visible
+from spyglass.escape import visible
 from spyglass.words.units import plural
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import click
 from spyglass.cli.source_options import source_and_words_options
 from spyglass.cli.sources import CoreSource, ProcessSource, Source
 from spyglass.errors import SpyglassError
-from spyglass.words.escape import visible
+from spyglass.escape import visible
 
 if TYPE_CHECKING:
     from spyglass.go_value import Limits

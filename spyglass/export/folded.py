@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from spyglass.escape import visible
 from spyglass.export.pseudo_frames import WholeStacks, counted, whole_stacks
 from spyglass.words.calls import call_text
-from spyglass.words.escape import visible
 from spyglass.words.states import quality_mark, state_at
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from spyglass.analysis.metric_changes import (
     thread_changes,
 )
 from spyglass.analysis.snapshot_diff import Difference, Growth
+from spyglass.escape import visible
 from spyglass.model import Snapshot
 from spyglass.render.cropping import cropped, function_in, location_in
 from spyglass.render.group_blocks import stack_lines
@@ -26,7 +27,6 @@ from spyglass.render.table_columns import Column
 from spyglass.render.text_table import table
 from spyglass.render.view_options import View
 from spyglass.words.calls import call_text, location_text
-from spyglass.words.escape import visible
 from spyglass.words.population import Population
 from spyglass.words.sparkline import sparkline
 from spyglass.words.units import UNKNOWN, count, duration, moment, signed, size

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from spyglass.analysis.findings import NOTHING, Finding
+from spyglass.escape import visible
 from spyglass.render.sections import LABEL_WIDTH, labelled
-from spyglass.words.escape import visible
 from spyglass.words.units import plural
 
 __all__ = ["SEVERITY_STYLES", "finding_lines"]

@@ -9,12 +9,12 @@ import numpy as np
 
 from spyglass.analysis.groups import Group, at_work_ranks
 from spyglass.analysis.waits import has_waits, median_waits_ns
+from spyglass.escape import visible
 from spyglass.model import NONE, STATUSES, Frame, Snapshot
 from spyglass.render.cropping import cropped, function_and_call_in, function_in, location_in
 from spyglass.render.table_columns import Column
 from spyglass.render.view_options import View
 from spyglass.words.calls import CALL_MARK, START_MARK, call_text, location_text
-from spyglass.words.escape import visible
 from spyglass.words.states import quality_mark, state_at, state_colour
 from spyglass.words.units import UNKNOWN, count, duration
 

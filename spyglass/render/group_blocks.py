@@ -12,12 +12,12 @@ from rich.text import Text
 from spyglass.analysis.counts import by_line, by_state
 from spyglass.analysis.group_by import LABEL
 from spyglass.analysis.shown_frames import shown_frames
+from spyglass.escape import visible
 from spyglass.model import NONE, UNREAD, Frame, Snapshot
 from spyglass.render.cropping import function_in, tail_in
 from spyglass.render.process_sections import counted
 from spyglass.render.sections import LABEL_WIDTH, fact, section
 from spyglass.words.calls import CALL_MARK, START_MARK, call_text, place_text
-from spyglass.words.escape import visible
 from spyglass.words.states import DOUBTFUL
 from spyglass.words.units import UNKNOWN, count, duration
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from spyglass.analysis.heap_sites import HeapSite, heap_sites
+from spyglass.escape import visible
 from spyglass.heap_profile import HeapProfile
 from spyglass.render.cropping import function_in, tail_in
 from spyglass.render.sections import fact, section
 from spyglass.render.table_columns import Column
 from spyglass.render.text_table import table
 from spyglass.render.view_options import View
-from spyglass.words.escape import visible
 from spyglass.words.units import UNKNOWN, count, size
 
 __all__ = ["profile_lines"]

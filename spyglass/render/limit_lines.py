@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
+from spyglass.escape import visible
 from spyglass.memory_limits import MemoryForecast, MemoryLimit, MemoryLimits, MemoryPressure
 from spyglass.render.sections import fact, section
 from spyglass.render.table_columns import Column
 from spyglass.render.text_table import table
 from spyglass.render.view_options import View
-from spyglass.words.escape import visible
 from spyglass.words.memory_limits import forecast_text, limit_text
 from spyglass.words.units import count, size
 

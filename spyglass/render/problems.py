@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
+from spyglass.escape import visible
 from spyglass.model import Problem
 from spyglass.render.cropping import cropped
 from spyglass.render.view_options import View
-from spyglass.words.escape import visible
 from spyglass.words.units import count, plural
 
 __all__ = ["problem_lines"]

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
+from spyglass.escape import visible
 from spyglass.model import Processor
 from spyglass.render.sections import LABEL_WIDTH, labelled
 from spyglass.render.table_columns import Column
 from spyglass.render.text_table import table
-from spyglass.words.escape import visible
 from spyglass.words.states import state_colour
 from spyglass.words.units import count
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from spyglass.analysis.profile_diff import FunctionChange, ProfileDifference
+from spyglass.escape import visible
 from spyglass.profile import Profile
 from spyglass.render.cropping import function_in
 from spyglass.render.sections import fact, section
 from spyglass.render.table_columns import Column
 from spyglass.render.text_table import table
 from spyglass.render.view_options import View
-from spyglass.words.escape import visible
 from spyglass.words.profile_account import MODE_WORDS, coverage_text, seconds_text
 from spyglass.words.units import UNKNOWN, count, moment, plural
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from spyglass.analysis.site_diff import SiteChange, SiteDifference
+from spyglass.escape import visible
 from spyglass.render.cropping import function_in
 from spyglass.render.sections import fact, section
 from spyglass.render.table_columns import Column
 from spyglass.render.text_table import table
 from spyglass.render.view_options import View
 from spyglass.words.amounts import KIND_WORDS, amount_text, change_text, kind_title, sites_line
-from spyglass.words.escape import visible
 from spyglass.words.units import UNKNOWN, count, plural
 
 __all__ = ["render"]

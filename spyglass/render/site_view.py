@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from spyglass.analysis.site_places import SitePlace, site_places
+from spyglass.escape import visible
 from spyglass.render.cropping import function_in, tail_in
 from spyglass.render.process_sections import program_lines
 from spyglass.render.sections import fact, section
@@ -16,7 +17,6 @@ from spyglass.render.text_table import table
 from spyglass.render.view_options import View
 from spyglass.site_profile import SiteProfile
 from spyglass.words.amounts import amount_text, kind_title
-from spyglass.words.escape import visible
 from spyglass.words.units import count
 
 __all__ = ["render"]

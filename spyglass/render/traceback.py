@@ -14,9 +14,9 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from spyglass.analysis.shown_frames import shown_frames
+from spyglass.escape import visible
 from spyglass.model import NONE, Frame, Snapshot
 from spyglass.words.calls import call_text, place_text
-from spyglass.words.escape import visible
 from spyglass.words.states import quality_mark, state_at
 
 if TYPE_CHECKING:

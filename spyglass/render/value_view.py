@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
+from spyglass.escape import visible
 from spyglass.go_value import Value, Variable, VariableName
 from spyglass.render.cropping import cropped
 from spyglass.render.table_columns import Column
 from spyglass.render.text_table import table
 from spyglass.render.view_options import View
-from spyglass.words.escape import visible
 from spyglass.words.units import count
 
 __all__ = ["render_names", "render_variables"]

@@ -20,12 +20,12 @@ from spyglass.analysis.wait_words import (
     state_facts,
     wait_phrase,
 )
+from spyglass.escape import visible
 from spyglass.model import NONE, Frame
 from spyglass.render.cropping import function_in, location_in
 from spyglass.render.view_options import View
 from spyglass.wait_graph import KINDS, MODES, OPERATIONS
 from spyglass.words.calls import call_text, location_text
-from spyglass.words.escape import visible
 from spyglass.words.units import UNKNOWN, count, duration, plural
 
 if TYPE_CHECKING:

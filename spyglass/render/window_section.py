@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from spyglass.escape import visible
 from spyglass.model import Snapshot
 from spyglass.render.sections import fact, section
-from spyglass.words.escape import visible
 from spyglass.words.units import count, duration
 
 if TYPE_CHECKING:

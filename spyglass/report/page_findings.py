@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from spyglass.analysis.findings import NOTHING, Finding, written_findings
+from spyglass.escape import visible
 from spyglass.model import Snapshot
 from spyglass.report.markup import Content, Markup, element, joined
-from spyglass.words.escape import visible
 from spyglass.words.units import plural
 
 __all__ = ["findings_list"]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spyglass.analysis.code_origin import NOTE, ORIGINS, origin
+from spyglass.escape import visible
 from spyglass.model import NONE, Frame, Snapshot
 from spyglass.words.calls import call_text
-from spyglass.words.escape import visible
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spyglass.escape import visible
 from spyglass.profile import Profile
 from spyglass.report.markup import Markup, element, joined
 from spyglass.report.profile_data import profile_data
 from spyglass.report.profile_page import profile_account, profile_flame, profile_warnings
 from spyglass.report.template import script_json
-from spyglass.words.escape import visible
 from spyglass.words.profile_account import MODE_WORDS, recording_line
 
 __all__ = ["profile_data_elements", "profile_links", "profile_sections"]

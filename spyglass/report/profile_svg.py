@@ -11,12 +11,12 @@ import numpy as np
 
 from spyglass.analysis.call_tree import CallTree
 from spyglass.analysis.code_origin import ORIGINS
+from spyglass.escape import visible
 from spyglass.export.profile_stacks import profile_stacks, stack_functions
 from spyglass.profile import Profile
 from spyglass.report.profile_data import function_origins, function_tree
 from spyglass.version import __version__
 from spyglass.words.calls import call_text
-from spyglass.words.escape import visible
 from spyglass.words.profile_account import (
     account_lines,
     account_warnings,

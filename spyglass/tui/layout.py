@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from rich.text import Text
 
+from spyglass.escape import visible
 from spyglass.render.cropping import cropped
 from spyglass.render.table_columns import Column, padded
-from spyglass.words.escape import visible
 
 __all__ = ["GAP", "Style", "line", "shown", "starts", "title_line", "widths"]
 

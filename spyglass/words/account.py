@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spyglass.escape import visible
 from spyglass.model import QUALITIES, Snapshot
-from spyglass.words.escape import visible
 from spyglass.words.population import Population
 from spyglass.words.units import count, duration, moment
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from spyglass.escape import visible
 from spyglass.model import Frame
-from spyglass.words.escape import visible
 from spyglass.words.units import UNKNOWN
 
 __all__ = ["CALL_MARK", "START_MARK", "call_text", "location_text", "place_text"]

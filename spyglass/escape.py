@@ -1,12 +1,16 @@
 """Strings from a target made safe to show.
 
 Names, paths, command lines and labels are chosen by the inspected program. A view passes each of them
-through `visible` before it writes it.
+through `visible` before it writes it; messages of errors and problems have passed through `one_line`.
 """
 
 from __future__ import annotations
 
-__all__ = ["visible"]
+__all__ = ["MAX_LINE", "one_line", "visible"]
+
+#: The most characters of a message. What is longer loses its middle: the end often says what is wrong.
+MAX_LINE = 2000
+_HEAD, _TAIL = 1400, 500
 
 #: Characters that `str.isprintable` accepts and that nevertheless show nothing: fillers, joiners,
 #: variation selectors (``DerivedCoreProperties.txt``, Default_Ignorable_Code_Point).
@@ -29,6 +33,16 @@ def visible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_visible_character, text))
+
+
+def one_line(text: str) -> str:
+    """`text` as `visible`, in one line of at most `MAX_LINE` characters. Applied again it changes nothing."""
+    if len(text) <= MAX_LINE:
+        shown = visible(text)
+        if len(shown) <= MAX_LINE:
+            return shown
+    head, tail = visible(text[:_HEAD])[:_HEAD], visible(text[-_TAIL:])[-_TAIL:]
+    return f"{head} … {tail}"
 
 
 def _visible_character(character: str) -> str:
