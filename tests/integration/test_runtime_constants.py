@@ -64,7 +64,7 @@ CITED = {
     "_GOAL_FIELDS": "names of fields: the tables of layouts have them",
     "_NO_LIMIT": "a value of package math",
     "_MINPC_OLD": "test_the_beginning_of_moduledata",
-    "_HEADER": "type descriptors are compared with debug information",
+    "TYPE_HEADER": "type descriptors are compared with debug information",
     "_STRUCT": "type descriptors are compared with debug information",
     "_ARRAY_TAIL": "type descriptors are compared with debug information",
     "_MAX_REASON_BYTES": "a limit of ours",

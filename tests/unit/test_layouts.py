@@ -105,6 +105,7 @@ EVERYWHERE_AND_YET_OPTIONAL = {
     "stacks_sys", "mspan_sys", "mcache_sys", "buckhash_sys", "gcMiscSys", "other_sys",
     "spanalloc.inuse", "cachealloc.inuse", "allocCount", "sweepgen", "allocBits", "freeindex", "heapArenas", "arenas",
     "waiting", "_defer", "timer", "selectDone", "data", "edata", "bss", "ebss", "next",
+    "gcdatamask.bytedata", "gcbssmask.bytedata",
 }  # fmt: skip
 
 

@@ -264,7 +264,11 @@ def _from_descriptors(
     if memory is None or types is None:
         return {}
     try:
-        return resolve(GoTypes(memory, *types, constant).struct)
+        described = GoTypes(memory, *types, constant)
+        try:
+            return resolve(described.struct)
+        finally:
+            described.forget()
     except (BadDataError, MemoryFault, MissingInfo):
         return {}
 

@@ -220,6 +220,9 @@ _MODULEDATA = (
     _may("bss"),
     _may("ebss"),
     _may("next"),
+    # A bit for each word of these sections: whether the collector takes it for a pointer.
+    _may("gcdatamask.bytedata"),
+    _may("gcbssmask.bytedata"),
 )
 
 # map.go, up to 1.23; unless chosen otherwise at compile time, maps are of another kind since.
