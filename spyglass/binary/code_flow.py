@@ -38,7 +38,6 @@ from spyglass.binary.lock_facts import (
     READ,
     UNLOCK,
     WRITE,
-    CallFacts,
     Code,
     Effect,
     FlowResult,
@@ -61,7 +60,7 @@ def analyse(code: Code) -> FlowResult:
         return FlowResult()
     flow = _Flow(code)
     if not flow.run():
-        return FlowResult()
+        return FlowResult(steps=flow.steps)
     return flow.result()
 
 
@@ -75,15 +74,11 @@ class _Flow:
         self._begins = self._find_blocks()
         self._states: dict[int, State] = {}
         self._visits: dict[int, int] = {}
-        self._steps = 0
-        self._calls: dict[int, CallFacts] | None = None
-        self._returns: list[dict[Key, int]] | None = None
-        self._ahead: list[Key] = []
-        # Which block is followed, and which have calls, or return: only these are followed again for `result`.
-        self._followed = 0
-        self._calling: set[int] = set()
-        self._returning: set[int] = set()
-        self._returned_values: list[Value | None] = []
+        self.steps = 0
+        # At calls by their return addresses: the state, and what they do to which locks. At returns by their
+        # addresses: the locks, and the first result. The last visit of a block leaves here what holds.
+        self._calls: dict[int, tuple[State, list[tuple[Effect, Key]]]] = {}
+        self._returns: dict[int, tuple[dict[Key, int], Value | None]] = {}
         # Locks that helpers took; of Lockers, where the tables of their methods are.
         self._helped: set[Key] = set()
         self._tables: dict[Key, Value] = {}
@@ -108,7 +103,7 @@ class _Flow:
         while work:
             block = heapq.heappop(work)
             visits = self._visits[block] = self._visits.get(block, 0) + 1
-            if visits > _MAX_VISITS + len(self._begins) or self._steps > _MAX_STEPS:
+            if visits > _MAX_VISITS + len(self._begins) or self.steps > _MAX_STEPS:
                 return False
             for target, state in self._block(block):
                 if target in self._index and self._reaches(target, state) and target not in work:
@@ -125,20 +120,19 @@ class _Flow:
 
     def result(self) -> FlowResult:
         """What is known at calls and returns, once the states are found."""
-        self._returns = []
-        for block in self._states:
-            if block in self._returning:
+        if self._helped:  # not all of these were known when the first blocks were followed
+            for block in self._states:
                 self._block(block)
         net, returned = self._net(), self._returned_argument()
-        self._ahead = [Key(each.address, each.mode) for each in net if each.mask & FREE]
-        self._calls = {}
-        for block in self._states:
-            if block in self._calling:
-                self._block(block)
-        return FlowResult(self._calls, net, returned, complete=True)
+        ahead = [Key(each.address, each.mode) for each in net if each.mask & FREE]
+        calls = {
+            end: self._places.facts(state, known, ahead)
+            for end, (state, known) in self._calls.items()
+        }
+        return FlowResult(calls, net, returned, complete=True, steps=self.steps)
 
     def _net(self) -> list[Net]:
-        returns = self._returns or []
+        returns = [locks for locks, _ in self._returns.values()]
         net = []
         for key in {key: None for locks in returns for key in locks}:
             mask = 0
@@ -149,7 +143,7 @@ class _Flow:
 
     def _returned_argument(self) -> int | None:
         """The number of the argument that all returns return first."""
-        first, *others = self._returned_values or [None]
+        first, *others = [value for _, value in self._returns.values()] or [None]
         same = all(each == first for each in others)
         if first is None or not same or first.offset or first.base[0] != "in":
             return None
@@ -159,12 +153,12 @@ class _Flow:
     def _block(self, begin: int) -> list[tuple[int, State]]:
         """Follow a block from its beginning; where control goes, with which states."""
         state, row = self._states[begin].copy(), self._index[begin]
-        instructions, self._followed = self._code.instructions, begin
+        instructions = self._code.instructions
         while row < len(instructions):
             each = instructions[row]
             if each.at != begin and each.at in self._begins:
                 return [(each.at, state)]
-            self._steps += 1
+            self.steps += 1
             ends = _EXECUTE[each.do](self, state, each)
             if ends is not None:
                 return ends
@@ -275,14 +269,13 @@ class _Flow:
 
     def _call(self, state: State, each: Instruction) -> list[tuple[int, State]] | None:
         code = self._code
-        self._calling.add(self._followed)
         effects = code.callees.effects(each.target) if each.target else None
         known = [
             (effect, key)
             for effect in effects or ()
             if (key := self._key(state, effect)) is not None
         ]
-        self._note(state, each, known)
+        self._calls[each.end] = state.copy(), known
         if each.target and code.callees.ends(each.target):
             return []
         if not each.target:
@@ -382,11 +375,6 @@ class _Flow:
         value = self._places.argument(state, effect.argument)
         return None if value is None else Key(value.plus(effect.offset), effect.mode)
 
-    def _note(self, state: State, each: Instruction, known: list[tuple[Effect, Key]]) -> None:
-        """Note the locks at a call, in the last pass."""
-        if self._calls is not None:
-            self._calls[each.end] = self._places.facts(state, known, self._ahead)
-
     def _jump(self, state: State, each: Instruction) -> list[tuple[int, State]]:
         if each.target in self._index:
             return [(each.target, state)]
@@ -419,10 +407,7 @@ class _Flow:
         return [(each.end, other), (each.target, taken)]
 
     def _return(self, state: State, each: Instruction) -> list[tuple[int, State]]:
-        self._returning.add(self._followed)
-        if self._returns is not None:
-            self._returns.append(state.locks)
-            self._returned_values.append(state.value(self._code.processor.arguments[0]))
+        self._returns[each.at] = state.locks, state.value(self._code.processor.arguments[0])
         return []
 
     def _stop(self, state: State, each: Instruction) -> list[tuple[int, State]]:

@@ -178,12 +178,11 @@ class CoreFile:
         raw = self.image.read_up_to(self._header.sections[0] + _SH_INFO_AT, 4)
         if len(raw) == 4:
             return int.from_bytes(raw, "little")
-        first = np.frombuffer(
-            self.image.read_up_to(offset, PROGRAM_HEADER.itemsize), PROGRAM_HEADER
-        )
-        if not len(first) or first[0]["offset"] < offset:
+        raw = self.image.read_up_to(offset, PROGRAM_HEADER.itemsize)
+        if len(raw) < PROGRAM_HEADER.itemsize:
             return 0
-        return (int(first[0]["offset"]) - offset) // PROGRAM_HEADER.itemsize
+        first = int(np.frombuffer(raw, PROGRAM_HEADER)[0]["offset"])
+        return max(first - offset, 0) // PROGRAM_HEADER.itemsize
 
 
 def _how_to_unpack(head: bytes) -> str | None:

@@ -115,10 +115,13 @@ def parse_notes(raw: bytes) -> Iterator[Note]:
 
 
 def find_build_id(notes: Iterable[Note]) -> str | None:
-    """Go's build id among the `notes` of a program, else the GNU one in hexadecimal, else None."""
+    r"""Go's build id among the `notes` of a program, else the GNU one in hexadecimal, else None.
+
+    Go's is of letters, digits, ``-``, ``_`` and ``/`` (``cmd/internal/buildid``); other bytes are written as ``\xff``.
+    """
     ids = {note.key: note.content for note in notes if len(note.content) <= _MAX_ID_BYTES}
     if _GO_BUILD_ID in ids:
-        return ids[_GO_BUILD_ID].decode("ascii", "backslashreplace")
+        return ids[_GO_BUILD_ID].decode("latin-1").encode("unicode_escape").decode("ascii")
     return ids[_GNU_BUILD_ID].hex() if _GNU_BUILD_ID in ids else None
 
 

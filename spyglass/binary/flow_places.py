@@ -23,6 +23,17 @@ _FOLLOWED_ARGUMENTS = 4
 _FIXED = {NUMBER: "number", ENTRY_STACK: "frame"}
 
 
+class _Slots:
+    """The stack slots of a state by what they hold: for the base of a value the first slot, and its offset."""
+
+    def __init__(self, state: State) -> None:
+        self.values = state.values
+        self.by_base: dict[Base, tuple[int, int]] = {}
+        for location, (base, offset) in state.values.items():
+            if isinstance(location, int):
+                self.by_base.setdefault(base, (location, offset))
+
+
 class Places:
     """Finds values in the frame of the function `code`. `tables`: of Lockers where the tables of their methods
     are."""
@@ -37,29 +48,29 @@ class Places:
         """What is known at a call in `state`. `known`: what the call does to which locks. `ahead`: locks that the
         function releases somewhere without having taken them."""
         waited = next((key for effect, key in known if effect.taken and effect.direct), None)
-        facts = CallFacts()
+        facts, frame = CallFacts(), _Slots(state)
         inside = {key for effect, key in known if effect.waits_inside}
         for key, mask in state.locks.items():
             mask = KEPT if key in inside else mask
-            place = self.find(state, key.address, waited) or self._in_callee(state, key.address)
+            place = self.find(frame, key.address, waited) or self._in_callee(state, key.address)
             if place is not None:
-                facts.locks.append(LockFact(place, key.mode, mask, self.table(state, key)))
+                facts.locks.append(LockFact(place, key.mode, mask, self.table(frame, key)))
             elif mask & HELD:
                 facts.lost = True
         for key in ahead:
-            place = self.find(state, key.address, None)
+            place = self.find(frame, key.address, None)
             if place is not None and state.locks.get(key, KEPT) == KEPT:
-                facts.ahead.append(LockFact(place, key.mode, KEPT, self.table(state, key)))
+                facts.ahead.append(LockFact(place, key.mode, KEPT, self.table(frame, key)))
         for number in range(_FOLLOWED_ARGUMENTS):
-            place = self.find(state, Value(self._own_argument(number), 0), None)
+            place = self.find(frame, Value(self._own_argument(number), 0), None)
             if place is not None:
                 facts.arguments[number] = place
         return facts
 
-    def table(self, state: State, key: Key) -> Place | None:
+    def table(self, frame: _Slots, key: Key) -> Place | None:
         """Where the table of the methods of a Locker is found."""
         table = self._tables.get(key)
-        return self.find(state, table, None) if table is not None else None
+        return self.find(frame, table, None) if table is not None else None
 
     def _own_argument(self, number: int) -> Base:
         """Argument `number` of this function, as it is named at the entry."""
@@ -75,21 +86,21 @@ class Places:
                 return Place("callee", (number, address.offset - value.offset))
         return None
 
-    def find(self, state: State, address: Value, waited: Key | None) -> Place | None:
-        """How an address, that of a lock, is found in a frame in this state."""
+    def find(self, frame: _Slots, address: Value, waited: Key | None) -> Place | None:
+        """How an address, that of a lock, is found in a frame with these slots."""
         base, offset = address
         if base in _FIXED:
             return Place(_FIXED[base], (offset,))
         if waited is not None and waited.address.base == base:
             return Place("waited", (offset - waited.address.offset,))
-        for location, value in state.values.items():
-            if isinstance(location, int) and value.base == base:
-                return Place("frame", (location, offset - value.offset))
-        if base[0] == "argument" and base[1] not in state.values:
+        slot = frame.by_base.get(base)
+        if slot is not None:
+            return Place("frame", (slot[0], offset - slot[1]))
+        if base[0] == "argument" and base[1] not in frame.values:
             return Place("frame", (base[1], offset))
         if base[0] != "memory":
             return None
-        inner = self.find(state, base[1], None)
+        inner = self.find(frame, base[1], None)
         return inner and Place(inner.root, (*inner.steps, offset))
 
     def argument(self, state: State, number: int) -> Value | None:

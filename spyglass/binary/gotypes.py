@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from spyglass.memory.base import Memory
 
-__all__ = ["GoTypes"]
+__all__ = ["KIND_MASK", "TYPE_HEADER", "GoTypes"]
 
 #: More than any program has; the largest seen has a twentieth of it.
 _MAX_BYTES = 1 << 28
@@ -36,13 +36,13 @@ _MAX_NAME_BYTES = 1 << 10
 _MAX_STRUCTS = 4_096
 
 #: ``abi.Type`` up to ``PtrToThis``: size, pointer bytes, hash, flags, aligns, kind, equal, gc data, name.
-_HEADER = Struct("<QQIBBBBQQiI")
+TYPE_HEADER = Struct("<QQIBBBBQQiI")
 #: Behind it in ``StructType``: package path, and the fields as pointer, length, capacity.
 _STRUCT = Struct("<QQQQ")
 _FIELD = Struct("<QQQ")
 #: ``ArrayType``: element, slice type, length.
 _ARRAY_TAIL = Struct("<QQQ")
-_KIND_MASK = 31
+KIND_MASK = 31
 #: In the pairs of words that a descriptor is made of: which pair's second word holds flags and kind,
 #: what in it says that this is a struct (kind 25) whose name has a star too many (flag 2: it is that of
 #: its pointer type, as for all that have names), and which pair's first word is the offset of the name.
@@ -132,7 +132,7 @@ class GoTypes:
         """Names and offsets of those structs that are of the package `path`, of several of its name."""
         for struct, name in zip(structs.tolist(), names.tolist(), strict=True):
             try:
-                where = self._pointers(_STRUCT, struct + _HEADER.size)[0]
+                where = self._pointers(_STRUCT, struct + TYPE_HEADER.size)[0]
                 if where and self._name(where - self._base) == path:
                     yield self._name(name)[1:], struct
             except BadDataError:
@@ -146,6 +146,10 @@ class GoTypes:
         g = self._structs["runtime.g"]
         fields = self._fields(g)
         self._doubled_offsets = bool(fields) and fields[-1][2] >= self._header(g).size
+
+    def forget(self) -> None:
+        """Forget the types that were read: they refer to this object, which has megabytes, and it to them."""
+        self._types.clear()
 
     def struct(self, name: str) -> Type:
         """The struct type `name` of package runtime ("runtime.g"); `MissingInfo` if it is not there."""
@@ -169,7 +173,7 @@ class GoTypes:
         if header.kind == _STRUCT_KIND:
             return Type(header.size, members=dict(self._members(offset, header.size)))
         if header.kind == _ARRAY:
-            element = self._pointers(_ARRAY_TAIL, offset + _HEADER.size)[0]
+            element = self._pointers(_ARRAY_TAIL, offset + TYPE_HEADER.size)[0]
             return Type(header.size, element=lambda: self._type(element))
         words = 3 if header.kind == _SLICE else 2 if header.kind in (_STRING, _INTERFACE) else 0
         return Type(
@@ -191,15 +195,17 @@ class GoTypes:
 
     def _fields(self, offset: int) -> list[tuple[int, ...]]:
         """The fields of the struct at `offset`: addresses of name and type, and encoded offset."""
-        _, first, count, _ = self._pointers(_STRUCT, offset + _HEADER.size)
+        _, first, count, _ = self._pointers(_STRUCT, offset + TYPE_HEADER.size)
         if count > _MAX_FIELDS:
             raise BadDataError(f"implausible count of fields of a struct, {count}")
         raw = self._changeable(first - self._base, count * _FIELD.size)
         return list(_FIELD.iter_unpack(raw))
 
     def _header(self, offset: int) -> _Header:
-        size, _, _, _, _, _, kind, _, _, _, _ = _HEADER.unpack(self._bytes(offset, _HEADER.size))
-        return _Header(size, kind & _KIND_MASK)
+        size, _, _, _, _, _, kind, _, _, _, _ = TYPE_HEADER.unpack(
+            self._bytes(offset, TYPE_HEADER.size)
+        )
+        return _Header(size, kind & KIND_MASK)
 
     def _name(self, offset: int) -> str:
         """The ``abi.Name`` at `offset`: flags, length, text."""

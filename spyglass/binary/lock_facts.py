@@ -100,12 +100,13 @@ class CallFacts:
 class FlowResult:
     """`calls`: by return address. `net`: what became of locks at all returns together. `returned`: the number of
     the argument that the function returns as its first result, None if it is none. `complete`: all of it
-    was followed; else nothing is known."""
+    was followed; else nothing is known. `steps`: instructions that were followed, each as often as it was."""
 
     calls: dict[int, CallFacts] = field(default_factory=dict)
     net: list[Net] = field(default_factory=list)
     returned: int | None = None
     complete: bool = False
+    steps: int = 0
 
 
 class Callees(Protocol):

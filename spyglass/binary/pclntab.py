@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from spyglass.binary.inline_trees import InlinedCallLayout, InlineIndices, InlineTrees
+from spyglass.binary.pc_values import PcValues
 from spyglass.errors import BadDataError
 
 if TYPE_CHECKING:
@@ -40,9 +41,6 @@ MAX_FUNCTIONS = 1 << 22
 _MAX_TABLE_BYTES = 1 << 28
 _MAX_SEARCHED_BYTES = 1 << 31
 _MAX_NAME_BYTES = 1 << 13
-_MAX_STEPS = 1 << 17
-#: In all tables together: enough for a hundred thousand places in the code.
-_MAX_STEPS_IN_ALL = 1 << 24
 _MAX_INLINE_DEPTH = 256
 #: Limit of places that look like a table, or a name, and are checked.
 _MAX_HITS = 1 << 8
@@ -231,16 +229,16 @@ class FunctionTable:
         self._cache: dict[int, Function] = {}
         self._named: dict[str, Function | None] = {}
         self._nearby = 0
-        self.allow_steps()
+        self._pc_values = PcValues(image, self._header.pcs, self._header.quantum)
 
     @property
     def is_exhausted(self) -> bool:
         """Whether the limit of steps was reached: the result of the last lookup is incomplete then."""
-        return self._steps_left <= 0
+        return self._pc_values.is_exhausted
 
     def allow_steps(self) -> None:
         """Allow as many steps in tables as in a new one: they are bounded for each look at a process."""
-        self._steps_left = _MAX_STEPS_IN_ALL
+        self._pc_values.allow_steps()
 
     @staticmethod
     def is_relative(image: memoryview) -> bool:
@@ -438,51 +436,10 @@ class FunctionTable:
         return self._string(self._u32(table + 4 * number)) if number < self._u32(table) else "?"
 
     def _pc_value(self, function: Function, offset: int, pc: int) -> int | None:
-        """The value at `pc` in the pc-value table at `offset` (``runtime.pcvalue``), or None.
-
-        Pairs of varints: a zig-zag difference of the value, and a difference of the pc.
-        """
+        """The value at `pc` in the pc-value table at `offset` (``runtime.pcvalue``), or None."""
         if offset == 0 or not function.entry <= pc < function.end:
             return None
-        image, quantum = self._image, self._header.quantum
-        at, value, here = self._header.pcs + offset, -1, function.entry
-        limit, step = min(_MAX_STEPS, self._steps_left), 0
-        try:
-            for step in range(limit):
-                # Most are of one byte: a call for each would take as long as all the rest.
-                change, at = image[at], at + 1
-                if change >= 0x80:
-                    change, at = self._varint(at - 1)
-                if change == 0 and step > 0:
-                    return None
-                value += -(change >> 1) - 1 if change & 1 else change >> 1
-                advance, at = image[at], at + 1
-                if advance >= 0x80:
-                    advance, at = self._varint(at - 1)
-                here += advance * quantum
-                if pc < here:
-                    return value
-                if advance == 0:
-                    return None
-        except IndexError:
-            raise BadDataError("the function table is cut off") from None
-        finally:
-            self._steps_left -= min(step + 1, limit)
-        return None
-
-    def _varint(self, at: int) -> tuple[int, int]:
-        value = shift = 0
-        image = self._image
-        while shift < 35:
-            if at >= len(image):
-                raise BadDataError("the function table is cut off")
-            byte = image[at]
-            at += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value & 0xFFFFFFFF, at
-            shift += 7
-        raise BadDataError("the function table holds a number that is too long")
+        return self._pc_values.at(offset, pc - function.entry)
 
     def _string(self, at: int) -> str:
         if not 0 <= at < len(self._image):

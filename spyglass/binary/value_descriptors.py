@@ -9,26 +9,23 @@ Knowledge: ``internal/abi/type.go`` (``Type``, ``ArrayType``, ``InterfaceType``,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from struct import Struct
 
 import numpy as np
 
-from spyglass.binary.gotypes import GoTypes
+from spyglass.binary.gotypes import KIND_MASK, TYPE_HEADER, GoTypes
 from spyglass.binary.value_types import KINDS, Field, ValueType, basic_type
 from spyglass.errors import BadDataError, MissingInfo
 
 __all__ = ["ValueDescriptors"]
 
-#: ``abi.Type``: size, pointer bytes, hash, flags, aligns, kind, equal, mask, name, pointer to this.
-_TYPE = Struct("<QQIBBBBQQiI")
-_KIND_MASK = 31
 #: ``TFlagExtraStar``: the name begins with a star that is not its own.
 _EXTRA_STAR = 2
 #: ``KindDirectIface`` in the kind, ``TFlagDirectIface`` in the flags since Go 1.26; the other one's bit is not used.
 _DIRECT = 1 << 5
-#: Behind it: up to three words; of an interface the path of its package, and its methods.
+#: Behind `TYPE_HEADER`: up to three words; of an interface the path of its package, and its methods.
 _TAIL = Struct("<QQQ")
 _MAX_SIZE = 1 << 40
 _MAX_FIELDS = 4096
@@ -53,15 +50,18 @@ class ValueDescriptors(GoTypes):
         offset = address - self._base
         if offset % 8:
             raise BadDataError(f"there is no type descriptor at {address:#x}")
-        size, _, _, flags, _, _, kind, _, _, name, _ = _TYPE.unpack(self._bytes(offset, _TYPE.size))
-        number = kind & _KIND_MASK
+        size, _, _, flags, _, _, kind, _, _, name, _ = TYPE_HEADER.unpack(
+            self._bytes(offset, TYPE_HEADER.size)
+        )
+        number = kind & KIND_MASK
         if not 0 < number < len(KINDS) or size > _MAX_SIZE:
             raise BadDataError(f"there is no type descriptor at {address:#x}")
         text = self._name(name)
         text = text[1:] if flags & _EXTRA_STAR and text.startswith("*") else text
         direct = bool((kind | flags) & _DIRECT)
         return self._of_kind(
-            ValueType(text, KINDS[number], size, address, is_direct=direct), offset + _TYPE.size
+            ValueType(text, KINDS[number], size, address, is_direct=direct),
+            offset + TYPE_HEADER.size,
         )
 
     def _of_kind(self, plain: ValueType, tail: int) -> ValueType:
@@ -76,7 +76,7 @@ class ValueDescriptors(GoTypes):
             key, element, storage = map(self._later, self._pointers(_TAIL, tail))
             return replace(plain, key=key, element=element, storage=storage)
         if plain.kind == "struct":
-            return replace(plain, fields=lambda: self._struct_fields(tail - _TYPE.size))
+            return replace(plain, fields=lambda: self._struct_fields(tail - TYPE_HEADER.size))
         if plain.kind == "interface":
             return replace(plain, has_methods=self._pointers(_TAIL, tail)[2] > 0)
         return plain
@@ -120,15 +120,19 @@ class ValueDescriptors(GoTypes):
         return ValueType(name, "array", length * inner.size, element=lambda: inner, length=length)
 
     def _described(self, name: str) -> ValueType | None:
-        """The type of that name which has a descriptor: one whose name is at an offset that a descriptor has."""
+        """The first of `all_named`."""
+        return next(self.all_named(name), None)
+
+    def all_named(self, name: str) -> Iterator[ValueType]:
+        """The types of that name that have descriptors: those whose name is at an offset that a descriptor has. Types of
+        packages with the same last element have the same name."""
         words = np.frombuffer(self._data, "<u4", len(self._data) // 8 * 2)[0::2]
         for text in (name, f"*{name}"):
             for place in self._places_of(text.encode()):
                 for row in np.flatnonzero(words == place)[:_MAX_NAME_HITS].tolist():
                     found = self._at_row(row)
                     if found is not None and found.name == name:
-                        return found
-        return None
+                        yield found
 
     def _at_row(self, row: int) -> ValueType | None:
         """The type whose descriptor has its name in word `row`."""

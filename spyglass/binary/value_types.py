@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["KINDS", "NUMBERS", "Field", "ValueType", "basic_type"]
+__all__ = ["KINDS", "NUMBERS", "SIZES", "Field", "ValueType", "basic_type"]
 
 #: ``abi.Kind``, in its order (``reflect.Kind`` before Go 1.21), the same in all versions.
 KINDS = (
@@ -30,6 +30,8 @@ _WORDS = {
 _BITS = {
     "bool": 1, "int": 8, "uint": 8, "uintptr": 8, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16,
 }  # fmt: skip
+#: The sizes of values of those kinds that have one, in bytes.
+SIZES = _WORDS | {kind: int(code[2:] or 1) for kind, code in NUMBERS.items()}
 
 
 @dataclass(frozen=True, slots=True)

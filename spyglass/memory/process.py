@@ -14,7 +14,7 @@ import numpy as np
 from spyglass.errors import BadDataError, MemoryFault, PermissionDenied, ProcessChanged
 from spyglass.memory.allocator import new_buffer
 from spyglass.memory.base import MAX_READ_BYTES, Gathered, Memory
-from spyglass.memory.ranges import merge, spread
+from spyglass.memory.ranges import apart, merge, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +29,8 @@ MAX_RANGES = 1020
 
 #: Reads up to this size do without numpy, which takes longer than they do.
 _FEW_BYTES = 1 << 15
+#: Up to so many ranges neighbours are not joined.
+_FEW_RANGES = 32
 _ONE_IOVEC = struct.Struct("<QQ")
 _IOVEC = np.dtype([("base", "<u8"), ("len", "<u8")])
 
@@ -62,6 +64,11 @@ class ProcessMemory(Memory):
         self._few = _Few()
         self._check_access()
 
+    @property
+    def by_file(self) -> bool:
+        """Whether /proc/PID/mem is read, because the system call is not allowed."""
+        return self._file is not None
+
     def close(self) -> None:
         """Close the file, if there is one."""
         if self._file is not None:
@@ -86,8 +93,12 @@ class ProcessMemory(Memory):
 
     def gather(self, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64] | int) -> Gathered:
         """Many ranges at once; neighbours are read together, what cannot be read is masked."""
+        if isinstance(sizes, int) and 0 < len(addresses) <= _FEW_RANGES:
+            found = self._gather_few(addresses, sizes)
+            if found is not None:
+                return found
         sizes = spread(sizes, len(addresses))
-        merged = merge(addresses, sizes)
+        merged = (apart if len(addresses) <= _FEW_RANGES else merge)(addresses, sizes)
         buffer, filled = self._read_ranges(merged.starts, merged.sizes)
         begins = merged.offsets_in_buffer()
         within = addresses.astype(np.int64) - merged.starts[merged.owner].astype(np.int64)
@@ -96,6 +107,20 @@ class ProcessMemory(Memory):
         if not ok.all() and len(merged.starts) < len(addresses):
             return self._gather_again(Gathered(buffer, offsets, ok), addresses, sizes)
         return Gathered(buffer, offsets, ok)
+
+    def _gather_few(self, addresses: NDArray[np.uint64], size: int) -> Gathered | None:
+        """Some ranges of `size` bytes, if all can be read: what is computed for many takes longer than to read these.
+        None if not all can be read."""
+        total = size * len(addresses)
+        if size & 7 or not 0 < total <= _FEW_BYTES or self._file is not None:
+            return None
+        few, count = self._few.address, len(addresses)
+        iovec = _iovec(addresses, size)
+        local = _ONE_IOVEC.pack(few, total)
+        if self._readv(self.pid, local, 1, iovec.ctypes.data, count, 0) != total:
+            return None
+        buffer = np.frombuffer(ctypes.string_at(few, total), np.uint8)
+        return Gathered(buffer, np.arange(0, total, size), np.ones(count, np.bool_))
 
     def gather_in_order(self, addresses: NDArray[np.uint64], sizes: NDArray[np.uint64]) -> Gathered:
         """As `gather`, one range after the other: neighbours in the arguments are microseconds apart.
@@ -176,8 +201,8 @@ class ProcessMemory(Memory):
         """Read the ranges `remote` one after the other; the number of bytes, short at a bad one."""
         if self._file is not None:
             return self._transfer_file(into, remote)
-        local = np.array([(into.ctypes.data, len(into))], _IOVEC)
-        got = self._readv(self.pid, local.ctypes.data, 1, remote.ctypes.data, len(remote), 0)
+        local = _ONE_IOVEC.pack(into.ctypes.data, len(into))
+        got = self._readv(self.pid, local, 1, remote.ctypes.data, len(remote), 0)
         if got >= 0:
             return int(got)
         code = ctypes.get_errno()
@@ -218,7 +243,7 @@ class ProcessMemory(Memory):
         self._transfer(np.empty(1, np.uint8), np.array([(0, 1)], _IOVEC))
 
 
-def _iovec(starts: NDArray[np.uint64], sizes: NDArray[np.uint64]) -> NDArray[np.void]:
+def _iovec(starts: NDArray[np.uint64], sizes: NDArray[np.uint64] | int) -> NDArray[np.void]:
     iovec = np.empty(len(starts), _IOVEC)
     iovec["base"], iovec["len"] = starts, sizes
     return iovec

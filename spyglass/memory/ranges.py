@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Merged", "merge", "spread"]
+__all__ = ["Merged", "apart", "merge", "spread"]
 
 #: Ranges closer than this are read as one: a range costs about as much as copying this many bytes.
 MERGE_GAP_BYTES = 512
@@ -45,10 +45,8 @@ def merge(
     multiples of 8, so that words in the joined buffer stay aligned.
     """
     if len(addresses) == 0:
-        empty = np.zeros(0, np.uint64)
-        return Merged(empty, empty, np.zeros(0, np.int64))
-    room = ~np.uint64(0) - addresses
-    ends = addresses + np.minimum((sizes + np.uint64(7)) & ~np.uint64(7), room)
+        return apart(addresses, sizes)
+    ends = addresses + _padded(addresses, sizes)
     order = np.argsort(addresses, kind="stable")
     starts, reach = addresses[order], np.maximum.accumulate(ends[order])
     gap = np.where(starts[1:] > reach[:-1], starts[1:] - np.minimum(reach[:-1], starts[1:]), 0)
@@ -59,3 +57,15 @@ def merge(
     owner[order] = group
     merged_starts = starts[first]
     return Merged(merged_starts, reach[last] - merged_starts, owner)
+
+
+def apart(addresses: NDArray[np.uint64], sizes: NDArray[np.uint64]) -> Merged:
+    """The ranges as they are, none joined: for few of them `merge` takes longer than it saves."""
+    return Merged(addresses, _padded(addresses, sizes), np.arange(len(addresses)))
+
+
+def _padded(addresses: NDArray[np.uint64], sizes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """`sizes` as multiples of 8, less at the end of all addresses."""
+    room = ~np.uint64(0) - addresses
+    padded: NDArray[np.uint64] = np.minimum(sizes + np.uint64(7), room) & ~np.uint64(7)
+    return padded

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from spyglass.errors import BadDataError
 from spyglass.model import NONE, QUALITIES, Snapshot
+from spyglass.process_list import Names
 from spyglass.targets.target_process import Facts
 from spyglass.wait_graph import UNRESOLVED, Connection, WaitGraph
 
@@ -71,6 +72,7 @@ class CoreMetadata:
             uptime_seconds=process.uptime_seconds,
             rss_bytes=process.rss_bytes,
             container=process.container,
+            names=Names(process.container_name, process.pod, process.namespace, process.pod_uid),
             memory_limit_bytes=process.memory_limit_bytes,
         )
         return cls(
@@ -169,8 +171,14 @@ def _facts(said: dict[str, Any]) -> Facts:
         uptime_seconds=_or_none(_seconds, said["uptime_seconds"]),
         rss_bytes=_or_none(_number, said["rss_bytes"]),
         container=_or_none(_text, said["container"]),
+        names=_names(said.get("names", {})),
         memory_limit_bytes=_or_none(_number, said["memory_limit_bytes"]),
     )
+
+
+def _names(said: dict[str, Any]) -> Names:
+    """Of the container and the pod; cores of spyglass 0.2 have none."""
+    return Names(*(_or_none(_text, said.get(each.name)) for each in fields(Names)))
 
 
 def _or_none(parse: Callable[[Any], T], value: object) -> T | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from spyglass import procfs
 from spyglass.binary.corenotes import MappedFile, parse_auxv
 from spyglass.binary.go_executable import GoExecutable
+from spyglass.containers import Containers
 from spyglass.errors import (
     BadDataError,
     MemoryFault,
@@ -23,6 +24,8 @@ from spyglass.errors import (
 )
 from spyglass.memory.process import ProcessMemory
 from spyglass.model import Problem
+from spyglass.process_list import Names
+from spyglass.procfs.containers import Membership, membership
 from spyglass.procfs.memory_limits import memory_limits
 from spyglass.targets.live_cpu import LiveCpu
 from spyglass.targets.target_process import AT_ENTRY, Facts, OsThread, Program, TargetProcess
@@ -46,7 +49,6 @@ _FACTS: Mapping[str, Callable[[int], object]] = {
     "started_at": procfs.started_at,
     "uptime_seconds": procfs.uptime_seconds,
     "rss_bytes": procfs.rss_bytes,
-    "container": procfs.container,
     "memory_limit_bytes": procfs.memory_limit_bytes,
     "limits": memory_limits,
 }
@@ -62,6 +64,7 @@ class LiveProcess(TargetProcess):
         self.pid = pid
         self._identity = procfs.open_process(pid)
         self.cpu = LiveCpu(pid)
+        self._named: tuple[Membership, Names] | None = None
 
     def facts(self) -> Facts:
         """The facts, as they are now; what cannot be read is a problem.
@@ -70,13 +73,23 @@ class LiveProcess(TargetProcess):
         """
         known: dict[str, Any] = {}
         problems = []
-        for name, read in _FACTS.items():
+        for name, read in (*_FACTS.items(), ("container", self._contained)):
             try:
                 known[name] = read(self.pid)
             except SpyglassError as error:
                 self.check()
                 problems.append(Problem("unreadable", name, error.message))
-        return Facts(host=os.uname().nodename, problems=tuple(problems), **known)
+        container, names = known.pop("container", (None, Names()))
+        return Facts(
+            host=os.uname().nodename, container=container, names=names, problems=tuple(problems), **known
+        )  # fmt: skip
+
+    def _contained(self, pid: int) -> tuple[str | None, Names]:
+        """The container that it is in, and names: files are read once, for snapshots may follow each other fast."""
+        inside = membership(pid)
+        if self._named is None or self._named[0] != inside:
+            self._named = inside, Containers().names(pid, inside)
+        return inside.container, self._named[1]
 
     def threads(self) -> Sequence[OsThread]:
         """The threads, by id."""
@@ -175,7 +188,7 @@ def find_program(pid: int) -> Program:
             f"the executable of process {pid} cannot be opened: {error.strerror}"
         ) from None
     if executable.is_go:
-        return Program(executable, _entry(pid) - executable.entry)
+        return Program(executable, _bias(pid, executable))
     executable.close()
     for library in _libraries(pid):
         if library.executable.is_go:
@@ -184,20 +197,26 @@ def find_program(pid: int) -> Program:
     raise _not_go(pid)
 
 
-def _entry(pid: int) -> int:
-    """Where the program of process `pid` begins, from its auxiliary vector."""
-    try:
-        return _auxv(pid)[AT_ENTRY]
-    except KeyError:
-        raise _gone(pid) from None
+def _bias(pid: int, executable: GoExecutable) -> int:
+    """By how much addresses in process `pid` are above those in its `executable`."""
+    entry = _auxv(pid).get(AT_ENTRY)
+    if entry is not None:
+        return entry - executable.entry
+    exe = os.stat(f"/proc/{pid}/exe")
+    for mapping in procfs.maps(pid):
+        if not mapping.offset and (mapping.device, mapping.inode) == (exe.st_dev, exe.st_ino):
+            return _bias_of(executable, mapping)
+    raise _gone(pid)
 
 
 def _auxv(pid: int) -> dict[int, int]:
+    """The auxiliary vector; empty if this user may not open it: it is a file of the process's user, and CAP_SYS_PTRACE
+    does not open files of others."""
     try:
         with open(f"/proc/{pid}/auxv", "rb") as stream:
             return parse_auxv(stream.read(_MAX_AUXV_BYTES))
     except PermissionError:
-        raise procfs.explain_denied(pid) from None
+        return {}
     except OSError:
         raise _gone(pid) from None
 
@@ -218,19 +237,28 @@ def _libraries(pid: int) -> Iterator[Program]:
         library = _open_mapped(pid, mapping)
         if library is None or not library.segments:
             continue
-        first = library.segments[0]
-        bias = mapping.start - ((first.address - first.offset) & _PAGE_MASK)
-        yield Program(library, bias, mapping.path)
+        yield Program(library, _bias_of(library, mapping), mapping.path)
+
+
+def _bias_of(file: GoExecutable, first: procfs.Mapping) -> int:
+    """The same, given where the beginning of the `file` is mapped."""
+    segment = file.segments[0]
+    return first.start - ((segment.address - segment.offset) & _PAGE_MASK)
 
 
 def _open_mapped(pid: int, mapping: procfs.Mapping) -> GoExecutable | None:
-    """The file of `mapping`: the very one (which root may open), else by its path in the process."""
+    """The file of `mapping`: the very one, which root may open, else by its path in the process if it is still there:
+    after an upgrade there is another one, whose function table is not that of the process."""
     for path in (
         f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}",
         f"/proc/{pid}/root{mapping.path}",
     ):
         try:
-            return GoExecutable.open(path)
+            found = GoExecutable.open(path)
+            # Asked after it was opened: whatever has this name now had it, or came later.
+            if os.stat(path).st_ino == mapping.inode:
+                return found
+            found.close()
         except (OSError, ValueError, BadDataError, TargetError):
             continue
     return None

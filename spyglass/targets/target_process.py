@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from spyglass.errors import SpyglassError
 from spyglass.model import Problem
+from spyglass.process_list import Names
 
 if TYPE_CHECKING:
     from spyglass.binary.corenotes import MappedFile
@@ -40,7 +41,8 @@ class Program(NamedTuple):
 class Facts:
     """What the kernel knows of a process, and spyglass shows. None: not known.
 
-    `host` is the machine's name, `exe` where the program was, in the process's own mount namespace.
+    `host` is the machine's name, `exe` where the program was, in the process's own mount namespace, `names` those of
+    `container` and its pod.
     `problems` say why something else than that is not known.
     """
 
@@ -51,6 +53,7 @@ class Facts:
     uptime_seconds: float | None = None
     rss_bytes: int | None = None
     container: str | None = None
+    names: Names = Names()  # noqa: RUF009
     memory_limit_bytes: int | None = None
     limits: MemoryLimits | None = None
     problems: tuple[Problem, ...] = ()

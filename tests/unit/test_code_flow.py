@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import count as count_from
 
 import pytest
 
@@ -142,6 +143,29 @@ def test_open_coded_defers_are_found(program: Program) -> None:
         for each in found[:count]:
             assert each.bits < 0
             assert each.closure < 0
+
+
+def test_a_slow_processor_finds_the_same(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work is counted, not time; and only so much is done."""
+    monkeypatch.setattr("time.thread_time", count_from(0, 1000).__next__)
+    named = [program.functions.named(f"main.{name}") for name in ("explicit", "earlyReturn")]
+    for seconds, complete in ((2.0, [True, True]), (0.0001, [True, False])):
+        arch = program.executable.arch
+        code = LockCode(program.functions, program.code.trees, arch, program.in_registers)
+        code.allow_work(seconds)
+        assert [code.flow(each).complete for each in named if each] == complete
+
+
+def test_functions_of_earlier_readings_leave_room(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spyglass.runtime.waiting.lock_code._MAX_FLOWS", 1)
+    named = [program.functions.named(f"main.{name}") for name in ("explicit", "earlyReturn")]
+    arch = program.executable.arch
+    code = LockCode(program.functions, program.code.trees, arch, program.in_registers)
+    assert [code.flow(each).complete for each in named if each] == [True, False]
+    code.allow_work()
+    assert [code.flow(each).complete for each in named[::-1] if each] == [True, False]
 
 
 class _Nothing:

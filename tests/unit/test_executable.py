@@ -228,6 +228,11 @@ def test_of_a_name_that_is_there_very_often_only_some_are_looked_at() -> None:
 # Notes.
 
 
+def test_a_build_id_shows_no_raw_bytes() -> None:
+    raw = Part(".n", note("Go", 4, b"a\x1b[31m\n\xff"), segment=PT_NOTE)
+    assert executable(raw).build_id == r"a\x1b[31m\n\xff"
+
+
 def test_the_build_id_is_gos_or_else_the_linkers() -> None:
     gnu = note("GNU", 3, bytes.fromhex("c0ffee"))
     go = note("Go", 4, b"abc/def")

@@ -57,6 +57,16 @@ def test_predeclared_types(name: str, size: int) -> None:
     assert basic_type("main.T") is None
 
 
+@pytest.mark.parametrize(
+    "kind", ["string", "int", "complex128", "slice", "interface", "map", "func", "bool"]
+)
+@pytest.mark.parametrize("size", [0, 1, 7, 9, 17, 40])
+def test_a_type_of_another_size_than_its_kind_has_is_said(kind: str, size: int) -> None:
+    found = read(ValueType("main.T", kind, size), 1, 2, 3, 4, 5)
+    if (kind, size) != ("bool", 1):
+        assert found.problem == "its type has an implausible size"
+
+
 def test_numbers() -> None:
     assert read(INT, WORD).number == -1
     assert read(basic("uint64"), WORD).number == WORD

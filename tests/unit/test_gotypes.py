@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import gc
 import random
 import struct
 from contextlib import suppress
 
+import numpy as np
 import pytest
 
 from spyglass.binary.gotypes import GoTypes
 from spyglass.binary.types import locate
 from spyglass.errors import BadDataError, MissingInfo
+from spyglass.runtime.context import Runtime
+from spyglass.runtime.discovery.layouts import candidate_layouts
+from spyglass.runtime.waiting.struct_types import StructTypes
 from tests.image import ImageMemory
 
 BASE = 0x4A0000
@@ -116,6 +121,30 @@ def test_fields_are_found_in_every_encoding(old_names: bool, old_offsets: bool) 
     g = read(writer.data).struct("runtime.g")
     assert g.size == 2200
     assert {path: locate(g, path) for path in EXPECTED} == EXPECTED
+
+
+def test_types_leave_no_garbage() -> None:
+    """They are megabytes, which `spyglass serve` reads for one process after the other."""
+    writer = DescriptorWriter(False, False)
+    write_runtime(writer)
+    row = np.array([(BASE, BASE + len(writer.data))], [("types", "<u8"), ("etypes", "<u8")])
+    memory = ImageMemory({BASE: bytes(writer.data), 64: row.tobytes()})
+    runtime = Runtime(
+        memory, {"moduledata": row.dtype}, {"firstmoduledata": 64}, None, "amd64", "go1.27"  # type: ignore[arg-type]
+    )  # fmt: skip
+    gc.collect()
+    gc.disable()
+    try:
+        types = StructTypes(runtime, memory.read)
+        receiver = types.receiver("runtime.(*g).guintptr")
+        assert receiver is not None
+        assert receiver.pointer_at(0) is None
+        described = BASE, BASE + len(writer.data)
+        assert not list(candidate_layouts("go1.99", "amd64", None, memory, described))
+        del receiver, types
+        assert not any(isinstance(each, GoTypes) for each in gc.get_objects())
+    finally:
+        gc.enable()
 
 
 @VERSIONS

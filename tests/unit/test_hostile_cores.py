@@ -16,10 +16,12 @@ import spyglass
 from spyglass.binary import corenotes
 from spyglass.binary.corefile import CoreFile
 from spyglass.binary.corenotes import Note
-from spyglass.errors import BadDataError
+from spyglass.binary.executable import Executable
+from spyglass.errors import BadDataError, WrongExecutable
 from spyglass.export import write_json
 from spyglass.memory.segmented import Layer, SegmentedMemory
 from spyglass.model import Snapshot
+from spyglass.process_list import Names
 from spyglass.render.summary_view import render
 from spyglass.render.view_options import View
 from spyglass.runtime.waiting.options import WaitOptions
@@ -89,6 +91,23 @@ def test_memory_that_lies(saved: SavedCore, copy: Path, seed: int) -> None:
     look(copy, saved.exe)
 
 
+def test_the_error_about_a_build_id_with_control_characters_is_safe(
+    saved: SavedCore, copy: Path
+) -> None:
+    with Executable.open(str(saved.exe)) as program:
+        build_id = (program.build_id or "").encode()
+    raw = copy.read_bytes()
+    assert build_id in raw
+    copy.write_bytes(raw.replace(build_id, b"\x1b]0;\n\xe2\x80\xae".ljust(len(build_id), b"\x07")))
+    with (
+        pytest.raises(WrongExecutable, match="build id") as error,
+        spyglass.open_core(str(copy), str(saved.exe)),
+    ):
+        pass
+    assert r"\x1b]0;" in error.value.message
+    assert str(error.value).isprintable()
+
+
 @pytest.mark.parametrize("word", _WORDS)
 def test_the_same_word_everywhere_but_in_the_file(saved: SavedCore, copy: Path, word: int) -> None:
     image = np.fromfile(copy, np.uint8)
@@ -151,6 +170,12 @@ def remarks(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         said = json.loads(core.own)
     said["outer_tids"], said["torn"], said["threads"] = [[1, 2]], [3], said["threads"][:1]
     said["moved"] = [4]
+    said["facts"]["names"] = {
+        "container": "cart",
+        "pod": "cart-1",
+        "namespace": "shop",
+        "pod_uid": None,
+    }
     said["facts"]["limits"] = None  # which older cores do not have
     said["connections"] = [[7, "socket:tcp", "10.0.0.1:80", None, "LISTEN", None, 0]]
     return json.dumps(said).encode()
@@ -160,6 +185,7 @@ def test_remarks_are_read_as_they_were_written(remarks: bytes) -> None:
     parsed = CoreMetadata.parse(remarks)
     assert parsed.outer_tids == {1: 2}
     assert parsed.torn == {3}
+    assert parsed.facts.names == Names("cart", "cart-1", "shop")
     assert parsed.moved == {4}
     assert parsed.connections == {
         7: Connection("socket:tcp", "10.0.0.1:80", None, "LISTEN", None, 0)

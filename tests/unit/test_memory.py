@@ -145,6 +145,14 @@ def test_many_ranges_come_as_they_are(memory: Memory, area: tuple[int, bytes], s
     assert_gathered(memory, area, begins, sizes)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_few_ranges_come_as_they_are(memory: Memory, area: tuple[int, bytes], seed: int) -> None:
+    noise = np.random.default_rng(seed)
+    begins = noise.integers(0, PAGES * PAGE // 8 - 512, 1 + 2 * seed) * 8
+    sizes = noise.choice([8, 13, 400, 4096, 3 * PAGE], len(begins))
+    assert_gathered(memory, area, begins, np.minimum(sizes, PAGES * PAGE - begins))
+
+
 def test_ranges_far_apart_are_more_than_fit_into_one_call(
     memory: Memory, area: tuple[int, bytes]
 ) -> None:
@@ -160,6 +168,16 @@ def test_ranges_with_nothing_at_them_are_masked(memory: Memory, area: tuple[int,
     assert found.words(1)[found.ok].tobytes() == area[1][:16]
 
 
+@pytest.mark.parametrize("count", [1, 2, 32, 33])
+@pytest.mark.parametrize("size", [8, 12, 64])
+def test_ranges_of_one_size(memory: Memory, area: tuple[int, bytes], count: int, size: int) -> None:
+    begins = np.arange(count)[::-1] * 16
+    found = memory.gather((begins + area[0]).astype(np.uint64), size)
+    assert found.ok.all()
+    for begin, offset in zip(begins.tolist(), found.offsets.tolist(), strict=True):
+        assert found.buffer[offset : offset + size].tobytes() == area[1][begin : begin + size]
+
+
 def test_nothing_is_gathered_of_nothing(memory: Memory) -> None:
     found = memory.gather(np.zeros(0, np.uint64), 8)
     assert (len(found.ok), len(found.words(1))) == (0, 0)
@@ -171,7 +189,10 @@ def test_more_than_can_be_gathered_is_refused(memory: Memory) -> None:
         memory.gather(addresses, MAX_READ_BYTES)
 
 
-def test_ranges_that_overlap_are_not_each_given_room(memory: Memory) -> None:
+def test_ranges_that_overlap_are_not_each_given_room(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spyglass.memory.process._FEW_RANGES", 0)
     with pytest.raises(BadDataError, match="implausible size"):
         memory.gather(np.array([8, 16], np.uint64), MAX_READ_BYTES // 4 * 3)
 

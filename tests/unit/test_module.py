@@ -49,7 +49,7 @@ class Nothing(TargetProcess):
     pid, stopped = 1, True
 
     def facts(self) -> Facts:
-        return Facts(None, None, (), None, None, None, None, None)
+        return Facts()
 
     def threads(self) -> Sequence[object]:  # type: ignore[override]
         return []

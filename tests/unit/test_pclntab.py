@@ -16,7 +16,7 @@ from elftools.dwarf.callframe import FDE
 from elftools.elf.elffile import ELFFile
 
 from fixtures.build import go_environment
-from spyglass.binary import pclntab
+from spyglass.binary import pc_values
 from spyglass.binary.executable import Executable
 from spyglass.binary.inline_trees import InlineIndices, InlineTrees
 from spyglass.binary.pclntab import Function, FunctionTable, find_pclntab
@@ -268,7 +268,7 @@ def test_frame_sizes_that_cannot_be_are_not_known(frames: bytes) -> None:
 
 
 def test_tables_of_values_are_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pclntab, "_MAX_STEPS_IN_ALL", 1 << 18)
+    monkeypatch.setattr(pc_values, "_MAX_STEPS_IN_ALL", 1 << 18)
     endless = FunctionSpec("main.main", 1 << 30, b"\x02\x01" * (1 << 20))
     table = table_of(WRAPPER, endless)
     main = table.named("main.main")
