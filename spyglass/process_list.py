@@ -8,7 +8,17 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any, Literal
 
-__all__ = ["GoProcess", "Order", "ProcessList", "UnreadableProcess"]
+__all__ = ["GoProcess", "Names", "Order", "ProcessList", "UnreadableProcess"]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a container is called, and its pod, with the pod's namespace and UID. None: not known, or in no pod."""
+
+    container: str | None = None
+    pod: str | None = None
+    namespace: str | None = None
+    pod_uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +27,8 @@ class GoProcess:
 
     `package` is the path of the main package, which some builds record without a `module`. `exe` is
     the path in the process's own mount namespace; `exe_deleted`: that file is gone, or another has
-    taken its place. `cpu_seconds`: the processor time that it used since it started. `cpu_cores`: how
+    taken its place. `container` is an id, or for LXC and nspawn a name; `container_name`, `pod`, `namespace` and `pod_uid` are
+    what the container and its pod are called (`spyglass.container_names`). `cpu_seconds`: the processor time that it used since it started. `cpu_cores`: how
     many processors it used while the list was made; `cpu_limit_cores` and `memory_limit_bytes`: the
     limits of its control groups, None also where there is none.
     """
@@ -41,6 +52,10 @@ class GoProcess:
     cpu_cores: float | None = None
     cpu_limit_cores: float | None = None
     memory_limit_bytes: int | None = None
+    container_name: str | None = None
+    pod: str | None = None
+    namespace: str | None = None
+    pod_uid: str | None = None
 
     @property
     def average_cores(self) -> float | None:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from spyglass.containers import Containers
 from spyglass.errors import AmbiguousName, ProcessNotFound, SpyglassError
 from spyglass.process_list import GoProcess, ProcessList, UnreadableProcess
 from spyglass.procfs import (
     comm,
     command_line,
-    container,
     cpu_quota,
     executable,
     explain_denied,
@@ -28,7 +28,7 @@ from spyglass.procfs.cpu_times import ProcessTime, process_times
 from spyglass.procfs.files import read_stat
 from spyglass.procfs.host_processes import pids
 
-__all__ = ["find_by_name", "go_processes", "named", "only_one"]
+__all__ = ["find_by_name", "go_processes", "named", "names_of", "only_one"]
 
 #: In a shorter time than this, what a process uses says nothing.
 _MIN_WINDOW_NS = 20_000_000
@@ -81,11 +81,11 @@ def go_processes(
     Memory is not read, so a Go library in another program is not noticed. `before`: an earlier reading
     of processes' times (`process_times`), from which on their use of processors is measured.
     """
-    programs = _Programs()
+    programs, containers = _Programs(), Containers()
     found: list[GoProcess] = []
     unreadable: list[UnreadableProcess] = []
     for pid in pids() if among is None else among:
-        process = _examine(pid, programs)
+        process = _examine(pid, programs, containers)
         if isinstance(process, GoProcess):
             found.append(process)
         elif process is not None:
@@ -110,7 +110,7 @@ def _with_cpu(processes: list[GoProcess], before: Mapping[int, ProcessTime]) -> 
 def named(name: str) -> ProcessList:
     """The Go processes whose comm, executable or first argument is called `name`; directories do not
     count. `unreadable` are those of which it is not known whether they are Go processes."""
-    return go_processes(pid for pid in pids() if name in _names(pid))
+    return go_processes(pid for pid in pids() if name in names_of(pid))
 
 
 def find_by_name(name: str) -> int:
@@ -136,20 +136,23 @@ def only_one(listing: ProcessList, name: str) -> int:
     raise ProcessNotFound(f"no Go process is called {name}", _LIST_HINT)
 
 
-def _examine(pid: int, programs: _Programs) -> GoProcess | UnreadableProcess | None:
+def _examine(
+    pid: int, programs: _Programs, containers: Containers
+) -> GoProcess | UnreadableProcess | None:
     """Process `pid` if it is a Go process or cannot be read; None if it is another, or has ended."""
     try:
         program = programs.of(pid)
-        return _go_process(pid, program) if program else None
+        return _go_process(pid, program, containers) if program else None
     except ProcessNotFound:
         return None
     except (OSError, SpyglassError) as error:
         return _unreadable(pid, error)
 
 
-def _go_process(pid: int, program: _GoProgram) -> GoProcess:
+def _go_process(pid: int, program: _GoProgram, containers: Containers) -> GoProcess:
     exe, exe_deleted = executable(pid)
     quota = cpu_quota(pid)
+    container, names = containers.of(pid)
     return GoProcess(
         pid=pid,
         user=owner(pid),
@@ -165,9 +168,13 @@ def _go_process(pid: int, program: _GoProgram) -> GoProcess:
         exe=exe,
         exe_deleted=exe_deleted,
         stripped=program.stripped,
-        container=container(pid),
+        container=container,
         cpu_limit_cores=quota.cores if quota else None,
         memory_limit_bytes=memory_limit_bytes(pid),
+        container_name=names.container,
+        pod=names.pod,
+        namespace=names.namespace,
+        pod_uid=names.pod_uid,
     )
 
 
@@ -195,7 +202,7 @@ def _why(pid: int, error: OSError | SpyglassError) -> str:
     return f"its executable cannot be opened: {error.strerror}"
 
 
-def _names(pid: int) -> Iterator[str]:
+def names_of(pid: int) -> Iterator[str]:
     """What process `pid` may be called: its comm, the names of its executable and first argument."""
     try:
         name, (exe, _), arguments = comm(pid), executable(pid), command_line(pid)

@@ -31,7 +31,8 @@ def ps(order: Order, exporter: Exporter | None) -> None:
     not inspect are listed at the end, with the reason.
 
     cpu is the number of processors in use while the list is made, avg the average since the process
-    started. Limits are those of control groups (containers); wide terminals show them.
+    started. Limits are those of control groups; wide terminals show them, and the container. The pod is
+    shown where Kubernetes made the container.
     """
     from spyglass.procfs.cpu_times import process_times
 

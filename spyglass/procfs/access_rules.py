@@ -10,14 +10,19 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from spyglass.errors import BadDataError
 from spyglass.procfs.files import read, read_stat, read_status, text
 from spyglass.procfs.users import user_name
 
 __all__ = ["Attempt", "Credentials", "Denial", "explain", "read_attempt"]
 
 _CAP_SYS_PTRACE = 1 << 19
+#: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: with one of them files of other users can be opened.
+_CAPS_OF_FILES = 1 << 1 | 1 << 2
 _MAX_UID_MAP_BYTES = 1 << 16
 _MAX_ANCESTORS = 1 << 12
+#: In the field Seccomp of /proc/PID/status (proc(5)).
+_SECCOMP_FILTER = "2"
 
 _CONTAINER_HINT = (
     "start the container with the capability SYS_PTRACE (docker run --cap-add SYS_PTRACE; in"
@@ -46,7 +51,7 @@ class Attempt:
 
     `descendant`: the caller started the target, directly or not. `yama` is its ptrace_scope, 0
     without Yama. `memory`: the memory was refused, not just the files of /proc, to which Yama does not
-    apply.
+    apply. `filtered`: system calls of the caller are filtered by seccomp(2).
     """
 
     caller: Credentials
@@ -55,6 +60,7 @@ class Attempt:
     descendant: bool
     yama: int
     memory: bool = True
+    filtered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +82,26 @@ def explain(attempt: Attempt) -> Denial:
         denial = _yama(attempt)
         if denial:
             return denial
+    if not attempt.memory and not _opens_files_of(caller, target):
+        return Denial(
+            f"some of its files in /proc can be opened by {user_name(target.uids[1])} only",
+            "give spyglass CAP_DAC_READ_SEARCH as well, or run it with sudo",
+        )
     if caller.uid_map != target.uid_map:
         return Denial(
             "it is in another user namespace", "run spyglass as root outside of all containers"
         )
+    by_filter = "a seccomp filter on spyglass, or " if attempt.filtered else ""
     return Denial(
-        "a security module (SELinux, AppArmor, Landlock) refused",
+        f"{by_filter}a security module (SELinux, AppArmor, Landlock) refused",
         "see the audit log; in a container, " + _CONTAINER_HINT,
     )
+
+
+def _opens_files_of(caller: Credentials, target: Credentials) -> bool:
+    """Whether `caller` passes the permissions of the files of `target` in /proc that only its user may open, such as
+    syscall and auxv: CAP_SYS_PTRACE is asked for beside these (``fs/proc/base.c``)."""
+    return caller.uids[1] == target.uids[1] or bool(caller.effective & _CAPS_OF_FILES)
 
 
 def _unprivileged_reason(attempt: Attempt) -> str | None:
@@ -145,19 +163,23 @@ def read_attempt(pid: int, memory: bool) -> Attempt:
         descendant=_is_descendant(pid),
         yama=_yama_scope(),
         memory=memory,
+        filtered=read_status("self").get("Seccomp") == _SECCOMP_FILTER,
     )
 
 
 def _credentials(pid: int | str) -> Credentials:
     status = read_status(pid)
-    return Credentials(
-        uids=tuple(map(int, status["Uid"].split()[:3])),
-        gids=tuple(map(int, status["Gid"].split()[:3])),
-        permitted=int(status["CapPrm"], 16),
-        effective=int(status["CapEff"], 16),
-        bounding=int(status["CapBnd"], 16),
-        uid_map=_uid_map(pid),
-    )
+    try:
+        return Credentials(
+            uids=tuple(map(int, status["Uid"].split()[:3])),
+            gids=tuple(map(int, status["Gid"].split()[:3])),
+            permitted=int(status["CapPrm"], 16),
+            effective=int(status["CapEff"], 16),
+            bounding=int(status["CapBnd"], 16),
+            uid_map=_uid_map(pid),
+        )
+    except (KeyError, ValueError):
+        raise BadDataError(f"/proc/{pid}/status is malformed") from None
 
 
 def _uid_map(pid: int | str) -> bytes:

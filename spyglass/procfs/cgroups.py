@@ -1,4 +1,4 @@
-"""Control groups: the container that a process is in, and how much memory and CPU it may have.
+"""Control groups: which a process is in, and how much memory and CPU it may have.
 
 cgroups(7): /proc/PID/cgroup names a process's groups relative to the reader's cgroup namespace.
 """
@@ -17,11 +17,8 @@ from spyglass.procfs.files import read, text
 __all__ = [
     "CpuQuota",
     "Mount",
-    "container",
     "cpu_quota",
     "directories",
-    "find_container",
-    "find_mounted_container",
     "groups_of",
     "having",
     "memory_limit_bytes",
@@ -36,24 +33,6 @@ _MAX_MOUNTS_BYTES = 1 << 24
 _MAX_LIMIT_BYTES = 1 << 16
 #: Version 1 says "no limit" with the largest number of pages that fits.
 _UNLIMITED_BYTES = 1 << 62
-
-#: How the last part of a group's path that belongs to a container looks. conmon is Podman's and
-#: CRI-O's guard of a container, outside of it.
-_CONTAINER = (
-    # docker, containerd, cri-o, podman, nerdctl; plain, or as a scope of systemd
-    re.compile(r"(?<![0-9a-f])(?<!conmon-)([0-9a-f]{64})(?:\.scope)?(?=/|$)"),
-    # Amazon ECS on Fargate
-    re.compile(r"/ecs/[0-9a-f]{32}/([0-9a-f]{32}-[0-9]+)(?=/|$)"),
-    # LXC, Incus, LXD
-    re.compile(r"/(?:lxc/|lxc\.payload[./])([^/]+)"),
-    # systemd-nspawn
-    re.compile(r"/machine\.slice/(?:systemd-nspawn@([^/]+)\.service|machine-([^/]+)\.scope)"),
-)
-#: Runtimes put files of theirs over these, from a directory that the container's id names.
-_RUNTIME_FILES = frozenset(
-    ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/run/.containerenv")
-)
-_RUNTIME_DIRECTORY = re.compile(r"/(?:containers|overlay-containers)/([0-9a-f]{64})/")
 
 
 class Mount(NamedTuple):
@@ -77,30 +56,6 @@ class CpuQuota:
     periods: int
     throttled: int
     throttled_ns: int
-
-
-def container(pid: int) -> str | None:
-    """The id, or for LXC and nspawn the name, of the container that process `pid` is in, if any.
-
-    From the paths of its groups. If they say nothing, as inside of a container, from the files that
-    runtimes mount into containers.
-    """
-    with refusals(pid):
-        paths = [path for _, path in groups_of(pid)]
-        found = find_container(paths)
-        if found or any(path != "/" for path in paths):
-            return found
-        return find_mounted_container(mounts_of(pid))
-
-
-def find_container(paths: list[str]) -> str | None:
-    """The container that the paths of a process's groups name, the innermost one if nested."""
-    for path in paths:
-        for pattern in _CONTAINER:
-            names = [match.group(match.lastindex or 0) for match in pattern.finditer(path)]
-            if names:
-                return names[-1]
-    return None
 
 
 def memory_limit_bytes(pid: int) -> int | None:
@@ -209,15 +164,6 @@ def directories(path: str | None, mounts: list[Mount]) -> Iterator[list[str]]:
             names = [name for name in path[len(top) :].split("/") if name]
             if ".." not in names:
                 yield ["/".join([mount.point, *names[:i]]) for i in range(len(names) + 1)]
-
-
-def find_mounted_container(mounts: list[Mount]) -> str | None:
-    """The container that a runtime's files among `mounts` are of."""
-    for mount in mounts:
-        match = _RUNTIME_DIRECTORY.search(mount.root) if mount.point in _RUNTIME_FILES else None
-        if match:
-            return match.group(1)
-    return None
 
 
 def mounts_of(pid: int | str) -> list[Mount]:

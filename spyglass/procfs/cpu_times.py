@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from spyglass.errors import SpyglassError
+from spyglass.errors import BadDataError, SpyglassError
 from spyglass.procfs.access import refusals
 from spyglass.procfs.cgroups import CpuQuota, cpu_quota
 from spyglass.procfs.files import read, split_stat
@@ -144,4 +144,7 @@ def _stat_ns(directory: int, tid: int) -> tuple[int, int] | None:
 
 def _ticks_ns(stat: bytes) -> int:
     fields = split_stat(stat)[1].split()
-    return (int(fields[_UTIME]) + int(fields[_STIME])) * _NS_PER_TICK
+    try:
+        return (int(fields[_UTIME]) + int(fields[_STIME])) * _NS_PER_TICK
+    except (ValueError, IndexError):
+        raise BadDataError("a stat line is malformed") from None

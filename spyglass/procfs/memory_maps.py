@@ -67,12 +67,12 @@ def parse_maps(raw: bytes) -> list[Mapping]:
         raise BadDataError(f"implausible count of mappings, {len(lines)}")
     try:
         return [parse_line(line) for line in lines if line]
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, OverflowError):
         raise BadDataError("a line of /proc/PID/maps is malformed") from None
 
 
 def parse_line(line: bytes) -> Mapping:
-    """Decode a line of a maps file. Raises ValueError or IndexError if it is malformed."""
+    """Decode a line of a maps file. Raises ValueError, IndexError or OverflowError if it is malformed."""
     addresses, permissions, offset, device, inode, *path = line.split(None, 5)
     start, _, end = addresses.partition(b"-")
     major, _, minor = device.partition(b":")

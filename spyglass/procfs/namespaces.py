@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from spyglass.errors import BadDataError
 from spyglass.procfs.access import refusals
@@ -70,6 +71,7 @@ def parse_offsets(offsets: str) -> int:
     for line in offsets.split("\n"):
         name, *numbers = line.split()[:3] or [""]
         if name in ("monotonic", "1") and len(numbers) == 2:
-            seconds, ns = map(int, numbers)
-            return seconds * _NS_PER_SECOND + ns
+            with suppress(ValueError):
+                seconds, ns = map(int, numbers)
+                return seconds * _NS_PER_SECOND + ns
     raise BadDataError("the offsets of a time namespace are malformed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ def parse_smaps(raw: bytes) -> list[MappedMemory]:
             elif name := _FIELDS.get(key):
                 number = int(value.split()[0]) * _KIB
                 setattr(found[-1], name, getattr(found[-1], name) + number)
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, OverflowError):
         raise BadDataError("a line of /proc/PID/smaps is malformed") from None
     return found
 
@@ -134,6 +135,6 @@ def tmpfs_devices(pid: int) -> frozenset[int]:
         fields = mount.split(" ")
         if len(fields) > 2 and superblock.startswith("tmpfs "):
             major, _, minor = fields[2].partition(":")
-            if major.isdecimal() and minor.isdecimal():
+            with suppress(ValueError, OverflowError):
                 found.add(os.makedev(int(major), int(minor)))
     return frozenset(found)

@@ -8,18 +8,20 @@ from collections.abc import Callable, Iterator
 from rich.cells import cell_len
 from rich.text import Text
 
+from spyglass.escape import visible
 from spyglass.process_list import GoProcess, ProcessList, UnreadableProcess
 from spyglass.render.cropping import cropped, tail_in
 from spyglass.render.table_columns import Column
 from spyglass.render.text_table import table
 from spyglass.render.view_options import View
-from spyglass.words.escape import visible
+from spyglass.words.containers import container_text, pod_text
 from spyglass.words.units import UNKNOWN, age, count, size
 
 __all__ = ["render"]
 
 #: Characters of a container id that are shown, as by ``docker ps``.
 _ID_WIDTH = 12
+_NAME_WIDTH = 24
 _USER_WIDTH = 16
 _VERSION_WIDTH = 16
 
@@ -73,12 +75,20 @@ def _columns(processes: tuple[GoProcess, ...], view: View) -> list[Column]:
         columns.append(Column("threads", cells(lambda p: count(p.threads)), right=True))
         columns.append(Column("stripped", cells(lambda p: "yes" if p.stripped else "no")))
         if any(process.container for process in processes):
-            columns.append(Column("container", cells(lambda p: p.container or "-", _ID_WIDTH)))
+            containers = cells(lambda p: _container(p, whole=view.width is None), _NAME_WIDTH)
+            columns.append(Column("container", containers))
+    if any(process.pod_uid for process in processes):
+        columns.append(Column("pod", cells(lambda p: pod_text(p) or "-"), weight=3, fit=tail_in))
     return [
         *columns,
         Column("module", cells(_module), weight=2, fit=_module_in),
         Column("command", cells(_command), weight=3, fit=_command_in),
     ]
+
+
+def _container(process: GoProcess, *, whole: bool) -> str:
+    text = container_text(process) or "-"
+    return text if whole or process.container_name else cropped(text, _ID_WIDTH)
 
 
 def _memory_limit(process: GoProcess) -> str:

@@ -23,7 +23,7 @@ def blocked_registers(pid: int, tid: int) -> Registers | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     except PermissionError:
-        raise procfs.explain_denied(pid) from None
+        raise procfs.explain_denied(pid, memory=False) from None
     if fields in ([], [b"running"]):
         return None
     sp, pc = (int(word, 16) for word in fields[-2:])

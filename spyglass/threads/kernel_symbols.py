@@ -47,7 +47,10 @@ class KernelSymbols:
             for line in self._lines[max(end - _MAX_ALIASES, 0) : end]
             if line[_DIGITS] == start and line[_TYPE] in _CODE
         ]
-        if not aliases or pc - int(start, 16) >= _MAX_FUNCTION_BYTES:
+        try:
+            if not aliases or pc - int(start, 16) >= _MAX_FUNCTION_BYTES:
+                return KERNEL
+        except ValueError:  # not a line of the kernel's
             return KERNEL
         names = [line[_NAME].partition(b"\t")[0].decode("utf-8", "replace") for line in aliases]
         return f"{KERNEL}!{min(names, key=plainness)}"

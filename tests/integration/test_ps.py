@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import pwd
 import shutil
 import struct
 import subprocess
-import sys
-import termios
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -29,6 +25,7 @@ from spyglass.processes import find_by_name, go_processes
 from spyglass.procfs.cpu_times import process_times
 from tests import finished
 from tests.children import become, in_child, needs_root, sleeping
+from tests.command import on_terminal, piped
 from tests.support import MATRIX, Flavour, build, start, toolchain
 
 pytestmark = [pytest.mark.live, pytest.mark.go]
@@ -62,40 +59,9 @@ def process(program: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def spyglass(*arguments: str) -> str:
-    return subprocess.run(
-        [sys.executable, "-m", "spyglass", *arguments],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    ).stdout
-
-
-def on_terminal(width: int, *arguments: str) -> str:
-    """What spyglass writes to a terminal that is `width` wide."""
-    ours, its = pty.openpty()
-    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
-    with subprocess.Popen(
-        [sys.executable, "-m", "spyglass", *arguments],
-        stdin=its,
-        stdout=its,
-        env={**environment, "TERM": "xterm-256color"},
-    ) as child:
-        os.close(its)
-        parts = []
-        while part := read_terminal(ours):
-            parts.append(part)
-        os.close(ours)
-        assert child.wait() == 0
-    return b"".join(parts).decode()
-
-
-def read_terminal(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 1 << 16)
-    except OSError:  # nobody writes to it any more
-        return b""
+    done = piped(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def threads_and_rss_bytes(pid: int) -> tuple[int, int]:
@@ -363,7 +329,7 @@ def test_a_pipe_gets_plain_and_whole_lines(program: Path) -> None:
 
 def test_a_terminal_gets_lines_that_fit(program: Path) -> None:
     with running(program, "x" * 3000) as child:
-        output = on_terminal(80, "ps")
+        output = on_terminal("ps", width=80, height=24)
     assert "\x1b[1m" in output
     plain = [strip_styles(line) for line in output.splitlines()]
     assert max(map(len, plain)) <= 80
@@ -377,7 +343,7 @@ def strip_styles(line: str) -> str:
 
 def test_escape_sequences_of_a_process_are_made_visible(program: Path) -> None:
     with running("\x1b]0;title\x07", "two\nlines", "\u202e\x7f", executable=program) as child:
-        for output in (spyglass("ps"), strip_styles(on_terminal(200, "ps"))):
+        for output in (spyglass("ps"), strip_styles(on_terminal("ps", width=200, height=24))):
             (line,) = [line for line in output.splitlines() if str(child.pid) in line.split()[:1]]
             assert line.isprintable()
             assert r"\x1b]0;title\x07" in line

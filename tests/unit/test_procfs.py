@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,18 +8,24 @@ import pytest
 
 from spyglass.errors import BadDataError, TargetError
 from spyglass.procfs import host_processes
-from spyglass.procfs.access_rules import Attempt, Credentials, explain
+from spyglass.procfs.access_rules import Attempt, Credentials, explain, read_attempt
 from spyglass.procfs.cgroups import (
     CpuQuota,
     Mount,
-    find_container,
-    find_mounted_container,
     parse_mounts,
     smallest_limit,
     smallest_quota,
 )
+from spyglass.procfs.containers import (
+    KubeletMount,
+    find_container,
+    find_kubelet_mount,
+    find_mounted_container,
+    find_pod,
+)
 from spyglass.procfs.files import read, read_head, split_stat
 from spyglass.procfs.memory_maps import MAX_MAPPINGS, Mapping, parse_maps
+from tests.children import forbid_calls, in_child
 
 ID = "0123456789abcdef" * 4
 OTHER_ID = "fedcba9876543210" * 4
@@ -84,6 +91,12 @@ CONTAINER_ROOT = user(0, ALL_CAPABILITIES & ~SYS_PTRACE, ALL_CAPABILITIES & ~SYS
             "outside of all containers",
         ),
         (replace(ATTEMPT, caller=ROOT), "a security module", "audit log"),
+        (replace(ATTEMPT, caller=ROOT, filtered=True), "a seccomp filter", "--cap-add SYS_PTRACE"),
+        (
+            replace(ATTEMPT, caller=user(54321, 1 << 19), target=user(0), memory=False),
+            "some of its files in /proc can be opened by root only",
+            "CAP_DAC_READ_SEARCH",
+        ),
     ],
 )
 def test_the_rule_that_refused_is_named(attempt: Attempt, reason: str, hint: str) -> None:
@@ -121,6 +134,40 @@ def test_the_rule_that_refused_is_named(attempt: Attempt, reason: str, hint: str
 )
 def test_a_container_is_known_by_its_group(path: str, container: str | None) -> None:
     assert find_container(["/", path]) == container
+
+
+UID = "8d9b0a77-1f2b-4b57-8f4c-6a4b4e0f7c11"
+SLICE = f"kubepods-burstable-pod{UID.replace('-', '_')}.slice"
+
+
+@pytest.mark.parametrize(
+    ("path", "pod"),
+    [
+        (f"/kubepods/burstable/pod{UID}/{ID}", UID),
+        (f"/kubepods/pod{UID}/{ID}", UID),
+        (f"/kubepods.slice/kubepods-burstable.slice/{SLICE}/cri-containerd-{ID}.scope", UID),
+        (f"/../../{SLICE}/crio-{ID}.scope", UID),
+        (f"/docker/{ID}/kubelet.slice/kubelet-kubepods.slice/kubelet-{SLICE}/cri-containerd-{ID}.scope", UID),
+        (f"/k8s.io/kubepods/besteffort/pod{'0123456789abcdef' * 2}/{ID}", "0123456789abcdef" * 2),
+        (f"/docker/{ID}", None),
+        (f"/pod{UID}/{ID}", None),
+        (f"/kubepods/pod{UID}0/{ID}", None),
+        ("/kubepods/podinfo", None),
+        ("/" + "kubepods-pod" * 300, None),
+    ],
+)  # fmt: skip
+def test_a_pod_is_known_by_its_group(path: str, pod: str | None) -> None:
+    assert find_pod(["/", path]) == pod
+
+
+def test_a_container_of_a_pod_is_known_by_what_kubelet_mounts() -> None:
+    file = f"/var/lib/kubelet/pods/{UID}/containers/cart/0a1b2c3d"
+    mounts = mounts_at(
+        (f"/var/lib/kubelet/pods/{UID}/etc-hosts", Path("/etc/hosts"), "ext4 /dev/vda rw"),
+        (file, Path("/dev/termination-log"), "ext4 /dev/vda rw"),
+    )
+    assert find_kubelet_mount(mounts) == KubeletMount(UID, "cart")
+    assert find_kubelet_mount(mounts[:1]) is None
 
 
 def mounts_at(*lines: tuple[str, Path, str]) -> list[Mount]:
@@ -204,6 +251,7 @@ def test_version_1_says_what_its_ancestors_allow(tmp_path: Path) -> None:
     [
         (f"/var/lib/docker/containers/{ID}/hostname", "/etc/hostname", ID),
         (f"/containers/storage/overlay-containers/{ID}/userdata/hosts", "/etc/hosts", ID),
+        (f"/run/containers/vfs-containers/{ID}/userdata/hosts", "/etc/hosts", ID),
         (f"/io.containerd.grpc.v1.cri/sandboxes/{ID}/hostname", "/etc/hostname", None),
         (f"/var/lib/docker/containers/{ID}/mounts/shm", "/dev/shm", None),
         ("/", "/etc/hostname", None),
@@ -282,3 +330,11 @@ def test_a_host_whose_processes_cannot_be_listed_is_an_error(
     monkeypatch.setattr("os.listdir", listdir)
     with pytest.raises(TargetError, match="cannot list processes: Permission denied"):
         host_processes.pids()
+
+
+def test_a_filter_of_system_calls_is_seen() -> None:
+    def look() -> bool:
+        forbid_calls(101)
+        return read_attempt(os.getpid(), memory=True).filtered
+
+    assert in_child(look)

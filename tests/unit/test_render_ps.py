@@ -107,6 +107,18 @@ def test_a_narrow_terminal_shows_what_tells_processes_apart() -> None:
     assert f" {ID[:11]}… " in lines(BARE, width=120)[1]
 
 
+def test_containers_and_pods_are_named_where_that_is_known() -> None:
+    uid = "8d9b0a77-1f2b-4b57-8f4c-6a4b4e0f7c11"
+    named = replace(BARE, container_name="cart", pod="cart-1", namespace="shop", pod_uid=uid)
+    title, first, second, third, _ = lines(named, replace(BARE, pod_uid=uid), ETCD, width=240)
+    assert title.split()[-4:] == ["container", "pod", "module", "command"]
+    assert first.split()[-4:] == ["cart", "shop/cart-1", "?", "/opt/x"]
+    assert second.split()[-4:] == [f"{ID[:11]}…", uid, "?", "/opt/x"]
+    assert " -  " in third
+    assert "op/cart-1 " in lines(named, width=80)[1]
+    assert " cart " in lines(named)[1]
+
+
 def test_what_is_no_version_is_not_shown_as_one() -> None:
     (_, row, _) = lines(replace(ETCD, module_version="(devel)"))
     assert "etcd/server/v3  /usr" in row
@@ -131,7 +143,7 @@ def test_nothing_of_a_process_reaches_the_terminal_as_it_is() -> None:
     evil = "\x1b[31m\n\u202e"
     process = replace(
         ETCD, user=evil, go_version=evil, package=evil, module=evil, module_version=evil, cmdline=(evil,),
-        container=evil,
+        container=evil, container_name=evil, pod=evil, namespace=evil, pod_uid=evil,
     )  # fmt: skip
     locked = UnreadableProcess(1, evil, evil)
     for width in (None, 120):
