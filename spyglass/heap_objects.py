@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["MAX_CANDIDATES", "Certainty", "HeapSpans", "HeapTypes", "SizeClasses", "TypeRow"]
+__all__ = [
+    "MAX_CANDIDATES", "Certainty", "Chain", "HeapSpans", "HeapTypes", "Link", "Retention", "Root", "RootKind", "SizeClasses",
+    "TypeRow",
+]  # fmt: skip
 
 #: Objects that can be of more types than this are shown without a list of them.
 MAX_CANDIDATES = 8
@@ -21,6 +24,10 @@ MAX_CANDIDATES = 8
 #: this size and pointers at these places, though one that it made at run time (package reflect) may; candidates: one of
 #: several types; unknown: nothing tells.
 Certainty = Literal["exact", "only candidate", "candidates", "unknown"]
+
+#: What keeps objects alive by itself: a package-level variable; the stack of a goroutine; a record of a finalizer, a
+#: cleanup or a weak pointer; the registers' neighbourhood of a thread that runs.
+RootKind = Literal["variable", "goroutine", "finalizer", "thread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +113,75 @@ class HeapTypes:
     def covered_bytes(self) -> int:
         """Of objects whose type is exact, or the only candidate."""
         return sum(row.bytes for row in self.rows if row.type is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """Where a chain begins.
+
+    `name`: of the variable, or of the function in whose frame the reference is; None: not known. `address`: of the variable
+    (of the word that refers to the object). `goroutine`: its id.
+    """
+
+    kind: RootKind
+    name: str | None = None
+    address: int | None = None
+    goroutine: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An object of a chain.
+
+    `type`: None unless it is exact or the only candidate; `candidates`: what it can be else, if these are few.
+    `offset`: how far behind the begin of what comes before it in the chain the reference to it is, `field` what is there
+    (".next", "[3].name"), both None if the reference comes from the root; `field` also if that is not known. `sure`: the
+    reference is in a word that the type of what comes before says is a pointer; None: not known.
+    """
+
+    address: int
+    object_bytes: int
+    type: str | None
+    certainty: Certainty
+    candidates: tuple[str, ...] = ()
+    offset: int | None = None
+    field: str | None = None
+    sure: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What keeps `objects` of those that were asked for alive, `bytes` large: their shortest chains begin at this root, or
+    at goroutines with the same stack. `links`: the chain of one of them, which is the last link; `left_out`: how many
+    links in the middle are not among them.
+    """
+
+    root: Root
+    links: tuple[Link, ...]
+    objects: int
+    bytes: int
+    left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What keeps objects alive, most bytes first.
+
+    `wanted`: a type, or an address. `objects`, `bytes`: those that were asked for. `possible`: objects that may be of the type,
+    but of others too; they are not among them. `reached`: those to which a chain was found. `exact`: nothing moved
+    meanwhile. `complete`: all of the heap was looked at, so that the others are garbage, if nothing moved.
+    `chains`: of the largest groups; `chain_count`: of how many.
+    """
+
+    process: Process
+    taken_at: datetime
+    wanted: str
+    objects: int
+    bytes: int
+    possible: int
+    reached: int
+    chains: tuple[Chain, ...]
+    chain_count: int
+    exact: bool
+    complete: bool
+    problems: tuple[Problem, ...] = ()

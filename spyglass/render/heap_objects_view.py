@@ -1,4 +1,4 @@
-"""``spyglass memory --spans`` and ``--types``: what is in the heap."""
+"""``spyglass memory --spans``, ``--types`` and ``--retain``: what is in the heap, and what keeps it alive."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from rich.text import Text
 
-from spyglass.heap_objects import Certainty, HeapSpans, HeapTypes, TypeRow
+from spyglass.escape import visible
+from spyglass.heap_objects import Certainty, HeapSpans, HeapTypes, Retention, TypeRow
 from spyglass.render.cropping import tail_in
 from spyglass.render.process_sections import program_lines
+from spyglass.render.retention_view import retention_lines
 from spyglass.render.sections import fact, section
 from spyglass.render.table_columns import Column
 from spyglass.render.text_table import table
 from spyglass.render.view_options import View
-from spyglass.words.escape import visible
 from spyglass.words.units import count, size
 
-__all__ = ["render_spans", "render_types"]
+__all__ = ["render_objects"]
 
 #: Lines of a terminal that are no rows: facts, title, remark, prompt.
 _OTHER_LINES = 10
@@ -26,9 +27,18 @@ _KNOWN: dict[Certainty, str] = {
 }  # fmt: skip
 
 
-def render_spans(spans: HeapSpans, view: View) -> Iterator[Text]:
-    """The lines about the spans of a process, most unused bytes first."""
-    yield from program_lines(spans.process, view.width, verbose=view.verbose)
+def render_objects(objects: HeapSpans | HeapTypes | Retention, view: View) -> Iterator[Text]:
+    """The lines about spans, most unused bytes first, or types, most bytes first, or what keeps objects alive."""
+    yield from program_lines(objects.process, view.width, verbose=view.verbose)
+    if isinstance(objects, HeapSpans):
+        yield from _span_lines(objects, view)
+    elif isinstance(objects, Retention):
+        yield from retention_lines(objects, view)
+    else:
+        yield from _type_lines(objects, view)
+
+
+def _span_lines(spans: HeapSpans, view: View) -> Iterator[Text]:
     classes = spans.classes
     total, used = int(classes.span_bytes.sum()), int(classes.used_bytes.sum())
     facts = [
@@ -61,9 +71,7 @@ def _span_columns(spans: HeapSpans, shown: list[int]) -> list[Column]:
     ]  # fmt: skip
 
 
-def render_types(types: HeapTypes, view: View) -> Iterator[Text]:
-    """The lines about the objects of a process by type, most bytes first."""
-    yield from program_lines(types.process, view.width, verbose=view.verbose)
+def _type_lines(types: HeapTypes, view: View) -> Iterator[Text]:
     total = types.total_bytes
     facts = [
         fact("objects", size(total), "bold"),

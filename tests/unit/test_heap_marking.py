@@ -27,7 +27,7 @@ def heap(*shapes: tuple[int, int, int]) -> Spans:
         start.astype(np.uint64), pages.astype(np.int64), sizes.astype(np.int64),
         (pages * 8192 // sizes).astype(np.int64), pointers.astype(np.bool_),
         np.zeros(len(pages), np.uint64), np.zeros(len(pages), np.bool_), np.zeros(len(pages), np.int64),
-        np.zeros(len(pages), np.int64), np.zeros(len(pages), np.uint64), np.zeros(len(pages), np.uint64),
+        np.zeros(len(pages), np.int64), np.zeros(len(pages), np.uint64), np.zeros(len(pages), np.uint64), np.zeros(len(pages), np.int64),
     )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ def spans_of(size: int, count: int, number: int = 1, free_index: int = 0) -> Spa
     return Spans(
         start.astype(np.uint64), column(1, np.int64), column(size, np.int64), column(count, np.int64),
         column(True, np.bool_), column(0, np.uint64), column(False, np.bool_), column(free_index, np.int64),
-        column(count, np.int64), BITS + 256 * np.arange(number).astype(np.uint64), column(0, np.uint64),
+        column(count, np.int64), BITS + 256 * np.arange(number).astype(np.uint64), column(0, np.uint64), column(0, np.int64),
     )  # fmt: skip
 
 

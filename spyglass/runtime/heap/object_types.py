@@ -15,6 +15,7 @@ from spyglass.heap_objects import HeapTypes, TypeRow
 from spyglass.runtime.heap.allocated import allocated_counts, require_allocation
 from spyglass.runtime.heap.shapes import MAX_SHAPED_BYTES, counted
 from spyglass.runtime.heap.spans import Spans
+from spyglass.runtime.heap.type_closure import TypeClosure
 from spyglass.runtime.heap.type_reader import NOTHING, TypeReader
 
 if TYPE_CHECKING:
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from spyglass.heap_objects import Certainty
     from spyglass.model import Process
     from spyglass.runtime.context import Runtime
+    from spyglass.runtime.heap.type_closure import Proven
 
 __all__ = ["read_heap_types"]
 
@@ -56,12 +59,16 @@ def read_heap_types(
     except MissingInfo as error:
         why_not = error.message
     else:
-        for part in reader.parts(spans, used):
+        own, used = spans.select(spans.pointers), used[spans.pointers]
+        closure = runtime.part("types", lambda: TypeClosure(runtime, reader, own), None)
+        for part in reader.parts(own, used):
             if time.monotonic() > until:
                 break
-            found.add(reader, spans.select(part))
+            found.add(reader, own, part, closure)
             if progress is not None:
                 progress(found.examined_bytes / total)
+        if closure is not None:
+            found.prove(runtime.part("types", lambda: closure.proven(until), Counter()))
     return HeapTypes(
         process, taken_at, tuple(found.rows(reader)), total, found.examined_bytes, why_not,
         tuple(runtime.problems),
@@ -76,23 +83,43 @@ class _Found:
         self.examined_bytes = plain_bytes
         #: By row of the descriptors (-1: none), whether there are several values of it in an object, and the object's size.
         self._kept: Counter[tuple[int, bool, int]] = Counter()
+        #: Of which only one type fits because of what refers to them, by the same.
+        self._proven: Counter[tuple[int, bool, int]] = Counter()
         #: By size of an object, and mask.
         self._shapes: Counter[tuple[int, int]] = Counter()
         #: Of which not even candidates are known: how many objects, by size.
         self._unknown: Counter[int] = Counter()
 
-    def add(self, reader: TypeReader, spans: Spans) -> None:
-        """Count the objects of `spans`, which are equal (`TypeReader.parts`)."""
+    def add(
+        self,
+        reader: TypeReader,
+        every: Spans,
+        part: NDArray[np.intp],
+        closure: TypeClosure | None,
+    ) -> None:
+        """Count the objects of the spans `part` of `every`, which are equal (`TypeReader.parts`), and add them to `closure`."""
+        spans = every.select(part)
         allocated = reader.allocated(spans)
         if spans.large[0] or spans.object_bytes[0] > MAX_SHAPED_BYTES:
-            self._add_kept(reader, spans, allocated)
+            row = reader.kept(spans)
+            many = reader.several(row, reader.room(spans)[:, None])
+            self._add_kept(row, many, spans, allocated)
+            if closure is not None:
+                closure.add_types(part, row, many, allocated)
         else:
-            self._add_shapes(reader, spans, allocated)
+            masks, size = reader.masks(spans), int(spans.object_bytes[0])
+            self._add_shapes(masks[allocated], size)
+            if closure is not None:
+                closure.add_shapes(part, size, masks, allocated)
         self.examined_bytes += int((allocated.sum(axis=1) * spans.object_bytes).sum())
 
-    def _add_kept(self, reader: TypeReader, spans: Spans, allocated: NDArray[np.bool_]) -> None:
-        row = reader.kept(spans)
-        many = reader.several(row, reader.room(spans)[:, None])
+    def _add_kept(
+        self,
+        row: NDArray[np.int64],
+        many: NDArray[np.bool_],
+        spans: Spans,
+        allocated: NDArray[np.bool_],
+    ) -> None:
         whole = np.broadcast_to(spans.object_bytes[:, None], row.shape)
         row, many, whole = row[allocated], many[allocated], whole[allocated]
         _, which = numbered(combined(row, many, whole))
@@ -102,18 +129,26 @@ class _Found:
         kinds = zip(row[one].tolist(), many[one].tolist(), whole[one].tolist(), strict=True)
         self._kept.update(dict(zip(kinds, objects.tolist(), strict=True)))
 
-    def _add_shapes(self, reader: TypeReader, spans: Spans, allocated: NDArray[np.bool_]) -> None:
-        masks = reader.masks(spans)
-        size = int(spans.object_bytes[0])
-        different, objects = counted(masks[allocated], size // 8)
+    def _add_shapes(self, masks: NDArray[np.uint64], size: int) -> None:
+        different, objects = counted(masks, size // 8)
         shapes = ((size, mask) for mask in different.tolist())
         self._shapes.update(dict(zip(shapes, objects.tolist(), strict=True)))
+
+    def prove(self, proven: Proven) -> None:
+        """Take objects that are proven to be of a type out of those of which only the shape is known. The program runs on:
+        there may be fewer of these now."""
+        for (size, mask, row, many), objects in proven.items():
+            objects = min(objects, self._shapes[size, mask])
+            if objects:
+                self._shapes[size, mask] -= objects
+                self._proven[row, many, size] += objects
 
     def rows(self, reader: TypeReader | None) -> list[TypeRow]:
         """All that was found, most bytes first; `reader` read it."""
         rows = [self._plain] if self._plain.objects else []
         if reader is not None:
-            rows += self._kept_rows(reader)
+            rows += self._kept_rows(reader, self._kept, "exact")
+            rows += self._kept_rows(reader, self._proven, "only candidate")
             rows += self._shape_rows(reader)
         if self._unknown:
             objects = sum(self._unknown.values())
@@ -121,10 +156,12 @@ class _Found:
             rows.append(TypeRow(None, "unknown", objects, size))
         return sorted(rows, key=lambda row: -row.bytes)
 
-    def _kept_rows(self, reader: TypeReader) -> Iterator[TypeRow]:
+    def _kept_rows(
+        self, reader: TypeReader, counted: Counter[tuple[int, bool, int]], certainty: Certainty
+    ) -> Iterator[TypeRow]:
         """Objects of one type are one row, whatever their size."""
         kinds: dict[tuple[int, bool], Counter[int]] = {}
-        for (row, many, size), objects in self._kept.items():
+        for (row, many, size), objects in counted.items():
             kinds.setdefault((row, many), Counter())[size] += objects
         texts = reader.names(np.array([row for row, _ in kinds], np.int64))
         for ((row, many), sizes), text in zip(kinds.items(), texts, strict=True):
@@ -132,14 +169,14 @@ class _Found:
                 self._unknown.update(sizes)
                 continue
             yield TypeRow(
-                "[]" * many + text, "exact", sum(sizes.values()),
+                "[]" * many + text, certainty, sum(sizes.values()),
                 sum(size * objects for size, objects in sizes.items()),
                 next(iter(sizes)) if len(sizes) == 1 else None,
             )  # fmt: skip
 
     def _shape_rows(self, reader: TypeReader) -> Iterator[TypeRow]:
         """Objects of one shape are one row."""
-        shapes = sorted(self._shapes.items(), key=lambda shape: -shape[0][0] * shape[1])
+        shapes = sorted((+self._shapes).items(), key=lambda shape: -shape[0][0] * shape[1])
         for at, ((size, mask), objects) in enumerate(shapes):
             found = reader.of_shape(size, mask) if at < _MAX_SHAPES else NOTHING
             names = reader.texts(found.each)

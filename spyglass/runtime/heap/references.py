@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -59,8 +60,10 @@ def read_references(
     hidden: NDArray[np.uint64],
     limit_bytes: int,
     progress: Callable[[float], None] | None = None,
+    until: float = float("inf"),
 ) -> References:
-    """Read all words of the objects of `numbers` that may hold pointers, up to `limit_bytes` of them.
+    """Read all words of the objects of `numbers` that may hold pointers, up to `limit_bytes` of them, and until that
+    moment of ``time.monotonic``.
 
     A word that points into an object is a reference to it, whatever its type, except those at the
     addresses `hidden` (ascending). The memory of the result is 4 bytes for each object and each
@@ -82,8 +85,13 @@ def read_references(
         targets[used : used + len(objects)] = objects
         used += len(objects)
         read_bytes += table.nbytes
-        if progress is not None and number % _PIECES_BETWEEN == 0:
-            progress(read_bytes / total)
+        if number % _PIECES_BETWEEN == 0:
+            if progress is not None:
+                progress(read_bytes / total)
+            if time.monotonic() > until:
+                complete &= number + 1 == len(pieces)
+                break
+    words.close()
     offsets = np.cumsum(counts, dtype=np.uint32)
     return References(offsets, targets[:used], read_bytes, complete)
 

@@ -138,6 +138,11 @@ class TypeReader:
             each = tuple((row, values > 1) for rows, values in found for row in rows.tolist())
         return ObjectType("only candidate" if count == 1 else "candidates", each, count)
 
+    def all_of_shape(self, object_bytes: int, mask: int) -> list[tuple[int, bool]]:
+        """As `of_shape`: all that it can be, however many these are."""
+        found = self.candidates.find(object_bytes, mask)
+        return [(row, values > 1) for rows, values in found for row in rows.tolist()]
+
     def texts(self, each: tuple[tuple[int, bool], ...]) -> tuple[str, ...]:
         """How the types `each` of an `ObjectType` are called; "" for one whose name cannot be read."""
         names = self.names(np.array([row for row, _ in each], np.int64))

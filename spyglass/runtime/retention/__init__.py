@@ -1,0 +1,1 @@
+"""What keeps objects of the heap alive."""
