@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_PROBLEMS", "Runtime"]
 
 MAX_PROBLEMS = 1000
+_TOO_MUCH = "reading it takes too long: lines and inlined calls of some frames are missing, and some stacks are cut off"
 
 T = TypeVar("T")
 Default = TypeVar("Default")
@@ -56,6 +57,12 @@ class Runtime:
             self.problems.append(Problem(kind, subject, detail))
         elif len(self.problems) == MAX_PROBLEMS:
             self.problems.append(Problem("truncated", "problems", "more problems than are listed"))
+
+    def note_exhausted(self) -> None:
+        """Add a problem if values of the function table were not looked for any more (`FunctionTable.is_exhausted`)."""
+        problem = Problem("truncated", "function table", _TOO_MUCH)
+        if self.functions.is_exhausted and problem not in self.problems:
+            self.problems.append(problem)
 
     def part(
         self, subject: str, read: Callable[[], T], default: Default, what: str = ""

@@ -174,11 +174,12 @@ class SnapshotBuilder:
         moment = Moment(now_ns, found, held is not None or process.stopped, process.moved)
         waits = self._waits(read, (goroutines, reasons), moment, wanted)
         facts = process.facts()
+        self._runtime.note_exhausted()
         snapshot = Snapshot(
             taken_at=taken_at, took_ns=timer.total(), process=process_of(self._target, self._runtime, facts),
             source=Source(process.kind, stopped=held is not None or process.stopped),
             scheduler=scheduler.counters, processors=tuple(scheduler.processors),
-            threads=tuple(threads), memory=memory, goroutines=goroutines, wait_reasons=reasons,
+            threads=tuple(sched.without_moved(threads, goroutines)), memory=memory, goroutines=goroutines, wait_reasons=reasons,
             frames=tuple(self._tree.code.frames), stack_offsets=distinct_stacks.offsets,
             stack_frames=distinct_stacks.frames, elided=distinct_stacks.elided,
             host=facts.host, cpu=use, limits=facts.limits, waits=waits, problems=(*self._runtime.problems, *facts.problems),
@@ -311,7 +312,7 @@ class SnapshotBuilder:
 
 def process_of(target: Target, runtime: Runtime, facts: Facts) -> Process:
     """The program in `target`, of which the kernel tells `facts`."""
-    executable, info = target.executable, target.executable.build_info
+    executable, info, names = target.executable, target.executable.build_info, facts.names
     return Process(
         pid=target.pid, exe=facts.exe, cmdline=facts.cmdline, started_at=facts.started_at,
         uptime_seconds=facts.uptime_seconds, go_version=runtime.go_version or None,
@@ -319,7 +320,8 @@ def process_of(target: Target, runtime: Runtime, facts: Facts) -> Process:
         build_id=executable.build_id, arch=executable.arch, stripped=executable.stripped,
         pie=executable.pie, cgo=_is_cgo(runtime), rss_bytes=facts.rss_bytes,
         container=facts.container, memory_limit_bytes=facts.memory_limit_bytes,
-        library=target.library,
+        library=target.library, container_name=names.container, pod=names.pod, namespace=names.namespace,
+        pod_uid=names.pod_uid,
     )  # fmt: skip
 
 

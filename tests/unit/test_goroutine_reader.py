@@ -20,6 +20,7 @@ from spyglass.runtime.discovery.layouts import Layouts, candidate_layouts
 from spyglass.runtime.goroutines.decode import RUNNING, SYSCALL, WAITING
 from spyglass.runtime.goroutines.goroutine_reader import Reader
 from spyglass.runtime.scheduler.thread_registers import Threads
+from spyglass.runtime.stacks import unwinder
 from tests.image import ImageMemory
 from tests.made_program import FUNCTIONS, Program, function
 
@@ -76,7 +77,7 @@ class World:
     def g_address(self, i: int) -> int:
         return G + i * 0x1000
 
-    def park(self, i: int, state: State, *, stops: int = 1, **fields: int) -> None:
+    def park(self, i: int, state: State, *, stops: int = 1, **fields: Any) -> None:
         """Goroutine `i` stops in `state`, having stopped `stops` times since it last did."""
         self.stops[i] += stops
         size = LARGE_STACK_BYTES if "main.large" in state.calls else STACK_BYTES
@@ -104,17 +105,19 @@ class World:
         in_call = replace(state, status=SYSCALL)
         self.park(0, in_call, stops=0, syscallpc=pc, syscallsp=sp, m=m)
 
-    def read(self) -> Seen:
+    def reader(self) -> Reader:
         runtime = Runtime(
             self.memory, self.layouts, {}, self.program.code.functions, "amd64", self.version
         )
-        threads = Threads({}, denied="not allowed")
-        reader = Reader(runtime, self.program.tree, None, threads)
+        return Reader(runtime, self.program.tree, None, Threads({}, denied="not allowed"))
+
+    def read(self, reader: Reader | None = None) -> Seen:
+        reader = reader or self.reader()
         pointers = np.array([self.g_address(i) for i in range(len(self.stops))], np.uint64)
         read = reader.read(pointers, top_only=False)
         columns, nodes = read.columns, read.node
         names = [self._names(int(node)) for node in nodes]
-        problems = [(each.kind, each.subject, each.detail) for each in runtime.problems]
+        problems = [(each.kind, each.subject, each.detail) for each in reader.runtime.problems]
         qualities = [QUALITIES[number] for number in columns.quality]
         statuses, reasons = columns.status.tolist(), columns.wait_reason.tolist()
         return Seen(qualities, statuses, reasons, names, problems)
@@ -170,6 +173,22 @@ def at_read(number: int, wanted: range, change: Callable[[], None]) -> Callable[
 
 def stack_range(i: int = 0) -> range:
     return range(stack_at(i), stack_at(i) + STACK_BYTES)
+
+
+def test_how_many_deep_stacks_are_walked_is_counted_anew_by_each_reading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = ["runtime.gopark", *["main.recurse"] * 20, "runtime.goexit"]
+    monkeypatch.setattr(unwinder, "KEPT_FRAMES", 10)
+    monkeypatch.setattr(unwinder, "_MAX_DEEP_FRAMES", 20)
+    world = World()
+    world.park(0, State(calls=calls))
+    reader = world.reader()
+    first = world.read(reader)
+    assert first.problems[0][0] == "truncated"
+    for _ in range(3):
+        reader.runtime.problems.clear()
+        assert world.read(reader) == first
 
 
 def test_a_goroutine_that_does_not_move_is_stable() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from spyglass.runtime.stacks.known_paths import KnownPaths
+from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.unwinder import Unwinder
 from spyglass.runtime.stacks.walks import COMPLETE, Cursors, StackBytes, Walked
 from tests.made_program import LOW, Program
@@ -45,6 +47,20 @@ def random_stacks(chance: random.Random, count: int) -> list[list[str]]:
         ["runtime.gopark", *chance.choices(CALLS, k=chance.randrange(9)), "runtime.goexit"]
         for _ in range(count)
     ]
+
+
+def left_to_walk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many walks of each batch from now on are of stacks that are not known."""
+    further: list[int] = []
+    real = Unwinder._leave_known
+
+    def leave(*arguments: Any) -> Any:
+        left = real(*arguments)
+        further.append(len(left[0].at))
+        return left
+
+    monkeypatch.setattr(Unwinder, "_leave_known", leave)
+    return further
 
 
 @pytest.mark.parametrize("top", [False, True])
@@ -84,7 +100,28 @@ def test_most_stacks_are_not_walked_again(
     first = sum(steps)
     steps.clear()
     walk(program, raws)
-    assert sum(steps) < first * 3 / 4  # the first steps of all, and those whose key is another's
+    assert sum(steps) < first * 3 / 4  # the first steps of all
+
+
+def test_stacks_that_differ_in_their_outer_frames_alone_are_recognised(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = ["runtime.gopark", *["runtime.chanrecv1"] * 4, "main.leaf"]
+    outer = ["main.worker", "main.recurse"]
+    stacks = [
+        [*inner, *[outer[number >> bit & 1] for bit in range(2)], "main.leaf", "runtime.goexit"]
+        for number in range(4)
+    ]
+    sizes = {len(program.stack_of(names)) for names in stacks}
+    raws = [program.stack_of(names) for names in stacks]
+    for _ in stacks:  # one of those that look alike is learned at a time
+        first = walk(program, raws)
+    further = left_to_walk(monkeypatch)
+    again = walk(program, raws)
+    assert len(sizes) < len(stacks)
+    assert further == [0]
+    assert again.node.tolist() == first.node.tolist()
+    assert len(set(again.node.tolist())) == len(stacks)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -136,6 +173,25 @@ def test_only_a_bounded_number_of_paths_is_kept(
     first, again = walk(program, raws), walk(program, raws)
     assert first.node.tolist() == again.node.tolist()
     assert again.outcome.tolist() == [COMPLETE] * 80
+
+
+def test_room_for_paths_grows_with_them(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spyglass.runtime.stacks.known_paths._FEW_PATHS", 2)
+    program.tree.known_paths = {False: KnownPaths(), True: KnownPaths()}
+    names = [["runtime.gopark", *["main.recurse"] * n, "runtime.goexit"] for n in range(10, 40)]
+    raws = [program.stack_of(each) for each in names]
+    first = walk(program, raws)
+    left = left_to_walk(monkeypatch)
+    assert walk(program, raws).node.tolist() == first.node.tolist()
+    assert left == [0]
+
+
+def test_a_new_tree_takes_little_memory(program: Program) -> None:
+    tracemalloc.start()
+    StackTree(program.tree.code, program.tree.text)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_where_return_addresses_are_is_known_of_whole_stacks_only(program: Program) -> None:

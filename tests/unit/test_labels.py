@@ -361,6 +361,19 @@ def test_there_are_only_so_many_sets(world: World, monkeypatch: Any) -> None:
     ]
 
 
+def test_what_many_readings_leave_has_a_bound(world: World, monkeypatch: Any) -> None:
+    """A recording's reader lives for hours, in which every request may have labels of its own."""
+    monkeypatch.setattr(labels, "_MAX_BYTES", 4_030)
+    found = []
+    for i in range(20):
+        world.reader.renew()
+        found += world.read(world.labels([("key", f"{i:01000}")]))
+    assert found == [*({"key": f"{i:01000}"} for i in range(4)), *[UNREAD] * 16]
+    assert len(world.reader._texts) == 5
+    world.reader.renew()
+    assert world.read(world.labels([("key", f"{0:01000}")])) == [{"key": f"{0:01000}"}]
+
+
 def test_a_map_is_never_read_beyond_what_is_asked_for(maps: World) -> None:
     many = [maps.bucket([(FULL, f"{i}", "v") for i in range(8)])] * 4
     pairs = read_maps(

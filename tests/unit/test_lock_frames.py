@@ -27,14 +27,14 @@ def test_no_more_memory_is_looked_for_than_is_examined() -> None:
     assert _memory_beside(memory, PAGE, -PAGE) == PAGE
 
 
-def test_names_have_a_part_of_the_time_of_holders() -> None:
+def test_names_have_a_part_of_the_work_of_holders() -> None:
     code = LockCode(cast(Any, None), cast(Any, None), "amd64", in_registers=True)
-    code.allow_time(1.0)
-    assert code.time_left()
-    code._seconds = 0.9
-    assert not code.time_left()
-    assert code.time_left(1.0)
-    code._seconds = 1.0
-    assert not code.time_left(1.0)
-    code.allow_time(1.0)
-    assert code.time_left()
+    code.allow_work(1.0)
+    assert code.work_left()
+    code._work = 90_000
+    assert not code.work_left()
+    assert code.work_left(1.0)
+    code._work = 100_000
+    assert not code.work_left(1.0)
+    code.allow_work(1.0)
+    assert code.work_left()

@@ -57,7 +57,7 @@ def test_no_thread_and_no_setting_is_left(ending: str) -> None:
     next(results)
     assert threading.active_count() == threads + 1
     if ending == "close":
-        results.close()  # type: ignore[attr-defined]
+        results.close()
     elif ending == "error":
         with pytest.raises(ZeroDivisionError):
             list(results)

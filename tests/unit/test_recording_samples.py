@@ -162,8 +162,17 @@ def test_too_many_stacks_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = [stacks.of_frames([Frame(name, None, None, 1)]) for name in "abcda"]
     frames, offsets, stack_frames = stacks.columns()
     assert numbers == [0, 1, 2, 2, 0]
+    assert [frame.function for frame in frames] == ["a", "b", "[other stacks]"]
     assert frames[int(stack_frames[int(offsets[2])])].function == "[other stacks]"
     assert np.diff(offsets).tolist() == [1, 1, 1]
+
+
+def test_stacks_of_very_many_frames_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spyglass.runtime.recording.rows._MAX_STACK_FRAMES", 5)
+    stacks, frame = Stacks(), Frame("main.recurse", None, None, 1)
+    numbers = [stacks.of_frames([frame] * depth) for depth in (3, 2, 4, 5, 3)]
+    assert numbers == [0, 1, 2, 2, 0]
+    assert np.diff(stacks.columns()[1]).tolist() == [3, 2, 1]
 
 
 def test_the_kernels_part_of_a_chain_is_apart() -> None:

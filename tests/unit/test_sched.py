@@ -1,14 +1,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from spyglass.model import NONE, Goroutines, Thread
 from spyglass.runtime.context import Runtime
 from spyglass.runtime.discovery.layouts import candidate_layouts
-from spyglass.runtime.scheduler.sched import read_ms, read_processors, read_scheduler, read_threads
+from spyglass.runtime.scheduler.sched import (
+    read_ms,
+    read_processors,
+    read_scheduler,
+    read_threads,
+    without_moved,
+)
+from spyglass.runtime.scheduler.thread_stacks import ThreadStacks, _beyond_g0
+from spyglass.threads import Registers
 from tests.image import ImageMemory
 from tests.support import NEWEST
 
@@ -141,6 +150,33 @@ def test_threads_of_another_pid_namespace_have_the_ids_that_we_know() -> None:
     )
     assert [thread.m for thread in joined] == [0, 4, None]
     assert [p.tid for p in read_processors(runtime, ms)] == [90_500, None]
+
+
+def test_a_goroutine_that_moved_is_on_its_later_thread_only() -> None:
+    """Goroutine 7 moved from M 1 to M 2 between the reading of both, 8 stopped running, 9 was not read."""
+    on = {1: 7, 2: 7, 3: 8, 4: 9, 5: None}
+    threads = [
+        Thread(100 + m, None, "sleeping", m, goid, None, False, None) for m, goid in on.items()
+    ]
+    goroutines = Goroutines.of(3, id=np.array([6, 7, 8], np.uint64), m=np.array([NONE, 2, NONE]))
+    found = without_moved(threads, goroutines)
+    assert [each.goroutine for each in found] == [None, 7, 8, 9, None]
+    assert [each.tid for each in found] == [each.tid for each in threads]
+
+
+def test_a_thread_of_the_kernel_runs_nothing_of_the_program() -> None:
+    worker = Thread(7, "iou-wrk-5", "sleeping", None, None, None, False, None)
+    registers = Registers(tid=7, pc=0, sp=0, bp=0, g=0)
+    assert ThreadStacks.of(cast(Any, None), worker, registers) == worker
+
+
+@pytest.mark.parametrize(
+    ("left", "beyond"), [(0x10, 0x10), (0xFF0, 0xFF0), (0x1000, 0x1000), (0x3000, 0x1000)]
+)
+def test_no_more_than_there_is_of_the_main_threads_stack_is_read(left: int, beyond: int) -> None:
+    memory = ImageMemory({0x7FF000000000 - 0x8000: bytes(0x8000)})
+    high = 0x7FF000000000 - left
+    assert _beyond_g0(memory, high) == high + beyond
 
 
 def test_of_two_ms_with_one_thread_the_one_at_work_has_it() -> None:

@@ -54,15 +54,15 @@ class Again(NamedTuple):
 
 class ReadBatch(NamedTuple):
     """A batch of goroutines that was read: their ``g`` and what side readers read (in `batch`), then the first window of
-    each stack of `cursors`, then every ``g`` again (`after`). `walked`: the rows that `cursors` are of.
-    `lost`: how many ``g`` could not be read."""
+    each stack of `cursors`, then every ``g`` again (`after`, what `Fetcher.compare` takes). `walked`: the rows that
+    `cursors` are of. `lost`: how many ``g`` could not be read."""
 
     batch: Batch
     lost: int
     walked: NDArray[np.intp]
     cursors: Cursors
     stacks: StackBytes
-    after: Again
+    after: Gathered
 
 
 class Fetcher:
@@ -88,16 +88,21 @@ class Fetcher:
         # Without a count of stops every one is read closely, its labels and its stack then.
         walked, cursors = saved_cursors(batch.rows if self.counts_stops else batch.rows[:0])
         stacks = first_windows(self._memory, cursors, top_only)
-        after = self.again(batch.pointers)
+        after = self._read(batch.pointers)
         return ReadBatch(batch, int((~first.ok).sum()), walked, cursors, stacks, after)
 
     def fetch(self, pointers: NDArray[np.uint64]) -> Fetched:
         """The ``g`` structures at `pointers`."""
-        return self._decode(self._memory.gather(pointers, self._dtype.itemsize))
+        gathered = self._read(pointers)
+        return Fetched(gathered.rows(self._dtype), gathered.ok, self._signatures(gathered))
 
     def again(self, pointers: NDArray[np.uint64]) -> Again:
         """What tells whether the goroutines at `pointers` have moved."""
-        gathered = self._memory.gather(pointers, self._dtype.itemsize)
+        return self.compare(self._read(pointers))
+
+    def compare(self, gathered: Gathered) -> Again:
+        """The same of ``g`` structures that were `gathered` a moment ago. What their Ms count is read now: who has
+        left a system call since then has moved, too."""
         signatures = self._signatures(gathered)
         return Again(gathered.ok, signatures, self._signature.status_of(signatures) == RUNNING)
 
@@ -136,8 +141,8 @@ class Fetcher:
             signatures[:, -1] = np.where(in_calls == 0, np.uint64(0), counts)
         return Fetched(g.rows(self._dtype), g.ok, signatures)
 
-    def _decode(self, gathered: Gathered) -> Fetched:
-        return Fetched(gathered.rows(self._dtype), gathered.ok, self._signatures(gathered))
+    def _read(self, pointers: NDArray[np.uint64]) -> Gathered:
+        return self._memory.gather(pointers, self._dtype.itemsize)
 
     def _signatures(self, gathered: Gathered) -> NDArray[np.uint64]:
         """The signatures of ``g`` structures, with what their M counts system calls with in the last word.

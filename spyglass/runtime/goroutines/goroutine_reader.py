@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spyglass.runtime.goroutines.claims import Claims
 from spyglass.runtime.goroutines.consistency import (
     Batch,
     Capture,
@@ -90,6 +91,7 @@ class Reader:
 
     def read(self, pointers: NDArray[np.uint64], top_only: bool) -> Read:
         """The goroutines at `pointers`, without the dead."""
+        self._unwinder.renew()
         begins = range(0, max(len(pointers), 1), _BATCH)
         ahead = (
             len(begins) >= _BATCHES_WORTH_A_THREAD
@@ -100,11 +102,13 @@ class Reader:
         def fetch(begin: int) -> ReadBatch:
             return self._fetcher.batch(pointers[begin : begin + _BATCH], top_only)
 
-        parts = [
-            self._decoded(self._batch(fetched, top_only))
-            for fetched in prefetched(fetch, begins, ahead)
-        ]
+        parts, claims = [], []
+        for fetched in prefetched(fetch, begins, ahead):
+            batch = self._batch(fetched, top_only)
+            parts.append(self._decoded(batch))
+            claims.append(Claims.of(batch.rows))
         read = Read.all(parts)
+        contested = read.pointers[Claims.all(claims).contested()]
         if self.tree.is_full:
             self.runtime.problem(
                 "truncated", "stacks", "too many different stacks: some are incomplete"
@@ -112,7 +116,21 @@ class Reader:
         running = np.flatnonzero(read.columns.status == RUNNING)
         if len(running):
             read = self._catch_running(read, running, top_only)
+        if len(contested):
+            self._doubt(read, contested)
         return read
+
+    def _doubt(self, read: Read, contested: NDArray[np.uint64]) -> None:
+        """Mark the goroutines at `contested` that have still what another one has too."""
+        for _ in range(_ATTEMPTS):
+            now = self._fetcher.fetch(contested)
+            lives = now.ok & alive(now.rows)
+            contested = contested[lives][Claims.of(now.rows[lives]).contested()]
+            if not len(contested):
+                return
+        read.columns.quality[np.isin(read.pointers, contested)] = Quality.TORN
+        detail = f"{len(contested)} have an id or a stack that another one has too"
+        self.runtime.problem("implausible", "goroutines", detail)
 
     def _batch(self, read: ReadBatch, top_only: bool) -> Batch:
         if read.lost:
@@ -221,6 +239,7 @@ class Reader:
         there &= (now.rows["goid"] == batch.rows["goid"][rows]) & (walked.outcome != INCOMPLETE)
         batch.keep(rows[there], walked.select(there))
         self.side_readers.forget_changed(batch, rows[there], now.rows[there])
+        self.side_readers.confirm(batch, rows[there])
         ran_on: NDArray[np.bool_] = (now.signatures == batch.signatures[rows]).all(axis=1)
         batch.quality[rows[there & ~ran_on]] = Quality.MOVED
         if not self.threads.stopped:
@@ -248,7 +267,7 @@ class Reader:
         do not end in what was read of them are read further when they are walked, so the ``g`` of these
         is read once more.
         """
-        batch, after = read.batch, read.after
+        batch, after = read.batch, self._fetcher.compare(read.after)
         walked = self._unwinder.walk(read.cursors, top_only, stacks=read.stacks)
         walked = _spread(walked, read.walked, batch.rows)
         batch.keep(slice(None), walked)
@@ -316,6 +335,8 @@ class Reader:
         some = at[self.side_readers.have_something(batch.rows[at])]
         if len(some):
             self.side_readers.forget(batch, some[~self._stood_still(batch, some)])
+            if not self.counts_stops:
+                self.side_readers.confirm(batch, some)
 
     def _stood_still(self, batch: Batch, pending: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which of `pending` are still as they were last read."""

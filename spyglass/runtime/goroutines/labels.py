@@ -31,7 +31,7 @@ __all__ = ["LabelReader"]
 #: More labels, and longer keys and values, are cut off, which a problem says.
 _MAX_LABELS = 256
 _MAX_TEXT_BYTES = 1 << 12
-#: All labels of a snapshot together: what is beyond is not read.
+#: All labels of a reading together, and all texts and sets that are kept of all readings: what is beyond is not read.
 _MAX_BYTES = 1 << 29
 _MAX_SETS = 1 << 20
 #: Sets, and texts, that are read at a time.
@@ -63,6 +63,7 @@ class LabelReader:
         # A set is known by its labels in ascending order, each the numbers of two texts in 8 bytes,
         # and by whether there is more of it.
         self._sets: dict[tuple[bytes, bool], int] = {}
+        self._kept_bytes = 0
 
     @property
     def set_count(self) -> int:
@@ -163,11 +164,13 @@ class LabelReader:
         found = self._memory.gather(wanted >> _LENGTH_BITS, sizes)
         ok = found.ok | (sizes == 0)
         ends = found.offsets + np.where(ok, sizes, 0).astype(np.int64)
-        texts = self._texts
-        numbers = [
-            texts.setdefault(text, len(texts))
-            for text in _decoded(found.buffer.tobytes(), found.offsets.tolist(), ends.tolist())
-        ]
+        decoded = _decoded(found.buffer.tobytes(), found.offsets.tolist(), ends.tolist())
+        texts, before = self._texts, len(self._texts)
+        if self._kept_bytes < _MAX_BYTES:
+            numbers = [texts.setdefault(text, len(texts)) for text in decoded]
+            self._kept_bytes += sum(map(len, islice(reversed(texts), len(texts) - before)))
+        else:
+            numbers = [texts.get(text, UNREAD) for text in decoded]
         return np.where(ok, np.array(numbers, np.int64), UNREAD)
 
     def _set_numbers(self, pairs: Pairs, labels: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -179,12 +182,14 @@ class LabelReader:
         begins = ends - counts * labels.itemsize
         columns = (begins[some].tolist(), ends[some].tolist(), pairs.cut[some].tolist())
         numbers = np.where(pairs.ok, NONE, UNREAD).astype(np.int32)
-        sets = self._sets
-        if len(sets) + len(some) <= _MAX_SETS:
+        sets, before = self._sets, len(self._sets)
+        if len(sets) + len(some) <= _MAX_SETS and self._kept_bytes < _MAX_BYTES:
             found = [
                 sets.setdefault((raw[begin:end], cut), len(sets))
                 for begin, end, cut in zip(*columns, strict=True)
             ]
+            new = islice(reversed(sets), len(sets) - before)
+            self._kept_bytes += sum(len(labels) for labels, _ in new)
         else:
             found = [
                 self._number(raw[begin:end], cut) for begin, end, cut in zip(*columns, strict=True)
@@ -194,7 +199,7 @@ class LabelReader:
 
     def _number(self, labels: bytes, cut: bool) -> int:
         """The number of a set when there is no room for many more."""
-        if len(self._sets) >= _MAX_SETS:
+        if len(self._sets) >= _MAX_SETS or self._kept_bytes >= _MAX_BYTES:
             return self._sets.get((labels, cut), UNREAD)
         return self._sets.setdefault((labels, cut), len(self._sets))
 

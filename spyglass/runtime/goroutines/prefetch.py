@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -25,7 +25,7 @@ def has_processor_to_spare() -> bool:
 
 def prefetched(
     fetch: Callable[[Item], Result], items: Sequence[Item], ahead: bool
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """The results of `fetch` for `items`, in order.
 
     `ahead`: a thread fetches one item ahead of the caller, so that system calls and numpy run at the same

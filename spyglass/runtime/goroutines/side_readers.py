@@ -96,6 +96,18 @@ class SideReaders:
             changed = _any_of([batch.rows[name][at] != rows[name] for name in names], len(at))
             batch.columns[reader.column][at[changed]] = reader.unread
 
+    def confirm(self, batch: Batch, at: NDArray[np.intp]) -> None:
+        """Read what belongs to the goroutines `at` once more, and mark as unread what is not the same.
+
+        To be called once they were found as they were: where nothing counts how often a goroutine ran, it may have
+        run and come back, with other things in the same places.
+        """
+        with self._lock:
+            for reader in self._all:
+                column = batch.columns[reader.column]
+                changed = reader.read(batch.rows[at]) != column[at]
+                column[at[changed]] = reader.unread
+
     def finish(self, goroutines: Goroutines) -> tuple[Goroutines, dict[str, Any]]:
         """`goroutines` with the columns as the snapshot has them, and its fields that belong to these."""
         columns: dict[str, NDArray[Any]] = {}

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from spyglass.memory.base import Memory
     from spyglass.model import Process
     from spyglass.runtime.context import Runtime
+    from spyglass.runtime.heap.spans import ObjectNumbers
 
-__all__ = ["allocated_counts", "allocated_objects", "read_heap_spans", "require_allocation"]
+__all__ = [
+    "allocated_counts", "allocated_objects", "free_objects", "read_heap_spans", "require_allocation",
+]  # fmt: skip
 
 
 def read_heap_spans(runtime: Runtime, process: Process, taken_at: datetime) -> HeapSpans:
@@ -53,6 +56,19 @@ def allocated_objects(memory: Memory, spans: Spans) -> NDArray[np.bool_]:
     bits = np.unpackbits(gathered.words(lanes).view(np.uint8), axis=1, bitorder="little")
     allocated[rest] |= bits[:, :count].astype(np.bool_) & gathered.ok[:, None]
     return allocated
+
+
+def free_objects(memory: Memory, numbers: ObjectNumbers) -> NDArray[np.uint32]:
+    """The numbers of the objects that are not allocated (uint32)."""
+    spans = numbers.spans
+    found = [np.zeros(0, np.int64)]
+    rows = np.flatnonzero(spans.free_index < spans.count)
+    rows = rows[np.argsort(spans.count[rows], kind="stable")]
+    borders = np.flatnonzero(np.diff(spans.count[rows], prepend=-1))
+    for each in np.split(rows, borders)[1:]:
+        span, index = np.nonzero(~allocated_objects(memory, spans.select(each)))
+        found.append(numbers.first[each[span]] + index)
+    return np.concatenate(found).astype(np.uint32)
 
 
 def allocated_counts(memory: Memory, spans: Spans) -> NDArray[np.int64]:

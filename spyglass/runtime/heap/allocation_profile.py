@@ -59,11 +59,13 @@ def read_heap_profile(
     stacks = SampledStacks(code, without=(_RUNTIME, _BELOW_RUNTIME))
     numbers = stacks.add_all(buckets.stacks, buckets.offsets)
     offsets, frames = stacks.columns()
+    where = stacks.where(numbers)
+    runtime.note_exhausted()
     return HeapProfile(
         process=process, taken_at=taken_at, as_of=as_of, rate_bytes=variables.rate_bytes,
         collections=collections, frames=tuple(code.frames), stack_offsets=offsets,
         stack_frames=frames, why_not=_why_not(variables), problems=tuple(runtime.problems),
-        sites=Sites(numbers, stacks.where(numbers), buckets.size, allocs, frees),
+        sites=Sites(numbers, where, buckets.size, allocs, frees),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spyglass.columns import distinct, offsets_of
 from spyglass.errors import BadDataError, MemoryFault
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class _Walk:
     def offsets_of(self, good: NDArray[np.bool_]) -> NDArray[np.int64]:
         """What cuts `stacks_of`."""
         depth = self.header[good, _DEPTH].astype(np.int64)
-        return np.concatenate([np.zeros(1, np.int64), np.cumsum(depth)])
+        return offsets_of(depth)
 
 
 def _walk(memory: Memory, first: int, kind: int, record_words: int) -> _Walk:
@@ -219,7 +220,7 @@ def _hashes(
 ) -> NDArray[np.uint64]:
     """The hash of each stack and size (``stkbucket``)."""
     found = np.zeros(len(stacks), np.uint64)
-    for each in np.unique(depth).tolist():
+    for each in distinct(depth).tolist():
         rows = np.flatnonzero(depth == each)
         words = np.array([stacks[row] for row in rows.tolist()], np.uint64).reshape(len(rows), each)
         for level in range(each):

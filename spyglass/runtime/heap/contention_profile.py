@@ -83,6 +83,7 @@ def read_contention_profile(
     stacks = SampledStacks(code)
     numbers = stacks.add_all(found.stacks, found.offsets)
     offsets, frames = stacks.columns()
+    runtime.note_exhausted()
     return SiteProfile(
         kind=kind, process=process, taken_at=taken_at,
         kinds=(_CONTENTIONS, _DELAY if ticks else _IN_TICKS),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spyglass.binary.gotypes import KIND_MASK
 from spyglass.binary.value_types import KINDS
 from spyglass.errors import BadDataError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Descriptors"]
 
-#: ``abi.Type``.
+#: ``abi.Type``, as `spyglass.binary.gotypes.TYPE_HEADER`, for many at once.
 _TYPE = np.dtype(
     [
         ("size", "<u8"), ("pointer_bytes", "<u8"), ("hash", "<u4"), ("flags", "u1"), ("align", "u1"),
@@ -32,7 +33,6 @@ _TYPE = np.dtype(
         ("pointer_to_this", "<i4"),
     ]
 )  # fmt: skip
-_KIND_MASK = 31
 #: ``KindGCProg`` up to Go 1.23, ``TFlagGCMaskOnDemand`` since 1.24: there is no mask at `mask`, as for huge types only.
 _PROGRAM, _ON_DEMAND = 1 << 6, 1 << 4
 _MAX_FLAGS = 1 << 6
@@ -73,7 +73,7 @@ class Descriptors:
             address,
             rows["size"],
             rows["pointer_bytes"],
-            (rows["kind"] & _KIND_MASK).astype(np.uint8),
+            (rows["kind"] & KIND_MASK).astype(np.uint8),
             mask,
         )
 
@@ -117,7 +117,7 @@ def _plausible(words: NDArray[np.uint64], lanes: int) -> NDArray[np.bool_]:
     )
     good &= (flags < _MAX_FLAGS) & (align == field_align) & (align > 0) & (align <= _MAX_ALIGN)
     good &= (align & (align - np.uint64(1)) == 0) & (size % np.maximum(align, np.uint64(1)) == 0)
-    kind &= np.uint64(_KIND_MASK)
+    kind &= np.uint64(KIND_MASK)
     good &= (kind > 0) & (kind < len(KINDS)) & ((pointer_bytes == 0) | (align == _MAX_ALIGN))
     good &= (words[4 : count + 4] != 0) | (pointer_bytes == 0)
     return good

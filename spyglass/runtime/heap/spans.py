@@ -44,8 +44,8 @@ class Spans:
     pointers. `specials` (uint64): the first of its records of finalizers and the like, 0 for none.
     `large` (bool): it has one object that is larger than all size classes. `free_index` (int64): objects before it are
     allocated. `alloc_count` (int64): as ``mspan.allocCount``. `alloc_bits` (uint64): where the bits of allocated
-    objects are. `large_type` (uint64): the descriptor of the type of a large object; these four are 0 where the layout is not
-    known.
+    objects are. `large_type` (uint64): the descriptor of the type of a large object. `sweep` (int64): as ``mspan.sweepgen``; these five are
+    0 where the layout is not known.
     """
 
     start: NDArray[np.uint64]
@@ -59,6 +59,7 @@ class Spans:
     alloc_count: NDArray[np.int64]
     alloc_bits: NDArray[np.uint64]
     large_type: NDArray[np.uint64]
+    sweep: NDArray[np.int64]
 
     @classmethod
     def read(cls, runtime: Runtime) -> Spans:
@@ -97,6 +98,15 @@ class Spans:
     def select(self, rows: NDArray[Any]) -> Spans:
         """The spans `rows` (indices, or a bool for each)."""
         return Spans(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
+
+    def that_matter(self, addresses: NDArray[np.uint64]) -> Spans:
+        """The spans that hold pointers, and those that `addresses` are in; equal ones in a row."""
+        place = self.find(addresses)
+        matters = self.pointers.copy()
+        matters[place[place >= 0]] = True
+        spans = self.select(matters)
+        order = np.lexsort((spans.start, spans.count, spans.object_bytes, spans.pointers))
+        return spans.select(order)
 
     def find(self, addresses: NDArray[np.uint64]) -> NDArray[np.int64]:
         """The index of the span that each of `addresses` is in, -1 for none."""
@@ -160,6 +170,7 @@ def _decoded(rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
         "alloc_count": _field(rows, "allocCount").astype(np.int64),
         "alloc_bits": _field(rows, "allocBits").astype(np.uint64),
         "large_type": _field(rows, "largeType").astype(np.uint64),
+        "sweep": _field(rows, "sweepgen").astype(np.int64),
     }
 
 
@@ -194,6 +205,11 @@ class ObjectNumbers:
 
     def __len__(self) -> int:
         return int(self.first[-1])
+
+    def bytes_of(self, objects: NDArray[np.uint32]) -> int:
+        """The size of `objects` in all."""
+        span = np.searchsorted(self.first, objects, side="right") - 1
+        return int(self.spans.object_bytes[span].sum())
 
     def _spans_of_pages(self, start: NDArray[np.uint64]) -> NDArray[np.int32] | None:
         """The span of each page from the lowest on, -1 for none; None if the heap is spread too far."""

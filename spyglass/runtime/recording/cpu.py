@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spyglass import procfs
+from spyglass.memory.allocator import return_freed_memory
 from spyglass.model import NONE, UNREAD, Problem
 from spyglass.profile import Account, Mode, Profile
 from spyglass.runtime.recording.native_frames import Native, NativeFrames
@@ -122,9 +123,9 @@ class CpuRecording(Recording):
             noted = [each for each in noted if each.sample.time_ns <= self._checked_ns]
         if not noted:
             return
-        tree = self._walker.tree
-        if max(tree.code.known, len(tree)) > _MAX_KNOWN:
+        if self._is_worn(self._walker.tree, _MAX_KNOWN):
             self._walker = self._new_walker()
+            return_freed_memory()  # else what lies between pieces of it adds up over hours
         walks = self._walker.walk(noted)
         stacks = self._stacks.of_nodes(self._walker.tree, walks.node, walks.inner)
         states = walks.state.tolist()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spyglass.columns import numbered
+from spyglass.columns import numbered, offsets_of
 from spyglass.model import NONE, Frame
 from spyglass.profile import Samples
 from spyglass.runtime.stacks.key_index import KeyIndex
@@ -25,6 +25,10 @@ __all__ = ["Rows", "Stacks"]
 #: Limits of a recording: beyond them goroutines are no longer told apart, and stacks no longer kept.
 _MAX_ROWS = 1 << 19
 _MAX_STACKS = 1 << 18
+#: The same of the frames of all stacks, 4 bytes each: a program that calls itself very deep has another
+#: stack in every sample.
+_MAX_STACK_FRAMES = 1 << 25
+_FRAME_BYTES = array("i").itemsize
 _FEW_ROWS, _PLACES_PER_ROW = 1 << 10, 4
 _ROW = np.dtype([
     ("stack", "<i4"), ("goroutine", "<i8"), ("labels", "<i4"), ("state", "<i2"), ("thread", "<i4"),
@@ -119,6 +123,13 @@ class Stacks:
         self._frames: dict[Frame, int] = {}
         #: By the numbers of its frames (int32): a tuple would take twice as much.
         self._stacks: dict[bytes, int] = {}
+        self._stack_bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more stacks, and no more frames, are kept."""
+        too_large = self._stack_bytes >= _FRAME_BYTES * _MAX_STACK_FRAMES
+        return too_large or len(self._stacks) >= _MAX_STACKS
 
     def of_nodes(
         self, tree: StackTree, nodes: NDArray[np.int64], inner: Iterable[Sequence[Frame]]
@@ -144,16 +155,21 @@ class Stacks:
         stack = array("i", frames).tobytes()
         number = self._stacks.get(stack)
         if number is None:
-            if len(self._stacks) >= _MAX_STACKS:
+            if self.is_full:
                 stack = array("i", [self._number(_TOO_MANY)]).tobytes()
+            else:
+                self._stack_bytes += len(stack)
             number = self._stacks.setdefault(stack, len(self._stacks))
         return number
 
     def columns(self) -> tuple[tuple[Frame, ...], NDArray[np.int64], NDArray[np.int32]]:
         """`Profile.frames`, `stack_offsets` and `stack_frames`."""
-        sizes = np.fromiter(map(len, self._stacks), np.int64, len(self._stacks)) // 4
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-        return tuple(self._frames), offsets, np.frombuffer(b"".join(self._stacks), np.int32)
+        sizes = np.fromiter(map(len, self._stacks), np.int64, len(self._stacks)) // _FRAME_BYTES
+        return (
+            tuple(self._frames),
+            offsets_of(sizes),
+            np.frombuffer(b"".join(self._stacks), np.int32),
+        )
 
     def _shown(self, tree: StackTree, number: int) -> int:
         frame = tree.code.frames[number]
@@ -162,4 +178,8 @@ class Stacks:
         return self._number(frame)
 
     def _number(self, frame: Frame) -> int:
-        return self._frames.setdefault(frame, len(self._frames))
+        number = self._frames.get(frame)
+        if number is None:
+            frame = _TOO_MANY if self.is_full else frame  # a stack with it is not kept
+            number = self._frames.setdefault(frame, len(self._frames))
+        return number

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spyglass.runtime.context import Runtime
+    from spyglass.runtime.stacks.stack_tree import StackTree
     from spyglass.targets import Target
 
 __all__ = ["Progress", "Recording"]
@@ -133,14 +134,24 @@ class Recording(ABC):
         rows = self._all_rows()
         frames, offsets, stack_frames = self._stacks.columns()
         labels, label_sets = self._named_labels(rows.labels())
+        self._runtime.note_exhausted()
         return Profile(
             mode=self.mode, process=self._process, started_at=self._started_at,
             duration_ns=until_ns - self._began_ns, rate_hz=self._rate(), account=account,
             samples=rows.samples(labels), frames=frames, stack_offsets=offsets,
             stack_frames=stack_frames, states=self._states(), label_sets=label_sets,
-            problems=(*self._runtime.problems, *self._facts.problems, *self._problems()),
+            problems=tuple(dict.fromkeys((*self._runtime.problems, *self._facts.problems, *self._problems()))),
             host=self._facts.host,
         )  # fmt: skip
+
+    def _is_worn(self, tree: StackTree, most: int) -> bool:
+        """Whether `tree` is to be replaced by a new one: it knows more than `most` places, or some of them in part only,
+        which is noted."""
+        functions = self._runtime.functions
+        is_incomplete = functions.is_exhausted
+        self._runtime.note_exhausted()
+        functions.allow_steps()
+        return is_incomplete or max(tree.code.known, len(tree)) > most
 
     @abstractmethod
     def close(self) -> None:
@@ -182,9 +193,13 @@ class Recording(ABC):
 
     def _problems(self) -> list[Problem]:
         """What is missing or doubtful up to now."""
-        if not self._rows.folded:
-            return []
-        return [Problem("truncated", "goroutines", "too many: later ones are not told apart")]
+        found = []
+        if self._rows.folded:
+            detail = "too many: later ones are not told apart"
+            found.append(Problem("truncated", "goroutines", detail))
+        if self._stacks.is_full:
+            found.append(Problem("truncated", "stacks", "too many: later ones are not kept"))
+        return found
 
     def _whole_account(self) -> Account:
         """The account, with what befell the process."""

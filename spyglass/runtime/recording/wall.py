@@ -319,8 +319,7 @@ class WallRecording(Recording):
         """Forget the problems of the last reading, and stacks if there are many."""
         self._doubts.update(problem.kind for problem in self._scratch.problems)
         self._scratch.problems.clear()
-        tree = self._reader.tree
-        if max(tree.code.known, len(tree)) > _MAX_KNOWN:
+        if self._is_worn(self._reader.tree, _MAX_KNOWN):
             self._reader = self._new_reader(self._reader.side_readers)
         self._reader.side_readers.renew()
 

@@ -7,7 +7,7 @@ Knowledge: src/runtime/runtime2.go (``schedt``, ``p``, ``m``), proc.go (``gcount
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,12 +15,13 @@ import numpy as np
 
 from spyglass.columns import distinct
 from spyglass.errors import BadDataError, MemoryFault, MissingInfo
-from spyglass.model import Processor, Scheduler, Thread
+from spyglass.model import NONE, Processor, Scheduler, Thread
 from spyglass.runtime.goroutines.decode import alive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.model import Goroutines
     from spyglass.runtime.context import Runtime
     from spyglass.targets import OsThread
 
@@ -35,6 +36,7 @@ __all__ = [
     "read_ps",
     "read_scheduler",
     "read_threads",
+    "without_moved",
 ]
 
 #: ``_Pidle`` and following (runtime2.go); a P is never dead while it is in allp.
@@ -167,6 +169,21 @@ def read_threads(runtime: Runtime, ms: Ms, os_threads: Sequence[OsThread]) -> li
             )
         )
     return threads
+
+
+def without_moved(threads: Sequence[Thread], goroutines: Goroutines) -> list[Thread]:
+    """`threads` without the goroutines that were on another M when they were read themselves, which is later.
+
+    ``m.curg`` and ``g.m`` point at each other (``runtime/proc.go: execute, dropg``); a goroutine is on one M at a time.
+    """
+    rows = np.flatnonzero(goroutines.m != NONE)
+    on = dict(zip(goroutines.id[rows].tolist(), goroutines.m[rows].tolist(), strict=True))
+    return [
+        thread
+        if on.get(thread.goroutine, thread.m) == thread.m
+        else replace(thread, goroutine=None)
+        for thread in threads
+    ]
 
 
 def _part(runtime: Runtime, read: Callable[[], T]) -> T | None:

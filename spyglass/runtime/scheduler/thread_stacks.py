@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spyglass.errors import SpyglassError
 from spyglass.model import NONE, Thread
 from spyglass.runtime.goroutines.decode import fields_of
+from spyglass.runtime.stacks.leaf_callers import LeafCallers
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.unwinder import Unwinder
 from spyglass.runtime.stacks.walks import INCOMPLETE, UNREADABLE, Cursors, StackBytes
 
 if TYPE_CHECKING:
+    from spyglass.memory.base import Memory
     from spyglass.runtime.context import Runtime
     from spyglass.runtime.scheduler.sched import Ms
     from spyglass.threads import Registers
@@ -29,6 +32,9 @@ _UNKNOWN_BYTES = 1 << 16
 #: The end of a g0 stack that C made is the address of a variable on it (``mstart0``): the outermost
 #: frames lie beyond it.
 _BEYOND_G0_BYTES = 1 << 12
+#: What memory is mapped in, or a part of it.
+_PAGE_BYTES = 1 << 12
+_MAX_ADDRESS = (1 << 64) - 1
 
 
 class ThreadStacks:
@@ -41,15 +47,24 @@ class ThreadStacks:
         self._tree = tree
         self._describe = describe
         self._unwinder = Unwinder(runtime.memory, tree, runtime.arch == "arm64")
+        self._leaf_callers = LeafCallers(runtime.memory, tree.code)
         self._stacks = _stacks_of_ms(runtime, ms)
 
     def of(self, thread: Thread, registers: Registers) -> Thread:
-        """`thread` with what it runs and its frames, where its registers are `registers`."""
+        """`thread` with what it runs and its frames, where its registers are `registers`.
+
+        A thread that the kernel made for itself, such as a worker of io_uring, runs none of the program's code: its
+        registers are 0 (``arch/*/kernel/process.c: copy_thread``).
+        """
+        if not registers.pc and not registers.sp:
+            return thread
         word, high = self._stack_at(thread, registers.sp)
         if self._tree.code.functions.at(registers.pc) is None:
             name = self._describe(registers.pc)
             runs = word if word == "gsignal" else _C
             return replace(thread, runs=runs, stack=(self._tree.code.foreign(name, registers.pc),))
+        if self._runtime.arch == "arm64" and not registers.lr:
+            registers = replace(registers, lr=self._leaf_callers.link(registers))
         cursors = Cursors.sampled([registers], np.array([high], np.uint64))
         stacks = StackBytes.sampled([registers])
         walked = self._unwinder.walk(cursors, False, StackTree.SAMPLED, stacks)
@@ -119,6 +134,20 @@ def _stacks_of_ms(runtime: Runtime, ms: Ms) -> dict[int | None, dict[str, tuple[
         bounds = gathered.rows(dtype)["stack"]
         for m, stack, ok in zip(ms.rows["id"], bounds, gathered.ok, strict=True):
             if ok:
-                beyond = _BEYOND_G0_BYTES if word == "g0" else 0
-                found[int(m)][word] = (int(stack["lo"]), int(stack["hi"]) + beyond)
+                low, high = int(stack["lo"]), int(stack["hi"])
+                found[int(m)][word] = (
+                    low,
+                    _beyond_g0(runtime.memory, high) if word == "g0" else high,
+                )
     return found
+
+
+def _beyond_g0(memory: Memory, high: int) -> int:
+    """Up to where the g0 stack is read that ends at `high` as the runtime knows it: not farther than there is memory.
+    That of the main thread begins close to the end of the kernel's stack, behind a few arguments and variables."""
+    beyond, page_end = high + _BEYOND_G0_BYTES, -(-high // _PAGE_BYTES) * _PAGE_BYTES
+    try:
+        memory.read(beyond - 8, 8)
+    except (SpyglassError, OverflowError):
+        return page_end if page_end <= _MAX_ADDRESS else high
+    return beyond

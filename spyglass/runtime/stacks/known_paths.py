@@ -26,12 +26,15 @@ __all__ = ["STEPS_BEFORE", "KnownPaths", "Unknown"]
 #: size are left that could be meant.
 STEPS_BEFORE = 5
 
-#: Paths that are kept, and the return addresses of the longest one.
+#: Paths that are kept, and the return addresses of the longest one. There is room for few at first, doubled when it is used up.
 _MAX_PATHS = 1 << 12
 _MAX_FRAMES = 64
 #: A path is kept if a batch has as many stacks that look like it.
-_WORTH_KEEPING = 8
+_WORTH_KEEPING = 4
 _FEW_PATHS = 64
+_COLUMNS = ("_begins", "_nodes", "_pcs", "_slots", "_lengths")
+#: How many paths may have the same first steps, and the same size: those of a few callers.
+_MAX_ALTERNATIVES = 8
 #: Odd numbers that spread the parts of a key over all of its bits.
 _FACTORS = tuple(map(np.uint64, (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93)))
 
@@ -61,38 +64,60 @@ def path_keys(
 
 
 class KnownPaths:
-    """How complete walks went on after their first steps, one path for each of `path_keys`."""
+    """How complete walks went on after their first steps, a few paths for each of `path_keys`: the first is found
+    by the key itself, each further one by another key made of it."""
 
     def __init__(self) -> None:
         self._index = KeyIndex(_FEW_PATHS)
         self._count = 1  # numbers in a KeyIndex begin with 1
         #: Of each path, the node after the first steps, and the one at its end.
-        self._begins = np.zeros(_MAX_PATHS, np.int64)
-        self._nodes = np.zeros(_MAX_PATHS, np.int64)
+        self._begins = np.zeros(_FEW_PATHS, np.int64)
+        self._nodes = np.zeros(_FEW_PATHS, np.int64)
         # Of each path, its return addresses, and the words from where the walk had come to, a row for each
         # frame; behind the last they are repeated.
-        self._pcs = np.zeros((_MAX_FRAMES, _MAX_PATHS), np.uint64)
-        self._slots = np.zeros((_MAX_FRAMES, _MAX_PATHS), np.int64)
-        self._lengths = np.zeros(_MAX_PATHS, np.int64)
+        self._pcs = np.zeros((_MAX_FRAMES, _FEW_PATHS), np.uint64)
+        self._slots = np.zeros((_MAX_FRAMES, _FEW_PATHS), np.int64)
+        self._lengths = np.zeros(_FEW_PATHS, np.int64)
 
     def find(
         self, walks: Unknown, limits: NDArray[np.int64], words: NDArray[np.uint64]
     ) -> NDArray[np.int64]:
-        """The node at which each of `walks` through `words` ends, 0 where it is not known.
+        """The node at which each of `walks` through `words` ends, 0 where it is not known: then its key
+        in `walks` becomes the one by which its path would be found.
 
         `limits`: the numbers of the words where the bytes of each end.
         """
-        nodes = np.zeros(len(walks.at), np.int64)
-        paths, _ = self._index.find(walks.keys)
-        inside = walks.slots + self._slots[-1][paths] < limits
-        rows = np.flatnonzero((paths > 0) & inside & (self._begins[paths] == walks.nodes))
-        paths, slots = paths[rows], walks.slots[rows]
-        for frame in range(int(self._lengths[paths].max(initial=0))):
-            same = words[slots + self._slots[frame][paths]] == self._pcs[frame][paths]
-            if not same.all():
-                rows, paths, slots = rows[same], paths[same], slots[same]
-        nodes[rows] = self._nodes[paths]
+        nodes, rows = np.zeros(len(walks.at), np.int64), np.arange(len(walks.at))
+        for alternative in range(_MAX_ALTERNATIVES):
+            if alternative:
+                walks.keys[rows] = walks.keys[rows] * _FACTORS[0] ^ _FACTORS[1]
+            paths, _ = self._index.find(walks.keys[rows])
+            some = np.flatnonzero(paths)
+            rows, paths = rows[some], paths[some]
+            same = self._same(walks, rows, paths, limits, words)
+            nodes[rows[same]] = self._nodes[paths[same]]
+            rows = np.delete(rows, same)
+            if not len(rows):
+                break
         return nodes
+
+    def _same(
+        self,
+        walks: Unknown,
+        rows: NDArray[np.intp],
+        paths: NDArray[np.int64],
+        limits: NDArray[np.int64],
+        words: NDArray[np.uint64],
+    ) -> NDArray[np.intp]:
+        """Which of `rows` of `walks` go on as the one of `paths` for each, as indices of these."""
+        inside = walks.slots[rows] + self._slots[-1][paths] < limits[rows]
+        same = np.flatnonzero(inside & (self._begins[paths] == walks.nodes[rows]))
+        paths, slots = paths[same], walks.slots[rows[same]]
+        for frame in range(int(self._lengths[paths].max(initial=0))):
+            equal = words[slots + self._slots[frame][paths]] == self._pcs[frame][paths]
+            if not equal.all():
+                same, paths, slots = same[equal], paths[equal], slots[equal]
+        return same
 
     def learn(
         self,
@@ -108,6 +133,7 @@ class KnownPaths:
         often = np.bincount(which, minlength=len(distinct)) >= _WORTH_KEEPING
         examples = examples[often]
         _, new = self._index.find(unknown.keys[examples])
+        self._make_room(min(self._count + len(new), _MAX_PATHS))
         added: list[int] = []
         for row in examples[new].tolist():
             number = self._count + len(added)
@@ -122,6 +148,13 @@ class KnownPaths:
                 added.append(row)
         self._index.add(unknown.keys[added], self._count)
         self._count += len(added)
+
+    def _make_room(self, count: int) -> None:
+        """Make room for `count` paths."""
+        while count > len(self._begins):
+            for name in _COLUMNS:
+                column = getattr(self, name)
+                setattr(self, name, np.concatenate([column, np.zeros_like(column)], axis=-1))
 
     def _set(
         self, number: int, places: NDArray[np.int64], slot: np.int64, words: NDArray[np.uint64]

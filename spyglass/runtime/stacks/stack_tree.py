@@ -24,7 +24,7 @@ __all__ = ["PathFrame", "StackPaths", "StackTree"]
 _PC_BITS = np.uint64(32)
 _PC_MASK = np.uint64(0xFFFFFFFF)
 #: Room for nodes in a new tree; doubled when it is used up.
-_FEW_NODES = 1 << 12
+_FEW_NODES = 1 << 10
 #: A program has thousands of distinct stacks; memory that lies may have any number.
 MAX_NODES = 1 << 22
 _COLUMNS = (

@@ -221,6 +221,16 @@ class Symbolizer:
         place = innermost._replace(function=function.name, inlined=False, wrapper=False)
         return self._number(place, function, pc, hidden(function.name))
 
+    def function_at(self, pc: int) -> str:
+        """The name of the function whose code is at `pc`, an inlined one's too (``runtime/symtab.go: FuncForPC``);
+        "" if there is none."""
+        try:
+            function = self.functions.at(pc)
+            found = self.functions.locations(function, pc, self.trees) if function else ()
+        except SpyglassError:
+            return ""
+        return found[0].function if found else ""
+
     def is_generated(self, number: int) -> bool:
         """Whether frame `number` is of a function that the compiler made: a wrapper."""
         return self._origins.get(number) == _GENERATED

@@ -38,8 +38,8 @@ __all__ = ["Unwinder", "first_windows"]
 
 #: How many of the innermost, and of the outermost, frames of a deeper stack are kept.
 KEPT_FRAMES = 500
-#: How many frames are walked of all deep stacks together: some seconds. The runtime's own limit of
-#: 1 GB a stack holds that many of 64 bytes.
+#: How many frames are walked of all deep stacks of one reading: some seconds. The runtime's own limit
+#: of 1 GB a stack holds that many of 64 bytes.
 _MAX_DEEP_FRAMES = 1 << 24
 _DEEP_WINDOW_BYTES = 1 << 20
 #: Bytes of each stack that are read at first, for its top or for all of it; further rounds read more.
@@ -66,6 +66,10 @@ class Unwinder:
         # amd64: the return address lies above the frame. arm64: at its bottom, where the function
         # saved its link register (runtime/traceback.go: unwinder.resolveInternal, usesLR).
         self._at_bottom = link_register
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin another reading of the process: frames of deep stacks are counted anew."""
         self._deep_frames = 0
 
     def walk(

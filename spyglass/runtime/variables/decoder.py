@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spyglass.binary.value_types import NUMBERS, ValueType
+from spyglass.binary.value_types import NUMBERS, SIZES, ValueType
 from spyglass.errors import BadDataError, MemoryFault, SpyglassError
 from spyglass.go_value import Limits, Value
 from spyglass.runtime.variables.maps import map_entries
@@ -73,6 +73,8 @@ class Decoder:
         self._values -= 1
         if self._values < 0 or self._nesting >= _MAX_NESTING:
             return Value(kind.name, kind.kind, cut=True, problem="there is more than is read")
+        if len(raw) != SIZES.get(kind.kind, len(raw)):
+            return Value(kind.name, kind.kind, problem="its type has an implausible size")
         if kind.kind in NUMBERS:
             return Value(kind.name, kind.kind, number=_number(kind, raw))
         reader = self._readers.get(kind.kind)

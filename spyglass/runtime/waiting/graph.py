@@ -30,7 +30,7 @@ def read_waits(
     resolved = resolve_waits(population, process)
     from spyglass.runtime.waiting.lock_frames import stacks_of
 
-    stacks_of(population).code.allow_time(options.code_seconds)
+    stacks_of(population).code.allow_work(options.code_seconds)
     holders, frames, objects = _holders(population, resolved, options)
     from spyglass.runtime.waiting.naming import name_objects
 

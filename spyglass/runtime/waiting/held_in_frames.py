@@ -128,7 +128,7 @@ def _in_order(
     for number in near:
         code.flow(stacks.calls[number].function)
     for number in others:
-        if code.time_left(_SHARE_OF_OTHERS):
+        if code.work_left(_SHARE_OF_OTHERS):
             code.flow(stacks.calls[number].function)
     return [*known, *near, *others]
 

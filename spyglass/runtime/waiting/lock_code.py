@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -88,10 +87,13 @@ _KEEPS = {
 _UNKNOWN_AREA = 128
 #: How deep helpers are followed that take or release locks for their callers.
 _MAX_HELPERS = 3
-#: Functions that are followed, in all and for one snapshot; the time for one.
+#: Functions that are followed, until all are forgotten.
 _MAX_FLOWS = 1 << 14
+#: For one snapshot. What is counted are instructions, decoded and followed: a slow or busy processor
+#: takes longer, and finds the same. Measured are 80,000 to 130,000 a second.
 _MAX_SECONDS = 2.0
-#: Share of the time that is left for what finds names.
+_INSTRUCTIONS_PER_SECOND = 100_000
+#: Share of them that is left for what finds names.
 _SHARE_OF_NAMES = 0.15
 _MAX_ENTRIES = 1 << 17
 _MAX_PLAIN_BYTES = 1 << 13
@@ -131,15 +133,20 @@ class LockCode:
         self._plain: dict[int, FlowResult] = {}
         self._effects: dict[int, list[Effect] | None] = {}
         self._entries: dict[int, Function | None] = {}
-        self._seconds, self._most = 0.0, _MAX_SECONDS
+        self._work, self._most = 0, 0.0
+        self.allow_work()
 
-    def allow_time(self, most: float = _MAX_SECONDS) -> None:
-        """Allow `most` seconds from now on, or as many as at first: for each snapshot, names included."""
-        self._seconds, self._most = 0.0, most
+    def allow_work(self, seconds: float = _MAX_SECONDS) -> None:
+        """Allow what takes so many `seconds` of a usual processor's time from now on, or as many as at first: for each
+        snapshot, names included. Where there is no room for more functions, what is known of all is forgotten."""
+        if max(len(self._flows), len(self._plain)) >= _MAX_FLOWS:
+            for known in (self._flows, self._plain, self._releases):
+                known.clear()
+        self._work, self._most = 0, seconds * _INSTRUCTIONS_PER_SECOND
 
-    def time_left(self, share: float = 1 - _SHARE_OF_NAMES) -> bool:
-        """Whether less than a `share` of the time for this snapshot was used, and there is room for more functions."""
-        return self._seconds < self._most * share and len(self._flows) < _MAX_FLOWS
+    def work_left(self, share: float = 1 - _SHARE_OF_NAMES) -> bool:
+        """Whether less than a `share` of the work for this snapshot is done, and there is room for more functions."""
+        return self._work < self._most * share and len(self._flows) < _MAX_FLOWS
 
     @cached_property
     def primitives(self) -> dict[int, list[Effect]]:
@@ -220,13 +227,10 @@ class LockCode:
         """What `function` does to locks, up to each of its calls."""
         known = self._flows.get(function.index)
         if known is None:
-            if function.index in self._flows or not self.time_left():
+            if function.index in self._flows or not self.work_left():
                 return FlowResult()
             self._flows[function.index] = None  # while it is followed: it may call itself
-            began = time.thread_time()
             known = self._flows[function.index] = self._follow(function)
-            if not self._active:
-                self._seconds += time.thread_time() - began
         return known
 
     def _follow(self, function: Function) -> FlowResult:
@@ -244,23 +248,24 @@ class LockCode:
 
     def _analysed(self, function: Function, raw: bytes, callees: Callees) -> FlowResult:
         instructions = self._processor.decode(raw, function.entry)
-        return analyse(
+        self._work += len(instructions)
+        result = analyse(
             Code(instructions, self._processor, self._in_registers, function.entry, callees)
         )
+        self._work += result.steps
+        return result
 
     def arguments(self, function: Function, pc: int) -> dict[int, Place]:
         """Where `function` has its arguments in its frame while it calls what returns to `pc`."""
         result = self._flows.get(function.index) or self._plain.get(function.index)
         size = function.end - function.entry
         if result is None and size <= _MAX_PLAIN_BYTES and len(self._plain) < _MAX_FLOWS:
-            began = time.thread_time()
             try:
                 raw = self.trees.read(function.entry, size)
                 result = self._analysed(function, raw, _Lockless(self))
             except SpyglassError:
                 result = FlowResult()
             self._plain[function.index] = result
-            self._seconds += time.thread_time() - began
         facts = result.calls.get(pc) if result is not None else None
         return facts.arguments if facts is not None else {}
 
@@ -321,7 +326,7 @@ class LockCode:
         known = self._releases.get(entry)
         if known is None:
             known = tuple(self._find_releases(entry))
-            if self.time_left():
+            if self.work_left():
                 self._releases[entry] = known
         return known
 

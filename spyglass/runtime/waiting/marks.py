@@ -118,7 +118,7 @@ def _mark(
     """Read roots, the heap, and roots again: what moves from one to the other meanwhile is seen once."""
     population, runtime = roots.population, roots.population.runtime
     every = Spans.read(runtime)
-    numbers = ObjectNumbers(_that_matter(every, blocked.address))
+    numbers = ObjectNumbers(every.that_matter(blocked.address))
     nodes = population.nodes[blocked.rows]
     stacks, plans = stacks_of(population.g[blocked.rows], nodes, roots.live)
     refers = read_stack_pointers(runtime, stacks, plans, numbers)
@@ -135,16 +135,6 @@ def _mark(
     marking = Marking(references, waits.objects)
     alive = _spread_life(marking, waits, refers, np.concatenate(found), alive)
     return Mark(alive, references.read_bytes, complete)
-
-
-def _that_matter(spans: Spans, addresses: NDArray[np.uint64]) -> Spans:
-    """The spans that hold pointers, and those that `addresses` are in; equal ones in a row."""
-    place = spans.find(addresses)
-    matters = spans.pointers.copy()
-    matters[place[place >= 0]] = True
-    spans = spans.select(matters)
-    order = np.lexsort((spans.start, spans.count, spans.object_bytes, spans.pointers))
-    return spans.select(order)
 
 
 class _Waits(NamedTuple):

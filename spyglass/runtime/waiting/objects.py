@@ -130,14 +130,14 @@ def _in_order(
     found: Found, number: NDArray[np.int64], kept: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """The rows `kept` of `found` by object and place in its queue, one for each goroutine, object and operation."""
-    order = kept[np.lexsort((found.order[kept], number[kept]))]
-    key = combined(found.row[order], number[order], found.operation[order])
+    order: NDArray[np.int64] = kept[np.lexsort((found.order[kept], number[kept]))]
+    rows = found.row[order]
+    several = np.flatnonzero(np.bincount(rows)[rows] > 1)  # few, so that keys need little memory
+    one = order[several]
+    key = combined(found.row[one], number[one], found.operation[one])
     by_key = np.argsort(key, kind="stable")
-    key = key[by_key]
-    first = np.ones(len(key), np.bool_)
-    first[by_key[1:]] = key[1:] != key[:-1]
-    chosen: NDArray[np.int64] = order[first]
-    return chosen
+    again = np.flatnonzero(key[by_key[1:]] == key[by_key[:-1]]) + 1
+    return np.delete(order, several[by_key[again]])
 
 
 def _unresolved(

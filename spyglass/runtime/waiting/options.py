@@ -20,8 +20,9 @@ class WaitOptions:
     """What is read of waits beside the objects that goroutines wait on.
 
     `holders`: who holds the contended locks. `heap`: which goroutines nothing can wake, for which the heap
-    is marked, up to `heap_limit_bytes` of spans that hold pointers. `code_seconds`: the processor time in which
-    functions are followed through their machine code, to know which locks they have taken. `progress` is called with the part of
+    is marked, up to `heap_limit_bytes` of spans that hold pointers. `code_seconds`: for how long
+    functions are followed through their machine code, to know which locks they have taken, on a usual processor: a slower
+    one takes longer, and finds the same. `progress` is called with the part of
     the heap that was marked, from 0 to 1. Of more than `max_goroutines` no waits are read at all; None: however
     many there are. `when`: decides from the goroutines, their wait reasons and frames (as in a `Snapshot`)
     whether waits are worth reading; None: they are.

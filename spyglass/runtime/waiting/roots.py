@@ -7,7 +7,7 @@ threads.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,12 @@ from spyglass.columns import among, distinct
 from spyglass.errors import MissingInfo
 from spyglass.model import STATUSES
 from spyglass.runtime.goroutines.decode import alive, fields_of, g_pointers, g_status
-from spyglass.runtime.heap.modules import read_modules, words_of_globals
+from spyglass.runtime.heap.modules import (
+    pointers_among_globals,
+    read_modules,
+    variable_addresses,
+    words_of_globals,
+)
 from spyglass.runtime.heap.specials import words_of_specials
 from spyglass.runtime.waiting.live_words import LiveWords
 from spyglass.runtime.waiting.stack_pointers import Stacks, read_stack_pointers
@@ -24,17 +29,27 @@ from spyglass.runtime.waiting.sudogs import index_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.heap_objects import RootKind
     from spyglass.runtime.heap.spans import ObjectNumbers, Spans
     from spyglass.runtime.waiting.live_words import StackPlans
     from spyglass.runtime.waiting.population import Population
 
-__all__ = ["Roots", "stacks_of"]
+__all__ = ["RootObjects", "Roots", "stacks_of"]
 
 _BATCH = 1 << 16
 _RUNNING = STATUSES.index("running")
 _PARKED = np.array([STATUSES.index(word) for word in ("waiting", "leaked", "syscall")], np.uint8)
 #: Tries to read the stack of a goroutine that is moved to another one meanwhile.
 _TRIES = 5
+
+
+class RootObjects(NamedTuple):
+    """Objects that roots of one `kind` refer to (uint32), and for each of them the `origin` (uint64): the address of the
+    word of a variable, the ``g`` of a goroutine, 0 for others."""
+
+    kind: RootKind
+    objects: NDArray[np.uint32]
+    origin: NDArray[np.uint64]
 
 
 class Roots:
@@ -54,15 +69,35 @@ class Roots:
     ) -> NDArray[np.uint32]:
         """The objects of `numbers` that the roots refer to; goroutines `blocked` (rows of the population)
         are none. Raises if a part of the roots cannot be read."""
+        found = self.found(spans, numbers, blocked)
+        return distinct(np.concatenate([part.objects for part in found]))
+
+    def found(
+        self,
+        spans: Spans,
+        numbers: ObjectNumbers,
+        blocked: NDArray[np.intp],
+        *,
+        pointers_only: bool = False,
+    ) -> list[RootObjects]:
+        """As `objects`, with where each is referred to from; an object may be there more than once.
+
+        Words of variables that are numbers may look like addresses: to a mark they are roots as well, because
+        one too many does no harm there. `pointers_only`: leave them out, as the collector does.
+        """
         runtime = self.population.runtime
-        words = [
-            words_of_globals(runtime, self._modules),
-            words_of_specials(runtime, self._modules, spans),
-            self._sampled(),
+        at, variables = numbers.find(words_of_globals(runtime, self._modules))
+        if pointers_only:
+            are_pointers = pointers_among_globals(runtime, self._modules)[at]
+            at, variables = at[are_pointers], variables[are_pointers]
+        _, specials = numbers.find(words_of_specials(runtime, self._modules, spans))
+        _, sampled = numbers.find(self._sampled())
+        return [
+            RootObjects("variable", variables, variable_addresses(self._modules, at)),
+            RootObjects("finalizer", specials, np.zeros(len(specials), np.uint64)),
+            RootObjects("thread", sampled, np.zeros(len(sampled), np.uint64)),
+            *self._stacks(numbers, blocked),
         ]
-        found = [numbers.find(each)[1] for each in words]
-        found.append(self._stacks(numbers, blocked))
-        return distinct(np.concatenate(found))
 
     def _sampled(self) -> NDArray[np.uint64]:
         """Words of the stacks of threads at the moment when their registers were read."""
@@ -70,7 +105,7 @@ class Roots:
         whole = b"".join(stack[: len(stack) & ~7] for stack in stacks)
         return np.frombuffer(whole, "<u8").astype(np.uint64)
 
-    def _stacks(self, numbers: ObjectNumbers, blocked: NDArray[np.intp]) -> NDArray[np.uint32]:
+    def _stacks(self, numbers: ObjectNumbers, blocked: NDArray[np.intp]) -> list[RootObjects]:
         """What the stacks of all goroutines but those that are blocked refer to."""
         pointers = g_pointers(self.population.runtime)
         pointers = pointers[~among(pointers, self.population.pointers[blocked])]
@@ -82,12 +117,13 @@ class Roots:
             pointers, rows = pointers[lives], rows[lives]
             stacks, plans = self._planned(pointers, rows, parked)
             read = read_stack_pointers(self.population.runtime, stacks, plans, numbers)
-            found.append(read.objects)
+            origin = np.repeat(pointers, np.diff(read.offsets))
+            found.append(RootObjects("goroutine", read.objects, origin))
             again = _read(self.population, pointers)
             moved = (again["stack"] != rows["stack"]) | ~read.ok
             pointers = pointers[moved & alive(again)]
             if not len(pointers):
-                return np.concatenate(found)
+                return found
         raise MissingInfo(f"the stacks of {len(pointers)} goroutines could not be read")
 
     def _parked(self) -> NDArray[np.intp]:

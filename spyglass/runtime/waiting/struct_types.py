@@ -87,6 +87,10 @@ class StructTypes:
         except SpyglassError:
             return
 
+    def __del__(self) -> None:
+        if self._types is not None:
+            self._types.forget()  # else its megabytes wait for the garbage collector
+
     def receiver(self, function: str) -> Receiver | None:
         """The receiver of `function`, None if it is no method of a pointer to a struct that is described."""
         match = _METHOD.match(function)
