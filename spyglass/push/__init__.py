@@ -1,0 +1,1 @@
+"""Profiles to servers of profiles: Pyroscope, and receivers of OTLP."""
