@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from spyglass.fleet.archive import Archive
+from spyglass.fleet.local_store import LocalStore
 from spyglass.fleet.query import Fleet
 from spyglass.fleet.questions import QUESTIONS
-from spyglass.fleet.store import LocalStore
 from spyglass.model import Snapshot
 from tests.fleets import BEGAN, PARK
 from tests.snapshots import Row, frame, make_snapshot
 
-__all__ = ["bench_fleet"]
+__all__ = ["bench_fleet", "moved", "snapshot_of_groups"]
 
 _PROCESSES, _LOOKS, _GROUPS, _DEPTH = 20, 60, 1_000, 20
 _WHOLE = 1_000 * 24 * 60 / (_PROCESSES * _LOOKS)
@@ -57,12 +57,12 @@ def bench_fleet(row: FleetRow) -> None:
 
 def _write(folder: Path) -> dict[str, int]:
     """The bytes of each table."""
-    store, sizes, made = LocalStore(folder), dict[str, int](), _snapshot()
+    store, sizes, made = LocalStore(folder), dict[str, int](), snapshot_of_groups()
     random = np.random.default_rng(1)
     for pid in range(_PROCESSES):
         archive = Archive("orders", _BATCH)
         for minute in range(_LOOKS):
-            files = archive.add(_moved(made, pid, minute, random))
+            files = archive.add(moved(made, pid, minute, random))
             for file in [*files, *(archive.rest() if minute == _LOOKS - 1 else ())]:
                 table = file.name.partition("/")[0]
                 sizes[table] = sizes.get(table, 0) + len(file.data)
@@ -70,7 +70,7 @@ def _write(folder: Path) -> dict[str, int]:
     return sizes
 
 
-def _snapshot() -> Snapshot:
+def snapshot_of_groups() -> Snapshot:
     """1,000 groups of one to three goroutines; stacks of 20 frames, of which half are shared."""
     shared = tuple(
         frame(f"server.(*Handler).step{at}", f"/src/server/step{at}.go", at) for at in range(10)
@@ -89,7 +89,7 @@ def _snapshot() -> Snapshot:
     return make_snapshot(rows)
 
 
-def _moved(made: Snapshot, pid: int, minute: int, random: np.random.Generator) -> Snapshot:
+def moved(made: Snapshot, pid: int, minute: int, random: np.random.Generator) -> Snapshot:
     """`made` of process `pid`, a `minute` later: with other waits, and a tenth of its goroutines gone."""
     g = made.goroutines
     kept = random.random(len(g)) > 0.1

@@ -87,6 +87,10 @@ def moment_of(
     help="leaks: so many at one place in one process are listed in any case (default: 10000).",
 )  # fmt: skip
 @click.option(
+    "--min-used", type=click.IntRange(0, 100), metavar="PERCENT",
+    help="limits: the least share of the limit that is used (default: 80).",
+)  # fmt: skip
+@click.option(
     "--limit",
     type=click.IntRange(1),
     default=_ROWS,
@@ -172,7 +176,9 @@ def _parameters(question: Question, options: dict[str, Any]) -> dict[str, int | 
     """The values of the question's parameters, those that the user gave first."""
     if question.name == "changes" and options["at"] is None and options["sql"] is None:
         raise click.UsageError("changes requires --at TIME")
-    given = {name: options[name] for name in ("old", "new", "min_growth", "min_blocked")}
+    given = {
+        name: options[name] for name in ("old", "new", "min_growth", "min_blocked", "min_used")
+    }
     given["since_s"] = int(options["at"].timestamp()) if options["at"] else None
     if of_others := [
         name

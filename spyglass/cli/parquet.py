@@ -13,18 +13,18 @@ import click
 
 from spyglass.cli.source_options import size_bytes
 from spyglass.errors import SpyglassError
-from spyglass.words.escape import visible
+from spyglass.escape import visible
 from spyglass.words.units import plural
 
 if TYPE_CHECKING:
-    from spyglass.fleet.archive import Archive, ParquetFile
+    from spyglass.fleet.archive import Archive
     from spyglass.fleet.delivery import Delivery
-    from spyglass.fleet.store import Store
+    from spyglass.fleet.local_store import File, Store
     from spyglass.model import Snapshot
 
-__all__ = ["ParquetKeeper", "ParquetOptions", "parquet_options"]
+__all__ = ["PACKAGES", "ParquetKeeper", "ParquetOptions", "parquet_options", "state_directory"]
 
-_PACKAGES = "pip install 'spyglass[fleet]' installs what it needs"
+PACKAGES = "pip install 'spyglass[fleet]' installs what it needs"
 #: Seconds that the end of a series waits for a store.
 _END_SECONDS = 10.0
 
@@ -44,7 +44,7 @@ class ParquetOptions:
             from spyglass.fleet.archive import Archive
             from spyglass.fleet.store import open_store
         except ImportError as error:
-            raise SpyglassError(f"{error.name} is not installed", _PACKAGES) from None
+            raise SpyglassError(f"{error.name} is not installed", PACKAGES) from None
         store = open_store(self.url)
         delivery = None if store.is_local or not series else self._delivery(store)
         return ParquetKeeper(
@@ -54,13 +54,19 @@ class ParquetOptions:
     def _delivery(self, store: Store) -> Delivery:
         from spyglass.fleet.delivery import MAX_SPOOL_BYTES, Delivery, spool_of
 
-        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-        spool = spool_of(self.url, Path(state))
+        spool = spool_of(self.url, state_directory())
 
         def tell(error: OSError) -> None:
             click.echo(visible(f"files wait in {spool}: {error.strerror or error}"), err=True)
 
         return Delivery(store, spool, self.spool_bytes or MAX_SPOOL_BYTES, tell)
+
+
+def state_directory() -> Path:
+    """Where state is kept: the directory that systemd made for this service, or the user's."""
+    if made := os.environ.get("STATE_DIRECTORY", "").partition(":")[0]:
+        return Path(made)
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
 
 
 def parquet_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -118,7 +124,7 @@ class ParquetKeeper:
 
     def account(self, saved: int) -> str:
         """How many snapshots were taken, and what became of their files."""
-        from spyglass.fleet.store import shown_url
+        from spyglass.fleet.local_store import shown_url
 
         words = f"{plural(saved, 'snapshot')} for {visible(shown_url(self.url))}"
         if self.delivery is None:
@@ -128,7 +134,7 @@ class ParquetKeeper:
             words += f", {self.left:,} wait in {visible(str(self.delivery.spool))}"
         return words + (f", {self.delivery.dropped:,} dropped" if self.delivery.dropped else "")
 
-    def _write(self, files: Iterable[ParquetFile]) -> None:
+    def _write(self, files: Iterable[File]) -> None:
         from spyglass.fleet.delivery import write_with_retries
 
         for file in files:

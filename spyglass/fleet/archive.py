@@ -12,25 +12,18 @@ import pyarrow.parquet as pq
 
 from spyglass.export.snapshot_file import file_name
 from spyglass.fleet.identity import Identity, identity
+from spyglass.fleet.local_store import File
 from spyglass.fleet.tables import fleet_tables
 from spyglass.model import Snapshot
 
-__all__ = ["Archive", "ParquetFile"]
+__all__ = ["Archive"]
 
 #: Names of stacks that are remembered as written; some 100 bytes each.
 _MAX_REMEMBERED = 500_000
-#: Bytes of tables that are kept until they are written, whatever `Archive.batch` says.
+#: Bytes of tables that are kept until they are written, whatever `Archive.batch` says, unless told otherwise.
 _MAX_PENDING_BYTES = 256 << 20
 #: Stacks first: a group never refers to a stack that is still to be written.
 _ORDER = ("stacks", "groups", "waits", "memory", "processes")
-
-
-@dataclass(frozen=True, slots=True)
-class ParquetFile:
-    """A file to write: its name below the store's root, and its bytes."""
-
-    name: str
-    data: bytes
 
 
 @dataclass
@@ -42,15 +35,17 @@ class Archive:
 
     service: str | None = None
     batch: int = 1
+    max_pending_bytes: int = _MAX_PENDING_BYTES
     _taken: int = field(default=0, init=False)
     _pending_bytes: int = field(default=0, init=False)
     _pending: dict[tuple[str, str, str], list[pa.Table]] = field(
         default_factory=lambda: defaultdict(list), init=False
     )
-    _name: str = field(default="", init=False)
+    #: The name of the files of a day and service: that of their first snapshot.
+    _names: dict[tuple[str, str], str] = field(default_factory=dict, init=False)
     _written: dict[tuple[str, str], set[str]] = field(default_factory=dict, init=False)
 
-    def add(self, snapshot: Snapshot) -> list[ParquetFile]:
+    def add(self, snapshot: Snapshot) -> list[File]:
         """Take `snapshot`; returns the files that are complete now."""
         who = identity(snapshot, self.service)
         files = list(self.rest()) if self._is_of_another_day(who) else []
@@ -61,19 +56,21 @@ class Archive:
             if len(rows):
                 self._pending[table, who.date, who.service].append(rows)
                 self._pending_bytes += rows.nbytes
-        self._name = self._name or _file_name(snapshot, who)
+        self._names.setdefault((who.date, who.service), _file_name(snapshot, who))
         self._taken += 1
-        if self._taken >= self.batch or self._pending_bytes >= _MAX_PENDING_BYTES:
+        if self._taken >= self.batch or self._pending_bytes >= self.max_pending_bytes:
             files += self.rest()
         return files
 
-    def rest(self) -> Iterator[ParquetFile]:
+    def rest(self) -> Iterator[File]:
         """The files of the snapshots that were taken since the last files."""
-        pending, name = self._pending, self._name
-        self._pending, self._name, self._taken, self._pending_bytes = defaultdict(list), "", 0, 0
+        pending, names = self._pending, self._names
+        self._pending, self._names = defaultdict(list), {}
+        self._taken = self._pending_bytes = 0
         for (table, date, service), rows in sorted(pending.items(), key=_rank):
+            name = names[date, service]
             path = f"{table}/date={date}/service={quote(service, safe='')}/{name}.parquet"
-            yield ParquetFile(path, _encoded(pa.concat_tables(rows)))
+            yield File(path, _encoded(pa.concat_tables(rows)))
 
     def forget_stacks(self) -> None:
         """Write all stacks once more: files of stacks were lost."""

@@ -18,9 +18,10 @@ import pyarrow as pa
 from pyarrow import dataset, fs
 
 from spyglass.errors import SpyglassError
+from spyglass.fleet.local_store import shown_url
 from spyglass.fleet.questions import LATEST, sql_of
 from spyglass.fleet.schema import PARTITIONS, TABLES
-from spyglass.fleet.store import file_system, shown_url
+from spyglass.fleet.store import file_system
 from spyglass.fleet_answer import FleetAnswer
 
 if TYPE_CHECKING:

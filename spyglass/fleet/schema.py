@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from spyglass.fleet.memory_rows import CLASS_COLUMNS, RESIDENT_COLUMNS
+
 __all__ = ["PARTITIONS", "SCHEMA", "SNAPSHOT_COLUMNS", "TABLES"]
 
 #: The name of this format, in the metadata of each file under "schema".
@@ -48,6 +50,10 @@ _COLUMNS = {
         ("build_id", _TEXT),
         ("arch", _TEXT),
         ("container", _TEXT),
+        ("container_name", _TEXT),
+        ("pod", _TEXT),
+        ("namespace", _TEXT),
+        ("pod_uid", _TEXT),
         ("goroutines", _INT),
         ("system_goroutines", _INT),
         ("stuck", _INT),
@@ -115,6 +121,19 @@ _COLUMNS = {
         ("last_gc_at", _TIME),
         ("gogc_percent", _INT),
         ("gomemlimit_bytes", _INT),
+        ("heap_live_bytes", _INT),
+        ("swap_bytes", _INT),
+        ("lazy_free_bytes", _INT),
+        *((name, _INT) for name in CLASS_COLUMNS.values()),
+        *((name, _INT) for name in RESIDENT_COLUMNS.values()),
+        ("limit_kind", _TEXT),
+        ("limit_name", _TEXT),
+        ("limit_path", _TEXT),
+        ("limit_effect", _TEXT),
+        ("limit_bytes", _INT),
+        ("limit_held_bytes", _INT),
+        ("limit_headroom_bytes", _INT),
+        ("oom_kills", _INT),
     ),
 }
 

@@ -6,47 +6,26 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import fs
 
 from spyglass.errors import SpyglassError
-from spyglass.export.snapshot_file import new_directory, replacing
+from spyglass.fleet.local_store import LocalStore, Store, shown_url
 
-__all__ = ["LocalStore", "ObjectStore", "Store", "file_system", "open_store", "shown_url"]
+__all__ = ["ObjectStore", "file_system", "open_store"]
 
 #: File systems on which a file appears with all its bytes, or not at all.
 _WHOLE_FILES = ("s3", "gcs", "abfs")
-
-
-class Store(Protocol):
-    """A place for files. `is_local`: writing takes no longer than the local disk."""
-
-    @property
-    def is_local(self) -> bool: ...
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write file `name` ("groups/date=.../x.parquet"): all of `data` or nothing. Raises `OSError`."""
-        ...
-
-
-@dataclass(frozen=True)
-class LocalStore:
-    """A directory. Files and directories in it are their owner's only, as saved snapshots are."""
-
-    root: Path
-    is_local: bool = True
-
-    def write(self, name: str, data: bytes) -> None:
-        """As `Store.write`."""
-        path = self.root / name
-        new_directory(self.root)
-        for each in reversed(Path(name).parents[:-1]):
-            new_directory(self.root / each)
-        with replacing(path) as stream:
-            stream.write(data)
+_HADOOP = "Java and Hadoop's libhdfs are needed: set JAVA_HOME and ARROW_LIBHDFS_DIR"
+#: What a kind of store needs beside pyarrow.
+_DRIVERS = {
+    "hdfs": _HADOOP,
+    "viewfs": _HADOOP,
+    "fsspec": "`pip install fsspec` and the package of its protocol, such as gcsfs, adlfs or sshfs",
+}
+_KINDS = "a directory, s3://, gs://, abfs://, hdfs:// or fsspec+PROTOCOL:// can be given"
 
 
 @dataclass(frozen=True)
@@ -65,8 +44,10 @@ class ObjectStore:
                 self._put(path, data)
             else:
                 self._put_and_rename(path, data)
-        except pa.ArrowException as error:
-            raise OSError(None, str(error), name) from error
+        except OSError:
+            raise
+        except Exception as error:  # drivers of fsspec raise what they like
+            raise OSError(None, _first_line(error), name) from error
 
     def _put(self, path: str, data: bytes) -> None:
         with self.files.open_output_stream(path) as stream:
@@ -100,9 +81,17 @@ def file_system(url: str) -> tuple[Any, str]:
     """The file system of `url`, and the path in it. fsspec's are written as fsspec+PROTOCOL://."""
     try:
         files, path = fs.FileSystem.from_uri(_with_single_puts(url))
-    except (pa.ArrowException, OSError, ValueError, ImportError) as error:
-        raise SpyglassError(f"{shown_url(url)} cannot be opened: {error}") from None
+    except Exception as error:  # drivers of fsspec raise what they like
+        first = _first_line(error).replace(url, shown_url(url))
+        hint = _DRIVERS.get(url.partition("://")[0].partition("+")[0], _KINDS)
+        raise SpyglassError(f"{shown_url(url)} cannot be opened: {first}", hint) from None
+    if not path.strip("/"):
+        raise SpyglassError(f"{shown_url(url)} names no bucket or directory")
     return files, path
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _with_single_puts(url: str) -> str:
@@ -110,11 +99,3 @@ def _with_single_puts(url: str) -> str:
     if not url.startswith("s3://") or "allow_delayed_open" in url:
         return url
     return f"{url}{'&' if '?' in url else '?'}allow_delayed_open=true"
-
-
-def shown_url(url: str) -> str:
-    """`url` without what may be secret: user, password and parameters."""
-    if "://" not in url:
-        return url
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -13,11 +13,12 @@ from spyglass.analysis.selection import selected
 from spyglass.analysis.wait_verdicts import verdicts
 from spyglass.fleet.group_rows import FrameColumns, group_columns, stuck_of
 from spyglass.fleet.identity import Identity
+from spyglass.fleet.memory_rows import memory_row
 from spyglass.fleet.schema import SNAPSHOT_COLUMNS, TABLES
 from spyglass.fleet.stack_ids import stack_ids
 from spyglass.fleet.texts import clean
 from spyglass.fleet.wait_rows import wait_rows
-from spyglass.model import CpuUse, MemoryStats, Snapshot
+from spyglass.model import CpuUse, Snapshot
 from spyglass.words.population import Population
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def fleet_tables(
         "groups": _groups(snapshot, who, group_columns(snapshot, frames, names, known)),
         "stacks": _stacks(snapshot, frames, names, written),
         "waits": _of_process("waits", who, waits),
-        "memory": _of_process("memory", who, [_memory(snapshot)]),
+        "memory": _of_process("memory", who, [memory_row(snapshot)]),
     }
 
 
@@ -123,6 +124,10 @@ def _process(snapshot: Snapshot, known: WaitVerdicts | None, left_out: int) -> d
         "build_id": clean(process.build_id),
         "arch": process.arch,
         "container": clean(process.container),
+        "container_name": clean(process.container_name),
+        "pod": clean(process.pod),
+        "namespace": clean(process.namespace),
+        "pod_uid": clean(process.pod_uid),
         "goroutines": population.user,
         "system_goroutines": population.system,
         "stuck": int(stuck.sum()) if looked_at.any() else None,
@@ -150,21 +155,3 @@ def _cores(cpu: CpuUse | None) -> float | None:
     if cpu is None or not cpu.window_ns or cpu.used_ns is None:
         return None
     return cpu.used_ns / cpu.window_ns
-
-
-def _memory(snapshot: Snapshot) -> dict[str, Any]:
-    memory: MemoryStats = snapshot.memory
-    return {
-        "rss_bytes": snapshot.process.rss_bytes,
-        "cgroup_limit_bytes": snapshot.process.memory_limit_bytes,
-        "heap_in_use_bytes": memory.heap_in_use_bytes,
-        "heap_idle_bytes": memory.heap_idle_bytes,
-        "heap_released_bytes": memory.heap_released_bytes,
-        "stacks_in_use_bytes": memory.stacks_in_use_bytes,
-        "heap_goal_bytes": memory.heap_goal_bytes,
-        "gc_count": memory.gc_count,
-        "gc_pause_total_ns": memory.gc_pause_total_ns,
-        "last_gc_at": memory.last_gc_at,
-        "gogc_percent": memory.gogc_percent,
-        "gomemlimit_bytes": memory.memory_limit_bytes,
-    }

@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.text import Text
 
+from spyglass.escape import visible
 from spyglass.fleet_answer import FleetAnswer
 from spyglass.render.cropping import cropped, function_in, tail_in
 from spyglass.render.table_columns import Column
 from spyglass.render.text_table import table
 from spyglass.render.view_options import View
-from spyglass.words.escape import visible
 from spyglass.words.units import count, duration, moment, size
 
 __all__ = ["render"]
@@ -28,7 +28,7 @@ _NAME_WIDTH = 24
 _FROM_WIDTH = {
     "creator_function": 150, "root_mean_square": 160, "first_at": 140, "longest_wait_ns": 100, "at": 130,
     "most_in_one": 130, "object_type": 140, "most_on_host": 130, "before_looks": 150, "after_looks": 150,
-    "old_looks": 150, "new_looks": 150, "median_deviation": 120,
+    "old_looks": 150, "new_looks": 150, "median_deviation": 120, "container": 120, "mostly_bytes": 140,
 }  # fmt: skip
 
 #: Numbers that count nothing.
@@ -93,7 +93,7 @@ def _cell(name: str, value: Any) -> str:
 
 def _number(name: str, value: float) -> str:
     if name.endswith("_bytes"):
-        return size(int(value))
+        return f"{'-' * (value < 0)}{size(abs(int(value)))}"
     if name.endswith("_ns"):
         return duration(int(value))
     return count(int(value)) if isinstance(value, int) or abs(value) >= 100 else f"{value:.2f}"

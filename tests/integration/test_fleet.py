@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import piped
+from tests.command import started
 from tests.support import GoProcess
 
 #: Three commands that import pyarrow or DuckDB.
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 def test_a_series_is_written_and_asked(truth_process: GoProcess, tmp_path: Path) -> None:
     truth = truth_process.truth()
     archive = tmp_path / "archive"
-    taken = piped(
+    taken = started(
         "snapshot", str(truth_process.pid), "--parquet", f"file://{archive}", "--service", "truth",
         "--every", "50ms", "--count", "3", "--batch", "2", XDG_STATE_HOME=str(tmp_path / "state"),
     )  # fmt: skip
@@ -26,5 +26,6 @@ def test_a_series_is_written_and_asked(truth_process: GoProcess, tmp_path: Path)
     assert "files delivered" in taken.stderr
     assert not list((tmp_path / "state").rglob("*.parquet"))
     sql = "SELECT sum(count) / count(DISTINCT snapshot_id) AS goroutines FROM groups"
-    asked = piped("fleet", str(archive), "--sql", sql, "--json")
+    asked = started("fleet", str(archive), "--sql", sql, "--json")
+    assert asked.stderr == ""
     assert json.loads(asked.stdout)["rows"] == [[truth.num_goroutine]]

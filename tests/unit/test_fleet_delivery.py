@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
+from spyglass.errors import SpyglassError
 from spyglass.fleet import delivery
-from spyglass.fleet.archive import ParquetFile
-from spyglass.fleet.delivery import Delivery, spool_of, write_with_retries
-from spyglass.fleet.store import LocalStore, ObjectStore, open_store, shown_url
+from spyglass.fleet.delivery import Delivery, require_own, spool_of, write_with_retries
+from spyglass.fleet.local_store import File, LocalStore, shown_url
+from spyglass.fleet.store import ObjectStore, open_store
 
 
 @dataclass
@@ -44,8 +46,8 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "_LONGEST_PAUSE", 0.02)
 
 
-def file(number: int, size: int = 10) -> ParquetFile:
-    return ParquetFile(f"groups/date=2026-11-20/service=x/{number}.parquet", bytes([number]) * size)
+def file(number: int, size: int = 10) -> File:
+    return File(f"groups/date=2026-11-20/service=x/{number}.parquet", bytes([number]) * size)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -141,8 +143,90 @@ def test_another_file_system_gets_whole_files_too(tmp_path: Path) -> None:
     assert (path.name, path.read_bytes()) == ("1.parquet", b"all")
 
 
+def test_a_file_system_of_fsspec_gets_whole_files_and_may_fail_as_it_likes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = open_store("fsspec+memory://archive/prod")
+    assert isinstance(store, ObjectStore)
+    store.write(file(1).name, b"all")
+    assert {MemoryFileSystem().cat(path) for path in MemoryFileSystem().find("/archive")} == {
+        b"all"
+    }
+
+    def fails(*_: object, **__: object) -> None:
+        raise LookupError("no credentials\nfor this")
+
+    monkeypatch.setattr(MemoryFileSystem, "open", fails)
+    with pytest.raises(OSError, match="no credentials: ") as raised:
+        store.write(file(2).name, b"all")
+    assert raised.value.filename == file(2).name
+    assert len(MemoryFileSystem().find("/archive")) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "root"),
+    [
+        ("gs://anonymous@bucket/prod", "gcs", "bucket/prod"),
+        ("gcs://bucket/prod/", "gcs", "bucket/prod"),
+        ("abfs://container@account.dfs.core.windows.net/prod", "abfs", "container/prod"),
+        ("abfss://container@account.dfs.core.windows.net/prod", "abfs", "container/prod"),
+        ("s3://key:secret@bucket/prod?region=eu-west-1", "s3", "bucket/prod"),
+    ],
+)
+def test_urls_of_stores(url: str, kind: str, root: str) -> None:
+    store = open_store(url)
+    assert isinstance(store, ObjectStore)
+    assert (store.files.type_name, store.root) == (kind, root)
+
+
+@pytest.mark.parametrize(
+    ("url", "says", "hint"),
+    [
+        ("az://bucket/x", "Unrecognized filesystem", "s3://, gs://, abfs://"),
+        ("ftp://host/x", "Unrecognized filesystem", "s3://, gs://, abfs://"),
+        ("gs://", "names no bucket", ""),
+        ("s3:///", "bucket", ""),
+        ("hdfs://host:8020/x", "load lib", "JAVA_HOME"),
+        ("viewfs://host/x", "load lib", "JAVA_HOME"),
+        ("fsspec+nonsense://b/x", "Protocol not known", "pip install fsspec"),
+        ("fsspec+ftp://key:secret@127.0.0.1:1/x", "refused", "pip install fsspec"),
+        ("s3://key:secret@bucket/x?endpoint_override=%zz", "Cannot parse", ""),
+        ("abfs://c@account.dfs.core.windows.net/x?key=secret", "Unexpected query", ""),
+    ],
+)
+def test_what_cannot_be_opened_is_one_line_without_secrets(url: str, says: str, hint: str) -> None:
+    with pytest.raises(SpyglassError) as raised:
+        open_store(url)
+    text = f"{raised.value.message} {raised.value.hint}"
+    assert says in raised.value.message
+    assert hint in text
+    assert "\n" not in text
+    assert "secret" not in text
+
+
 def test_secrets_of_a_url_are_not_shown() -> None:
     assert shown_url("s3://key:secret@bucket/prefix?token=x") == "s3://bucket/prefix"
     assert shown_url("here") == "here"
     assert spool_of("s3://a:b@bucket/x", Path("/s")) == spool_of("s3://bucket/x", Path("/s"))
     assert spool_of("s3://bucket/y", Path("/s")) != spool_of("s3://bucket/x", Path("/s"))
+
+
+def test_a_spool_that_another_user_can_change_is_not_used(tmp_path: Path) -> None:
+    folder = tmp_path / "open" / "spool"
+    folder.mkdir(parents=True)
+    require_own(folder)
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(SpyglassError, match=f"another user can change {tmp_path}/open"):
+        require_own(folder)
+    with pytest.raises(SpyglassError):
+        Delivery(Away(), folder / "state" / "x")
+    (tmp_path / "open").chmod(0o1777)  # as /tmp: only its owner can rename what is in it
+    require_own(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away: needs root")
+def test_a_spool_of_another_user_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "spool").mkdir()
+    os.chown(tmp_path / "spool", 65534, 65534)
+    with pytest.raises(SpyglassError, match="another user can change"):
+        require_own(tmp_path / "spool")

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator
@@ -38,6 +39,8 @@ LOOKS = [
             host=f"web{pid}",
             rss_bytes=(900 if pid == 3 else 100 + pid) * MIB,
             version="v1.1.0" if minute >= 6 else "v1.0.0",
+            limit_bytes=1000 * MIB if pid > 1 else None,
+            pod=f"orders-{pid}",
         )
         for minute in range(9)
         for pid in range(1, 6)
@@ -113,6 +116,34 @@ def test_outliers(fleet: Fleet) -> None:
     assert asked(fleet, "outliers", deviations=1000) == [
         each for each in found.values() if not each["median_deviation"]
     ]
+
+
+def test_files_without_names_of_pods_are_read(tmp_path: Path) -> None:
+    """As an earlier spyglass wrote them."""
+    write(tmp_path, LOOKS[:2], batch=2)
+    for path in (tmp_path / "processes").rglob("*.parquet"):
+        table = pq.ParquetFile(path).read()
+        pq.write_table(table.drop_columns(["container_name", "pod", "namespace", "pod_uid"]), path)
+    with Fleet(str(tmp_path)) as opened:
+        (row,) = asked(opened, "limits", min_used=10)
+        assert row["container"] is None
+        assert opened.ask("SELECT count(*), count(pod) FROM processes").rows == ((2, 0),)
+
+
+def test_processes_are_told_by_their_pods(fleet: Fleet) -> None:
+    for question in ("limits", "outliers"):
+        assert {each["container"] for each in asked(fleet, question)} == {"shop/orders-3"}
+
+
+def test_limits_are_of_processes_that_are_near_one(fleet: Fleet) -> None:
+    (near,) = asked(fleet, "limits")
+    assert (near["host"], near["pid"], near["limit_of"]) == ("web3", 3, "memory.max")
+    # Page cache is no reason to be killed.
+    assert (near["headroom_bytes"], near["used_percent"]) == (100 * MIB, 90)
+    assert (near["mostly"], near["mostly_bytes"]) == ("free Go heap", 450 * MIB)
+    assert (near["per_minute_bytes"], near["oom_kills"]) == (0, 2)
+    assert {each["pid"] for each in asked(fleet, "limits", min_used=10)} == {2, 3, 4, 5}
+    assert asked(fleet, "limits", min_used=91) == []
 
 
 def test_changes_are_means_of_a_process_before_and_after(fleet: Fleet) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -16,8 +18,9 @@ from tests.fleets import Look, taken
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+@contextmanager
+def s3_server() -> Iterator[tuple[str, Any]]:
+    """A URL of a server that speaks S3, and the server, which can be stopped and started again."""
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -30,8 +33,15 @@ def url() -> Iterator[str]:
         environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
         options = f"endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
         open_store(f"s3://bucket?allow_bucket_creation=true&{options}").files.create_dir("bucket")  # type: ignore[attr-defined]
-        yield f"s3://bucket/prod?{options}"
+        server._port = port  # if it is started again
+        yield f"s3://bucket/prod?{options}", server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with s3_server() as (found, _):
+        yield found
 
 
 def test_files_are_written_to_s3_and_asked_there(url: str) -> None:

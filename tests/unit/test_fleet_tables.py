@@ -14,16 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from spyglass.analysis.redaction import redacted
-from spyglass.fleet.archive import Archive, ParquetFile
+from spyglass.fleet.archive import Archive
 from spyglass.fleet.identity import identity
+from spyglass.fleet.local_store import File
 from spyglass.fleet.schema import PARTITIONS, SCHEMA, TABLES
 from spyglass.fleet.tables import fleet_tables
 from spyglass.model import Goroutines, Snapshot
 from spyglass.wait_graph import Connection
 from spyglass.words.population import Population
 from tests.fleets import BEGAN, MAIN, PARK, SEND, SERVE, Look, stacked, taken
-from tests.saved import with_everything
-from tests.snapshots import PROCESS, Row, frame, make_snapshot
+from tests.saved import ACCOUNT, with_everything
+from tests.snapshots import CONTAINED, PROCESS, Row, frame, make_snapshot
 from tests.wait_things import Held, Thing, make_graph
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "fleet.md"
@@ -34,7 +35,7 @@ def rows_of(snapshot: Snapshot, table: str) -> list[dict[str, Any]]:
     return rows
 
 
-def read(files: list[ParquetFile], table: str) -> list[dict[str, Any]]:
+def read(files: list[File], table: str) -> list[dict[str, Any]]:
     (file,) = [each for each in files if each.name.startswith(f"{table}/")]
     rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(file.data)).to_pylist()
     return rows
@@ -92,6 +93,32 @@ def test_all_tables_have_their_columns_and_the_format() -> None:
     assert process["goroutines"] == Population.whole(snapshot).user
     (memory,) = rows_of(snapshot, "memory")
     assert memory["heap_in_use_bytes"] == snapshot.memory.heap_in_use_bytes
+
+
+def test_a_process_has_the_names_of_its_container_and_pod() -> None:
+    names = ("container", "container_name", "pod", "namespace", "pod_uid")
+    snapshot = make_snapshot(process=replace(CONTAINED, pod="cart-1\ud800"))
+    (row,) = rows_of(snapshot, "processes")
+    assert [row[each] for each in names[1:]] == ["cart", "cart-1\\ud800", "shop", "8d9b0a77"]
+    (without,) = rows_of(redacted(snapshot), "processes")
+    assert [without[each] for each in names] == [None] * 5
+
+
+def test_memory_has_the_account_and_the_nearest_limit() -> None:
+    (row,) = rows_of(taken(Look(0, limit_bytes=200 << 20)), "memory")
+    parts = {name: value for name, value in row.items() if name.startswith("resident_")}
+    assert sum(parts.values()) == row["rss_bytes"] == 100 << 20
+    assert (parts["resident_go_heap_free_bytes"], parts["resident_c_bytes"]) == (50 << 20, 0)
+    assert (row["go_total_bytes"], row["go_os_stacks_bytes"]) == (100 << 20, None)
+    assert (row["limit_name"], row["limit_bytes"], row["limit_headroom_bytes"]) == ("memory.max", 200 << 20, 100 << 20)  # fmt: skip
+    assert (row["limit_held_bytes"], row["oom_kills"]) == (100 << 20, 2)
+    (without,) = rows_of(taken(Look(0)), "memory")
+    unknown = set(row) - {name for name in row if without[name] is not None}
+    assert unknown >= {*parts, "go_total_bytes", "limit_bytes", "oom_kills", "heap_live_bytes"}
+    (core,) = rows_of(
+        replace(with_everything(), account=replace(ACCOUNT, rss_bytes=None)), "memory"
+    )
+    assert core["resident_files_bytes"] is None
 
 
 def test_waits_are_in_groups_with_holder_and_peer() -> None:

@@ -38,6 +38,7 @@ QUESTIONS: dict[str, Question] = {
         Question("waits", "what goroutines wait on", {}),
         Question("groups", "the largest groups of goroutines over all hosts", {}),
         Question("outliers", "processes that differ from the others of their service", {"deviations": 5}),
+        Question("limits", "which processes are near a limit of their memory", {"min_used": 80}),
         Question("changes", "what changed at a time (--at)", {"since_s": 0, "min_change": 1}),
         Question("versions", "what changed from one version to another", {"old": "", "new": "", "min_change": 1}),
     )

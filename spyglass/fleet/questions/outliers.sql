@@ -4,6 +4,7 @@
 WITH numbers AS (
     SELECT p.service, p.instance, p.host, p.pid, p.version, p.goroutines, p.threads, p.run_queue, p.cpu_cores, p.stuck,
            m.rss_bytes, m.heap_in_use_bytes, m.stacks_in_use_bytes,
+           coalesce(p.namespace || '/' || p.pod, p.container_name, p.container) AS container,
            m.gc_count / nullif(p.uptime_seconds, 0) AS gc_per_second
     FROM processes AS p
     JOIN latest AS l ON l.snapshot_id = p.snapshot_id AND l.service = p.service
@@ -33,9 +34,10 @@ spreads AS (
     WHERE value IS NOT NULL
     GROUP BY a.service, a.number, middle, processes
 )
-SELECT a.service, a.number, host, pid, version, value, middle AS median, spread AS median_deviation, processes,
+SELECT a.service, a.number, a.host, a.pid, n.container, a.version, value, middle AS median, spread AS median_deviation, processes,
        abs(value - middle) / nullif(1.4826 * spread, 0) AS deviations
 FROM measured AS a
 JOIN spreads AS b ON b.service = a.service AND b.number = a.number
+JOIN numbers AS n ON n.service = a.service AND n.instance = a.instance
 WHERE processes >= 4 AND abs(value - middle) > greatest(:deviations * 1.4826 * spread, 0.1 * abs(middle), least)
-ORDER BY CASE WHEN spread = 0 THEN 0 ELSE 1 END, deviations DESC, a.service, a.number, host, pid
+ORDER BY CASE WHEN spread = 0 THEN 0 ELSE 1 END, deviations DESC, a.service, a.number, a.host, a.pid
