@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from spyglass.serve.page import page
 from spyglass.serve.problems import Refusal, problem
 from spyglass.serve.settings import Settings
 
@@ -75,7 +76,10 @@ class Access:
             if self._running >= self._settings.requests:
                 raise Refusal(503, "too many requests at once", headers={"retry-after": "1"})
         except Refusal as refusal:
-            await problem(refusal)(scope, receive, send_with_headers)
+            # The page has nothing of any process, and asks for the token itself.
+            asks = refusal.status == 401 and scope["path"] == "/" and scope["method"] == "GET"
+            answer = page(401) if asks else problem(refusal)
+            await answer(scope, receive, send_with_headers)
             return
         self._running += 1
         try:

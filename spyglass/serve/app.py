@@ -14,7 +14,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from spyglass.serve.access import Access
+from spyglass.serve.mcp.http import Assistants
 from spyglass.serve.operations import Asked, Operation
+from spyglass.serve.page import page
 from spyglass.serve.parameters import parsed, path_integer
 from spyglass.serve.problems import Refusal, problem, problem_of
 from spyglass.serve.service import Service
@@ -43,7 +45,12 @@ def create_app(settings: Settings, started: Callable[[Service], None] | None = N
 
     routes = [Route(each.path, _endpoint(each), methods=[each.method]) for each in OPERATIONS]
     app = Starlette(
-        routes=[Route("/healthz", _health), *routes],
+        routes=[
+            Route("/healthz", _health),
+            Route("/", _page),
+            Route("/mcp", Assistants()),
+            *routes,
+        ],
         middleware=[Middleware(Access, settings=settings)],
         exception_handlers={HTTPException: _http_problem},
         lifespan=lifespan,
@@ -52,15 +59,27 @@ def create_app(settings: Settings, started: Callable[[Service], None] | None = N
     return app
 
 
-async def _health(_request: Request) -> Response:
-    return PlainTextResponse("ok\n")
+async def _health(request: Request) -> Response:
+    service: Service = request.app.state.service
+    lines = ["ok", *(await service.health())]
+    return PlainTextResponse("".join(f"{line}\n" for line in lines))
+
+
+async def _page(_request: Request) -> Response:
+    return page()
 
 
 def _endpoint(operation: Operation) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         service: Service = request.app.state.service
         try:
-            values = _path_values(request) | parsed(operation.parameters, request.url.query)
+            values = _path_values(request) | parsed(
+                operation.parameters, request.scope["query_string"]
+            )
+            values |= {
+                each.name: each.value(request.headers.getlist(each.name))
+                for each in operation.headers
+            }
             asked = Asked((operation.name, request.url.path, _hashable(values)), values)
             if operation.handle is not None:
                 return await operation.handle(service, asked)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from spyglass.analysis.subset import part
 from spyglass.errors import ProcessChanged, ProcessNotFound, SpyglassError
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from spyglass.runtime.scheduler_watch import SchedulerWatch
     from spyglass.serve.service import Service
 
-__all__ = ["LIVE", "Frames", "live"]
+__all__ = ["LIVE", "EventStream", "Frames", "frame", "live", "repeated"]
 
 LIVE = (
     *GROUPS,
@@ -89,27 +91,48 @@ async def live(service: Service, asked: Asked) -> Response:
     read."""
     frames = Frames(asked.values)
     await service.pool.read(asked.pid, "checked", lambda program: program.check())
-    service.open_stream()
-    return StreamingResponse(_events(service, asked, frames), media_type="text/event-stream")
+    lines = repeated(
+        service,
+        asked.values["interval"] / 1e9,
+        lambda: frame(service, asked.pid, frames),
+        lambda: frames.is_over,
+    )
+    return EventStream(service, lines)
 
 
-async def _events(service: Service, asked: Asked, frames: Frames) -> AsyncIterator[bytes]:
-    interval_s = asked.values["interval"] / 1e9
-    try:
-        while not (frames.is_over or service.closing.is_set()):
-            began = time.monotonic()
-            yield b"data: %b\n\n" % await _line(service, asked.pid, frames)
-            took_s = time.monotonic() - began
-            pause_s = max(interval_s - took_s, took_s / service.settings.max_cpu - took_s)
-            try:
-                await asyncio.wait_for(service.closing.wait(), pause_s)
-            except TimeoutError:
-                continue
-    finally:
-        service.streams -= 1
+class EventStream(StreamingResponse):
+    """Server-sent events. The stream is counted from now on until the client has left, which may be before the first event."""
+
+    def __init__(self, service: Service, events: AsyncIterator[bytes]) -> None:
+        service.open_stream()
+        self._service = service
+        super().__init__(events, media_type="text/event-stream")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._service.streams -= 1
 
 
-async def _line(service: Service, pid: int, frames: Frames) -> bytes:
+async def repeated(
+    service: Service,
+    interval_s: float,
+    take: Callable[[], Awaitable[bytes]],
+    is_over: Callable[[], bool],
+) -> AsyncIterator[bytes]:
+    """What `take` gives as events, until `is_over`, or the server is to end."""
+    while not (is_over() or service.closing.is_set()):
+        began = time.monotonic()
+        yield b"data: %b\n\n" % await take()
+        took_s = time.monotonic() - began
+        pause_s = max(interval_s - took_s, took_s / service.settings.max_cpu - took_s)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(service.closing.wait(), pause_s)
+
+
+async def frame(service: Service, pid: int, frames: Frames) -> bytes:
+    """The next line of `frames` of process `pid`, or why there is none."""
     try:
         return await service.pool.read(pid, object(), frames.next)
     except SpyglassError as error:

@@ -52,7 +52,11 @@ def _operation(operation: Operation) -> dict[str, Any]:
     return {
         "operationId": operation.name,
         "summary": operation.about,
-        "parameters": [*map(_in_path, names), *map(_in_query, operation.parameters)],
+        "parameters": [
+            *map(_in_path, names),
+            *map(_in_query, operation.parameters),
+            *({**_in_query(each), "in": "header"} for each in operation.headers),
+        ],
         "responses": {str(operation.status): answer, "default": _PROBLEM},
     }
 

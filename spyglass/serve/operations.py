@@ -81,7 +81,8 @@ class Asked:
 @dataclass(frozen=True)
 class Operation:
     """A method and a path, and what answers it: `read`, called in a thread with an inspector of the process that the
-    path names, or `handle`. `media_types`: of the answers; `about`: what OpenAPI says in one sentence."""
+    path names, or `handle`. `media_types`: of the answers; `about`: what OpenAPI says in one sentence; `headers`: those
+    that are read like parameters."""
 
     name: str
     path: str
@@ -92,6 +93,7 @@ class Operation:
     status: int = 200
     read: Callable[[Inspector, Mapping[str, Any]], Answer] | None = None
     handle: Callable[[Service, Asked], Awaitable[Response]] | None = None
+    headers: tuple[Parameter, ...] = ()
 
 
 def written(write: Callable[[BinaryIO], object]) -> bytes | Stored:

@@ -47,11 +47,11 @@ class Parameter:
         return values[0] if values else self.default
 
 
-def parsed(parameters: Sequence[Parameter], query: str) -> dict[str, Any]:
+def parsed(parameters: Sequence[Parameter], query: bytes) -> dict[str, Any]:
     """The values of all `parameters`, by name, from a query string. Raises `Refusal`."""
     try:
         pairs = parse_qsl(
-            query, keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS
+            query.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS
         )
     except ValueError:
         raise Refusal(400, "the query is not one, or has too many parameters") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ class Pool:
         self._settings = settings
         self._readings = readings
         self._open: dict[int, _Open] = {}
+        #: Whether one was closed since garbage was collected last.
+        self._has_closed = False
 
     def __len__(self) -> int:
         return len(self._open)
@@ -59,7 +62,9 @@ class Pool:
         ]
         for pid in closed:
             self._close(pid)
-        if closed:
+        if self._has_closed:  # here, or by a reading that failed
+            self._has_closed = False
+            gc.collect()  # some parts of an inspector, with megabytes of types, refer to each other
             return_freed_memory()
 
     def close(self) -> None:
@@ -105,3 +110,4 @@ class Pool:
         known = self._open.pop(pid, None)
         if known is not None:
             known.inspector.close()
+            self._has_closed = True

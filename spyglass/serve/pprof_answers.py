@@ -17,7 +17,9 @@ import numpy as np
 
 from spyglass.analysis.profile_frames import is_in_profile
 from spyglass.analysis.selection import selected
+from spyglass.analysis.site_increase import increase
 from spyglass.analysis.subset import subset
+from spyglass.escape import visible
 from spyglass.formats import exporter
 from spyglass.model import NONE, Frame, Snapshot
 from spyglass.runtime.waiting.options import WaitOptions
@@ -25,7 +27,6 @@ from spyglass.serve.operations import Answer, written
 from spyglass.serve.parameters import Parameter, integer
 from spyglass.serve.problems import Refusal
 from spyglass.words.calls import place_text
-from spyglass.words.escape import visible
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["COUNTED", "DEBUG", "GC", "SITES", "goroutine", "goroutineleak", "sites"]
 
 Values = Mapping[str, Any]
+#: A snapshot, and which of its goroutines a profile is of.
+_Rows = tuple[Snapshot, "NDArray[np.int64]"]
 
 DEBUG = integer(
     "debug", "0: for go tool pprof; 1: text; 2 (goroutines): as Go's traceback.", 0, 2, default=0
@@ -44,27 +47,49 @@ GC = integer(
     "gc", "1: as of now, not of the last garbage collection. None is run.", 0, 1, default=0
 )
 #: Shorter than the time that a request may take.
-SECONDS = integer("seconds", "What was allocated, or waited, within so many seconds.", 1, 20)
-COUNTED: tuple[Parameter, ...] = (DEBUG,)
+SECONDS = integer("seconds", "What changed within so many seconds.", 1, 20)
+COUNTED: tuple[Parameter, ...] = (DEBUG, SECONDS)
 SITES: tuple[Parameter, ...] = (DEBUG, GC, SECONDS)
 _BINARY, _TEXT = "application/octet-stream", "text/plain; charset=utf-8"
 
 
 def goroutine(program: Inspector, values: Values) -> Answer:
     """The goroutines, as the profile "goroutine"."""
-    taken = program.snapshot("full")
-    return _counted("goroutine", taken, selected(taken.goroutines), values["debug"])
+    return _goroutines("goroutine", lambda: _all(program), values)
 
 
 def goroutineleak(program: Inspector, values: Values) -> Answer:
     """The goroutines that nothing can wake, as the profile "goroutineleak" of Go 1.26 and later."""
+    return _goroutines("goroutineleak", lambda: _leaked(program), values)
+
+
+def _all(program: Inspector) -> _Rows:
+    taken = program.snapshot("full")
+    return taken, selected(taken.goroutines)
+
+
+def _leaked(program: Inspector) -> _Rows:
     from spyglass.analysis.wait_verdicts import verdicts
 
     taken = program.snapshot("full", waits=WaitOptions())
     known = verdicts(taken)
     assert known is not None
-    rows = np.flatnonzero(np.isin(taken.goroutines.id, known.ids[known.stuck == 1]))
-    return _counted("goroutineleak", taken, rows, values["debug"])
+    return taken, np.flatnonzero(np.isin(taken.goroutines.id, known.ids[known.stuck == 1]))
+
+
+def _goroutines(name: str, read: Callable[[], _Rows], values: Values) -> Answer:
+    debug, seconds = values["debug"], values["seconds"]
+    if seconds is None:
+        return _counted(name, *read(), debug)
+    if debug:
+        raise Refusal(400, "seconds and debug cannot be used together")
+    from spyglass.export.goroutine_delta import write_goroutine_delta
+
+    before, rows_before = read()
+    time.sleep(seconds)
+    after, rows_after = read()
+    body = written(partial(write_goroutine_delta, before, rows_before, after, rows_after))
+    return Answer(body, _BINARY, f"{name}-delta")
 
 
 def sites(name: str) -> Callable[[Inspector, Values], Answer]:
@@ -79,7 +104,7 @@ def sites(name: str) -> Callable[[Inspector, Values], Answer]:
         profile = _sites(program, name, values["gc"] == 1, sampled=debug == 1)
         if seconds is not None:
             time.sleep(seconds)
-            profile = _since(profile, _sites(program, name, values["gc"] == 1))
+            profile = increase(profile, _sites(program, name, values["gc"] == 1))
         if debug:
             return Answer("".join(_sites_text(name, profile)).encode(), _TEXT)
         first: dict[str, Any] = {"first": "alloc_space"} if name == "allocs" else {}
@@ -104,28 +129,6 @@ def _sites(program: Inspector, name: str, now: bool, *, sampled: bool = False) -
     sizes = profile.sites.object_bytes[:, np.newaxis]
     amounts = np.stack((counts, counts * sizes), axis=2).reshape(-1, 4)
     return replace(found, amounts=amounts)
-
-
-def _since(before: SiteProfile, after: SiteProfile) -> SiteProfile:
-    """What is new in `after`. Sites are never removed (``runtime/mprof.go``: `stkbucket`)."""
-    known = {key: row for row, key in enumerate(_keys(before))}
-    amounts = after.amounts.copy()
-    for row, key in enumerate(_keys(after)):
-        if key in known:
-            amounts[row] -= before.amounts[known[key]]
-    changed = np.flatnonzero(amounts.any(axis=1))
-    # As two's complement: a number may have become smaller (profile.proto: int64).
-    return replace(
-        after, amounts=amounts[changed].view(np.uint64), stack=after.stack[changed],
-        object_bytes=after.object_bytes[changed],
-    )  # fmt: skip
-
-
-def _keys(profile: SiteProfile) -> Iterator[tuple[Any, ...]]:
-    """What tells the sites apart: the places on the stack, and the size of objects."""
-    places = [(frame.function, frame.pc) for frame in profile.frames]
-    for stack, size in zip(profile.stack.tolist(), profile.object_bytes.tolist(), strict=True):
-        yield size, *(places[each] for each in profile.frames_of(stack))
 
 
 def _counted(name: str, taken: Snapshot, rows: NDArray[np.int64], debug: int) -> Answer:

@@ -18,9 +18,9 @@ from spyglass.errors import (
     ProcessNotFound,
     SpyglassError,
 )
-from spyglass.words.escape import visible
+from spyglass.escape import visible
 
-__all__ = ["Refusal", "problem", "problem_of"]
+__all__ = ["Refusal", "log", "problem", "problem_of"]
 
 _MEDIA_TYPE = "application/problem+json"
 #: The status of each kind of error; a more special kind comes first.
@@ -69,6 +69,11 @@ def problem_of(error: Exception) -> JSONResponse:
     if isinstance(error, SpyglassError):
         status = next(status for kind, status in _STATUSES if isinstance(error, kind))
         return problem(Refusal(status, error.message, error.hint))
+    log(error)
+    return problem(Refusal(500, "internal error", "the log of spyglass serve says more"))
+
+
+def log(error: Exception) -> None:
+    """Print an error that is not meant, with its traceback, to standard error."""
     for line in "".join(traceback.format_exception(error)).splitlines():
         print(visible(line), file=sys.stderr)
-    return problem(Refusal(500, "internal error", "the log of spyglass serve says more"))

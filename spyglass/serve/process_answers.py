@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FILTERS", "GROUPS", "HEAP", "LIST", "MEMORY", "PAGE_POLICY", "REDACT", "SUMMARY", "WAITS",
-    "goroutine", "goroutines", "groups", "memory", "report", "snapshot", "summary", "threads", "waits", "wanted",
+    "goroutine", "goroutines", "groups", "memory", "report", "snapshot", "summary", "threads", "waits", "wanted", "without_goroutines",
 ]  # fmt: skip
 
 Values = Mapping[str, Any]
@@ -98,7 +98,7 @@ def summary(program: Inspector, values: Values) -> Answer:
         since = read_cpu(values["pid"])
         time.sleep(_WATCH_SECONDS)
         taken = program.snapshot("top", waits=options, cpu_since=since)
-    return _without_goroutines(taken)
+    return without_goroutines(taken)
 
 
 def goroutines(program: Inspector, values: Values) -> Answer:
@@ -130,12 +130,14 @@ def groups(program: Inspector, values: Values) -> Answer:
     from spyglass.serve.live import Frames
 
     frames = Frames(values, compares=False)
-    return Answer(frames.line(program.snapshot("full" if frames.needs_stacks else "top")))
+    stop = values.get("stop", False)
+    taken = program.snapshot("full" if frames.needs_stacks else "top", stop=stop)
+    return Answer(frames.line(taken))
 
 
 def threads(program: Inspector, values: Values) -> Answer:
     """The threads, what each runs, and its stack: a snapshot without goroutines."""
-    return _without_goroutines(program.snapshot("full", thread_stacks=True))
+    return without_goroutines(program.snapshot("full", thread_stacks=True))
 
 
 def waits(program: Inspector, values: Values) -> Answer:
@@ -197,7 +199,7 @@ def _containing(part_of_name: str | None) -> re.Pattern[str] | None:
     return None if part_of_name is None else re.compile(re.escape(part_of_name))
 
 
-def _without_goroutines(taken: Snapshot) -> Answer:
+def without_goroutines(taken: Snapshot) -> Answer:
     """The document of `taken` without its goroutines, but with the findings about them."""
     from spyglass.analysis.findings import written_findings
     from spyglass.export.plain_values import record

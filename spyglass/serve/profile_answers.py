@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from spyglass.formats import exporter
-from spyglass.inspector import Inspector
 from spyglass.serve.operations import JSON, Answer, Asked, json_answer, written
 from spyglass.serve.parameters import choice, integer, span
 from spyglass.serve.problems import Refusal
@@ -17,6 +16,7 @@ from spyglass.serve.process_answers import PAGE_POLICY
 from spyglass.serve.recordings import Job
 
 if TYPE_CHECKING:
+    from spyglass.profile import Profile
     from spyglass.serve.service import Service
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "cancel",
     "cpu_profile",
     "listed",
+    "page_profile",
     "result",
     "start",
     "state",
@@ -73,12 +74,18 @@ async def cancel(service: Service, asked: Asked) -> Response:
 
 async def result(service: Service, asked: Asked) -> Response:
     """The profile of one that has ended."""
-    job, name = service.recordings.job(asked.values["id"]), asked.values["format"]
-    if not job.over.is_set():
-        raise Refusal(
-            409, "it is still being recorded", f"GET /v1/profiles/{job.id} says how far it is"
-        )
-    answer = await service.apart(asked, lambda: _answer(job, name))
+    job, name = _ended(service, asked), asked.values["format"]
+    file = f"{job.mode}-{job.pid}-{job.id[:6]}.pb.gz"
+    answer = await service.apart(asked, lambda: _answer(job, name, file))
+    return answer.response()
+
+
+async def page_profile(service: Service, asked: Asked) -> Response:
+    """The profile of one that has ended, as the page shows it."""
+    from spyglass.serve import page_parts
+
+    job = _ended(service, asked)
+    answer = await service.apart(asked, lambda: page_parts.profile(_profile(job)))
     return answer.response()
 
 
@@ -91,19 +98,36 @@ async def cpu_profile(service: Service, asked: Asked) -> Response:
     except asyncio.CancelledError:
         job.cancelled = True
         raise
-    return (await service.readings.share(job.id, None, lambda: _answer(job, "pprof"))).response()
+    return (
+        await service.readings.share(job.id, None, lambda: _answer(job, "pprof", "profile"))
+    ).response()
 
 
 async def _started(service: Service, job: Job, *, keep: bool = True) -> None:
     """Start `job`; raises at once what says that its process cannot be read."""
-    await service.pool.read(job.pid, "checked", Inspector.check)
+    await service.pool.read(job.pid, "checked", lambda program: program.check())
     service.recordings.start(job, keep=keep)
 
 
-def _answer(job: Job, name: str) -> Answer:
+def _ended(service: Service, asked: Asked) -> Job:
+    """The recording that the path names; raises `Refusal` if it has not ended."""
+    job = service.recordings.job(asked.values["id"])
+    if not job.over.is_set():
+        raise Refusal(
+            409, "it is still being recorded", f"GET /v1/profiles/{job.id} says how far it is"
+        )
+    return job
+
+
+def _profile(job: Job) -> Profile:
     if job.error is not None:
         raise job.error
     assert job.profile is not None
-    body = written(partial(exporter("profile", name).write, job.profile))
+    return job.profile
+
+
+def _answer(job: Job, name: str, file: str) -> Answer:
+    """The profile of `job`, which has ended, in format `name`; browsers save a pprof profile as `file`."""
+    body = written(partial(exporter("profile", name).write, _profile(job)))
     headers = {"content-security-policy": PAGE_POLICY} if name == "html" else {}
-    return Answer(body, _MEDIA_TYPES[name], "profile" if name == "pprof" else None, headers)
+    return Answer(body, _MEDIA_TYPES[name], file if name == "pprof" else None, headers)

@@ -2,6 +2,9 @@
 
 A reading runs in a thread of its own, so that the server goes on answering. A thread cannot be ended from outside: one that
 takes too long keeps its process, so that there is no second one of it, but not its place among the readings.
+
+What only looks which processes there are is light: it waits for no reading of a process, nor for the processor time that
+these have spent, but has places and processor time of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ _T = TypeVar("_T")
 _MAX_OVERDUE = 8
 #: The processor time that readings may take at once, in seconds, after a time of rest.
 _BURST_S = 5.0
+#: The part of the processor time that light readings may take; it is taken from that of the others.
+_LIGHT_SHARE = 0.5
 
 
 class _Budget:
@@ -45,6 +50,14 @@ class _Budget:
     def spend(self, seconds: float) -> None:
         """Take `seconds` of it, even more than is left."""
         self._left_s -= seconds
+
+
+class _Lane:
+    """Readings that wait for each other alone: at most `places` at once, which take a `share` of a processor."""
+
+    def __init__(self, places: int, share: float) -> None:
+        self.places = asyncio.Semaphore(places)
+        self.budget = _Budget(share)
 
 
 @dataclass
@@ -69,8 +82,8 @@ class Readings:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._slots = asyncio.Semaphore(settings.readings)
-        self._budget = _Budget(settings.max_cpu)
+        self._all = _Lane(settings.readings, settings.max_cpu)
+        self._light = _Lane(settings.readings, settings.max_cpu * _LIGHT_SHARE)
         self._shared: dict[Hashable, _Shared] = {}
         self._subjects: dict[Hashable, _Subject] = {}
         self._overdue = 0
@@ -79,21 +92,24 @@ class Readings:
         """Whether there is a reading of `subject`, or one that waits for its turn."""
         return subject in self._subjects
 
-    async def share(self, subject: Hashable, key: Hashable, work: Callable[[], _T]) -> _T:
+    async def share(
+        self, subject: Hashable, key: Hashable, work: Callable[[], _T], *, light: bool = False
+    ) -> _T:
         """The result of `work`, called in a thread, or of an equal call (by `subject` and `key`) that is not over.
+        `light`: it reads no process, and has few different keys.
 
         Raises what `work` raises, and `Refusal` when too many wait, or it takes longer than the limit.
         """
         shared = self._shared.get((subject, key))
         if shared is None:
-            shared = self._begin(subject, key, work)
+            shared = self._begin(subject, key, work, light=light)
         shared.waiters += 1
         try:
             limit_s = self._settings.limit_s
             return cast(_T, await asyncio.wait_for(asyncio.shield(shared.task), limit_s))
         except TimeoutError:
-            if shared.task.done():  # the reading itself has failed so
-                raise
+            if shared.task.done():  # just now, or it has failed so itself
+                return cast(_T, shared.task.result())
             raise Refusal(
                 504, f"no answer within {self._settings.limit_s:g} s", "ask again, or for less"
             ) from None
@@ -102,12 +118,16 @@ class Readings:
             if not shared.waiters and not shared.begun:
                 shared.task.cancel()
 
-    def _begin(self, subject: Hashable, key: Hashable, work: Callable[[], Any]) -> _Shared:
-        if len(self._shared) >= self._settings.waiting or self._overdue >= _MAX_OVERDUE:
+    def _begin(
+        self, subject: Hashable, key: Hashable, work: Callable[[], Any], *, light: bool
+    ) -> _Shared:
+        is_full = len(self._shared) >= self._settings.waiting or self._overdue >= _MAX_OVERDUE
+        if is_full and not light:
             raise Refusal(
                 503, "too many readings wait for their turn", headers={"retry-after": "5"}
             )
-        task = asyncio.get_running_loop().create_task(self._take_turn(subject, key, work))
+        turn = self._take_turn(subject, key, work, self._light if light else self._all)
+        task = asyncio.get_running_loop().create_task(turn)
         shared = self._shared[subject, key] = _Shared(task)
         task.add_done_callback(lambda _: self._end(subject, key))
         return shared
@@ -117,16 +137,18 @@ class Readings:
         if not shared.task.cancelled():
             shared.task.exception()  # or asyncio complains that nobody asked
 
-    async def _take_turn(self, subject: Hashable, key: Hashable, work: Callable[[], _T]) -> _T:
+    async def _take_turn(
+        self, subject: Hashable, key: Hashable, work: Callable[[], _T], lane: _Lane
+    ) -> _T:
         turn = self._subjects.setdefault(subject, _Subject())
         turn.readings += 1
         try:
             async with turn.lock:
-                async with self._slots:
-                    while pause_s := self._budget.pause_s():
+                async with lane.places:
+                    while pause_s := lane.budget.pause_s():
                         await asyncio.sleep(pause_s)
                     self._shared[subject, key].begun = True
-                    running = self._in_thread(work)
+                    running = self._in_thread(work, lane)
                     await asyncio.wait({running}, timeout=self._settings.limit_s)
                 return await self._late(running)
         finally:
@@ -144,13 +166,14 @@ class Readings:
         finally:
             self._overdue -= 1
 
-    def _in_thread(self, work: Callable[[], _T]) -> asyncio.Future[_T]:
+    def _in_thread(self, work: Callable[[], _T], lane: _Lane) -> asyncio.Future[_T]:
         """The result of `work`, called in a daemon thread: one that hangs does not keep the server from ending."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_T] = loop.create_future()
 
         def settle(result: _T | None, error: BaseException | None, seconds: float) -> None:
-            self._budget.spend(seconds)
+            for budget in {self._all.budget, lane.budget}:
+                budget.spend(seconds)
             if future.cancelled():
                 return
             if error is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import signal
@@ -16,6 +17,7 @@ from types import FrameType
 import uvicorn
 
 from spyglass.errors import SpyglassError
+from spyglass.memory.allocator import return_freed_memory
 from spyglass.serve.app import create_app
 from spyglass.serve.service import Service
 from spyglass.serve.settings import Settings
@@ -25,6 +27,9 @@ __all__ = ["Place", "place", "run", "token_of"]
 _BACKLOG = 1024
 _MAX_TOKEN_BYTES = 4096
 _MIN_TOKEN = 16
+#: How many objects are made before circles of them are looked for: as Python itself does, because a server runs for
+#: months (commands that end soon look less often).
+_OBJECTS = 700
 #: What requests have to end after SIGTERM.
 _END_SECONDS = 5
 
@@ -80,10 +85,13 @@ def run(
 ) -> None:
     """Serve until SIGTERM or SIGINT. `tls`: the files of a certificate and its key. The address is printed, and with
     `show_token` the token. Raises OSError if there cannot be listened, `SpyglassError` if something else does."""
+    gc.set_threshold(_OBJECTS)
+    return_freed_memory()
     with _listening(where) as listener:
         server = _Server(settings, tls)
-        for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again after its end
-            signal.signal(number, signal.SIG_IGN)
+        # From now on, not only from when it serves; uvicorn raises them again after its end.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, server.handle_exit)
         print(_address(listener, where, settings, show_token), flush=True)
         server.run(sockets=[listener])
         _notify("STOPPING=1")
@@ -157,7 +165,7 @@ def _address(listener: socket.socket, where: Place, settings: Settings, show_tok
         return f"unix:{where.path}" + (f"\ntoken {settings.token}" if show_token else "")
     host, port = listener.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
-    return f"{'https' if settings.secure else 'http'}://{name}:{port}/v1/processes{token}"
+    return f"{'https' if settings.secure else 'http'}://{name}:{port}/{token}"
 
 
 def _notify(state: str) -> None:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, Response
 
-from spyglass.serve import gospy, kept
+from spyglass.serve import gospy, kept, page_parts, page_streams
 from spyglass.serve import pprof_answers as pprof
 from spyglass.serve import process_answers as answers
 from spyglass.serve import profile_answers as profiles
 from spyglass.serve.live import LIVE, live
 from spyglass.serve.openapi import document
-from spyglass.serve.operations import JSON, Answer, Asked, Operation, written
+from spyglass.serve.operations import JSON, Answer, Asked, Operation, json_answer, written
 from spyglass.serve.parameters import choice
+from spyglass.serve.problems import Refusal
+from spyglass.serve.scrape import TIMEOUT, metrics
 
 if TYPE_CHECKING:
     from spyglass.serve.service import Service
 
-__all__ = ["OPERATIONS"]
+__all__ = ["OPERATIONS", "listed"]
 
 _PROCESS = "/v1/processes/{pid}"
 _PPROF = f"{_PROCESS}/debug/pprof"
+#: What the page at / asks for; documents of the page of the same version alone.
+_PAGE = "/page/processes/{pid}"
 _TEXT, _GZIP, _BINARY, _HTML = (
     "text/plain",
     "application/gzip",
@@ -42,15 +46,29 @@ async def _openapi(_service: Service, _asked: Asked) -> Response:
 
 
 async def _processes(service: Service, asked: Asked) -> Response:
-    return (await service.apart(asked, lambda: _list(asked.values["sort"]))).response()
+    work = partial(listed, asked.values["sort"])
+    return (await service.readings.share(asked.key, None, work, light=True)).response()
 
 
-def _list(order: Any) -> Answer:
+def listed(order: Any) -> Answer:
+    """The Go processes of the host in this order."""
     from spyglass.formats import exporter
     from spyglass.processes import go_processes
 
     listing = go_processes().sorted_by(order)
     return Answer(written(lambda stream: exporter("processes", "json").write(listing, stream)))
+
+
+async def _archive(service: Service, _asked: Asked) -> Response:
+    if service.archiver is None:
+        raise Refusal(404, "there is no archive", "`spyglass serve --archive DIR|URL` makes one")
+    return json_answer(await service.archiver.document()).response()
+
+
+async def _push(service: Service, _asked: Asked) -> Response:
+    if service.pusher is None:
+        raise Refusal(404, "no profiles are pushed", "`spyglass serve --push URL` pushes them")
+    return json_answer(await service.pusher.document()).response()
 
 
 async def _core(service: Service, asked: Asked) -> Response:
@@ -160,7 +178,29 @@ OPERATIONS: tuple[Operation, ...] = (
             ("mutex", "waits for locks, by who held them"),
         )
     ),
+    Operation(
+        "metrics", "/metrics", "Prometheus metrics of all Go processes.", headers=(TIMEOUT,), media_types=(_TEXT,),
+        handle=metrics,
+    ),
+    Operation("archive", "/v1/archive", "How the archive of snapshots goes.", handle=_archive),
+    Operation("push", "/v1/push", "How pushing profiles goes.", handle=_push),
     Operation("gospy_runtime", "/runtime", "As gospy: the version of Go.", gospy.PID, handle=gospy.runtime),
     Operation("gospy_goroutines", "/goroutines", "As gospy: goroutines.", gospy.PID, handle=gospy.goroutines),
     Operation("gospy_memstats", "/memstats", "As gospy: garbage collections.", gospy.PID, handle=gospy.memstats),
+    Operation(
+        "page_processes", "/page/processes", "For the page: the processes, as server-sent events.",
+        media_types=("text/event-stream",), handle=page_streams.host,
+    ),
+    Operation(
+        "page_live", f"{_PAGE}/live", "For the page: a process, as server-sent events.", page_streams.LIVE,
+        ("text/event-stream",), handle=page_streams.process,
+    ),
+    Operation("page_goroutines", f"{_PAGE}/goroutines", "For the page: goroutines.", read=page_parts.goroutines),
+    Operation("page_waits", f"{_PAGE}/waits", "For the page: waits.", (answers.HEAP,), read=page_parts.waits),
+    Operation("page_memory", f"{_PAGE}/memory", "For the page: memory and its limits.", read=page_parts.memory),
+    Operation("page_heap", f"{_PAGE}/heap", "For the page: the heap profile.", read=page_parts.heap),
+    Operation("page_program", f"{_PAGE}/program", "For the page: program, scheduler, threads.", read=page_parts.program),
+    Operation(
+        "page_profile", "/page/profiles/{id}", "For the page: a profile that was recorded.", handle=profiles.page_profile,
+    ),
 )  # fmt: skip

@@ -9,55 +9,18 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from starlette.testclient import TestClient
 
 import spyglass
-from spyglass.export import __file__ as export
 from tests.command import SPYGLASS
-from tests.serving import serving
-from tests.support import Flavour, GoProcess, start
+from tests.serving import LEAKED, serving, valid
+from tests.support import NEWEST, Flavour, GoProcess, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go]
-
-LEAKED = 12
-
-
-@pytest.fixture(scope="module")
-def knots() -> Iterator[GoProcess]:
-    """A program at rest: two goroutines in a deadlock, and some that nobody will ever wake."""
-    with start("knots", *_newest(), "-deadlock", "-leak", str(LEAKED)) as process:
-        yield process
-
-
-def _newest() -> tuple[str, Flavour]:
-    from tests.support import NEWEST
-
-    return NEWEST, Flavour.STRIPPED
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with serving() as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def base(knots: GoProcess) -> str:
-    return f"/v1/processes/{knots.pid}"
-
-
-def valid(document: Any) -> Any:
-    """`document`, which is as its schema says."""
-    name = document["schema"].removeprefix("spyglass.").removesuffix("/1")
-    schema = json.loads((Path(export).parent / f"{name}.schema.json").read_text())
-    jsonschema.Draft202012Validator(schema).validate(document)
-    return document
 
 
 def document(client: TestClient, path: str) -> Any:
@@ -192,7 +155,7 @@ def test_errors_are_our_lines(client: TestClient) -> None:
 
 
 def test_a_process_that_has_ended_is_gone_and_its_inspector_is_closed() -> None:
-    with start("park", *_newest(), "-n", "3") as process, serving() as client:
+    with start("park", NEWEST, Flavour.STRIPPED, "-n", "3") as process, serving() as client:
         path = f"/v1/processes/{process.pid}/threads"
         assert client.get(path).status_code == 200
         process.kill()
@@ -206,7 +169,10 @@ def test_inspectors_that_are_idle_superfluous_or_of_ended_processes_are_closed()
         assert client.get(f"/v1/processes/{process.pid}/threads").status_code == 200
         return len(client.app.state.service.pool)  # type: ignore[attr-defined]
 
-    with start("park", *_newest(), "-n", "3") as one, start("park", *_newest(), "-n", "3") as other:
+    with (
+        start("park", NEWEST, Flavour.STRIPPED, "-n", "3") as one,
+        start("park", NEWEST, Flavour.STRIPPED, "-n", "3") as other,
+    ):
         with serving(inspectors=1) as client:
             pool = client.app.state.service.pool  # type: ignore[attr-defined]
             assert (opened(client, one), opened(client, other)) == (1, 2)
@@ -245,10 +211,11 @@ def test_the_command_serves_until_sigterm(knots: GoProcess, free_port: int) -> N
     ) as server:
         assert server.stdout
         url = server.stdout.readline().strip()
-        assert url.startswith(f"http://127.0.0.1:{free_port}/v1/processes?token=")
+        assert url.startswith(f"http://127.0.0.1:{free_port}/?token=")
         with Client(base_url=f"http://127.0.0.1:{free_port}", timeout=60) as client:
             assert client.get("/v1/processes").status_code == 401
-            listed = client.get(url).json()["processes"]
+            assert client.get(url).headers["content-type"] == "text/html; charset=utf-8"
+            listed = client.get("/v1/processes").json()["processes"]  # with the cookie
             assert knots.pid in [each["pid"] for each in listed]
             with client.stream("GET", f"/v1/processes/{knots.pid}/live?limit=1") as events:
                 lines = events.iter_lines()

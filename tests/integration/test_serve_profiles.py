@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from base64 import b64encode
@@ -10,49 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
-import jsonschema
 import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
-from spyglass.export import __file__ as export
 from spyglass.serve.app import create_app
 from tests.go_tool_pprof import go_tool_pprof
-from tests.serving import SETTINGS, TOKEN, serving
-from tests.support import NEWEST, Flavour, GoProcess, start
+from tests.profiles import decoded
+from tests.serving import LEAKED, SETTINGS, TOKEN, serving, valid
+from tests.support import NEWEST, GoProcess, start
 from tests.traceback_text import goroutines_of_text
 
 pytestmark = [pytest.mark.live, pytest.mark.go]
-
-LEAKED = 12
-
-
-@pytest.fixture(scope="module")
-def knots() -> Iterator[GoProcess]:
-    """A program at rest: two goroutines in a deadlock, and some that nobody will ever wake."""
-    with start("knots", NEWEST, Flavour.EXE, "-deadlock", "-leak", str(LEAKED)) as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with serving() as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def base(knots: GoProcess) -> str:
-    return f"/v1/processes/{knots.pid}"
-
-
-def valid(document: Any) -> Any:
-    """`document`, which is as its schema says."""
-    name = document["schema"].removeprefix("spyglass.").removesuffix("/1")
-    schema = json.loads((Path(export).parent / f"{name}.schema.json").read_text())
-    jsonschema.Draft202012Validator(schema).validate(document)
-    return document
 
 
 def test_memory(client: TestClient, base: str) -> None:
@@ -118,13 +87,31 @@ def test_goroutines_in_the_forms_of_net_http_pprof(
     assert leaked.startswith(f"goroutineleak profile: total {LEAKED + 2}\n")
 
 
+def test_goroutines_that_came_and_went_within_some_seconds(
+    client: TestClient, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"{base}/debug/pprof/goroutine"
+    with monkeypatch.context() as waiting:
+        waiting.setattr(time, "sleep", lambda _seconds: None)
+        answer = client.get(f"{path}?seconds=1")
+        leaked = client.get(f"{base}/debug/pprof/goroutineleak?seconds=1")
+    assert "goroutine-delta" in answer.headers["content-disposition"]
+    # The program is at rest.
+    assert (decoded(answer.content).samples, decoded(leaked.content).samples) == ({}, {})
+
+
 def test_what_a_program_does_not_have_is_said(client: TestClient, base: str) -> None:
     answer = client.get(f"{base}/debug/pprof/heap")
     assert (answer.status_code, answer.headers["content-type"]) == (501, "application/problem+json")
     assert "the linker left it out" in answer.json()["detail"]
     text = "--- contention:\ncycles/second=1000000000\n"
     assert client.get(f"{base}/debug/pprof/block?debug=1").text == text
-    for query in ("heap?debug=1&seconds=1", "heap?debug=2", "heap?seconds=0"):
+    for query in (
+        "heap?debug=1&seconds=1",
+        "heap?debug=2",
+        "heap?seconds=0",
+        "goroutine?seconds=1&debug=2",
+    ):
         assert client.get(f"{base}/debug/pprof/{query}").status_code == 400
 
 

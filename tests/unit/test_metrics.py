@@ -11,8 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from spyglass.cli import spyglass
 from spyglass.cli.common_options import Settings
-from spyglass.export.metrics import Looked, page
+from spyglass.export.metrics import Looked, aged, families, place_labels, reading_counts
+from spyglass.export.metrics import page as page_of
 from spyglass.memory_account import CLASSES, GcStats, GoMemory, MemoryAccount
+from spyglass.process_list import Names
 from spyglass.wait_graph import Connection, LookedAt
 from tests.snapshots import PROCESS, Row, frame, make_snapshot
 from tests.wait_things import Thing, make_graph
@@ -23,12 +25,18 @@ ROWS = [
     Row(21, wait_reason="GC worker (idle)", system=True),
 ]  # fmt: skip
 
+PLACE = {"container", "container_id", "pod", "namespace"}
+
 
 def account(gc: GcStats, **memory: int) -> MemoryAccount:
     classes = {name: 2**at for at, name in enumerate(CLASSES)}
     return MemoryAccount(
         PROCESS, datetime.now(UTC), 1, 1, (), GoMemory(classes=classes, gc=gc, **memory)
     )  # fmt: skip
+
+
+def page(looked: list[Looked], top_groups: int = 20) -> bytes:
+    return page_of([families(each, top_groups) for each in looked])
 
 
 def values(text: bytes) -> dict[str, float]:
@@ -121,6 +129,30 @@ def test_several_processes_share_a_family_and_names_are_escaped() -> None:
     assert read == {"1": 1, "2": 0}
 
 
+def test_the_names_of_container_and_pod_are_labels_where_they_are_known() -> None:
+    gc = GcStats(cycles=1, last_at=datetime.now(UTC), pause_total_ns=1, pauses_ns=(1,))
+    places = {
+        1: place_labels("c0ffee", Names("cart", "cart-1", "shop", "8d9b0a77")),
+        2: place_labels("c0ffee", Names()),
+        3: place_labels(None, Names()),
+        4: place_labels(None, Names("x\x1b" + "y" * 253)),
+    }
+    text = page([
+        Looked(pid, "x", 1, make_snapshot(ROWS), account(gc), place=place) for pid, place in places.items()
+    ])  # fmt: skip
+    found: dict[str, set[frozenset[str]]] = {}
+    for family in text_string_to_metric_families(text.decode()):
+        for sample in family.samples:
+            own = frozenset(f"{k}={v}" for k, v in sample.labels.items() if k in PLACE)
+            found.setdefault(sample.labels["pid"], set()).add(own)
+    assert found == {
+        "1": {frozenset({"container=cart", "pod=cart-1", "namespace=shop"})},
+        "2": {frozenset({"container_id=c0ffee"})},
+        "3": {frozenset()},
+        "4": {frozenset({("container=x\\x1b" + "y" * 253)[:210]})},
+    }
+
+
 @pytest.mark.parametrize("arguments", [[], ["--all", "1"]])
 def test_targets_or_all(arguments: list[str]) -> None:
     result = CliRunner().invoke(spyglass, ["export", *arguments], obj=Settings())
@@ -131,7 +163,10 @@ def test_the_document_lists_all_metrics() -> None:
     gc = GcStats(cycles=1, last_at=datetime.now(UTC), pause_total_ns=1, pauses_ns=(1,))
     graph = make_graph([Thing("mutex", [(1, "lock")])], looked_at=LookedAt(True, True, 1, True, 3))
     memory = account(gc, heap_goal_bytes=1, gogc_percent=1, memory_limit_bytes=1)
-    text = page([Looked(1, "x", 1, make_snapshot(ROWS, waits=graph), memory)]).decode()
+    of_one = families(Looked(1, "x", 1, make_snapshot(ROWS, waits=graph), memory))
+    text = page_of([aged(of_one, {"pid": "1", "program": "x"}, 1), reading_counts(1, 0)]).decode()
     names = {family.name for family in text_string_to_metric_families(text)}
     document = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
-    assert [name for name in sorted(names) if f"`{name}`" not in document] == []
+    assert "spyglass_readings" in names
+    listed = {name for name in names if f"`{name}`" in document or f"`{name}_total`" in document}
+    assert names - listed == set()

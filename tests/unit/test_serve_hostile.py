@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
+import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from spyglass.serve.parameters import parsed
+from spyglass.serve.problems import Refusal
 from spyglass.serve.table import OPERATIONS
-from tests.serving import TOKEN, path_of, serving
+from tests.children import sleeping
+from tests.serving import BEARER, TOKEN, path_of, serving
+
+ADDRESS = "http://127.0.0.1:8974"
 
 #: Beside those that need no process.
 FAILS = [
@@ -20,6 +26,10 @@ FAILS = [
     for each in OPERATIONS
     if "{" in each.path or each.path in ("/runtime", "/goroutines", "/memstats")
 ]
+
+#: Stands for a process that is no Go program, so that nothing of it can be shown; no other one is asked about. Not this
+#: process: with all libraries that other tests have loaded it takes long to see that none of them is Go's.
+CHILD = "{child}"
 
 WORDS = st.one_of(
     st.text(max_size=40),
@@ -49,17 +59,21 @@ NAMES = st.one_of(
 QUERIES = st.lists(st.tuples(NAMES, WORDS), max_size=6)
 
 
-def refused(client: TestClient, method: str, path: str) -> None:
-    answer = client.request(method, path)
+def refused(answer: Any, method: str, path: str) -> None:
     assert 400 <= answer.status_code < 500, (method, path, answer.text)
     assert TOKEN not in answer.text
     for inside in ("Traceback", "site-packages", "spyglass/serve", ".py"):
         assert inside not in answer.text, (method, path, answer.text)
 
 
-def attack(
-    client: TestClient, number: int, pid: str, rest: str, query: list[tuple[str, str]]
-) -> None:
+@pytest.fixture(scope="module")
+def child() -> Iterator[int]:
+    with sleeping() as process:
+        yield process.pid
+
+
+def request(number: int, pid: str, rest: str, query: list[tuple[str, str]]) -> tuple[str, str]:
+    """A method and a path."""
     operation = FAILS[number % len(FAILS)]
     values = {
         "pid": quote(pid, safe=""),
@@ -67,13 +81,22 @@ def attack(
         "id": quote(rest, safe=""),
     }
     text = "&".join(f"{quote(name, safe='')}={quote(word, safe='')}" for name, word in query)
-    refused(client, operation.method, f"{path_of(operation, **values)}?{text}")
+    return operation.method, f"{path_of(operation, **values)}?{text}"
 
 
-#: This process is no Go program, so nothing of it can be shown; no other process is asked about.
+async def attack(app: Any, requests: list[tuple[str, str]]) -> None:
+    """Send all `requests`; each is refused."""
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(
+        transport=transport, base_url=ADDRESS, headers=BEARER, trust_env=False
+    ) as client:
+        for method, path in requests:
+            refused(await client.request(method, path), method, path)
+
+
 PIDS = st.one_of(
     WORDS.filter(lambda word: word.strip(".") and not word.strip("0").isdecimal()),
-    st.just(str(os.getpid())),
+    st.just(CHILD),
 )
 REQUESTS = given(
     number=st.integers(0, 1000),
@@ -93,10 +116,32 @@ def client() -> Iterator[TestClient]:
         yield client
 
 
-def test_some_random_requests(client: TestClient) -> None:
-    LIMITS(REQUESTS(lambda **request: attack(client, **request)))()
+def test_some_random_requests(client: TestClient, child: int) -> None:
+    assert send_all(client, child, examples=50, operations=1) >= 50
+
+
+def test_a_query_that_is_no_utf_8_is_refused() -> None:
+    with pytest.raises(Refusal) as caught:
+        parsed(OPERATIONS[0].parameters, b"pid=\xb1")
+    assert caught.value.status == 400
 
 
 @pytest.mark.slow
-def test_many_random_requests(client: TestClient) -> None:
-    settings(LIMITS, max_examples=2000)(REQUESTS(lambda **request: attack(client, **request)))()
+def test_ten_thousand_random_requests(client: TestClient, child: int) -> None:
+    assert send_all(client, child, examples=2000, operations=5) >= 10_000
+
+
+def send_all(client: TestClient, child: int, examples: int, operations: int) -> int:
+    """Send each of `examples` random requests to so many operations; how many requests that were."""
+    sent = 0
+
+    def send(number: int, pid: str, **random: Any) -> None:
+        nonlocal sent
+        random["pid"] = pid.replace(CHILD, str(child))
+        requests = [request(number + 7 * each, **random) for each in range(operations)]
+        assert client.portal is not None
+        client.portal.call(attack, client.app, requests)
+        sent += len(requests)
+
+    settings(LIMITS, max_examples=examples)(REQUESTS(send))()
+    return sent

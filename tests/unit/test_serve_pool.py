@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from spyglass.errors import NoMatch, PermissionDenied, ProcessChanged
 from spyglass.serve import pool
@@ -51,6 +54,34 @@ def test_a_pid_that_is_given_to_another_process_is_a_new_process(programs: list[
         assert len(programs) == 2
         assert (programs[0].closed, programs[1].closed) == (True, False)
     assert programs[1].closed
+
+
+def is_collected(client: TestClient, programs: list[Program]) -> bool:
+    """Whether the first of `programs`, made to refer to itself, is gone when the pool has closed what is idle."""
+    program = programs.pop(0)
+    program.circle = program  # type: ignore[attr-defined]
+    left = weakref.ref(program)
+    del program
+    gc.disable()
+    try:
+        client.app.state.service.pool.close_idle()  # type: ignore[attr-defined]
+        return left() is None
+    finally:
+        gc.enable()
+
+
+def test_what_is_closed_leaves_no_garbage(programs: list[Program]) -> None:
+    with serving(idle_s=0) as client:
+        assert client.get("/v1/processes/7/threads").status_code == 404
+        assert is_collected(client, programs)
+
+
+def test_what_a_failed_reading_closes_leaves_no_garbage(programs: list[Program]) -> None:
+    with serving() as client:
+        assert client.get("/v1/processes/7/threads").status_code == 404
+        programs[0].ended = True
+        assert client.get("/v1/processes/7/threads").status_code == 404
+        assert is_collected(client, programs)
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from starlette.responses import StreamingResponse
 
+from spyglass import processes
+from spyglass.process_list import GoProcess, ProcessList
+from spyglass.serve import page_streams
+from spyglass.serve.mcp.tools import TOOLS, call
+from spyglass.serve.operations import Asked
 from spyglass.serve.problems import Refusal
 from spyglass.serve.readings import Readings
+from spyglass.serve.rounds import Rounds
+from spyglass.serve.service import Service
+from spyglass.serve.table import OPERATIONS
 from tests.serving import SETTINGS
 
 
@@ -42,6 +54,43 @@ class Gate:
     async def entered(self, calls: int) -> None:
         while self.calls < calls:
             await asyncio.sleep(0.001)
+
+
+STARTED = datetime(2026, 1, 1, tzinfo=UTC)
+PROCESS = GoProcess(
+    4_190_000, "root", None, None, None, None, STARTED, 1, 1, 1, (), "/bin/x", False, False, None
+)
+
+
+async def listed_for_requests(service: Service) -> object:
+    (operation,) = [each for each in OPERATIONS if each.name == "processes"]
+    assert operation.handle is not None
+    return (await operation.handle(service, Asked(("processes",), {"sort": "pid"}))).body
+
+
+async def listed_for_assistants(service: Service) -> object:
+    (tool,) = [each for each in TOOLS if each.name == "list_processes"]
+    return await call(service, tool, {})
+
+
+async def listed_for_the_page(service: Service) -> object:
+    response = await page_streams.host(service, Asked(("host",), {}))
+    assert isinstance(response, StreamingResponse)
+    async for event in response.body_iterator:
+        return event
+    return None
+
+
+async def listed_for_metrics(service: Service) -> object:
+    await service.scraper.look_for_processes(60)
+    return service.scraper._listed
+
+
+async def listed_for_rounds(service: Service) -> object:
+    return await Rounds(service.readings, 60, (), nothing, nothing)._chosen()
+
+
+async def nothing(*_: object) -> None: ...
 
 
 def test_those_who_ask_for_the_same_share_one_reading() -> None:
@@ -117,7 +166,22 @@ def test_one_that_hangs_does_not_keep_others_waiting() -> None:
             await asyncio.sleep(0.001)
         assert await readings.share(1, "other", quick) == 2
 
-    run(test, readings=1, limit_s=0.1)
+    run(test, readings=1, limit_s=0.5)
+
+
+def test_one_that_ends_just_at_its_limit_is_answered_or_refused() -> None:
+    def work() -> int:
+        time.sleep(0.02)
+        return 7
+
+    async def test(readings: Readings) -> None:
+        asked = asyncio.ensure_future(readings.share(1, None, work))
+        await asyncio.sleep(0.01)
+        time.sleep(0.5)  # the server is busy: the limit is over, and the answer is there
+        (found,) = await asyncio.gather(asked, return_exceptions=True)
+        assert found == 7 or isinstance(found, Refusal), repr(found)
+
+    run(test, limit_s=0.1)
 
 
 def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
@@ -159,7 +223,7 @@ def test_readings_wait_when_their_processor_time_is_used_up() -> None:
                 begin.set()
 
     async def test(readings: Readings) -> None:
-        budget = readings._budget
+        budget = readings._all.budget
         assert budget.pause_s() == 0
         budget.spend(5.2)
         assert 1.5 < budget.pause_s() <= 2.0
@@ -168,3 +232,56 @@ def test_readings_wait_when_their_processor_time_is_used_up() -> None:
         assert budget._left_s < 5.0
 
     run(test, max_cpu=0.1)
+
+
+def test_light_readings_wait_for_no_others_and_take_from_their_processor_time() -> None:
+    async def test(readings: Readings) -> None:
+        held, light = Gate(), Gate()
+        reading = asyncio.ensure_future(readings.share(1, "", held))
+        await held.entered(1)
+        readings._all.budget.spend(1e6)
+        readings._overdue = 1000
+        light.open.set()
+        assert await readings.share("list", "", light, light=True) == 1
+        readings._light.budget.spend(105)
+        assert 1800 < readings._light.budget.pause_s() <= 2002  # half of what all may take
+        readings._light.budget.spend(-1000)
+        left = readings._all.budget._left_s
+        await readings.share("list", "", lambda: sum(range(1_000_000)), light=True)
+        assert readings._all.budget._left_s < left
+        readings._overdue = 0
+        held.open.set()
+        await reading
+
+    run(test, readings=1, max_cpu=0.1)
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        listed_for_requests,
+        listed_for_assistants,
+        listed_for_the_page,
+        listed_for_metrics,
+        listed_for_rounds,
+    ],
+)
+def test_processes_are_listed_while_reading_one_takes_long(
+    lists: Callable[[Service], Awaitable[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = ProcessList(STARTED, (PROCESS,), ())
+    monkeypatch.setattr(processes, "go_processes", lambda **_: found)
+
+    async def test() -> None:
+        service = Service(replace(SETTINGS, readings=1, limit_s=10, max_cpu=0.3))
+        held = Gate()
+        async with service.running():
+            reading = asyncio.ensure_future(service.readings.share(1, "", held))
+            await held.entered(1)
+            service.readings._all.budget.spend(1e6)
+            assert str(PROCESS.pid) in str(await lists(service))
+            held.open.set()
+            with suppress(Refusal):  # it took too long
+                await reading
+
+    asyncio.run(test())
