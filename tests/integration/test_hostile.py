@@ -14,6 +14,7 @@ import signal
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -34,6 +35,8 @@ from spyglass.model import Snapshot
 from spyglass.runtime.account.reader import read_memory_account
 from spyglass.runtime.context import Runtime
 from spyglass.runtime.discovery.module import find_module
+from spyglass.runtime.heap.modules import read_modules
+from spyglass.runtime.heap.spans import Spans, span_pointers
 from spyglass.targets import Target
 from tests.agreement import disagreements
 from tests.children import in_child
@@ -285,6 +288,59 @@ def account_of_lies(subject: Subject, runtime: Runtime, lies: dict[int, int]) ->
         return type(error).__name__
     write_memory(memory_view(make_snapshot([]), account), io.BytesIO())
     return "problems" if account.problems else "no problems"
+
+
+@pytest.mark.parametrize(
+    "number", [30, *(pytest.param(many, marks=pytest.mark.slow) for many in (1, 1000))]
+)
+def test_types_and_chains_of_a_heap_that_lies(subject: Subject, number: int) -> None:
+    """Spans, type descriptors, variables and objects with other words than they have."""
+    inspector = Inspector(subject.target)
+    runtime, chance = inspector.runtime, random.Random(6)
+    spans, module = Spans.read(runtime), read_modules(runtime)[0]
+    heads = spans.start[spans.pointers].tolist()
+    types = range(int(module["types"]), int(module["etypes"]), 8)
+    structs = span_pointers(runtime).tolist()
+    areas = [
+        [head + 8 * i for head in heads for i in range(1024)], types,
+        range(int(module["data"]) & ~7, int(module["edata"]), 8),
+        [each + 8 * i for each in structs for i in range(runtime.layouts["mspan"].itemsize // 8)],
+    ]  # fmt: skip
+
+    def word() -> int:
+        bits = chance.getrandbits(64)
+        some = [0, 1, 1 << 47, (1 << 64) - 1, chance.choice(heads), chance.choice(types), bits]
+        return int(chance.choice(some))
+
+    lies = [
+        {place: word() for place in chance.sample(area, min(number, len(area)))} for area in areas
+    ]
+
+    def look_often() -> Counter[str]:
+        return Counter(heap_of_lies(inspector, each, hex(chance.choice(heads))) for each in lies)
+
+    outcomes = bounded(look_often)
+    assert_all_are_ours(outcomes)
+    # A thousand lies about the structs of spans hide most of the heap.
+    assert outcomes["problems"] + outcomes["no problems"] >= (1 if number == 1000 else 2), outcomes
+
+
+def heap_of_lies(inspector: Inspector, lies: dict[int, int], address: str) -> str:
+    truth = inspector.runtime
+    inspector.runtime = replace(truth, memory=LyingMemory(truth.memory, lies))
+    try:
+        types = inspector.heap_types(seconds=2)
+        # No object may be where one was, and up to Go 1.21 no types are kept.
+        for wanted in (address, "runtime.g"):
+            with suppress(SpyglassError):
+                chains = inspector.retention(wanted, seconds=2)
+                assert chains.reached <= chains.objects
+    except SpyglassError as error:
+        return type(error).__name__
+    finally:
+        inspector.runtime = truth
+    assert types.covered_bytes <= types.total_bytes
+    return "problems" if types.problems else "no problems"
 
 
 @pytest.mark.parametrize("begins_with_lies", [False, pytest.param(True, marks=pytest.mark.slow)])

@@ -1,0 +1,52 @@
+"""Target: files of a fleet's archive."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from spyglass.fleet.query import Fleet
+from spyglass.fleet.schema import TABLES
+from tests.fleets import Look, write
+from tests.fuzz.target import Target
+
+
+class _Store:
+    """A store of one snapshot; one of its files is replaced."""
+
+    def __init__(self) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="fuzz-"))
+        weakref.finalize(self, shutil.rmtree, self.root, ignore_errors=True)
+        write(self.root, [Look(0, sending=2, serving=1, limit_bytes=1 << 30)])
+        self.files = sorted(self.root.rglob("*.parquet"))
+        self.contents = [path.read_bytes() for path in self.files]
+
+
+@cache
+def _store() -> _Store:
+    return _Store()
+
+
+def _seeds() -> Iterator[bytes]:
+    for number, content in enumerate(_store().contents):
+        yield bytes([number]) + content
+
+
+def _read(data: bytes) -> None:
+    """A byte chooses the file, the rest is in it."""
+    store = _store()
+    number = data[0] % len(store.files) if data else 0
+    store.files[number].write_bytes(data[1:])
+    try:
+        with Fleet(str(store.root)) as fleet:
+            fleet.ask(f"SELECT * FROM {list(TABLES)[number % len(TABLES)]}", limit=100)
+            fleet.ask("SELECT count(*) FROM processes", limit=1)
+    finally:
+        store.files[number].write_bytes(store.contents[number])
+
+
+TARGETS = {"parquet": Target(_read, _seeds, max_bytes=1 << 15)}

@@ -1,0 +1,1 @@
+"""What takes hours: ``make soak``. The tests have short versions of some of it."""
