@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from spyglass.memory.allocator import keep_freed_memory
 from spyglass.memory.process import ProcessMemory
 from spyglass.runtime.goroutines.decode import fields_of, g_pointers
 from tests.bench_fleet import bench_fleet
-from tests.bench_memory import MEMORY_GOALS, bench_memory
+from tests.bench_memory import MEMORY_GOALS, MemoryBench
 from tests.bench_record import bench_record
 from tests.bench_waits import WAITS_GOALS, bench_heap, bench_waits
 from tests.browser import browser
@@ -42,6 +42,7 @@ from tests.finished import running
 from tests.support import NEWEST, Flavour, GoProcess, start
 from tests.terminal import on_screen
 
+PARTS = ("goroutines", "heap", "record", "memory", "different", "programs", "fleet")
 CORE_SIZE = 10_000
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 #: Seconds at most, by command and number of goroutines.
@@ -84,6 +85,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure spyglass.")
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, help="numbers of goroutines")
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--only", action="append", choices=PARTS, help="measure a part alone")
     arguments = parser.parse_args()
     # Without compiled files, which some environments forbid, start-up would be measured wrongly.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -91,23 +93,43 @@ def main() -> int:
     console.print(_machine())
     console.print(f"best of {arguments.repeat}; floor: reading the same bytes and nothing else\n")
     table = Table("goroutines", "what", "seconds", "goal", "floor", "ratio", "peak MB", "heartbeat")
-    for size in arguments.sizes:
-        with start("park", NEWEST, Flavour.EXE, "-n", str(size)) as process:
-            _bench_size(table, process, size, arguments.repeat)
-    bench_heap(arguments.repeat, partial(_plain_row, table))
-    bench_record(partial(_plain_row, table))
-    bench_memory(_best_command, arguments.repeat, partial(_plain_row, table))
-    _bench_different(table, arguments.repeat)
-    _bench_whole_core(table, arguments.repeat)
-    _bench_large(table, arguments.repeat)
-    console.print(table)
-    part = Table("of a fleet", "measured", "unit", "")
-    bench_fleet(
-        lambda name, number, unit, remark: part.add_row(name, f"{number:.3f}", unit, remark)
-    )
-    console.print(part)
+    for part in arguments.only or PARTS:
+        _measure(part, table, arguments.sizes, arguments.repeat)
+    if table.rows:
+        console.print(table)
+    if "fleet" in (arguments.only or PARTS):
+        console.print(_fleet())
     console.print("heartbeat: the longest gap of a 1 ms heartbeat in the target, alone / inspected")
     return 0
+
+
+def _measure(part: str, table: Table, sizes: Sequence[int], repeat: int) -> None:
+    """Add the rows of one of `PARTS` that are of seconds."""
+    row = partial(_plain_row, table)
+    match part:
+        case "goroutines":
+            for size in sizes:
+                with start("park", NEWEST, Flavour.EXE, "-n", str(size)) as process:
+                    _bench_size(table, process, size, repeat)
+        case "heap":
+            bench_heap(repeat, row)
+        case "record":
+            bench_record(row)
+        case "memory":
+            MemoryBench(_best_command, _heartbeats, repeat, row).run()
+        case "different":
+            _bench_different(table, repeat)
+        case "programs":
+            _bench_whole_core(table, repeat)
+            _bench_large(table, repeat)
+
+
+def _fleet() -> Table:
+    table = Table("of a fleet", "measured", "unit", "")
+    bench_fleet(
+        lambda name, number, unit, remark: table.add_row(name, f"{number:.3f}", unit, remark)
+    )
+    return table
 
 
 def _bench_size(table: Table, process: GoProcess, size: int, repeat: int) -> None:

@@ -34,12 +34,16 @@ class Browser:
 
     def open(self, page: Path) -> None:
         """Open `page` from disk, in a light theme and a window of 1280 x 900."""
+        self.visit(page.as_uri())
+
+    def visit(self, address: str) -> None:
+        """Open what is at `address`, in a light theme and a window of 1280 x 900."""
         self.driver.get("about:blank")
         self.driver.get_log("performance")
         self.driver.get_log("browser")
         self.resize(1280, 900)
         self.prefer("light")
-        self.driver.get(page.as_uri())
+        self.driver.get(address)
 
     def seconds_to_load(self) -> float:
         """From when the page was asked for until its script had shown all of it."""

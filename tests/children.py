@@ -6,6 +6,7 @@ import ctypes
 import os
 import pickle
 import signal
+import struct
 import subprocess
 import threading
 import time
@@ -20,7 +21,9 @@ import pytest
 __all__ = [
     "NOBODY",
     "become",
+    "become_with",
     "drop_capability",
+    "forbid_calls",
     "forked",
     "in_child",
     "in_thread",
@@ -28,6 +31,8 @@ __all__ = [
     "needs_root",
     "prctl",
     "sleeping",
+    "stopped",
+    "survives",
     "wait_until",
 ]
 
@@ -36,7 +41,8 @@ T = TypeVar("T")
 NOBODY = 65534
 PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
-CAP_SYS_PTRACE = 19
+_PR_SET_KEEPCAPS = 8
+CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON = 19, 21, 38
 
 _TIMEOUT_SECONDS = 20.0
 _READY = b"ready"
@@ -100,6 +106,20 @@ def in_child(function: Callable[[], T]) -> T:
     return result  # type: ignore[no-any-return]
 
 
+def survives(function: Callable[[], object]) -> bool:
+    """Whether a child that calls `function` gets to its end, and is not killed before. Raises if it fails."""
+    pid = _fork()
+    if pid == 0:
+        try:
+            function()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0 or os.WIFSIGNALED(status), f"the child failed: {status:#x}"
+    return status == 0
+
+
 def _run_and_exit(pipe: int, function: Callable[[], object]) -> NoReturn:
     try:
         function()
@@ -126,6 +146,18 @@ def become(uid: int = NOBODY, *, dumpable: bool = True) -> None:
     prctl(PR_SET_DUMPABLE, int(dumpable))
 
 
+def become_with(*capabilities: int) -> None:
+    """Be another user who has these capabilities, as a service that a supervisor starts; needs root."""
+    prctl(_PR_SET_KEEPCAPS, 1)
+    become()
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: low halves, then high ones
+    for number in capabilities:
+        for kind in (0, 1):
+            sets[number // 32 * 3 + kind] |= 1 << number % 32
+    _checked(_LIBC.capset(header, sets))
+
+
 def prctl(option: int, argument: int | bytes) -> None:
     """prctl(2) with one argument."""
     value = ctypes.c_char_p(argument) if isinstance(argument, bytes) else ctypes.c_ulong(argument)
@@ -140,6 +172,21 @@ def drop_capability(number: int) -> None:
     for kind in (0, 1):
         sets[number // 32 * 3 + kind] &= ~(1 << number % 32)
     _checked(_LIBC.capset(header, sets))
+
+
+def forbid_calls(*numbers: int) -> None:
+    """Let these system calls fail with EPERM in this process, as containers do (seccomp(2))."""
+    load_number, is_equal, give = 0x20, 0x15, 0x06
+    allow, fail = 0x7FFF0000, 0x00050001
+    tests = [(is_equal, len(numbers) - at, 0, number) for at, number in enumerate(numbers)]
+    program = [(load_number, 0, 0, 0), *tests, (give, 0, 0, allow), (give, 0, 0, fail)]
+    space = b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
+    kept = ctypes.create_string_buffer(space, len(space))
+    filters = struct.pack("<HxxxxxxQ", len(program), ctypes.addressof(kept))
+    set_no_new_privs, set_seccomp, filter_mode = 38, 22, 2
+    zero, one = ctypes.c_ulong(0), ctypes.c_ulong(1)
+    _checked(_LIBC.prctl(set_no_new_privs, one, zero, zero, zero))
+    _checked(_LIBC.prctl(set_seccomp, ctypes.c_ulong(filter_mode), filters, zero, zero))
 
 
 def unshare_mounts_and_hide_processes() -> None:
@@ -161,6 +208,22 @@ def wait_until(holds: Callable[[], object], timeout_seconds: float = _TIMEOUT_SE
     while not holds():
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.005)
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """With all threads of process `pid` stopped by a signal: even a Go program at rest sweeps its heap now and then."""
+
+    def states() -> set[str]:
+        files = Path(f"/proc/{pid}/task").glob("*/stat")
+        return {file.read_text().rpartition(")")[2].split()[0] for file in files}
+
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: states() == {"T"})
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def in_thread(act: Callable[[], T]) -> T:

@@ -1,4 +1,8 @@
-"""The command line as a user runs it: a process of its own, in a pipe or in a terminal."""
+"""The command line as a user runs it: a process of its own, in a pipe or in a terminal.
+
+Of each command at least one test starts an interpreter, as a shell does. `piped` forks a process that has imported what
+commands use (`tests.fork_server`): most of the processor time of a command is what its interpreter and imports take.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +14,43 @@ import struct
 import subprocess
 import sys
 import termios
+from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["ESCAPES", "SPYGLASS", "on_terminal", "piped"]
+from tests.fork_server import fork_server
+
+__all__ = ["ESCAPES", "SPYGLASS", "on_terminal", "piped", "started"]
 
 SPYGLASS = [sys.executable, "-m", "spyglass"]
 #: What a terminal is told about colours.
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+#: Emulated machines take longer (`tests.vm`).
+_TIMEOUT_SECONDS = float(os.environ.get("SPYGLASS_TEST_SECONDS", "60"))
 
 
-def piped(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def started(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What a command writes to pipes, run by a new interpreter."""
     return subprocess.run(
         [*SPYGLASS, *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
-        timeout=60,
+        timeout=_TIMEOUT_SECONDS,
         check=False,
     )
+
+
+def piped(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What a command writes to pipes; its standard input is empty."""
+    server = fork_server()
+    (out, into_out), (err, into_err) = os.pipe(), os.pipe()
+    with open(os.devnull) as nothing, ThreadPoolExecutor(2) as readers:
+        files = (nothing.fileno(), into_out, into_err)
+        server.start(arguments, {**os.environ, **environment}, files)
+        os.close(into_out)
+        os.close(into_err)
+        texts = [readers.submit(_all_of, end) for end in (out, err)]
+        code = server.wait(_TIMEOUT_SECONDS)
+        return subprocess.CompletedProcess(arguments, code, *(each.result() for each in texts))
 
 
 def on_terminal(*arguments: str, width: int, height: int, **environment: str) -> str:
@@ -43,6 +67,11 @@ def on_terminal(*arguments: str, width: int, height: int, **environment: str) ->
         assert process.wait(60) == 0, received
     os.close(ours)
     return received.decode().replace("\r\n", "\n")
+
+
+def _all_of(end: int) -> str:
+    with open(end) as pipe:
+        return pipe.read()
 
 
 def _read(terminal: int) -> bytes:

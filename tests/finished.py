@@ -9,7 +9,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fixtures import fetch as _fetch
 from fixtures.fetch import Program
-from tests.support import READY_TIMEOUT_SECONDS, GoProcess, had
+from tests.support import READY_TIMEOUT_SECONDS, GoProcess, had, start_with_pid
 
 #: The names of all finished programs.
 FINISHED: list[str] = [program.name for program in _fetch.programs()]
@@ -29,18 +29,25 @@ def finished_program(name: str) -> Path:
 
 
 @contextmanager
-def running(name: str) -> Iterator[FinishedProcess]:
-    """A finished program, up and at rest; its {port} is `.port` of what is yielded."""
+def running(
+    name: str, before: Sequence[str | Path] = (), pid: int | None = None
+) -> Iterator[FinishedProcess]:
+    """A finished program, up and at rest; its {port} is `.port` of what is yielded.
+
+    `before`: the command that runs it in its own place. `pid`: the pid that it has, if that can be chosen.
+    """
     program = _fetch.find_program(name)
     executable = finished_program(name)
     with ExitStack() as stack:
         places = _places(stack)
         arguments = [argument.format_map(places) for argument in program.arguments]
-        process = stack.enter_context(
-            FinishedProcess(
-                [executable, *arguments], cwd=Path(places["dir"]), port=int(places["port"])
-            )
+        process = FinishedProcess(
+            [*before, executable, *arguments], cwd=Path(places["dir"]), port=int(places["port"])
         )
+        if pid is None:
+            stack.enter_context(process)
+        else:
+            start_with_pid(pid, process, stack)
         _wait_until_up(program, process)
         yield process
 

@@ -15,7 +15,9 @@ __all__ = ["Sites", "sites_of"]
 Sites = Counter[tuple[tuple[str, ...], int, tuple[int, ...]]]
 
 _SAMPLE = re.compile(r"^ *(-?\d+(?: +-?\d+)*): ([\d ]*)$")
-_LOCATION = re.compile(r"^ *(?:(\d+): 0x[0-9a-f]+(?: M=\d+)? )?(.+) \S+:\d+(?::\d+)? s=\d+$")
+_LOCATION = re.compile(
+    r"^ *(?:(\d+): 0x[0-9a-f]+(?: M=\d+)? )?(.+) \S+:\d+(?::\d+)? s=\d+(?:\(.*\))?$"
+)
 #: What a generic function was made for, which Go's profiles have in its name, and its tracebacks have not.
 _MADE_FOR = re.compile(r"\[.*\]")
 _BYTES = re.compile(r"^ +bytes:\[(\d+)\]$")

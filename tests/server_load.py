@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-__all__ = ["loaded"]
+__all__ = ["Request", "loaded", "requests_of"]
 
 _CLIENTS = 2
 _QUERIES = (
@@ -24,7 +24,9 @@ _QUERIES = (
 )
 
 
-class _Request(NamedTuple):
+class Request(NamedTuple):
+    """What is asked of a server."""
+
     method: str
     path: str
     body: str | None = None
@@ -44,37 +46,42 @@ def loaded(name: str, port: int) -> Iterator[None]:
             client.wait()
 
 
-def _query(number: int) -> _Request:
+def _query(number: int) -> Request:
     now = time.time()
     query = _QUERIES[number % len(_QUERIES)]
-    return _Request(
+    return Request(
         "GET",
         "/api/v1/query_range?"
         + urlencode({"query": query, "start": now - 600, "end": now, "step": "1s"}),
     )
 
 
-def _put_or_range(number: int) -> _Request:
+def _put_or_range(number: int) -> Request:
     if number % 4 == 0:
         key = _encoded(f"key{number % 500}")
-        return _Request("POST", "/v3/kv/put", json.dumps({"key": key, "value": key * 20}))
+        return Request("POST", "/v3/kv/put", json.dumps({"key": key, "value": key * 20}))
     keys = {"key": _encoded("k"), "range_end": _encoded("l"), "limit": "100"}
-    return _Request("POST", "/v3/kv/range", json.dumps(keys))
+    return Request("POST", "/v3/kv/range", json.dumps(keys))
 
 
-def _metrics(_: int) -> _Request:
-    return _Request("GET", "/metrics")
+def _metrics(_: int) -> Request:
+    return Request("GET", "/metrics")
 
 
 def _encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-_REQUESTS: dict[str, Callable[[int], _Request]] = {"prometheus": _query, "etcd": _put_or_range}
+_REQUESTS: dict[str, Callable[[int], Request]] = {"prometheus": _query, "etcd": _put_or_range}
+
+
+def requests_of(name: str) -> Callable[[int], Request]:
+    """The requests to the finished server `name`, by their number."""
+    return _REQUESTS.get(name.partition("-")[0], _metrics)
 
 
 def _send_for_ever(name: str, port: int) -> None:
-    request_of = _REQUESTS.get(name.partition("-")[0], _metrics)
+    request_of = requests_of(name)
     connection = HTTPConnection("127.0.0.1", port, timeout=20)
     number = 0
     while True:

@@ -49,6 +49,11 @@ PROCESS = Process(
     memory_limit_bytes=None,
 )
 
+#: The same in a container of a pod.
+CONTAINED = replace(
+    PROCESS, container="c0ffee" * 10, container_name="cart", pod="cart-1", namespace="shop", pod_uid="8d9b0a77"
+)  # fmt: skip
+
 SCHEDULER = Scheduler(
     gomaxprocs=2,
     goroutines=44,

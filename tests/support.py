@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +47,7 @@ __all__ = [
     "minor_after",
     "missing",
     "start",
+    "start_with_pid",
     "toolchain",
 ]
 
@@ -71,6 +73,7 @@ MATRIX: list[str] = _chosen_minors()
 
 READY_TIMEOUT_SECONDS = 60.0
 END_TIMEOUT_SECONDS = 5.0
+_PID_TRIES = 20
 
 
 def minor_after(minor: str, steps: int = 1) -> str:
@@ -279,6 +282,17 @@ def start(
 ) -> GoProcess:
     """A fixture program, built if need be; it starts when the context is entered."""
     return GoProcess([build(program, minor, flavour), *arguments], env=env)
+
+
+def start_with_pid(pid: int, process: GoProcess, stack: ExitStack) -> GoProcess:
+    """Start `process` in `stack`, with this pid if the kernel lets us choose and nobody takes it before (pid_namespaces(7))."""
+    with suppress(OSError):
+        for _ in range(_PID_TRIES):
+            Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+            if stack.enter_context(process).pid == pid or Path(f"/proc/{pid}").exists():
+                return process
+            process.end()
+    return stack.enter_context(process)
 
 
 # A process that is not Go's own: Python, which loads a Go library and lets it start goroutines.

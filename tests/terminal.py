@@ -11,7 +11,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from spyglass.procfs import read_cpu
 from tests.command import SPYGLASS
 from tests.support import END_TIMEOUT_SECONDS
 
-__all__ = ["ENTERS", "LEAVES", "Screen", "on_screen"]
+__all__ = ["ENTERS", "LEAVES", "Screen", "command_on_screen", "on_screen"]
 
 #: What a terminal receives when the view begins, and when it ends and restores the screen.
 ENTERS, LEAVES = b"\x1b[?1049h", b"\x1b[?1049l"
@@ -70,6 +70,10 @@ class Screen:
         self._read()
         return self.process.returncode
 
+    def settings(self) -> list[object]:
+        """How the terminal treats what is typed and written, as tcgetattr(3) has it."""
+        return termios.tcgetattr(self._ours)
+
     def hang_up(self) -> None:
         os.close(self._ours)
         self._ours = -1
@@ -87,12 +91,22 @@ class Screen:
 def on_screen(
     *arguments: str, width: int = 120, height: int = 30, cwd: Path | None = None, **environment: str
 ) -> Iterator[Screen]:
+    """``spyglass top`` on a terminal of its own."""
+    command = [*SPYGLASS, "top", *arguments]
+    with command_on_screen(command, width, height, cwd, **environment) as screen:
+        yield screen
+
+
+@contextmanager
+def command_on_screen(
+    command: Sequence[str], width: int, height: int, cwd: Path | None = None, **environment: str
+) -> Iterator[Screen]:
+    """`command` on a terminal of its own."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
     clean = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
     process = subprocess.Popen(
-        [*SPYGLASS, "top", *arguments],
-        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, cwd=cwd,
+        command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, cwd=cwd,
         env={**clean, "TERM": "xterm-256color", **environment},
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )  # fmt: skip

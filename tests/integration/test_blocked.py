@@ -23,8 +23,12 @@ from tests.support import MATRIX, Flavour, GoProcess, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
 
-#: Not a library, which has no main; not arm64, which does not run here.
-_FLAVOURS = [each for each in Flavour if each not in (Flavour.C_SHARED, Flavour.ARM64)]
+#: Not a library, which has no main; not arm64, which does not run here; musl is in test_podman.py.
+_FLAVOURS = [
+    each
+    for each in Flavour
+    if each not in (Flavour.C_SHARED, Flavour.ARM64, Flavour.STRIPPED_ARM64, Flavour.MUSL)
+]
 _OBJECTS = WaitOptions(holders=False, heap=False)
 #: Between the program's look at its clock and ours.
 _SLACK_NS = 10**9 * 60

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -106,6 +108,20 @@ def test_the_command_shows_who_allocated(process: GoProcess, tmp_path: Path) -> 
     assert {change.amounts.change(kind) for change in changes for kind in range(4)} == {0}
 
 
+def test_a_file_can_be_without_what_tells_of_the_host(tmp_path: Path) -> None:
+    path = tmp_path / "heap.json"
+    with start("allocs", NEWEST, Flavour.STRIPPED) as process:
+        directory = os.path.dirname(process.command[0])
+        for options, tells in (([], True), (["--redact"], False)):
+            written = piped("memory", str(process.pid), "--heap", "-o", str(path), *options)
+            assert written.returncode == 0, written.stderr
+            found = json.loads(path.read_text())
+            assert "main.large" in {frame["function"] for frame in found["frames"]}
+            assert (directory in path.read_text(), bool(found["process"]["cmdline"])) == (tells, tells)  # fmt: skip
+            files = [frame["file"] for frame in found["frames"] if frame["file"]]
+            assert any(file.startswith("/") for file in files) == tells
+
+
 def test_reports_have_it(process: GoProcess, capsys: pytest.CaptureFixture[str]) -> None:
     found = heap_sites(ProcessSource(process.pid), redact=True)
     assert found is not None
@@ -154,6 +170,7 @@ def test_wrong_usage_is_reported() -> None:
     refused = piped("memory", "1", "-o", "x.pb.gz")
     assert refused.returncode == 2
     assert "-o requires --heap" in refused.stderr
+    assert "--redact requires -o" in piped("memory", "1", "--heap", "--redact").stderr
 
 
 @pytest.mark.parametrize(
@@ -175,6 +192,30 @@ def test_it_is_the_page_of_a_finished_server(name: str, tmp_path: Path) -> None:
             tries.append((expected - after, after - expected))
             before = after
     raise AssertionError(tries)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["prometheus-trixie", "etcd-trixie", "node-exporter-sid"])
+def test_stacks_are_those_of_a_finished_server_that_samples_all(name: str, tmp_path: Path) -> None:
+    """Thousands of stacks, those of initializers of thousands of lines and of the runtime's own goroutines among them.
+    Between a reading of ours and the page some are added; none goes."""
+    path = tmp_path / "page.pb.gz"
+    with (
+        running(name, ("env", "GODEBUG=memprofilerate=1")) as process,
+        spyglass.attach(process.pid) as inspector,
+    ):
+        before = ours(inspector.heap_profile("gc"), tmp_path)
+        path.write_bytes(page(process, "/debug/pprof/heap"))
+        profile = inspector.heap_profile("gc")
+        after = ours(profile, tmp_path)
+        assert profile.problems == ()
+        assert all(frame.file and frame.line for frame in profile.frames)
+    expected, earlier, later = (
+        {names for names, *_ in each} for each in (sites_of(path, tmp_path), before, after)
+    )
+    assert len(earlier) > 1500
+    assert expected - earlier - later == set()
+    assert (earlier & later) - expected == set()
 
 
 def page(process: FinishedProcess, path: str) -> bytes:

@@ -19,7 +19,7 @@ from spyglass.memory_account import CLASSES, MemoryAccount, Part
 from spyglass.procfs.files import read_status
 from spyglass.runtime.account import residency
 from spyglass.runtime.discovery.layouts import Layouts
-from tests.command import piped
+from tests.command import piped, started
 from tests.cores import gcore
 from tests.support import Flavour, GoProcess, start
 
@@ -291,7 +291,7 @@ def test_snapshots_keep_it(process: GoProcess, tmp_path: Path) -> None:
 
 def test_the_command_says_it_in_text_and_json(process: GoProcess) -> None:
     pid = str(process.pid)
-    shown = piped("memory", pid)
+    shown = started("memory", pid)
     assert shown.returncode == 0
     assert "Go heap: live at the last collection" in shown.stdout
     assert "heap/objects" in shown.stdout or "heap/released" in shown.stdout

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import spyglass
 from spyglass.errors import TargetError
-from spyglass.model import NONE
+from spyglass.model import NONE, Problem
 from spyglass.profile import Mode, Profile
 from spyglass.runtime.goroutines.consistency import Read
 from spyglass.runtime.goroutines.goroutine_reader import Reader
@@ -352,6 +352,16 @@ def test_what_there_is_is_kept_when_the_process_ends(mode: Mode) -> None:
     assert "ended" in profile.account.ended
     assert profile.duration_ns < 4e9
     assert profile.samples.count.sum() > 0
+
+
+def test_a_recording_says_that_there_were_too_many_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = Problem("truncated", "stacks", "too many: later ones are not kept")
+    with start("truth", NEWEST, Flavour.EXE) as process, spyglass.attach(process.pid) as program:
+        assert said not in program.record(0.2, mode="offcpu").problems
+        monkeypatch.setattr("spyglass.runtime.recording.rows._MAX_STACKS", 3)
+        profile = program.record(0.2, mode="offcpu")
+    assert said in profile.problems
+    assert "[other stacks]" in {frame.function for frame in profile.frames}
 
 
 def test_a_recording_can_be_ended_early_and_tells_its_progress() -> None:

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,17 +24,17 @@ pytestmark = [pytest.mark.go, pytest.mark.live]
 LEAF, KINDS = "main.leaf", {f"main.burn{n}" for n in range(8)}
 
 
-@pytest.fixture(scope="module")
-def process(minor: str) -> Iterator[GoProcess]:
-    with start("burners", minor, Flavour.EXE, "-life", "20ms") as started:
-        yield started
+def burners(minor: str) -> GoProcess:
+    """A program that keeps all processors busy, so no longer than it is needed."""
+    return start("burners", minor, Flavour.EXE, "-life", "20ms")
 
 
 @pytest.fixture(scope="module")
-def saved(process: GoProcess, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(minor: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds of the program."""
     path = tmp_path_factory.mktemp("recorded") / "cpu.json"
-    done = piped("record", str(process.pid), "-d", "2s", "--rate", "199", "-o", str(path))
+    with burners(minor) as process:
+        done = piped("record", str(process.pid), "-d", "2s", "--rate", "199", "-o", str(path))
     assert (done.returncode, done.stdout) == (0, f"{path}\n"), done.stderr
     assert re.match(
         r"\d+ samples for \d\.\d+ s of \d\.\d+ s CPU time used \(coverage \d+\.\d %\)\n",
@@ -134,18 +133,19 @@ def target(link: Path) -> str:
         return ""
 
 
-def test_ctrl_c_keeps_what_there_is(process: GoProcess, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_what_there_is(minor: str, tmp_path: Path) -> None:
     path = tmp_path / "cpu.json"
-    command = [*SPYGLASS, "record", str(process.pid), "-d", "1h", "-o", str(path)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
-        wait_until_recording(running.pid)
-        running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=30)
+    with burners(minor) as process:
+        command = [*SPYGLASS, "record", str(process.pid), "-d", "1h", "-o", str(path)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+            wait_until_recording(running.pid)
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=30)
+        assert process.is_alive()
     assert running.returncode == 0, said
     assert "ended early: by SIGINT" in said
     assert load_profile(path).account.samples > 0
     assert path.stat().st_mode & 0o777 == 0o600
-    assert process.is_alive()
 
 
 def test_a_program_is_started_recorded_and_ended(minor: str, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_program_is_started_recorded_and_ended(minor: str, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_the_end_of_a_program_ends_the_recording(minor: str, tmp_path: Path) -> None:
     path = tmp_path / "cpu.json"
-    with start("burners", minor, Flavour.EXE, "-life", "20ms") as process:
+    with burners(minor) as process:
         command = [*SPYGLASS, "record", str(process.pid), "-d", "1h", "-o", str(path)]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
             wait_until_recording(running.pid)

@@ -9,7 +9,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -29,8 +29,10 @@ from spyglass.model import Snapshot
 from spyglass.procfs.host_processes import pids
 from tests.agreement import disagreements
 from tests.children import (
+    CAP_PERFMON,
     CAP_SYS_PTRACE,
     become,
+    become_with,
     drop_capability,
     forked,
     in_child,
@@ -87,6 +89,34 @@ def test_a_kernel_thread() -> None:
     if not Path(f"/proc/{kthreadd}/comm").read_text().startswith("kthreadd"):
         missing("no kernel threads are seen here")
     refused(kthreadd, ProcessNotFound, "is a kernel thread, not a process", None)
+
+
+# Users with some capabilities only.
+
+
+@needs_root
+def test_a_user_with_two_capabilities_sees_goroutines(truth_process: GoProcess) -> None:
+    """As docs/spyglass.service gives them: files in /proc that only the process's user may open stay closed."""
+    pid = truth_process.pid
+
+    def look_again() -> tuple[Snapshot, str]:
+        look(pid)  # imports what another user may not read
+        with suppress(SpyglassError), spyglass.attach(os.getpid()):
+            pass
+        become_with(CAP_SYS_PTRACE, CAP_PERFMON)
+        with spyglass.attach(pid) as program:
+            snapshot = program.snapshot()
+            try:
+                program.snapshot(thread_stacks=True)
+            except PermissionDenied as error:
+                return snapshot, str(error)
+        return snapshot, ""
+
+    said = truth_process.truth()
+    snapshot, refusal = in_child(look_again)
+    moving = [each.id for each in said.goroutines if each.state == "running"]
+    assert disagreements(snapshot, said.goroutines, moving) == []
+    assert "some of its files in /proc can be opened by root only" in refusal
 
 
 # Programs that are not for us.

@@ -12,7 +12,7 @@ from spyglass.analysis.findings import NOTHING, findings
 from spyglass.export.snapshot_reader import load
 from spyglass.report.page import report
 from tests.browser import Browser
-from tests.command import piped
+from tests.command import started
 from tests.integration.test_findings import CULPRITS, incident
 from tests.integration.test_record import with_other_work
 from tests.open_report import assert_quiet, matching, settle
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.live, pytest.mark.go]
 
 def written(process: GoProcess, page: Path) -> None:
     """Write a report as from a shell: the window of processor time begins when the command starts."""
-    assert piped("report", "--pid", str(process.pid), "-o", str(page)).returncode == 0
+    assert started("report", "--pid", str(process.pid), "-o", str(page)).returncode == 0
 
 
 def opened_report(window: Browser, process: GoProcess, page: Path) -> None:

@@ -27,7 +27,7 @@ from tests.open_report import (
     settle,
     show,
 )
-from tests.snapshots import make_snapshot
+from tests.snapshots import Row, frame, make_snapshot
 from tests.unit.test_report_findings import hostile_incident, incident
 from tests.unit.test_report_page import fully_hostile
 from tests.unit.test_report_page_data import SHOWN
@@ -212,6 +212,23 @@ def test_the_reader_can_save_the_snapshot(opened: Browser) -> None:
         time.sleep(0.05)
     assert json.loads(saved.read_text()) == document(SHOP)
     assert opened.find("#notice").text == f"Saved as {name}"
+
+
+def test_very_long_names_leave_room_for_the_rest(window: Browser, tmp_path: Path) -> None:
+    long = "main.\u202e" + "y" * (1 << 17)
+    rows = [
+        Row(i, wait_reason="select", where=frame(long, line=i), start=frame(long), stack=(frame(long, line=i),))
+        for i in range(1, 4)
+    ]  # fmt: skip
+    show(window, tmp_path, make_snapshot(rows))
+    fill(window, "text", "yyy")
+    assert matching(window) == 3
+    width, room, height = window.run(
+        "const page = document.documentElement; return [page.scrollWidth, innerWidth, page.scrollHeight]"
+    )
+    assert width <= room
+    assert height < 20_000
+    assert_quiet(window)
 
 
 def test_hostile_names_are_only_ever_text(window: Browser, tmp_path: Path) -> None:

@@ -113,9 +113,21 @@ def test_what_was_too_much_for_one_look_is_found_by_the_next(
         truth, functions = process.truth(), program._module.functions
         with monkeypatch.context() as patched:
             patched.setattr(functions, "allow_steps", lambda: None)
-            functions._steps_left = 100
-            assert disagreements(program.snapshot(), truth.goroutines, moving=[SPEAKER])
-        assert disagreements(program.snapshot(), truth.goroutines, moving=[SPEAKER]) == []
+            functions._pc_values._steps_left = 100
+            snapshot = program.snapshot()
+        assert disagreements(snapshot, truth.goroutines, moving=[SPEAKER])
+        assert ("truncated", "function table") in {(p.kind, p.subject) for p in snapshot.problems}
+        snapshot = program.snapshot()
+        assert disagreements(snapshot, truth.goroutines, moving=[SPEAKER]) == []
+        assert "function table" not in {problem.subject for problem in snapshot.problems}
+
+
+def test_profiles_say_that_it_was_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    with start("allocs") as process, spyglass.attach(process.pid) as program:
+        monkeypatch.setattr("spyglass.binary.pc_values._MAX_STEPS_IN_ALL", 100)
+        wall = program.record(0.3, mode="wall")
+        for problems in (program.heap_profile().problems, wall.problems):
+            assert [problem.subject for problem in problems].count("function table") == 1
 
 
 # C.
@@ -236,6 +248,29 @@ def test_a_library_is_found_by_its_path_without_the_right_to_open_mapped_files(m
     library = build("shared", minor, Flavour.C_SHARED)
     with c_shared_host(minor, library=library) as process:
         assert in_child(lambda: library_seen_with_less(process.pid)) == str(library)
+
+
+@needs_root
+def test_a_library_that_was_replaced_is_not_taken_for_the_one_that_runs(
+    minor: str, tmp_path: Path
+) -> None:
+    """Only root may open the one that runs: without that right there is only its name."""
+
+    def look_with_less(pid: int) -> str:
+        drop_capability(CAP_SYS_ADMIN)
+        drop_capability(CAP_CHECKPOINT_RESTORE)
+        try:
+            return str(look(pid).process.library)
+        except NotGoProgram as error:
+            return type(error).__name__
+
+    library, upgrade = tmp_path / "libwork.so", tmp_path / "upgrade"
+    shutil.copy(build("shared", minor, Flavour.C_SHARED), library)
+    with c_shared_host(minor, library=library) as process:
+        assert in_child(lambda: look_with_less(process.pid)) == str(library)
+        shutil.copy(library, upgrade)
+        upgrade.rename(library)
+        assert in_child(lambda: look_with_less(process.pid)) == "NotGoProgram"
 
 
 # Namespaces.

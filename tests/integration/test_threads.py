@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import signal
@@ -16,9 +15,10 @@ import spyglass
 from spyglass import procfs
 from spyglass.inspector import Inspector
 from spyglass.threads import Registers, Sampled, sample_threads
+from spyglass.threads.architecture import own_architecture
 from spyglass.threads.perf import sampling_period_ns
 from spyglass.threads.sample import DEFAULT_WAIT_NS
-from tests.children import NOBODY, become, forked, in_child, needs_root, sleeping
+from tests.children import NOBODY, become, forbid_calls, forked, in_child, needs_root, sleeping
 from tests.running import Goroutine, goroutines_by_tid, running, spinning
 from tests.support import NEWEST, Flavour, GoProcess, start
 
@@ -295,26 +295,8 @@ def paranoid() -> int:
 
 
 def forbid_perf_events() -> None:
-    """Do as the default profile of Docker does: perf_event_open fails with EPERM (seccomp(2))."""
-    load_number, is_equal, give = 0x20, 0x15, 0x06
-    allow, fail = 0x7FFF0000, 0x00050001
-    number = {"x86_64": 298, "aarch64": 241}[os.uname().machine]
-    program = b"".join(
-        struct.pack("<HBBI", *instruction)
-        for instruction in (
-            (load_number, 0, 0, 0),
-            (is_equal, 0, 1, number),
-            (give, 0, 0, fail),
-            (give, 0, 0, allow),
-        )
-    )
-    space = ctypes.create_string_buffer(program, len(program))
-    filters = struct.pack("<HxxxxxxQ", 4, ctypes.addressof(space))
-    set_no_new_privs, set_seccomp, filter_mode = 38, 22, 2
-    libc = ctypes.CDLL(None, use_errno=True)
-    zero, one = ctypes.c_ulong(0), ctypes.c_ulong(1)
-    assert libc.prctl(set_no_new_privs, one, zero, zero, zero) == 0
-    assert libc.prctl(set_seccomp, ctypes.c_ulong(filter_mode), filters, zero, zero) == 0
+    """Do as the default profile of Docker does."""
+    forbid_calls(own_architecture().perf_event_open)
 
 
 # What it costs

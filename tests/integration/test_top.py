@@ -30,8 +30,10 @@ pytestmark = [pytest.mark.go, pytest.mark.live]
 
 
 @pytest.fixture(scope="module")
-def demo() -> Iterator[GoProcess]:
-    with start("demo") as process:
+def leaked() -> Iterator[GoProcess]:
+    """A program that has leaked goroutines and rests: one that works would take a processor all the while."""
+    with start("leak") as process:
+        assert process.ask("leak 40") == "leaked"
         yield process
 
 
@@ -48,13 +50,13 @@ def groups(line: str) -> dict[str, dict[str, int]]:
     return {group["where"]["function"]: group for group in found if group["where"]}
 
 
-def test_frames_are_plain_text_one_for_each_interval(demo: GoProcess):
-    shown = piped("top", "-p", str(demo.pid), "--count", "3", "--interval", "200ms")
+def test_frames_are_plain_text_one_for_each_interval(leaked: GoProcess):
+    shown = piped("top", "-p", str(leaked.pid), "--count", "3", "--interval", "200ms")
     assert shown.returncode == 0, shown.stderr
     assert "\x1b" not in shown.stdout
     frames = shown.stdout.split("\n\n")
     assert len([frame for frame in frames if frame.strip()]) == 3
-    assert all("main.askSupplier" in frame for frame in frames if frame.strip())
+    assert all("main.askCarrier" in frame for frame in frames if frame.strip())
     assert re.search(r"cpu \d+%", frames[1])
 
 
@@ -89,17 +91,18 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_the_processor_time_is_that_of_the_kernel(demo: GoProcess):
+def test_the_processor_time_is_that_of_the_kernel():
     ticks = LiveTicks()
-    ticks.attach(demo.pid)
-    try:
-        assert ticks.take(False).cpu_percent is None
-        before, began = cpu_seconds(demo.pid), time.monotonic()
-        time.sleep(2)
-        percent = ticks.take(False).cpu_percent
-        after, ended = cpu_seconds(demo.pid), time.monotonic()
-    finally:
-        ticks.close()
+    with start("demo") as demo:
+        ticks.attach(demo.pid)
+        try:
+            assert ticks.take(False).cpu_percent is None
+            before, began = cpu_seconds(demo.pid), time.monotonic()
+            time.sleep(2)
+            percent = ticks.take(False).cpu_percent
+            after, ended = cpu_seconds(demo.pid), time.monotonic()
+        finally:
+            ticks.close()
     assert after > before
     assert percent == pytest.approx((after - before) * 100 / (ended - began), abs=5)
 
@@ -260,9 +263,9 @@ def test_the_mouse_selects_opens_and_sorts(contended: GoProcess):
         assert screen.end() == 0
 
 
-def test_on_a_terminal_down_to_a_stack_in_two_keys(demo: GoProcess):
-    with on_screen("-p", str(demo.pid), "--interval", "200ms") as screen:
-        screen.until("main.askSupplier")
+def test_on_a_terminal_down_to_a_stack_in_two_keys(leaked: GoProcess):
+    with on_screen("-p", str(leaked.pid), "--interval", "200ms") as screen:
+        screen.until("main.askCarrier")
         screen.press("\r")
         screen.until("goroutine state")
         screen.press("\r")
@@ -272,9 +275,9 @@ def test_on_a_terminal_down_to_a_stack_in_two_keys(demo: GoProcess):
         assert LEAVES in screen.received
 
 
-def test_what_is_typed_fast_behind_a_slash_is_no_command(demo: GoProcess, tmp_path: Path):
-    with on_screen("-p", str(demo.pid), "--interval", "200ms", cwd=tmp_path) as screen:
-        screen.until("main.askSupplier")
+def test_what_is_typed_fast_behind_a_slash_is_no_command(leaked: GoProcess, tmp_path: Path):
+    with on_screen("-p", str(leaked.pid), "--interval", "200ms", cwd=tmp_path) as screen:
+        screen.until("main.askCarrier")
         screen.press("/sep")  # commands too: save, report, pause
         screen.until("Enter applies")
         time.sleep(1)
@@ -284,17 +287,17 @@ def test_what_is_typed_fast_behind_a_slash_is_no_command(demo: GoProcess, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_it_takes_another_size_while_it_runs(demo: GoProcess):
-    with on_screen("-p", str(demo.pid), "--interval", "200ms", width=80) as screen:
-        screen.until("main.askSupplier")
+def test_it_takes_another_size_while_it_runs(leaked: GoProcess):
+    with on_screen("-p", str(leaked.pid), "--interval", "200ms", width=80) as screen:
+        screen.until("main.askCarrier")
         assert b"created by" not in screen.received
         screen.resize(160, 40)
         screen.until("created by")
 
 
-def test_without_colours_there_are_none(demo: GoProcess):
-    with on_screen("-p", str(demo.pid), "--interval", "200ms", NO_COLOR="1") as screen:
-        screen.until("main.askSupplier")
+def test_without_colours_there_are_none(leaked: GoProcess):
+    with on_screen("-p", str(leaked.pid), "--interval", "200ms", NO_COLOR="1") as screen:
+        screen.until("main.askCarrier")
         screen.press("q")
         screen.end()
     colours = re.findall(rb"\x1b\[([0-9;]*)m", screen.received)
@@ -304,9 +307,9 @@ def test_without_colours_there_are_none(demo: GoProcess):
 
 
 @pytest.mark.parametrize("how", ["\x03", signal.SIGTERM, signal.SIGHUP])
-def test_the_terminal_is_restored(demo: GoProcess, how: str | signal.Signals):
-    with on_screen("-p", str(demo.pid), "--interval", "200ms") as screen:
-        screen.until("main.askSupplier")
+def test_the_terminal_is_restored(leaked: GoProcess, how: str | signal.Signals):
+    with on_screen("-p", str(leaked.pid), "--interval", "200ms") as screen:
+        screen.until("main.askCarrier")
         assert ENTERS in screen.received
         if isinstance(how, str):
             screen.press(how)
@@ -314,15 +317,15 @@ def test_the_terminal_is_restored(demo: GoProcess, how: str | signal.Signals):
             screen.process.send_signal(how)
         assert screen.end() == 0
         assert screen.received.rindex(LEAVES) > screen.received.rindex(ENTERS)
-    assert demo.is_alive()
+    assert leaked.is_alive()
 
 
-def test_it_ends_when_the_terminal_is_lost(demo: GoProcess):
-    with on_screen("-p", str(demo.pid), "--interval", "200ms") as screen:
-        screen.until("main.askSupplier")
+def test_it_ends_when_the_terminal_is_lost(leaked: GoProcess):
+    with on_screen("-p", str(leaked.pid), "--interval", "200ms") as screen:
+        screen.until("main.askCarrier")
         screen.hang_up()
         assert screen.process.wait(20) == 128 + signal.SIGHUP
-    assert demo.is_alive()
+    assert leaked.is_alive()
 
 
 def test_the_end_of_the_process_leaves_its_last_picture():
@@ -337,9 +340,9 @@ def test_the_end_of_the_process_leaves_its_last_picture():
 
 
 @pytest.mark.slow
-def test_it_is_not_stopped_by_a_busy_machine(demo: GoProcess):
+def test_it_is_not_stopped_by_a_busy_machine(leaked: GoProcess):
     with spinning(os.cpu_count() or 1):
-        shown = piped("top", "-p", str(demo.pid), "--json", "--count", "4", "--interval", "200ms")
+        shown = piped("top", "-p", str(leaked.pid), "--json", "--count", "4", "--interval", "200ms")
     assert len(shown.stdout.splitlines()) == 4
 
 

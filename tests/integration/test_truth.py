@@ -17,7 +17,11 @@ from tests.support import Flavour, GoProcess, Truth, build, start
 
 pytestmark = pytest.mark.live
 
-FLAVOURS = [each for each in Flavour if each not in (Flavour.C_SHARED, Flavour.ARM64)]
+FLAVOURS = [
+    each
+    for each in Flavour
+    if each not in (Flavour.C_SHARED, Flavour.ARM64, Flavour.STRIPPED_ARM64, Flavour.MUSL)
+]
 STRIPPED = {
     Flavour.STRIPPED,
     Flavour.STRIP,

@@ -23,6 +23,8 @@ LOCKING = (
 )  # fmt: skip
 WAITING = 3
 
+#: Building takes a while: with the newest version most ways are tried in the matrix only.
+slow = pytest.mark.slow
 #: How to build: the folder of the module below GOPATH/src, its go.mod, and the flags.
 MODULES = {
     "a module": ("example.org/shop", []),
@@ -158,22 +160,27 @@ def assert_it_waits_in_its_own_code(program: Path, name: str, dependency: str) -
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize("how", MODULES)
+@pytest.mark.parametrize(
+    "how", [each if each == "stripped" else pytest.param(each, marks=slow) for each in MODULES]
+)
 def test_modules(minor: str, tmp_path: Path, how: str) -> None:
     name, flags = MODULES[how]
     assert_it_waits_in_its_own_code(built(minor, tmp_path, name, flags), name, "example.org/dep")
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize("flags", [[], ["-trimpath"]])
+@pytest.mark.parametrize("flags", [[], pytest.param(["-trimpath"], marks=slow)])
 def test_vendored_dependencies(minor: str, tmp_path: Path, flags: list[str]) -> None:
     program = built(minor, tmp_path, "tools", ["-mod=vendor", *flags], vendored=True)
     assert_it_waits_in_its_own_code(program, "tools", "example.org/dep")
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize("flags", [[], ["-trimpath"]])
-@pytest.mark.parametrize("name", ["tools", "net.example/x", "crypto/mine"])
+@pytest.mark.parametrize("flags", [[], pytest.param(["-trimpath"], marks=slow)])
+@pytest.mark.parametrize(
+    "name",
+    ["tools", pytest.param("net.example/x", marks=slow), pytest.param("crypto/mine", marks=slow)],
+)
 def test_gopath(minor: str, tmp_path: Path, name: str, flags: list[str]) -> None:
     folder = sources(tmp_path, name)
     vendor = folder / "vendor" / "example.org"

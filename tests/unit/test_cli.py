@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import os
 import subprocess
@@ -10,6 +11,7 @@ import click
 import pytest
 
 from spyglass import __version__, cli
+from spyglass.__main__ import main
 from spyglass.errors import AmbiguousName, ProcessNotFound
 
 #: No process has it: the kernel gives out smaller ones.
@@ -82,6 +84,12 @@ def test_each_command_is_what_the_list_says(name: str) -> None:
         (["dmp", "1"], "No such command 'dmp'. Did you mean 'dump'? Try `spyglass --help`"),
         (["summary"], "no target given; give a pid, a process name, or a file."),
         (["summary", "-p", "1", "--name", "x"], "--pid, --name and --core are mutually exclusive."),
+        (
+            ["summary", "-p", "1", "--pod", "x"],
+            "--container and --pod cannot be used with --pid and ",
+        ),
+        (["dump", "--core", "x", "--container", "x"], "--container and --pod cannot be used with "),
+        (["dump", "x.json", "--pod", "x"], "give one target, not several."),
         (["summary", "-p", "1", "x.json"], "give one target, not several."),
         (["summary", "x.json", "--name", "y"], "give one target, not several."),
         (
@@ -255,6 +263,21 @@ def test_a_name_beyond_the_encoding_is_no_error() -> None:
         PYTHONIOENCODING="ascii",
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "\\u65e5\\u672c \\u2026\n", "")
+
+
+def test_python_does_not_look_for_circles_when_a_command_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["spyglass", "--version"])
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    monkeypatch.delitem(sys.modules, "duckdb", raising=False)
+    threshold = gc.get_threshold()
+    try:
+        assert main() == 0
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*threshold)
 
 
 def test_the_module_runs() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import click
 import pytest
 
+from spyglass import cli
 from spyglass.cli.fail_on import Limit, _limit, headroom_beyond, waits_beyond
 from spyglass.errors import SpyglassError
+from spyglass.export.snapshot_file import save
 from spyglass.memory_limits import MemoryLimit, MemoryLimits
 from spyglass.model import Snapshot
 from spyglass.wait_graph import LookedAt
@@ -64,6 +67,7 @@ def stuck(number: int, looked_at: LookedAt) -> Snapshot:
     return make_snapshot(rows, waits=replace(waits, looked_at=looked_at))
 
 
+GROUP = MemoryLimit("cgroup", "memory.max", "kill", "/a", 1000 << 20, 950 << 20, 50 << 20)
 WHOLE = LookedAt(True, True, 1 << 20, heap_complete=True, marks=2)
 
 
@@ -93,7 +97,7 @@ def test_deadlocks() -> None:
 
 
 def test_headroom_is_of_every_limit_that_ends_a_process() -> None:
-    group = MemoryLimit("cgroup", "memory.max", "kill", "/a", 1000 << 20, 950 << 20, 50 << 20)
+    group = GROUP
     soft = MemoryLimit("gomemlimit", "GOMEMLIMIT", "collect", bytes=100, used_bytes=100)
     known = MemoryLimits((group, soft))
     assert headroom_beyond(known, [Limit("headroom", 10)]) == []  # exactly as much
@@ -104,3 +108,23 @@ def test_headroom_is_of_every_limit_that_ends_a_process() -> None:
     for unknown in (None, MemoryLimits(), MemoryLimits((replace(group, used_bytes=None), soft))):
         with pytest.raises(SpyglassError, match="is not known"):
             headroom_beyond(unknown, [Limit("headroom", 10)])
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--state", "running"]])
+def test_a_summary_judges_the_limits_of_the_whole_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    path = tmp_path / "one.json"
+
+    def said(limits: MemoryLimits | None, least: int) -> tuple[int, str]:
+        save(make_snapshot([Row(1), Row(2, "running")], limits=limits), path)
+        code = cli.run(["summary", str(path), "--fail-on", f"headroom<{least}%", *options])
+        written = capsys.readouterr()
+        assert written.out
+        return code, written.err.partition(" of ")[0]
+
+    limits = MemoryLimits((GROUP,))
+    assert said(limits, 10)[0] == 0
+    assert said(limits, 11) == (3, "headroom<11%: 100.0 MiB (10.0 %) are left")
+    unknown = "spyglass: --fail-on headroom<11%: how much memory is left is not known\n"
+    assert said(None, 11) == (1, unknown)

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from spyglass.columns import among, combined, distinct, numbered
+from spyglass.columns import among, combined, distinct, numbered, offsets_of
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -38,3 +38,11 @@ def test_columns_of_small_numbers_are_combined_as_they_are() -> None:
     numbers = combined(np.array([True, False]), np.array([255, 0], np.uint8), np.array([-1, -2]))
     assert numbers.tolist() == [511 * 3 + 1, 0]
     assert combined(np.zeros(0, np.int64)).tolist() == []
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [3], [2, 0, 1]])
+def test_offsets_cut_into_parts_of_these_sizes(sizes: list[int]) -> None:
+    found = offsets_of(np.array(sizes, np.int32))
+    assert found.dtype == np.int64
+    assert found[0] == 0
+    assert np.diff(found).tolist() == sizes

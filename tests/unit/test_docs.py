@@ -18,6 +18,7 @@ from spyglass.cli import exit_status
 from spyglass.cli.common_options import Settings
 from spyglass.cli.filter_options import filter_options
 from spyglass.formats import EXPORTERS
+from spyglass.kubectl.command import command as plugin
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]  # fmt: skip
@@ -142,6 +143,14 @@ def test_a_wrong_command_does_not_parse(line: str) -> None:
         parse(arguments)
 
 
+def test_commands_of_the_plugin_parse() -> None:
+    page = text_of(ROOT / "docs" / "kubernetes.md")
+    lines = re.findall(r"^kubectl spyglass (.*)$", page, re.MULTILINE)
+    assert lines
+    for line in lines:
+        plugin.make_context("kubectl spyglass", shlex.split(line)).close()
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_options_exist(path: Path) -> None:
     text = text_of(path)
@@ -157,6 +166,7 @@ def all_options() -> set[str]:
     """The names of the long options of all commands."""
     root = click.Context(cli.spyglass, **cli.spyglass.context_settings)
     commands = [cli.spyglass, *(cli.spyglass.get_command(root, name) for name in cli.COMMANDS)]
+    commands.append(plugin)
     params = [param for command in commands if command for param in command.get_params(root)]
     return {name for param in params for name in (*param.opts, *param.secondary_opts)}
 

@@ -63,7 +63,7 @@ def secretive() -> Snapshot:
     return make_snapshot(
         [Row(1, where=inner, start=start, creator=inner, stack=(inner, start), labels={"user": "alice"}),
          Row(2, labels=None)],
-        process=replace(PROCESS, exe=f"{HOME}/bin/shop", library=f"{HOME}/lib/shop.so", cmdline=("shop", "--user=alice"), container="alice-shop"),
+        process=replace(PROCESS, exe=f"{HOME}/bin/shop", library=f"{HOME}/lib/shop.so", cmdline=("shop", "--user=alice"), container="alice-shop", container_name="alice", pod="alice-1", namespace="alice", pod_uid="alice"),
         problems=(Problem("unreadable", f"{HOME}/bin/shop", f"{HOME} 1/x: no"), Problem("torn", "goroutine 2", "moved")),
         host="alice-laptop",
         limits=MemoryLimits(
@@ -98,7 +98,8 @@ def test_nothing_is_left_of_it() -> None:
     assert made["process"]["exe"] == "shop"
     assert made["process"]["library"] == "shop.so"
     assert made["process"]["cmdline"] == []
-    assert made["process"]["container"] is None
+    for name in ("container", "container_name", "pod", "namespace", "pod_uid"):
+        assert made["process"][name] is None
     assert [goroutine["labels"] for goroutine in made["goroutines"]] == [{}, {}]
     assert made["problems"] == [
         {"kind": "unreadable", "subject": "shop", "detail": "(left out)"},

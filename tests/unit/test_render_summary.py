@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -14,7 +15,16 @@ from spyglass.render.summary_view import render
 from spyglass.render.view_options import View
 from spyglass.scheduler_window import LongCall, SchedulerWindow, WindowProcessor
 from spyglass.words.calls import call_text, location_text
-from tests.snapshots import MEMORY, PROCESS, PROCESSORS, SCHEDULER, Row, frame, make_snapshot
+from tests.snapshots import (
+    CONTAINED,
+    MEMORY,
+    PROCESS,
+    PROCESSORS,
+    SCHEDULER,
+    Row,
+    frame,
+    make_snapshot,
+)
 
 PROMETHEUS = "github.com/prometheus/prometheus"
 MAIN = frame("main.main", "/build/prometheus/cmd/prometheus/main.go", 930)
@@ -403,6 +413,22 @@ def test_limits_and_containers_are_shown_where_there_are_any() -> None:
     assert "container " + "c0ffee" * 10 in text(render(snapshot, View()))
 
 
+def test_names_of_a_container_and_its_pod_come_before_ids() -> None:
+    for process, words in (
+        (CONTAINED, ["container cart", "pod shop/cart-1"]),
+        (replace(CONTAINED, container_name=None, pod=None), ["container c0ffeec0ffee…", "pod 8d9b0a77"]),
+        (replace(CONTAINED, pod=None, pod_uid=None), ["container cart"]),
+        (PROCESS, []),
+    ):  # fmt: skip
+        for verbose in (False, True):
+            view = View(width=200, height=50, verbose=verbose)
+            line = text(render(make_snapshot(process=process), view)).splitlines()[1]
+            assert re.findall("(?:container|pod) [^ ]+", line) == words
+    long = replace(CONTAINED, container_name="c" * 253, namespace="n" * 253, pod="p" * 253)
+    lines = text(render(make_snapshot(process=long), View(width=200, height=50))).splitlines()
+    assert max(map(len, lines)) <= 200
+
+
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\u200b\r\n\t[red]日本語[/red]" + "x" * 10_000
 
 
@@ -420,6 +446,9 @@ def hostile() -> Snapshot:
             module_version=HOSTILE,
             build_id=HOSTILE,
             container=HOSTILE,
+            container_name=HOSTILE,
+            pod=HOSTILE,
+            namespace=HOSTILE,
             arch=HOSTILE,
             library=HOSTILE,
         ),

@@ -25,13 +25,14 @@ from spyglass.report.markup import Markup, element, joined
 from spyglass.report.template import script_json
 from tests.pages import Page, page_of
 from tests.saved import differences, text_of, with_everything
-from tests.snapshots import MEMORY, PROCESS, SCHEDULER, Row, frame, make_snapshot
+from tests.snapshots import CONTAINED, MEMORY, PROCESS, SCHEDULER, Row, frame, make_snapshot
 from tests.unit.test_report_page_data import HOSTILE, SHOWN, hostile_snapshot
 
 
 def fully_hostile() -> Snapshot:
     """A snapshot in which every text is made to break out of where it stands."""
-    texts = ("exe", "go_version", "module", "module_version", "build_id", "arch", "container", "library")  # fmt: skip
+    texts = ("exe", "go_version", "module", "module_version", "build_id", "arch", "container", "library",
+             "container_name", "pod", "namespace")  # fmt: skip
     return replace(
         hostile_snapshot(),
         host=HOSTILE,
@@ -91,7 +92,7 @@ def test_our_style_and_script_load_nothing_and_make_no_html_of_text() -> None:
 def test_what_the_target_calls_itself_changes_no_element_of_the_page() -> None:
     calm = replace(
         with_everything(),
-        process=replace(PROCESS, library="lib.so", container="c0ffee"),
+        process=replace(CONTAINED, library="lib.so"),
         threads=(),
         waits=None,
     )
@@ -106,10 +107,17 @@ def test_what_the_target_calls_itself_changes_no_element_of_the_page() -> None:
     assert [found.name for found in page_of(hostile).elements] == elements
 
 
+def test_containers_and_pods_are_named() -> None:
+    found = facts(page_of(make_snapshot(process=CONTAINED)))
+    assert (found["Container"], found["Pod"]) == ("cart, " + "c0ffee" * 10, "shop/cart-1")
+    assert not {"Container", "Pod"} & facts(page_of(make_snapshot())).keys()
+
+
 def test_hostile_names_are_shown_as_text() -> None:
     page = page_of(fully_hostile())
     assert facts(page)["Executable"] == SHOWN
     assert SHOWN in facts(page)["Command"]
+    assert facts(page)["Pod"] == f"{SHOWN}/{SHOWN}"
     assert page.one("h1").text == SHOWN.removeprefix("</")
     assert SHOWN in page.one("p", **{"class": "taken"}).text
     assert page.text.encode()  # without surrogates

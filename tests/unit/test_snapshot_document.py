@@ -227,6 +227,10 @@ def test_the_rest() -> None:
             "container": None,
             "memory_limit_bytes": None,
             "library": None,
+            "container_name": None,
+            "pod": None,
+            "namespace": None,
+            "pod_uid": None,
         },
         "scheduler": {
             "gomaxprocs": 2,

@@ -771,3 +771,13 @@ def test_it_ends_and_closes_the_source(key: str):
     ticks = ticks_of(app)
     assert ticks.closed
     assert app.return_code == 0
+
+
+def test_what_arrives_while_it_ends_is_not_drawn():
+    async def script(pilot: Pilot[None]) -> None:
+        await until(pilot, "main.serve")
+        await app.screen.query("*").remove()
+        app.show()
+
+    app = app_of(snapshot())
+    play(app, script)

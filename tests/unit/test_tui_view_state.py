@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from dataclasses import replace
@@ -291,10 +292,8 @@ class TestFeed:
         assert isinstance(tick, Tick)
         model = Model()
         model.note(tick)
-        assert (
-            "not 0.1s: reading takes 0.2"
-            in header_lines(model, Style(120), wanted_ns=100_000_000)[0].plain
-        )
+        header = header_lines(model, Style(120), wanted_ns=100_000_000)[0].plain
+        assert re.search(r"not 0\.1s: reading takes (0\.[2-9]|\d+)", header), header
 
     def test_a_shorter_interval_counts_at_once(self):
         events = _Events()
