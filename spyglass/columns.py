@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["among", "combined", "distinct", "numbered", "ranges"]
+__all__ = ["among", "combined", "distinct", "numbered", "offsets_of", "ranges"]
 
 _MAX_MIXED = 1 << 62
 
@@ -64,6 +64,13 @@ def among(values: NDArray[Number], others: NDArray[Number]) -> NDArray[np.bool_]
     at = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
     found: NDArray[np.bool_] = ordered[at] == values
     return found
+
+
+def offsets_of(sizes: NDArray[Any]) -> NDArray[np.int64]:
+    """Where parts of these `sizes` (shape (n,)) begin, one after the other, and behind them where the last ends
+    (shape (n + 1,))."""
+    ends = np.cumsum(sizes, dtype=np.int64)
+    return np.concatenate([np.zeros(1, np.int64), ends])
 
 
 def ranges(first: NDArray[Any], count: NDArray[Any]) -> NDArray[np.int64]:

@@ -21,10 +21,10 @@ __all__ = [
 #: `spyglass.process_list.ProcessList`, `spyglass.tui.view_state.Model`, `spyglass.analysis.wait_view.WaitView`,
 #: `spyglass.analysis.memory_view.MemoryView`, `spyglass.profile.Profile`, `spyglass.analysis.profile_diff.ProfileDifference`,
 #: `spyglass.site_profile.SiteProfile`, `spyglass.analysis.site_diff.SiteDifference`,
-#: `spyglass.fleet_answer.FleetAnswer`.
+#: `spyglass.fleet_answer.FleetAnswer`, `spyglass.host_report.HostReport`.
 Takes = Literal[
     "snapshot", "difference", "processes", "view", "waits", "memory", "profile", "profile difference",
-    "sites", "site difference", "fleet answer",
+    "sites", "site difference", "fleet answer", "host report",
 ]  # fmt: skip
 
 
@@ -175,6 +175,10 @@ EXPORTERS = (
     Exporter(
         "json", "fleet answer", (".json",), "spyglass.export.fleet_answer_document:write_fleet_answer",
         True, "A JSON document (spyglass.fleet-answer/1).",
+    ),
+    Exporter(
+        "json", "host report", (".json",), "spyglass.export.host_document:write_report",
+        True, "A JSON document (spyglass.doctor/1).",
     ),
 )  # fmt: skip
 

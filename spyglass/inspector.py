@@ -35,7 +35,7 @@ from spyglass.targets import Target
 
 if TYPE_CHECKING:
     from spyglass.go_value import Limits, VariableName, Variables
-    from spyglass.heap_objects import HeapSpans, HeapTypes
+    from spyglass.heap_objects import HeapSpans, HeapTypes, Retention
     from spyglass.heap_profile import AsOf, HeapProfile
     from spyglass.memory_account import MemoryAccount
     from spyglass.memory_limits import MemoryReading
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from spyglass.runtime.recording.session import Recording
     from spyglass.runtime.scheduler.cpu_use import CpuWatch
     from spyglass.runtime.scheduler_watch import SchedulerWatch
+    from spyglass.runtime.waiting.population import Population
     from spyglass.site_profile import SiteProfile
     from spyglass.targets import OsThread
     from spyglass.targets.target_process import StoppedThreads
@@ -344,6 +345,37 @@ class Inspector:
         with self._reading() as (runtime, process, taken_at):
             return read_heap_types(runtime, process, taken_at, seconds, progress)
 
+    def retention(
+        self,
+        wanted: str,
+        *,
+        seconds: float = DEFAULT_HEAP_SECONDS,
+        heap_limit_bytes: int = DEFAULT_HEAP_LIMIT_BYTES,
+        stop: bool = False,
+        progress: Callable[[float], None] | None = None,
+    ) -> Retention:
+        """What keeps objects of the heap alive: shortest chains of references from variables and goroutines.
+
+        `wanted`: a type as `heap_types` has it ("main.Config", "[]main.Config" for arrays behind slices), or an address in an object
+        ("0xc000132018"). References are read for at most `seconds`, up to `heap_limit_bytes` of spans that hold pointers;
+        `progress` is called with the part that was read. `stop`: stop the process meanwhile, so that nothing moves. Raises
+        `TargetError` if there is no such object, `MissingInfo` if this program does not tell types, and as `snapshot`.
+        """
+        from spyglass.heap_objects import Retention
+        from spyglass.runtime.retention.reader import Budget, read_retained
+
+        budget, found = Budget(seconds, heap_limit_bytes, progress), []
+
+        def read(population: Population) -> None:
+            found.append(read_retained(self._target, population, wanted, budget))
+
+        waits = WaitOptions(holders=False, heap=False)
+        snapshot = self.take(Wanted(waits=waits, after_waits=read), stop=stop).snapshot
+        return Retention(
+            snapshot.process, snapshot.taken_at, wanted, exact=snapshot.source.stopped, problems=snapshot.problems,
+            **found[0]._asdict(),
+        )  # fmt: skip
+
     def variables(
         self,
         *names: str,
@@ -446,6 +478,7 @@ class Inspector:
 
     def _new_tree(self) -> StackTree:
         module, parsed = self._module, GoVersion.parse(self.runtime.go_version)
+        module.functions.allow_steps()
         twice = has_generic_methods((parsed.major, parsed.minor) if parsed else None)
         code = Symbolizer(
             module.functions,

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spyglass.escape import one_line
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -77,12 +79,17 @@ class Problem:
     """A part of the answer that is missing or doubtful.
 
     `kind` is one of unreadable, implausible, torn, truncated, unsupported, unknown; `subject` names
-    what it is about ("goroutine 77", "scheduler"), `detail` says why.
+    what it is about ("goroutine 77", "scheduler"), `detail` says why. Both may quote a target or a file, and are
+    one line without control characters, of limited length (`spyglass.escape.one_line`).
     """
 
     kind: str
     subject: str
     detail: str
+
+    def __post_init__(self) -> None:
+        for name in ("kind", "subject", "detail"):
+            object.__setattr__(self, name, one_line(getattr(self, name)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,11 @@ class Process:
     memory_limit_bytes: int | None
     #: The file that holds the Go runtime when it is not `exe` (a c-shared library).
     library: str | None = None
+    #: What the container, an id, and its pod are called (`spyglass.container_names`).
+    container_name: str | None = None
+    pod: str | None = None
+    namespace: str | None = None
+    pod_uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,10 @@ def _without_circumstances(process: Process) -> Process:
         exe=_base(process.exe),
         library=_base(process.library),
         container=None,  # LXC and systemd-nspawn know it by the name that a person gave it
+        container_name=None,
+        pod=None,
+        namespace=None,
+        pod_uid=None,
     )
 
 

@@ -34,8 +34,10 @@ COMMANDS = {
     "core": "Save a small core file of a Go process.",
     "report": "Write a self-contained HTML report.",
     "serve": "Serve what the commands show over HTTP.",
+    "mcp": "Answer an assistant over MCP (stdio).",
     "export": "Print Prometheus metrics of Go processes.",
     "fleet": "Answer questions about the snapshots of many processes.",
+    "doctor": "Check what this host allows, and say what to do about it.",
     "completion": "Print the completion script for a shell.",
 }
 
@@ -93,7 +95,7 @@ def _suggestion(word: str) -> str:
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit status: 0 success; 1 failure, or a filter that matched no goroutine (one line on stderr "
-    "says why); 2 wrong usage; 3 a limit of --fail-on (diff, waits) was exceeded.",
+    "says why), or doctor found something that is refused; 2 wrong usage; 3 a limit of --fail-on (diff, waits) was exceeded.",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @debug_option

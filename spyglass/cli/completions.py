@@ -14,12 +14,12 @@ import click
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
 from spyglass.errors import SpyglassError
-from spyglass.words.escape import visible
+from spyglass.escape import visible
 
 if TYPE_CHECKING:
     from spyglass.model import Snapshot
 
-__all__ = ["labels", "names", "pids", "register", "states", "targets"]
+__all__ = ["containers", "labels", "names", "pids", "pods", "register", "states", "targets"]
 
 _HELP_CHARACTERS = 60
 #: How many states or labels are offered: each request may have labels of its own.
@@ -43,11 +43,32 @@ def names(incomplete: str) -> list[CompletionItem]:
     """The names of the executables of Go processes that begin with `incomplete`."""
     from spyglass.processes import go_processes
 
+    called = ((each.pid, os.path.basename(each.exe or "")) for each in go_processes().processes)
+    return _told(called, incomplete)
+
+
+def containers(incomplete: str) -> list[CompletionItem]:
+    """The names, or else ids, of containers with Go processes that begin with `incomplete`."""
+    from spyglass.processes import go_processes
+
+    found = go_processes().processes
+    return _told(((p.pid, p.container_name or p.container or "") for p in found), incomplete)
+
+
+def pods(incomplete: str) -> list[CompletionItem]:
+    """The pods with Go processes that begin with `incomplete`, as NAMESPACE/NAME."""
+    from spyglass.processes import go_processes
+
+    found = go_processes().processes
+    return _told(((p.pid, f"{p.namespace}/{p.pod}" if p.pod else "") for p in found), incomplete)
+
+
+def _told(called: Iterable[tuple[int, str]], incomplete: str) -> list[CompletionItem]:
+    """What processes are `called` that begins with `incomplete`, with their pids as help."""
     found: dict[str, str] = {}
-    for each in go_processes().processes:
-        name = os.path.basename(each.exe or "")
+    for pid, name in called:
         if name.startswith(incomplete) and name.isprintable() and name:
-            found[name] = f"pid {each.pid}" if name not in found else "several processes"
+            found[name] = f"pid {pid}" if name not in found else "several processes"
     return [CompletionItem(name, help=which) for name, which in sorted(found.items())]
 
 

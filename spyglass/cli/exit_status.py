@@ -1,7 +1,7 @@
 """Exit statuses, and the error message of a command that failed.
 
 0    success
-1    failure, or a filter that matched no goroutine; one line on stderr says why
+1    failure, or a filter that matched no goroutine; one line on stderr says why; ``doctor``: something is refused
 2    wrong usage (click's)
 3    ``--fail-on``: a limit was exceeded
 130  interrupted
@@ -17,12 +17,16 @@ from collections.abc import Iterable
 import click
 
 from spyglass.errors import AmbiguousName, SpyglassError
-from spyglass.words.escape import visible
+from spyglass.escape import visible
 from spyglass.words.units import age
 
-__all__ = ["INTERRUPTED", "LIMIT_EXCEEDED", "explained"]
+__all__ = ["FAILED", "INTERRUPTED", "LIMIT_EXCEEDED", "explained"]
 
-_FAILED = 1
+#: No answer, or `spyglass doctor` found something that is refused.
+FAILED = 1
+
+#: Characters of a container's id that are shown.
+_ID_WIDTH = 12
 
 #: A limit that the user gave was exceeded; the command itself succeeded.
 LIMIT_EXCEEDED = 3
@@ -49,7 +53,7 @@ def explained(error: Exception, *, debug: bool) -> int:
         _print_error(f"internal error: {what}", "please report what --debug shows")
     if isinstance(error, AmbiguousName):
         _print_processes(error.pids)
-    return _FAILED
+    return FAILED
 
 
 def _usage(error: click.ClickException) -> str | None:
@@ -69,7 +73,9 @@ def _print_processes(pids: tuple[int, ...]) -> None:
     from spyglass.processes import go_processes
 
     for p in go_processes(pids).processes:
-        _print_lines([f"  {p.pid:>7}  {p.user}  up {age(p.age_seconds)}  {' '.join(p.cmdline)}"])
+        where = p.container_name or (p.container or "")[:_ID_WIDTH]
+        words = (f"{p.pid:>7}", p.user, f"up {age(p.age_seconds)}", where, " ".join(p.cmdline))
+        _print_lines(["  " + "  ".join(filter(None, words))])
 
 
 def _print_lines(lines: Iterable[str]) -> None:
@@ -80,4 +86,4 @@ def _print_lines(lines: Iterable[str]) -> None:
 def _closed_pipe() -> int:
     """The reader of stdout has ended (``| head``): print nothing more, at exit neither."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return _FAILED
+    return FAILED

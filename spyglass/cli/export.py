@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from spyglass.cli.sources import ProcessSource, Source
 from spyglass.errors import SpyglassError
 
 if TYPE_CHECKING:
+    from spyglass.containers import Containers
     from spyglass.export.metrics import Looked
 
 __all__ = ["export"]
@@ -51,10 +53,13 @@ def export(
       spyglass export --all -o /var/lib/prometheus/node-exporter/spyglass.prom
     """
     try:
-        from spyglass.export.metrics import page
+        from spyglass.containers import Containers
+        from spyglass.export.metrics import families, page
     except ImportError as error:
         raise SpyglassError(f"{error.name} is not installed", _PACKAGES) from None
-    text = page([_look(pid, heap=heap) for pid in _pids(sources, everything)], top_groups)
+    containers = Containers()
+    looks = (_look(pid, containers, heap=heap) for pid in _pids(sources, everything))
+    text = page([families(each, top_groups) for each in looks])
     if output is None:
         sys.stdout.buffer.write(text)
         sys.stdout.flush()
@@ -79,22 +84,19 @@ def _pids(sources: list[Source], everything: bool) -> list[int]:
     return list(dict.fromkeys(pids))
 
 
-def _look(pid: int, *, heap: bool) -> Looked:
+def _look(pid: int, containers: Containers, *, heap: bool) -> Looked:
     """What is read of process `pid`, or why it cannot be read: one process must not hide the others."""
     from spyglass import attach
-    from spyglass.export.metrics import Looked
+    from spyglass.export.metrics import Looked, place_labels
     from spyglass.procfs import comm
-    from spyglass.runtime.waiting.options import WaitOptions
+    from spyglass.serve.look import look
 
-    began, program = time.perf_counter(), "?"
+    began, program, place = time.perf_counter(), "?", {}
     try:
-        program = comm(pid)
+        program, place = comm(pid), place_labels(*containers.of(pid))
         with attach(pid) as process:
-            snapshot = process.snapshot(waits=WaitOptions(heap=heap))
-            account = process.memory_account()
+            return replace(look(process, pid, program, began, heap=heap), place=place)
     except (SpyglassError, OSError) as error:
         if isinstance(error, SpyglassError):
             click.echo(f"spyglass: {pid}: {error.message}", err=True)
-        return Looked(pid, program, time.perf_counter() - began, error=str(error))
-    name = os.path.basename(snapshot.process.exe or "") or program
-    return Looked(pid, name, time.perf_counter() - began, snapshot, account)
+        return Looked(pid, program, time.perf_counter() - began, error=str(error), place=place)

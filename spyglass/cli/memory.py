@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spyglass.cli.common_options import format_options
-from spyglass.cli.memory_objects import ObjectOptions, object_options
+from spyglass.cli.memory_objects import ObjectOptions, object_options, show_objects
 from spyglass.cli.memory_profiles import (
     ProfileOptions,
     contention_profile,
@@ -21,7 +21,7 @@ from spyglass.cli.memory_watch import WatchOptions, watch_options
 from spyglass.cli.source_options import source_options
 from spyglass.cli.sources import CoreSource, ProcessSource, SavedSource, Source
 from spyglass.errors import SpyglassError
-from spyglass.words.escape import visible
+from spyglass.escape import visible
 
 if TYPE_CHECKING:
     from spyglass.formats import Exporter
@@ -74,26 +74,31 @@ def memory(
       spyglass memory 1234 --heap -o heap.html          a flame graph
       spyglass diff before.pb.gz after.pb.gz            what grew between two heap profiles
       spyglass memory 1234 --types                      the objects in the heap by type
+      spyglass memory 1234 --retain main.Config         what keeps objects of this type alive
       spyglass memory 1234 --mutex                      who held the locks that others waited for
     """
     profiles.format()
     if objects.wanted and (profiles.heap or profiles.contention is not None):
-        raise click.UsageError("--spans and --types cannot be combined with profiles")
-    if exporter is not None and (objects.wanted or profiles.contention is not None):
-        raise click.UsageError("--json is of the account, and of --heap")
+        raise click.UsageError("--spans, --types and --retain cannot be combined with profiles")
+    if exporter is not None and profiles.contention is not None:
+        raise click.UsageError(
+            "--json is of the account, of --heap, and of objects; -o writes block and mutex profiles"
+        )
     if exporter is not None and profiles.output is not None:
         raise click.UsageError("--json writes to standard output; -o writes the heap profile alone")
-    if watch.wanted and not isinstance(source, ProcessSource):
-        raise click.UsageError("--watch and --fail-on need a running process")
+    if watch.seconds is not None and not isinstance(source, ProcessSource):
+        raise click.UsageError("--watch needs a running process")
     if watch.wanted and (objects.wanted or profiles.contention or profiles.output):
         raise click.UsageError("--watch and --fail-on are about the account of memory")
     if isinstance(source, SavedSource):
-        _saved(source, profiles, objects, exporter, everything)
+        snapshot = _saved(source, profiles, objects)
+        _show(snapshot, None, None, exporter, everything=everything)
+        watch.judge(snapshot.limits)
         return
     assert isinstance(source, ProcessSource | CoreSource)
     with _opened(source) as program:
         if objects.wanted:
-            problems = objects.show(program, everything=everything)
+            problems = _objects(program, objects, exporter, everything)
         elif profiles.contention is not None:
             problems = _contention(program, source, profiles, everything)
         else:
@@ -102,19 +107,13 @@ def memory(
         click.echo(visible(f"{problem.kind}: {problem.subject}: {problem.detail}"), err=True)
 
 
-def _saved(
-    source: SavedSource,
-    profiles: ProfileOptions,
-    objects: ObjectOptions,
-    exporter: Exporter | None,
-    everything: bool,
-) -> None:
-    """Show the account of a saved snapshot."""
+def _saved(source: SavedSource, profiles: ProfileOptions, objects: ObjectOptions) -> Snapshot:
+    """The saved snapshot, which has the account alone."""
     if objects.wanted or profiles.heap or profiles.contention is not None:
         raise click.UsageError(
             "a saved snapshot has no heap and no profiles; give a process or a core"
         )
-    _show(source.snapshot("top"), None, None, exporter, everything=everything)
+    return source.snapshot("top")
 
 
 def _memory(
@@ -134,6 +133,20 @@ def _memory(
     else:
         write_sites(profile.by_site(), profiles)
     return profile.problems if profile is not None else ()
+
+
+def _objects(
+    program: Inspector, objects: ObjectOptions, exporter: Exporter | None, everything: bool
+) -> Sequence[Problem]:
+    found = objects.read(program)
+    if exporter is None:
+        show_objects(found, everything=everything)
+        return found.problems
+    from spyglass.analysis.memory_view import memory_view
+
+    view = memory_view(program.snapshot("top"), program.memory_account(), objects=found)
+    exporter.write(view, sys.stdout.buffer)
+    return found.problems
 
 
 def _contention(
@@ -156,7 +169,9 @@ def _contention(
 
 def _opened(source: ProcessSource | CoreSource) -> Inspector:
     from spyglass import attach, open_core
+    from spyglass.memory.allocator import keep_freed_memory
 
+    keep_freed_memory()
     if isinstance(source, ProcessSource):
         return attach(source.pid)
     try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spyglass.cli.common_options import redact_option
 from spyglass.cli.sources import CoreSource, Source
 from spyglass.errors import SpyglassError
 from spyglass.formats import exporter, exporter_of_path
@@ -27,12 +28,14 @@ __all__ = ["ProfileOptions", "contention_profile", "heap_profile", "profile_opti
 
 @dataclass(frozen=True)
 class ProfileOptions:
-    """Which profile is wanted: of the heap, or `contention`; the file that it is written to, None: it is shown."""
+    """Which profile is wanted: of the heap, or `contention`; the file that it is written to, None: it is shown; `redact`:
+    without what tells of the host."""
 
     heap: bool
     contention: ContentionKind | None
     as_of: AsOf
     output: str | None
+    redact: bool = False
 
     def format(self) -> Exporter | None:
         """What writes the output; None if there is none."""
@@ -71,9 +74,16 @@ def profile_options(command: Callable[..., None]) -> Callable[..., None]:
         help="Write the profile: for go tool pprof (.pb.gz, - for stdout), a flame graph (.html), folded stacks "
         "(.folded), or a document (.json, .json.gz); with --heap, --block or --mutex.",
     )  # fmt: skip
+    @redact_option
     @functools.wraps(command)
     def wrapper(
-        heap: bool, block: bool, mutex: bool, as_of: AsOf, output: str | None, **others: Any
+        heap: bool,
+        block: bool,
+        mutex: bool,
+        as_of: AsOf,
+        output: str | None,
+        redact: bool,
+        **others: Any,
     ) -> None:
         if heap + block + mutex > 1:
             raise click.UsageError("--heap, --block and --mutex exclude each other")
@@ -82,7 +92,9 @@ def profile_options(command: Callable[..., None]) -> Callable[..., None]:
             raise click.UsageError("-o requires --heap, --block or --mutex: it writes a profile")
         if output == "-" and sys.stdout.isatty():
             raise click.UsageError("refusing to write a binary file to a terminal; use -o FILE")
-        command(profiles=ProfileOptions(heap, contention, as_of, output), **others)
+        if redact and output is None:
+            raise click.UsageError("--redact requires -o: it is about files")
+        command(profiles=ProfileOptions(heap, contention, as_of, output, redact), **others)
 
     return wrapper
 
@@ -110,6 +122,10 @@ def write_sites(profile: SiteProfile, options: ProfileOptions) -> None:
     format_, output = options.format(), options.output
     assert format_ is not None
     assert output is not None
+    if options.redact:
+        from spyglass.analysis.redaction import redacted_sites
+
+        profile = redacted_sites(profile)
     with written_to(None if output == "-" else Path(output)) as stream:
         format_.write(profile, stream)
 

@@ -19,7 +19,7 @@ from spyglass.cli.source_options import watch_seconds
 if TYPE_CHECKING:
     from spyglass.inspector import Inspector
     from spyglass.memory_account import MemoryAccount
-    from spyglass.memory_limits import MemoryForecast, MemoryReading
+    from spyglass.memory_limits import MemoryForecast, MemoryLimits, MemoryReading
 
 __all__ = ["WatchOptions", "watch_options"]
 
@@ -56,7 +56,11 @@ class WatchOptions:
             if not goes_on:
                 break
         if account is not None:
-            exit_beyond(headroom_beyond(account.limits, self.limits))
+            self.judge(account.limits)
+
+    def judge(self, known: MemoryLimits | None) -> None:
+        """Exit with the status for an exceeded limit if less is left of one of `known` than must be."""
+        exit_beyond(headroom_beyond(known, self.limits))
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spyglass.cli.push_options import PushOptions, Send, push_options
 from spyglass.cli.record_options import (
     ProfileOutput,
     RecordOptions,
@@ -20,7 +21,7 @@ from spyglass.cli.record_options import (
 from spyglass.cli.source_options import optional_source_options
 from spyglass.cli.sources import ProcessSource, Source
 from spyglass.errors import NoMatch, SpyglassError
-from spyglass.words.escape import visible
+from spyglass.escape import visible
 
 if TYPE_CHECKING:
     from spyglass.analysis.profile_filter import SampleFilter
@@ -54,6 +55,7 @@ class _RecordCommand(click.Command):
 @series_options
 @profile_output_options
 @sample_filter_options
+@push_options
 @click.option(
     "--from", "saved", type=click.Path(), metavar="FILE",
     help="Convert a profile that was saved as .json, .json.gz or .pb.gz (also Go's own), in place of recording; - for stdin.",
@@ -82,11 +84,12 @@ def record(
       spyglass record 1234 --by label:tenant -o cpu.svg
       spyglass record -o cpu.json -- ./server config.yml
       spyglass record 1234 --every 1m -d 10s -o series  10 seconds in every minute, in a directory
+      spyglass record 1234 --every 1m -d 10s -o series --push http://pyroscope:4040
       spyglass record --from cpu.json --function Encode -o encode.svg
 
     Formats: pprof (.pb.gz), speedscope (.speedscope.json), folded stacks (.folded), a page with an
     interactive flame graph (.html), a picture (.svg), and json (.json), which --from turns into the others
-    (and pprof too, as far as it goes).
+    (and pprof too, as far as it goes). With --push and without --output no file is written.
 
     The file has an account: processor time used and sampled, samples lost, goroutines known and not known.
     A sample has a goroutine and labels only where its stack proves whose it is.
@@ -96,9 +99,11 @@ def record(
     if saved is not None and series is not None:
         raise click.UsageError("--every cannot be used with --from")
     output.check()
+    push: PushOptions | None = others["push"]
+    send = None if push is None else partial(push.send, to=push.destination())
     chosen = partial(_filtered, wanted=others["sample_filter"])
     if saved is not None:
-        _write(chosen(_loaded(saved)), output)
+        _finish(chosen(_loaded(saved)), output, send)
         return
     target: int | list[str] = command or []
     if isinstance(source, ProcessSource):
@@ -107,13 +112,14 @@ def record(
     if series is not None:
         from spyglass.cli.recording_series import RecordingSeries
 
-        RecordingSeries(series, options, output, chosen).record(target)
+        RecordingSeries(series, options, output, chosen, send).record(target)
         return
     from spyglass.cli.recording import record_target
 
-    save = None if output.path == "-" else lambda profile: output.write(chosen(profile))
+    is_file = output.path != "-" and not (output.path is None and send)
+    save = None if not is_file else lambda profile: output.write(chosen(profile))
     profile, hindrances = record_target(target, options, save)
-    _write(chosen(profile), output)
+    _finish(chosen(profile), output, send)
     for line in [_NOTHING] if hindrances == [] else hindrances or ():
         click.echo(visible(line), err=True)
 
@@ -152,12 +158,30 @@ def _filtered(profile: Profile, wanted: SampleFilter) -> Profile:
     return found
 
 
-def _write(profile: Profile, output: ProfileOutput) -> None:
-    from spyglass.words.profile_account import account_lines, account_warnings
+def _finish(profile: Profile, output: ProfileOutput, send: Send | None) -> None:
+    """Write `profile`, send it, or both, and tell its account. One that cannot be sent is written in any case."""
+    is_written = send is None or output.path is not None
+    if is_written:
+        _write(profile, output)
+    _tell(profile)
+    if send is not None:
+        try:
+            send(output.shown(profile))
+        except SpyglassError:
+            if not is_written:
+                _write(profile, output)
+            raise
 
+
+def _write(profile: Profile, output: ProfileOutput) -> None:
     path = output.write(profile)
     if path is not None:
         click.echo(visible(str(path)))
+
+
+def _tell(profile: Profile) -> None:
+    from spyglass.words.profile_account import account_lines, account_warnings
+
     for line in account_lines(profile):
         click.echo(visible(line), err=True)
     for problem in profile.problems:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from spyglass.cli.push_options import Send
 from spyglass.cli.record_options import ProfileOutput, RecordOptions, SeriesOptions
 from spyglass.cli.recording import attached, ending_signals, progress, record_for
-from spyglass.errors import NoMatch, ProcessChanged, ProcessNotFound
-from spyglass.words.escape import visible
+from spyglass.errors import NoMatch, ProcessChanged, ProcessNotFound, SpyglassError
+from spyglass.escape import visible
 from spyglass.words.profile_account import account_warnings
 from spyglass.words.units import plural
 
@@ -31,7 +32,8 @@ _LOOK_SECONDS = 0.25
 
 @dataclass
 class RecordingSeries:
-    """Recordings as `series` says, until the process ends or a signal comes. `chosen` filters their samples.
+    """Recordings as `series` says, until the process ends or a signal comes. `chosen` filters their samples;
+    `send` sends each, too.
 
     None is skipped: one that is due while the one before it is being written is counted as late.
     """
@@ -40,6 +42,7 @@ class RecordingSeries:
     options: RecordOptions
     output: ProfileOutput
     chosen: Callable[[Profile], Profile]
+    send: Send | None = None
     saved: int = field(default=0, init=False)
     late: int = field(default=0, init=False)
     ended: str | None = field(default=None, init=False)
@@ -104,6 +107,16 @@ class RecordingSeries:
         print(visible(str(path)), flush=True)
         for warning in account_warnings(profile):
             click.echo(visible(f"warning: {path.name}: {warning}"), err=True)
+        self._send(profile)
+
+    def _send(self, profile: Profile) -> None:
+        """Send `profile`, which is in a file in any case."""
+        if self.send is None:
+            return
+        try:
+            self.send(self.output.shown(self.chosen(profile)))
+        except SpyglassError as error:
+            click.echo(visible(error.message), err=True)
 
     def _write(self, number: int, profile: Profile) -> Path:
         from spyglass.export.snapshot_file import new_directory

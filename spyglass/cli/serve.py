@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spyglass.cli.common_options import debug_option
+from spyglass.cli.mcp import assistant_options
+from spyglass.cli.serve_jobs import JobOptions, job_options
 from spyglass.errors import SpyglassError
 from spyglass.serve.settings import DEFAULT_PORT
 
@@ -128,20 +130,34 @@ def _percent(_context: click.Context, _option: click.Parameter, text: str) -> fl
     metavar="N",
     help="How many processes are read at once.",
 )
+@click.option(
+    "--top-groups", type=click.IntRange(0, 1000), default=20, show_default=True, metavar="N",
+    help="How many groups of goroutines of each process /metrics has.",
+)  # fmt: skip
+@click.option(
+    "--heap-metrics", is_flag=True,
+    help="Read the heap for /metrics, too, to count goroutines that nothing can wake.",
+)  # fmt: skip
+@assistant_options
+@job_options
 @debug_option
-def serve(address: _Address, token_file: str | None, max_cpu: float, readings: int) -> None:
+def serve(address: _Address, token_file: str | None, jobs: JobOptions, **limits: Any) -> None:
     """Serve what the commands show of the Go processes of this host over HTTP, until SIGTERM or Ctrl-C.
 
-    It stops no process and changes none. Every request needs the token: as "Authorization: Bearer TOKEN",
+    It changes no process, and stops none without --allow-stop. Every request needs the token: as "Authorization: Bearer TOKEN",
     as the password in the URL, or as ?token=TOKEN, which also sets a cookie. Processes that this user may not
-    read are refused. GET /v1/openapi.json describes all paths.
+    read are refused. The address that is printed opens a page in a browser. GET /v1/openapi.json describes all paths.
 
     \b
       spyglass serve
       spyglass serve --listen unix:/run/spyglass.sock
       spyglass serve --listen 0.0.0.0:8974 --tls-cert cert.pem --tls-key key.pem --token-file token
+      spyglass serve --archive s3://snapshots/prod --every 1m
       curl -H "Authorization: Bearer TOKEN" http://127.0.0.1:8974/v1/processes
     """
+    from spyglass.memory.arenas import use_one_arena
+
+    use_one_arena()
     try:
         from spyglass.serve.run import run, token_of
         from spyglass.serve.settings import Settings
@@ -156,7 +172,8 @@ def serve(address: _Address, token_file: str | None, max_cpu: float, readings: i
         token_of(token_file),
         hosts=names,
         secure=address.certificate is not None,
-        max_cpu=max_cpu,
-        readings=readings,
+        archive=jobs.archive_plan(),
+        push=jobs.push_plan(),
+        **limits,
     )
     run(settings, where, address.tls(), show_token=token_file is None)

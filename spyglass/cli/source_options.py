@@ -200,6 +200,8 @@ class SourceOptions:
 
     pid: int | None
     name: str | None
+    container: str | None
+    pod: str | None
     core: str | None
     exe: str | None
     max_size: int | None
@@ -207,31 +209,45 @@ class SourceOptions:
     @property
     def is_given(self) -> bool:
         """Whether a process or a core was given."""
-        return not (self.pid is None and self.name is None and self.core is None)
+        return any(each is not None for each in (self.pid, self.core, *self._names))
+
+    @property
+    def _names(self) -> tuple[str | None, ...]:
+        return self.name, self.container, self.pod
 
     def sources(self, words: tuple[str, ...]) -> list[Source]:
         """All given sources; `words` are targets as typed (`spyglass.cli.typed_targets`)."""
-        if (self.pid, self.name, self.core).count(None) < 2:
-            raise click.UsageError("--pid, --name and --core are mutually exclusive")
+        self._check()
         sources = [typed_source(word, self.exe, self.max_size) for word in words]
         if self.pid is not None:
             sources.append(ProcessSource(self.pid))
-        if self.name is not None:
-            sources.append(ProcessSource(_named(self.name)))
+        if any(each is not None for each in self._names):
+            sources.append(ProcessSource(_found(*self._names)))
         if self.core is not None:
             sources.append(CoreSource(self.core, self.exe))
         if self.exe is not None and not any(isinstance(each, CoreSource) for each in sources):
             raise click.UsageError("--exe requires a core file")
         return sources
 
+    def _check(self) -> None:
+        if (self.pid, self.name, self.core).count(None) < 2:
+            raise click.UsageError("--pid, --name and --core are mutually exclusive")
+        contained = self.container is not None or self.pod is not None
+        if contained and not (self.pid is None and self.core is None):
+            raise click.UsageError("--container and --pod cannot be used with --pid and --core")
 
-def _named(name: str) -> int:
-    from spyglass.processes import find_by_name
 
-    return find_by_name(name)
+def _found(name: str | None, container: str | None, pod: str | None) -> int:
+    if container is None and pod is None and name is not None:
+        from spyglass.processes import find_by_name
+
+        return find_by_name(name)
+    from spyglass.process_choice import Wanted, find
+
+    return find(Wanted(name, container, pod))
 
 
-class _Pid(click.types.IntParamType):
+class Pid(click.types.IntParamType):
     """A process id; completed with the pids of Go processes."""
 
     name = "pid"
@@ -261,6 +277,28 @@ class _Name(click.types.StringParamType):
         return names(incomplete)
 
 
+class _Container(click.types.StringParamType):
+    """The name of a container; completed with those that Go processes run in."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from spyglass.cli.completions import containers
+
+        return containers(incomplete)
+
+
+class _Pod(click.types.StringParamType):
+    """A pod; completed with those that Go processes run in."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from spyglass.cli.completions import pods
+
+        return pods(incomplete)
+
+
 class _Target(click.types.StringParamType):
     """A target as typed; completed with pids, names of Go processes, and files."""
 
@@ -283,10 +321,19 @@ def size_bytes(_context: click.Context, _option: click.Parameter, size: str | No
 
 
 def _options(command: Command) -> Command:
-    @click.option("-p", "--pid", type=_Pid(), metavar="PID", help="Process to inspect.")
+    @click.option("-p", "--pid", type=Pid(), metavar="PID", help="Process to inspect.")
     @click.option(
         "--name", type=_Name(), metavar="NAME", help="Inspect the Go process called NAME."
     )
+    @click.option(
+        "--container",
+        type=_Container(),
+        metavar="NAME",
+        help="Inspect the Go process in the container NAME (a name, or the beginning of an id).",
+    )
+    @click.option(
+        "--pod", type=_Pod(), metavar="[NAMESPACE/]NAME", help="Inspect the Go process in this pod of Kubernetes."
+    )  # fmt: skip
     @click.option(
         "--core",
         type=click.Path(),
@@ -307,12 +354,13 @@ def _options(command: Command) -> Command:
     @functools.wraps(command)
     def wrapper(
         pid: int | None,
-        name: str | None,
         core: str | None,
         exe: str | None,
         max_size: int | None,
         **others: Any,
     ) -> None:
-        command(options=SourceOptions(pid, name, core, exe, max_size), **others)
+        names = {each: others.pop(each) for each in ("name", "container", "pod")}
+        options = SourceOptions(pid=pid, core=core, exe=exe, max_size=max_size, **names)
+        command(options=options, **others)
 
     return wrapper

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spyglass.cli.common_options import debugging, format_options, show_timings
+from spyglass.cli.fail_on import Limit, exit_beyond, fail_on_option, headroom_beyond
 from spyglass.cli.filter_options import GoroutineFilter, filter_options
 from spyglass.cli.source_options import source_options, watch_option
 from spyglass.cli.sources import Source, Stacks
@@ -47,13 +48,13 @@ def _worth_reading(*columns: Any) -> bool:
 )  # fmt: skip
 @filter_options
 @format_options("snapshot")
+@fail_on_option("headroom")
 def summary(
     source: Source,
     goroutine_filter: GoroutineFilter,
-    listed: bool,
-    everything: bool,
-    verbose: bool,
     exporter: Exporter | None,
+    limits: tuple[Limit, ...],
+    **shown: bool,
 ) -> None:
     """Show what is unusual in a Go process or saved snapshot, its processor time, scheduler, memory and
     goroutines.
@@ -65,6 +66,8 @@ def summary(
 
     With --watch the scheduler is read twice, and looked at in between: how long goroutines wait for a P, what
     never yields, which threads are stuck in a call, what the garbage collector uses. Ctrl-C ends it early.
+
+    With --fail-on the limits of the memory of the process are judged: `spyglass memory` lists them.
 
     Filters are ANDed; if no goroutine matches, the exit status is 1. Wait times are lower bounds: Go
     timestamps waits only at GC; of a group, the oldest and the median are shown. "2,003 (+5 runtime)"
@@ -92,13 +95,12 @@ def summary(
 
         terminal = Terminal()
         view = terminal.view(
-            listed=listed,
             system=goroutine_filter.includes_system(),
-            everything=everything,
-            verbose=verbose,
             debug=debugging(),
             limit=goroutine_filter.limit,
+            **shown,
         )
         terminal.show(render(snapshot, view))
     if debugging():
         show_timings(snapshot.timings_ns | {"output": perf_counter_ns() - began_ns})
+    exit_beyond(headroom_beyond(whole.limits, limits))

@@ -9,7 +9,7 @@ from spyglass.errors import BadDataError, SpyglassError
 from spyglass.export.decompress import contents
 from spyglass.export.profile_proto import is_pprof
 
-__all__ = ["not_a_snapshot"]
+__all__ = ["is_document", "not_a_snapshot"]
 
 #: How a document of spyglass begins.
 _SCHEMA = re.compile(rb'\s*\{\s*"schema"\s*:\s*"spyglass\.([a-z-]{1,20})/\d{1,9}"')
@@ -20,6 +20,12 @@ _RESULTS = {
     b"diff": "a comparison of snapshots", b"profile-diff": "a comparison of profiles", b"ps": "a list of processes",
     b"top": "output of `spyglass top --json`", b"waits": "output of `spyglass waits --json`",
 }  # fmt: skip
+
+
+def is_document(start: bytes, schema: str) -> bool:
+    """Whether a text that begins with `start` is a document of `schema`, whichever program wrote it down last."""
+    found = _SCHEMA.match(start)
+    return found is not None and found[0].endswith(f'"{schema}"'.encode())
 
 
 def not_a_snapshot(file: str) -> SpyglassError | None:

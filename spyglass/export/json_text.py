@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, BinaryIO
 
 __all__ = [
     "compact",
@@ -16,6 +16,7 @@ __all__ = [
     "quoted",
     "record_template",
     "texts_object",
+    "write_line",
 ]
 
 #: Elements joined at a time: what a processor's cache holds of their text.
@@ -78,3 +79,10 @@ def object_text(members: Mapping[str, Any], lists: Mapping[str, Iterator[str]]) 
             yield compact(value)
         before = ","
     yield "}"
+
+
+def write_line(pieces: Iterable[str], stream: BinaryIO) -> None:
+    """Write the ASCII text `pieces` as one line."""
+    for piece in pieces:
+        stream.write(piece.encode("ascii"))
+    stream.write(b"\n")

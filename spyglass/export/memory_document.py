@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from spyglass.export.account_records import account_record
 from spyglass.export.json_text import compact
 from spyglass.export.plain_values import plain, record
+from spyglass.heap_objects import HeapSpans, HeapTypes, Retention
 from spyglass.memory_limits import MemoryForecast, MemoryLimits
 from spyglass.version import __version__
 
@@ -29,7 +31,8 @@ def write_memory(view: MemoryView, stream: BinaryIO) -> None:
 def _document(view: MemoryView) -> dict[str, Any]:
     snapshot, account = view.snapshot, view.account
     of_limits = account.limits.problems if account.limits is not None else ()
-    problems = dict.fromkeys((*account.problems, *of_limits, *snapshot.problems))
+    of_objects = view.objects.problems if view.objects is not None else ()
+    problems = dict.fromkeys((*account.problems, *of_limits, *of_objects, *snapshot.problems))
     return {
         "schema": SCHEMA,
         "spyglass": __version__,
@@ -41,7 +44,9 @@ def _document(view: MemoryView) -> dict[str, Any]:
         "go": _go(account),
         **_limits(account),
         "profile": None if view.profile is None else _profile(view.profile),
-        "types": None,
+        "spans": _spans(view.objects) if isinstance(view.objects, HeapSpans) else None,
+        "types": _types(view.objects) if isinstance(view.objects, HeapTypes) else None,
+        "retained": _retained(view.objects) if isinstance(view.objects, Retention) else None,
         "findings": [record(each) for each in view.findings],
         "problems": [record(each) for each in problems],
     }
@@ -80,3 +85,36 @@ def _profile(profile: HeapProfile) -> dict[str, Any]:
         "alloc_objects": int(allocated[0].sum()),
         "why_not": profile.why_not,
     }
+
+
+def _spans(spans: HeapSpans) -> dict[str, Any]:
+    classes = spans.classes
+    columns = {each.name: getattr(classes, each.name).tolist() for each in fields(classes)}
+    columns["unused_bytes"] = classes.unused_bytes.tolist()
+    rows = zip(*columns.values(), strict=True)
+    return {"classes": [dict(zip(columns, row, strict=True)) for row in rows]}
+
+
+def _types(types: HeapTypes) -> dict[str, Any]:
+    return {
+        "covered_bytes": types.covered_bytes,
+        "total_bytes": types.total_bytes,
+        "examined_bytes": types.examined_bytes,
+        "why_not": plain(types.why_not),
+        "rows": [record(row) for row in types.rows],
+    }
+
+
+def _retained(retention: Retention) -> dict[str, Any]:
+    document = record(retention)
+    for name in ("process", "taken_at", "problems"):
+        del document[name]
+    document["chains"] = [
+        {
+            **record(chain),
+            "root": record(chain.root),
+            "links": [record(link) for link in chain.links],
+        }
+        for chain in retention.chains
+    ]
+    return document

@@ -7,7 +7,6 @@ there.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
@@ -18,6 +17,7 @@ import numpy as np
 from spyglass.analysis.profile_frames import is_in_profile
 from spyglass.columns import combined, numbered
 from spyglass.export import profile_proto as proto
+from spyglass.export.gzip_stream import gzipped
 from spyglass.export.plain_values import plain
 from spyglass.export.protobuf import number, packed, piece
 from spyglass.export.pseudo_frames import WholeStacks
@@ -26,17 +26,16 @@ from spyglass.model import NONE, Frame, Process
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ProfileEncoder", "write_gzip"]
+__all__ = ["ProfileEncoder", "call_address", "write_gzip"]
 
 #: More inlined calls at one pc than this become several locations.
 _MAX_LINES = 128
 _BATCH_FIELDS = 4096
-_GZIP_LEVEL = 3
 
 
 def write_gzip(fields: Iterable[bytes], stream: BinaryIO) -> None:
     """Write `fields` of a profile, compressed by gzip, to `stream`, which stays open."""
-    with gzip.GzipFile("", "wb", _GZIP_LEVEL, stream, mtime=0) as zipped:
+    with gzipped(stream) as zipped:
         for some in _batches(iter(fields)):
             zipped.write(some)
 
@@ -123,7 +122,7 @@ class ProfileEncoder:
         fields = [
             number(proto.LOCATION_ID, index),
             number(proto.LOCATION_MAPPING, int(is_real)),
-            number(proto.LOCATION_ADDRESS, _address(frames) if is_real else 0),
+            number(proto.LOCATION_ADDRESS, call_address(frames) if is_real else 0),
             *(piece(proto.LOCATION_LINE, self._line(frame)) for frame in frames),
         ]
         return piece(proto.LOCATION, b"".join(fields))
@@ -217,7 +216,7 @@ def _is_kept(whole: WholeStacks) -> NDArray[np.bool_]:
     return kept[whole.stack_frames]
 
 
-def _address(frames: list[Frame]) -> int:
+def call_address(frames: list[Frame]) -> int:
     """The address of the call: the return address less one, but for a function that has just begun.
 
     A frame does not say whether its pc was interrupted instead: where a goroutine runs, the address is

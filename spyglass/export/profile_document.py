@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, BinaryIO
 
-from spyglass.export.json_text import compact, compact_rest, joined, object_text, record_template
+from spyglass.export.gzip_stream import gzipped
+from spyglass.export.json_text import (
+    compact,
+    compact_rest,
+    joined,
+    object_text,
+    record_template,
+    write_line,
+)
 from spyglass.export.plain_values import plain, record
 from spyglass.model import NONE
 from spyglass.profile import Account, Profile
@@ -23,21 +30,18 @@ SCHEMA = "spyglass.profile/1"
 _OWN = ("stack", "count", "value_ns")
 _SHARED_KEPT = 65536
 _BATCH_ROWS = 16384
-_GZIP_LEVEL = 3
 
 
 def write_json(profile: Profile, stream: BinaryIO) -> None:
     """Write the document of `profile` on one line of ASCII."""
     lists = {"stacks": _stacks(profile), "samples": _samples(profile)}
-    for piece in object_text(header(profile), lists):
-        stream.write(piece.encode("ascii"))
-    stream.write(b"\n")
+    write_line(object_text(header(profile), lists), stream)
 
 
 def write_gzip(profile: Profile, stream: BinaryIO) -> None:
     """Write the document of `profile`, compressed by gzip, to `stream`, which stays open."""
-    with gzip.GzipFile("", "wb", _GZIP_LEVEL, stream, mtime=0) as packed:
-        write_json(profile, packed)  # type: ignore[arg-type]
+    with gzipped(stream) as packed:
+        write_json(profile, packed)
 
 
 def header(profile: Profile) -> dict[str, Any]:

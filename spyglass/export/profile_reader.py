@@ -26,6 +26,7 @@ from spyglass.export.document_rows import (
     Numbers,
     StackRows,
 )
+from spyglass.export.file_kinds import is_document
 from spyglass.export.json_stream import Elements, read_object
 from spyglass.export.profile_document import SCHEMA
 from spyglass.export.profile_proto import is_pprof
@@ -43,8 +44,6 @@ __all__ = ["AccountRecord", "account_of", "is_profile", "load_profile"]
 _MAX_STATES = np.iinfo(np.int16).max
 #: What all samples may stand for: sums of them fit into 64 bits.
 _MAX_TOTAL = 1 << 62
-#: The beginning of a document that `profile_document` writes.
-_START = f'{{"schema":"{SCHEMA}"'.encode()
 
 _Index = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
 _Share = Annotated[float, Meta(ge=0, le=1e9)]
@@ -114,7 +113,7 @@ def is_profile(file: str | os.PathLike[str]) -> bool:
     try:
         with open(file, "rb") as stream:
             start = contents(stream)[1]
-            return is_pprof(start) or start.lstrip().startswith(_START)
+            return is_pprof(start) or is_document(start, SCHEMA)
     except (BadDataError, OSError):
         return False
 

@@ -65,6 +65,10 @@ class AnyProcess(Struct, frozen=True):
     cgo: bool | None = None
     memory_limit_bytes: KnownCount = None
     library: str | None = None
+    container_name: str | None = None
+    pod: str | None = None
+    namespace: str | None = None
+    pod_uid: str | None = None
 
 
 class Process(AnyProcess, frozen=True, kw_only=True):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, BinaryIO
 
-from spyglass.export.json_text import compact, joined, object_text
+from spyglass.export.gzip_stream import gzipped
+from spyglass.export.json_text import compact, joined, object_text, write_line
 from spyglass.export.plain_values import plain, record
 from spyglass.model import NONE
 from spyglass.site_profile import SiteProfile
@@ -17,7 +17,6 @@ __all__ = ["SCHEMA", "header", "write_gzip", "write_json"]
 
 #: The name and version of the document. A new number: something lost its meaning.
 SCHEMA = "spyglass.sites/1"
-_GZIP_LEVEL = 3
 
 
 def write_json(profile: SiteProfile, stream: BinaryIO) -> None:
@@ -29,15 +28,13 @@ def write_json(profile: SiteProfile, stream: BinaryIO) -> None:
         "samples": [],
         "problems": [record(problem) for problem in profile.problems],
     }
-    for piece in object_text(whole, lists):
-        stream.write(piece.encode("ascii"))
-    stream.write(b"\n")
+    write_line(object_text(whole, lists), stream)
 
 
 def write_gzip(profile: SiteProfile, stream: BinaryIO) -> None:
     """Write the document of `profile`, compressed by gzip, to `stream`, which stays open."""
-    with gzip.GzipFile("", "wb", _GZIP_LEVEL, stream, mtime=0) as packed:
-        write_json(profile, packed)  # type: ignore[arg-type]
+    with gzipped(stream) as packed:
+        write_json(profile, packed)
 
 
 def header(profile: SiteProfile) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from spyglass.export import profile_proto as proto
 from spyglass.export import schema_types
 from spyglass.export.decompress import MAX_BYTES, contents, json_text
 from spyglass.export.document_rows import OBJECT_BYTES, BatchedArray, FrameRows, Memory, StackRows
+from spyglass.export.file_kinds import is_document
 from spyglass.export.json_stream import Elements, read_object
 from spyglass.export.pprof_reader import read_times
 from spyglass.export.pprof_tables import PprofTables, opened
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["is_any_profile", "load_any_profile"]
 
-#: The beginning of a document that `site_document` writes.
-_START = f'{{"schema":"{SCHEMA}"'.encode()
 #: The comment of a file that `site_pprof` wrote.
 _COMMENT = re.compile(r"spyglass [\w.+-]+: (.+)", re.DOTALL)
 #: What all samples may stand for: sums of them fit into 64 bits.
@@ -110,7 +109,7 @@ def load_any_profile(
             most = max(max_bytes, MIN_MEMORY_BYTES)
             if is_pprof(start):
                 return _of_pprof(pieces, most)
-            if start.lstrip().startswith(_START):
+            if is_document(start, SCHEMA):
                 return _of_document(json_text(pieces, start, max_bytes), most)
     except BadDataError as error:
         raise BadDataError(f"{name}: {error.message}", error.hint) from None
@@ -120,7 +119,7 @@ def load_any_profile(
 def _is_sites(file: str | os.PathLike[str]) -> bool:
     try:
         with open(file, "rb") as stream:
-            return contents(stream)[1].lstrip().startswith(_START)
+            return is_document(contents(stream)[1], SCHEMA)
     except (BadDataError, OSError):
         return False
 

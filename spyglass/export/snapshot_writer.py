@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO
 
 from spyglass.errors import SpyglassError
+from spyglass.export.gzip_stream import GZIP_LEVEL, gzipped
 from spyglass.export.json_text import (
     compact,
     compact_rest,
@@ -17,6 +17,7 @@ from spyglass.export.json_text import (
     quoted,
     record_template,
     texts_object,
+    write_line,
 )
 from spyglass.export.snapshot_document import OWN, goroutine_rows, header, stack_batches
 from spyglass.export.wait_records import known_only, object_rows, waiters_of
@@ -27,22 +28,18 @@ if TYPE_CHECKING:
 
 __all__ = ["write_gzip", "write_json", "write_zstd"]
 
-#: More costs much time and saves little: the text of a hundred thousand goroutines becomes a thirtieth.
-_GZIP_LEVEL = 3
 _ZSTD_LEVEL = 3
 
 
 def write_json(snapshot: Snapshot, stream: BinaryIO) -> None:
     """Write ``document(snapshot)`` on one line of ASCII, which does no harm to a terminal either."""
-    for piece in _pieces(snapshot):
-        stream.write(piece.encode("ascii"))
-    stream.write(b"\n")
+    write_line(_pieces(snapshot), stream)
 
 
-def write_gzip(snapshot: Snapshot, stream: BinaryIO, *, level: int = _GZIP_LEVEL) -> None:
+def write_gzip(snapshot: Snapshot, stream: BinaryIO, *, level: int = GZIP_LEVEL) -> None:
     """Write the document of `snapshot`, compressed by gzip, to `stream`, which stays open."""
-    with gzip.GzipFile("", "wb", level, stream, mtime=0) as packed:
-        write_json(snapshot, packed)  # type: ignore[arg-type]
+    with gzipped(stream, level) as packed:
+        write_json(snapshot, packed)
 
 
 def write_zstd(snapshot: Snapshot, stream: BinaryIO) -> None:

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from spyglass.analysis.memory_parts import shown_parts, stack_groups
+from spyglass.escape import visible
 from spyglass.render.cropping import tail_in
 from spyglass.render.findings import finding_lines
-from spyglass.render.heap_view import profile_lines
 from spyglass.render.limit_lines import limit_lines
 from spyglass.render.process_sections import memory_lines, program_lines, saved_lines
 from spyglass.render.sections import fact, section
 from spyglass.render.table_columns import Column
 from spyglass.render.text_table import table
-from spyglass.words.escape import visible
 from spyglass.words.units import UNKNOWN, count, duration, size
 
 if TYPE_CHECKING:
@@ -47,6 +46,8 @@ def render(shown: MemoryView, view: View) -> Iterator[Text]:
     yield from _go_lines(account.go, view.width)
     yield from _class_lines(account.go, view.width)
     if shown.profile is not None:
+        from spyglass.render.heap_view import profile_lines
+
         yield from profile_lines(shown.profile, view)
 
 

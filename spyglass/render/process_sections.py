@@ -12,10 +12,11 @@ from rich.text import Text
 
 from spyglass.analysis.counts import by_os_state
 from spyglass.analysis.findings.cpu import cpu_text, lifetime_text
+from spyglass.escape import visible
 from spyglass.model import CpuUse, Process, Processor, Scheduler, Snapshot
 from spyglass.render.cropping import cropped, tail_in
 from spyglass.render.sections import GAP, LABEL_WIDTH, fact, section
-from spyglass.words.escape import visible
+from spyglass.words.containers import container_text, pod_text
 from spyglass.words.units import UNKNOWN, age, count, duration, moment, size
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
 
 #: Characters of the id of a build or container that are shown; enough to tell two apart.
 _ID_WIDTH = 13
+#: Cells for the name of a container, and for that of a pod.
+_NAME_WIDTH = 32
 #: Cells for the end of the path of a program.
 _PATH_WIDTH = 16
 #: GOGC where the program did not choose it (``runtime/mgcpacer.go: readGOGC``).
@@ -94,9 +97,12 @@ def _compact_identity(process: Process, room: int | None) -> list[Text]:
 
 
 def _surroundings(process: Process, room: int | None) -> Iterator[Text]:
-    if process.container is not None:
-        container = visible(process.container)
-        yield fact("container", container if room is None else cropped(container, _ID_WIDTH))
+    container, pod = container_text(process), pod_text(process)
+    if container is not None:
+        width = _ID_WIDTH if process.container_name is None else _NAME_WIDTH
+        yield fact("container", _shortened(cropped, visible(container), room and width))
+    if pod is not None:
+        yield fact("pod", _shortened(tail_in, visible(pod), room and _NAME_WIDTH))
     if process.memory_limit_bytes is not None:
         yield fact("memory limit", size(process.memory_limit_bytes))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spyglass.analysis.call_tree import CallTree
-from spyglass.columns import distinct, numbered
+from spyglass.columns import distinct, numbered, offsets_of
 from spyglass.model import NONE, Snapshot
 from spyglass.report.page_places import Places
 
@@ -109,5 +109,4 @@ class Stacks:
 
 def _offsets(owner: NDArray[Any], count: int) -> NDArray[np.int64]:
     """Where the calls of each of `count` owners begin, and where the last ones end."""
-    lengths = np.bincount(owner, minlength=count)
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    return offsets_of(np.bincount(owner, minlength=count))

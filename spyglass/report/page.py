@@ -18,9 +18,8 @@ from spyglass.report.page_findings import findings_list
 from spyglass.report.page_memory import account_card, heap_data_element, heap_link, heap_section
 from spyglass.report.page_profiles import profile_data_elements, profile_links, profile_sections
 from spyglass.report.page_waits import waits_link, waits_section
-from spyglass.report.template import asset, filled, policy, script_json
+from spyglass.report.template import asset, page, script_json
 from spyglass.site_profile import SiteProfile
-from spyglass.version import __version__
 from spyglass.words.units import moment
 
 __all__ = ["report", "write_page"]
@@ -28,7 +27,7 @@ __all__ = ["report", "write_page"]
 #: The parts of the page's script; each depends on those before it.
 SCRIPTS = (
     "words.js", "data.js", "selection.js", "table.js", "charts.js", "waits.js", "groups.js", "details.js", "flame.js",
-    "lists.js", "theme.js", "page.js",
+    "goroutines.js", "lists.js", "theme.js", "page.js",
 )  # fmt: skip
 #: The parts for profiles, if there are any.
 PROFILE_SCRIPTS = ("profile.js", "sites.js", "report_profiles.js")
@@ -48,16 +47,12 @@ def report(
     that: only this style and this script, identified by their hashes, are allowed.
     """
     scripts = SCRIPTS + (PROFILE_SCRIPTS if profiles or heap is not None else ())
-    style, script = asset("page.css"), "".join(map(asset, scripts))
     contents: dict[str, Callable[[], str]] = {
-        "policy": lambda: policy(style, script),
-        "style": lambda: style,
-        "script": lambda: script,
-        "version": lambda: joined(__version__),
         "title": lambda: joined(_title(snapshot)),
         "name": lambda: joined(program_name(snapshot.process)),
         "taken": lambda: joined(taken(snapshot)),
         "findings": lambda: findings_list(snapshot),
+        "goroutines": lambda: asset("goroutines.html"),
         "waits_link": lambda: joined(waits_link(snapshot)),
         "waits": lambda: joined(waits_section(snapshot)),
         "profile_links": lambda: joined(profile_links(profiles), heap_link(heap)),
@@ -70,7 +65,7 @@ def report(
         "download": lambda: joined(default_name(snapshot, ".json")),
         "snapshot": lambda: _embedded(snapshot),
     }
-    yield from filled("page.html", contents)
+    yield from page("page.html", scripts, contents)
 
 
 def write_page(

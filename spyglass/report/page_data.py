@@ -1,6 +1,6 @@
 """The data of a page: a snapshot's goroutines in columns, its other lists in rows.
 
-All text has gone through `spyglass.words.escape.visible`. ``assets/data.js`` reads the data.
+All text has gone through `spyglass.escape.visible`. ``assets/data.js`` reads the data.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import numpy as np
 
 from spyglass.analysis.call_tree import CallTree
 from spyglass.analysis.selection import selected
+from spyglass.escape import visible
 from spyglass.model import NONE, QUALITIES, STATUSES, Snapshot
 from spyglass.report.buckets import Cells, cells, exact, id_column, wait_runs
 from spyglass.report.call_trees import Stacks
 from spyglass.report.page_places import Places, Strings
-from spyglass.words.escape import visible
 from spyglass.words.states import state_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["report_data"]
+__all__ = ["list_data", "report_data"]
 
 #: The maximum of problems in the page's list; the embedded snapshot has all of them.
 _PROBLEMS_KEPT = 10_000
@@ -52,13 +52,20 @@ def report_data(snapshot: Snapshot) -> dict[str, Any]:
         "label_sets": [_labels(labels.items(), strings) for labels in snapshot.label_sets],
         "trees": {"shown": _tree(stacks.shown), "all": _tree(stacks.all)},
         "places": places.columns(),
+        "gc_count": snapshot.memory.gc_count,
+        "strings": strings.texts,
+        **list_data(snapshot),
+    }
+
+
+def list_data(snapshot: Snapshot) -> dict[str, Any]:
+    """What ``assets/lists.js`` shows of `snapshot`, as JSON values: processors, threads and problems."""
+    return {
         "processors": _records(snapshot.processors),
         "threads": _records(snapshot.threads),
-        "gc_count": snapshot.memory.gc_count,
         "cpu_window_ns": snapshot.cpu.window_ns if snapshot.cpu else None,
         "problems": _records(snapshot.problems[:_PROBLEMS_KEPT]),
         "problem_count": len(snapshot.problems),
-        "strings": strings.texts,
     }
 
 

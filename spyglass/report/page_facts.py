@@ -8,9 +8,10 @@ from datetime import datetime
 from pathlib import PurePosixPath
 
 from spyglass.analysis.findings.cpu import cpu_text, lifetime_text, sampled_code
+from spyglass.escape import visible
 from spyglass.model import CpuUse, MemoryStats, Process, Scheduler, Snapshot
 from spyglass.report.markup import Markup, element, joined
-from spyglass.words.escape import visible
+from spyglass.words.containers import pod_text
 from spyglass.words.population import Population
 from spyglass.words.units import UNKNOWN, age, count, duration, moment, size
 
@@ -165,9 +166,20 @@ def _program(process: Process) -> list[Fact]:
         ("Build", ", ".join((visible(process.arch or UNKNOWN), *_shape(process), cgo))),
         ("Build id", visible(process.build_id or UNKNOWN)),
         ("Started", moment(process.started_at)),
-        ("Container", process.container and visible(process.container)),
+        ("Container", _container(process)),
+        ("Pod", _visible(pod_text(process))),
         ("Container's memory limit", None if limit is None else size(limit)),
     ]
+
+
+def _container(process: Process) -> str | None:
+    """Its name and its id, as far as they are known."""
+    words = (process.container_name, process.container)
+    return _visible(", ".join(dict.fromkeys(filter(None, words)))) or None
+
+
+def _visible(text: str | None) -> str | None:
+    return text and visible(text)
 
 
 def _shape(process: Process) -> tuple[str, str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from spyglass.analysis.memory_parts import ShownPart, shown_parts
+from spyglass.escape import visible
 from spyglass.memory_account import MemoryAccount
 from spyglass.report.markup import Markup, element, joined
 from spyglass.report.site_page import site_account, site_data, site_flame
 from spyglass.report.template import script_json
 from spyglass.site_profile import SiteProfile
 from spyglass.words.amounts import sites_line
-from spyglass.words.escape import visible
 from spyglass.words.units import size
 
 __all__ = ["account_card", "heap_data_element", "heap_link", "heap_section"]
@@ -26,7 +26,7 @@ def account_card(account: MemoryAccount | None) -> Markup:
     largest = max((each.bytes for each in parts), default=0) or 1
     rows = (_row(each, largest, account.rss_bytes) for each in parts)
     caption = element("caption", f"Resident memory: {size(account.rss_bytes)}")
-    table = element("table", caption, element("tbody", *rows), class_="bars")
+    table = element("table", caption, element("tbody", *rows), class_="bars account")
     return element("div", table, class_="card")
 
 

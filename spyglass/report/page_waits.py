@@ -12,12 +12,12 @@ from spyglass.analysis.wait_knots import knots
 from spyglass.analysis.wait_verdicts import STRONG, verdicts
 from spyglass.analysis.wait_view import WaitView, wait_view
 from spyglass.analysis.wait_words import address_of, kind_word, object_title, state_facts
+from spyglass.escape import visible
 from spyglass.model import Snapshot
 from spyglass.report.knot_svg import knot_svg
 from spyglass.report.markup import Markup, element, joined
 from spyglass.wait_graph import KINDS
 from spyglass.words.calls import call_text
-from spyglass.words.escape import visible
 from spyglass.words.units import UNKNOWN, count, plural, size
 
 __all__ = ["waits_link", "waits_section"]
@@ -44,7 +44,7 @@ def waits_section(snapshot: Snapshot) -> Markup | None:
     view = wait_view(known, chosen, is_part=True)
     groups = wait_groups(view, view.chosen)
     drawn = [
-        element("figure", element("figcaption", each.title), knot_svg(each.drawing, each.title), class_="card")
+        element("figure", element("figcaption", each.title), knot_svg(each.drawing, each.title), class_="card", tabindex="0")
         for each in knots(view)
     ]  # fmt: skip
     return element(

@@ -8,13 +8,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from spyglass.analysis.profile_diff import ProfileDifference, merged
+from spyglass.escape import visible
 from spyglass.export.profile_stacks import profile_stacks, stack_functions, summed
 from spyglass.report.markup import Markup, element, joined
 from spyglass.report.page_places import Strings
 from spyglass.report.profile_data import Places, function_tree
-from spyglass.report.template import asset, filled, policy, script_json
-from spyglass.version import __version__
-from spyglass.words.escape import visible
+from spyglass.report.template import page, script_json
 from spyglass.words.profile_account import (
     account_lines,
     account_warnings,
@@ -46,12 +45,7 @@ def write_page(found: ProfileDifference, stream: BinaryIO) -> None:
 
 def profile_diff_page(found: ProfileDifference) -> Iterator[str]:
     """The page of `found` in pieces of Unicode text without surrogates. It loads and sends nothing."""
-    style, script = asset("page.css"), "".join(map(asset, _SCRIPTS))
     contents: dict[str, Callable[[], str]] = {
-        "policy": lambda: policy(style, script),
-        "style": lambda: style,
-        "script": lambda: script,
-        "version": lambda: joined(__version__),
         "title": lambda: joined(visible(f"{profile_title(found.after)}, compared")),
         "before": lambda: joined(visible(recording_line(found.before))),
         "after": lambda: joined(visible(recording_line(found.after))),
@@ -65,7 +59,7 @@ def profile_diff_page(found: ProfileDifference) -> Iterator[str]:
             "it calls."
         ),
     }
-    yield from filled("profile_diff.html", contents)
+    yield from page("profile_diff.html", _SCRIPTS, contents)
 
 
 def _warnings(found: ProfileDifference) -> Markup:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
+from spyglass.escape import visible
 from spyglass.profile import Profile
 from spyglass.report.markup import Markup, element, joined
 from spyglass.report.profile_data import profile_data
-from spyglass.report.template import asset, filled, policy, script_json
-from spyglass.version import __version__
-from spyglass.words.escape import visible
+from spyglass.report.template import asset, filled, page, script_json
 from spyglass.words.profile_account import (
     account_lines,
     account_warnings,
@@ -40,12 +39,7 @@ def write_page(profile: Profile, stream: BinaryIO, *, by: Sequence[str] = ()) ->
 
 def profile_page(profile: Profile, by: Sequence[str] = ()) -> Iterator[str]:
     """The page of `profile` in pieces of Unicode text without surrogates. It loads and sends nothing."""
-    style, script = asset("page.css"), "".join(map(asset, _SCRIPTS))
     contents: dict[str, Callable[[], str]] = {
-        "policy": lambda: policy(style, script),
-        "style": lambda: style,
-        "script": lambda: script,
-        "version": lambda: joined(__version__),
         "title": lambda: joined(visible(profile_title(profile))),
         "recording": lambda: joined(visible(recording_line(profile))),
         "warnings": lambda: profile_warnings(profile),
@@ -58,7 +52,7 @@ def profile_page(profile: Profile, by: Sequence[str] = ()) -> Iterator[str]:
             "names of functions and files, pprof labels, and ids of threads and goroutines"
         ),
     }
-    yield from filled("profile.html", contents)
+    yield from page("profile.html", _SCRIPTS, contents)
 
 
 def profile_flame(prefix: str, choices: str | None = None, width: str = "its time") -> Markup:

@@ -9,17 +9,16 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from spyglass.analysis.site_diff import SiteDifference, deviations
+from spyglass.escape import visible
 from spyglass.export.profile_stacks import stack_functions
 from spyglass.export.site_stacks import site_stacks
 from spyglass.report.markup import element, joined
 from spyglass.report.page_places import Strings
 from spyglass.report.profile_data import Places, function_tree
 from spyglass.report.site_page import site_account
-from spyglass.report.template import asset, filled, policy, script_json
+from spyglass.report.template import page, script_json
 from spyglass.site_profile import SiteProfile
-from spyglass.version import __version__
 from spyglass.words.amounts import kind_title, sites_line, sites_title
-from spyglass.words.escape import visible
 
 __all__ = ["site_diff_page", "write_page"]
 
@@ -40,14 +39,9 @@ def write_page(found: SiteDifference, stream: BinaryIO) -> None:
 
 def site_diff_page(found: SiteDifference) -> Iterator[str]:
     """The page of `found` in pieces of Unicode text without surrogates. It loads and sends nothing."""
-    style, script = asset("page.css"), "".join(map(asset, _SCRIPTS))
     what = kind_title(found.kinds[-1])
     sides = (("Before", found.before), ("After", found.after))
     contents: dict[str, Callable[[], str]] = {
-        "policy": lambda: policy(style, script),
-        "style": lambda: style,
-        "script": lambda: script,
-        "version": lambda: joined(__version__),
         "title": lambda: joined(visible(f"{sites_title(found.after)}, compared")),
         "before": lambda: joined(visible(sites_line(found.before))),
         "after": lambda: joined(visible(sites_line(found.after))),
@@ -64,7 +58,7 @@ def site_diff_page(found: SiteDifference) -> Iterator[str]:
             )
         ),
     }
-    yield from filled("profile_diff.html", contents)
+    yield from page("profile_diff.html", _SCRIPTS, contents)
 
 
 def _data(found: SiteDifference) -> dict[str, Any]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
+from spyglass.escape import visible
 from spyglass.export.profile_stacks import stack_functions
 from spyglass.export.site_stacks import site_stacks
 from spyglass.report.markup import Markup, element, joined
 from spyglass.report.page_places import Strings
 from spyglass.report.profile_data import Places, function_tree
 from spyglass.report.profile_page import profile_flame
-from spyglass.report.template import asset, filled, policy, script_json
+from spyglass.report.template import page, script_json
 from spyglass.site_profile import SiteProfile
-from spyglass.version import __version__
 from spyglass.words.amounts import kind_title, sites_line, sites_title
-from spyglass.words.escape import visible
 
 __all__ = ["site_account", "site_data", "site_flame", "site_page", "write_page"]
 
@@ -35,12 +34,7 @@ def write_page(profile: SiteProfile, stream: BinaryIO) -> None:
 
 def site_page(profile: SiteProfile) -> Iterator[str]:
     """The page of `profile` in pieces of Unicode text without surrogates. It loads and sends nothing."""
-    style, script = asset("page.css"), "".join(map(asset, _SCRIPTS))
     contents: dict[str, Callable[[], str]] = {
-        "policy": lambda: policy(style, script),
-        "style": lambda: style,
-        "script": lambda: script,
-        "version": lambda: joined(__version__),
         "title": lambda: joined(visible(sites_title(profile))),
         "recording": lambda: joined(visible(sites_line(profile))),
         "warnings": lambda: "",
@@ -51,7 +45,7 @@ def site_page(profile: SiteProfile) -> Iterator[str]:
         "what": lambda: _WHAT.get(profile.kind, "waits"),
         "contents": lambda: "names of functions and files",
     }
-    yield from filled("profile.html", contents)
+    yield from page("profile.html", _SCRIPTS, contents)
 
 
 def site_flame(profile: SiteProfile, prefix: str) -> Markup:

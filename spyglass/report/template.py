@@ -6,37 +6,61 @@ import hashlib
 import json
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["asset", "filled", "policy", "script_json"]
+from spyglass.report.markup import joined
+from spyglass.version import __version__
+
+__all__ = ["asset", "filled", "page", "policy", "script_json"]
 
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 #: Escapes for characters that could end a script element or begin a comment in it; JSON reads them alike.
 _IN_SCRIPT = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
 
 
-def asset(name: str) -> str:
-    """The text of a file in ``assets``."""
-    return (files("spyglass.report") / "assets" / name).read_text("utf-8")
+def asset(name: str, package: str = "spyglass.report") -> str:
+    """The text of a file in ``assets`` of `package`."""
+    return (files(package) / "assets" / name).read_text("utf-8")
 
 
-def filled(template: str, contents: Mapping[str, Callable[[], str]]) -> Iterator[str]:
+def filled(
+    template: str, contents: Mapping[str, Callable[[], str]], package: str = "spyglass.report"
+) -> Iterator[str]:
     """The asset `template` in pieces, with `contents` in place of its placeholders."""
     # Split once: text of the program is never searched for placeholders.
-    for index, piece in enumerate(_PLACEHOLDER.split(asset(template))):
+    for index, piece in enumerate(_PLACEHOLDER.split(asset(template, package))):
         yield contents[piece]() if index % 2 else piece
 
 
-def policy(style: str, script: str) -> str:
-    """The Content-Security-Policy that allows nothing but `style` and `script`."""
+def page(
+    template: str, scripts: Iterable[str], contents: Mapping[str, Callable[[], str]]
+) -> Iterator[str]:
+    """The page `template` in pieces of Unicode text without surrogates: its policy, style, script (the assets
+    `scripts`; each depends on those before it) and version are filled in here, all else is in `contents`.
+
+    The page loads nothing and sends nothing. Its Content-Security-Policy makes the browser enforce
+    that: only this style and this script, identified by their hashes, are allowed.
+    """
+    style, script = asset("page.css"), "".join(map(asset, scripts))
+    shell: dict[str, Callable[[], str]] = {
+        "policy": lambda: policy(style, script),
+        "style": lambda: style,
+        "script": lambda: script,
+        "version": lambda: joined(__version__),
+    }
+    return filled(template, shell | dict(contents))
+
+
+def policy(style: str, script: str, connect: str = "'none'") -> str:
+    """The Content-Security-Policy that allows nothing but `style`, `script`, and requests to the sources `connect`."""
     return "; ".join(
         (
             "default-src 'none'",
             f"script-src {_source(script)}",
             f"style-src {_source(style)}",
-            "connect-src 'none'",
+            f"connect-src {connect}",
             "img-src 'none'",
             "base-uri 'none'",
             "form-action 'none'",

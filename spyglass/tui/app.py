@@ -155,7 +155,9 @@ class TopApp(App[None]):
         return Style(self.size.width, self._ascii_only)
 
     def show(self) -> None:
-        """Draw the state of the model."""
+        """Draw the state of the model; nothing if the widgets are gone already, because it ends."""
+        if not self.query("#findings"):
+            return
         self.feed.full = self.model.needs_stacks
         self.feed.waits = self.model.shows_waits
         self.feed.cpu = self.model.samples_cpu

@@ -19,8 +19,13 @@ class Table {
 
   /** Show the first page of `rows`. */
   show(rows) {
-    this.rows = rows;
     this.limit = this.first;
+    this.update(rows);
+  }
+
+  /** Show as many of `rows` as were shown of those before. */
+  update(rows) {
+    this.rows = rows;
     this.sort();
   }
 
