@@ -135,7 +135,9 @@ KINDS = {kind for _, _, kind in PLACES} | {"memory-lazy-free"}
 def test_the_right_place_is_named_and_only_that(
     minor: str, command: str, part: Part, kind: str, tmp_path: Path
 ) -> None:
-    with places(minor, c=command.startswith("c ")) as process:
+    # Without a goal of the heap the background scavenger returns nothing: Go 1.19 returns 8 MiB at once, 80 in two seconds.
+    env = {"GOGC": "off"} if kind == "memory-kept" else None
+    with places(minor, c=command.startswith("c "), env=env) as process:
         answer = process.ask(command.replace("FOLDER", str(tmp_path)))
         assert answer.startswith("done")
         shown = view_of(process)
