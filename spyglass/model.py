@@ -8,13 +8,14 @@ shared by index. The JSON form is described in ``export/snapshot.schema.json``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spyglass.escape import one_line
+from spyglass.table import Column, Table, column
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -272,30 +273,8 @@ class Frame:
     offset: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """What a column of `Goroutines` holds.
-
-    `dtype`: of its array. `default`: the value where nothing is known. `index_of`: the field of
-    `Snapshot` that its values are indices of, if they are; negative ones are of none.
-    """
-
-    dtype: type[np.generic]
-    default: int = 0
-    index_of: str | None = None
-
-
-def _holds(
-    dtype: type[np.generic], default: int = 0, index_of: str | None = None
-) -> dict[str, Column]:
-    return {"column": Column(dtype, default, index_of)}
-
-
-_OF_FRAMES = _holds(np.int32, NONE, "frames")
-
-
-@dataclass(frozen=True, slots=True)
-class Goroutines:
+@dataclass(init=False, eq=False, repr=False)
+class Goroutines(Table):
     """The goroutines as columns, all of one length, in the order of the runtime's ``allgs``.
 
     =============  ======  ==========================================================
@@ -340,46 +319,24 @@ class Goroutines:
     documents, nor is `stack_bytes`: what ``g.stack`` spans, used or not.
     """
 
-    id: NDArray[np.uint64] = field(metadata=_holds(np.uint64))
-    status: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
-    wait_reason: NDArray[np.int16] = field(metadata=_holds(np.int16, NONE, "wait_reasons"))
-    waiting_ns: NDArray[np.int64] = field(metadata=_holds(np.int64, NONE))
-    printed_ns: NDArray[np.int64] = field(metadata=_holds(np.int64, NONE))
-    stack: NDArray[np.int32] = field(metadata=_holds(np.int32, NONE, "stacks"))
-    where: NDArray[np.int32] = field(metadata=_OF_FRAMES)
-    call: NDArray[np.int32] = field(metadata=_OF_FRAMES)
-    start: NDArray[np.int32] = field(metadata=_OF_FRAMES)
-    creator: NDArray[np.int32] = field(metadata=_OF_FRAMES)
-    creator_id: NDArray[np.int64] = field(metadata=_holds(np.int64, NONE))
-    m: NDArray[np.int64] = field(metadata=_holds(np.int64, NONE))
-    locked: NDArray[np.bool_] = field(metadata=_holds(np.bool_))
-    system: NDArray[np.bool_] = field(metadata=_holds(np.bool_))
-    labels: NDArray[np.int32] = field(metadata=_holds(np.int32, NONE, "label_sets"))
-    quality: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
-    stops: NDArray[np.int16] = field(metadata=_holds(np.int16, NONE))
-    stack_bytes: NDArray[np.int64] = field(metadata=_holds(np.int64, NONE))
-
-    def __len__(self) -> int:
-        return len(self.id)
-
-    @classmethod
-    def columns(cls) -> dict[str, Column]:
-        """What each column holds, by its name, in their order."""
-        return {each.name: each.metadata["column"] for each in fields(cls)}
-
-    @classmethod
-    def of(cls, count: int, **known: NDArray[Any]) -> Goroutines:
-        """`count` goroutines of which these columns are `known`; the others have their defaults."""
-        unknown = {
-            name: np.full(count, column.default, column.dtype)
-            for name, column in cls.columns().items()
-            if name not in known
-        }
-        return cls(**known, **unknown)
-
-    def select(self, rows: NDArray[Any]) -> Goroutines:
-        """The goroutines `rows` (indices, or a bool for each)."""
-        return Goroutines(**{name: getattr(self, name)[rows] for name in self.columns()})
+    id: NDArray[np.uint64] = column(np.uint64)
+    status: NDArray[np.uint8] = column(np.uint8)
+    wait_reason: NDArray[np.int16] = column(np.int16, NONE, "wait_reasons")
+    waiting_ns: NDArray[np.int64] = column(np.int64, NONE)
+    printed_ns: NDArray[np.int64] = column(np.int64, NONE)
+    stack: NDArray[np.int32] = column(np.int32, NONE, "stacks")
+    where: NDArray[np.int32] = column(np.int32, NONE, "frames")
+    call: NDArray[np.int32] = column(np.int32, NONE, "frames")
+    start: NDArray[np.int32] = column(np.int32, NONE, "frames")
+    creator: NDArray[np.int32] = column(np.int32, NONE, "frames")
+    creator_id: NDArray[np.int64] = column(np.int64, NONE)
+    m: NDArray[np.int64] = column(np.int64, NONE)
+    locked: NDArray[np.bool_] = column(np.bool_)
+    system: NDArray[np.bool_] = column(np.bool_)
+    labels: NDArray[np.int32] = column(np.int32, NONE, "label_sets")
+    quality: NDArray[np.uint8] = column(np.uint8)
+    stops: NDArray[np.int16] = column(np.int16, NONE)
+    stack_bytes: NDArray[np.int64] = column(np.int64, NONE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ The JSON form is described in ``export/waits.schema.json``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from spyglass.model import NONE, Column, Frame
+from spyglass.model import NONE, Frame
+from spyglass.table import Table, column
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,40 +109,8 @@ class Connection:
     send_queue_bytes: int | None = None
 
 
-def _holds(dtype: type[np.generic], default: int = 0) -> dict[str, Column]:
-    return {"column": Column(dtype, default)}
-
-
-class _Columns:
-    """Dataclasses whose fields are columns of one length."""
-
-    __slots__ = ()
-
-    @classmethod
-    def columns(cls) -> dict[str, Column]:
-        """What each column holds, by its name, in their order."""
-        return {each.name: each.metadata["column"] for each in fields(cls)}  # type: ignore[arg-type]
-
-    @classmethod
-    def of(cls, count: int, **known: NDArray[Any]) -> Any:
-        """`count` rows of which these columns are `known`; the others have their defaults."""
-        unknown = {
-            name: np.full(count, column.default, column.dtype)
-            for name, column in cls.columns().items()
-            if name not in known
-        }
-        return cls(**known, **unknown)
-
-    def select(self, rows: NDArray[Any]) -> Any:
-        """The rows `rows` (indices, or a bool for each)."""
-        return type(self)(**{name: getattr(self, name)[rows] for name in self.columns()})
-
-    def __len__(self) -> int:
-        return len(getattr(self, next(iter(self.columns()))))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class WaitObjects(_Columns):
+@dataclass(init=False, eq=False, repr=False)
+class WaitObjects(Table):
     """What goroutines wait on, each object once.
 
     ==============  ======  ================================================================
@@ -168,26 +137,26 @@ class WaitObjects(_Columns):
     int64 columns: `UNKNOWN` where there is no value. int8 columns: 0 no, 1 yes, -1 not known.
     """
 
-    kind: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
-    address: NDArray[np.uint64] = field(metadata=_holds(np.uint64))
-    name: NDArray[np.int32] = field(metadata=_holds(np.int32, NONE))
-    type: NDArray[np.int32] = field(metadata=_holds(np.int32, NONE))
-    length: NDArray[np.int64] = field(metadata=_holds(np.int64, UNKNOWN))
-    capacity: NDArray[np.int64] = field(metadata=_holds(np.int64, UNKNOWN))
-    closed: NDArray[np.int8] = field(metadata=_holds(np.int8, -1))
-    locked: NDArray[np.int8] = field(metadata=_holds(np.int8, -1))
-    readers: NDArray[np.int64] = field(metadata=_holds(np.int64, UNKNOWN))
-    waiters_state: NDArray[np.int64] = field(metadata=_holds(np.int64, UNKNOWN))
-    counter: NDArray[np.int64] = field(metadata=_holds(np.int64, UNKNOWN))
-    fd: NDArray[np.int32] = field(metadata=_holds(np.int32, NONE))
-    connection: NDArray[np.int32] = field(metadata=_holds(np.int32, NONE))
-    deadline_in_ns: NDArray[np.int64] = field(metadata=_holds(np.int64, UNKNOWN))
-    due_in_ns: NDArray[np.int64] = field(metadata=_holds(np.int64, UNKNOWN))
-    left_locked: NDArray[np.int8] = field(metadata=_holds(np.int8, -1))
+    kind: NDArray[np.uint8] = column(np.uint8)
+    address: NDArray[np.uint64] = column(np.uint64)
+    name: NDArray[np.int32] = column(np.int32, NONE)
+    type: NDArray[np.int32] = column(np.int32, NONE)
+    length: NDArray[np.int64] = column(np.int64, UNKNOWN)
+    capacity: NDArray[np.int64] = column(np.int64, UNKNOWN)
+    closed: NDArray[np.int8] = column(np.int8, -1)
+    locked: NDArray[np.int8] = column(np.int8, -1)
+    readers: NDArray[np.int64] = column(np.int64, UNKNOWN)
+    waiters_state: NDArray[np.int64] = column(np.int64, UNKNOWN)
+    counter: NDArray[np.int64] = column(np.int64, UNKNOWN)
+    fd: NDArray[np.int32] = column(np.int32, NONE)
+    connection: NDArray[np.int32] = column(np.int32, NONE)
+    deadline_in_ns: NDArray[np.int64] = column(np.int64, UNKNOWN)
+    due_in_ns: NDArray[np.int64] = column(np.int64, UNKNOWN)
+    left_locked: NDArray[np.int8] = column(np.int8, -1)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Waits(_Columns):
+@dataclass(init=False, eq=False, repr=False)
+class Waits(Table):
     """Who waits on which object: a row for each goroutine and object (a ``select`` has several), ordered by
     the objects.
 
@@ -196,13 +165,13 @@ class Waits(_Columns):
     known.
     """
 
-    goroutine: NDArray[np.uint64] = field(metadata=_holds(np.uint64))
-    object: NDArray[np.int32] = field(metadata=_holds(np.int32))
-    operation: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
+    goroutine: NDArray[np.uint64] = column(np.uint64)
+    object: NDArray[np.int32] = column(np.int32)
+    operation: NDArray[np.uint8] = column(np.uint8)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Holders(_Columns):
+@dataclass(init=False, eq=False, repr=False)
+class Holders(Table):
     """Who holds which object, ordered by the objects.
 
     `object` (int32): row of `WaitObjects`. `goroutine` (uint64): goid. `mode` (uint8): index into `MODES`.
@@ -210,29 +179,29 @@ class Holders(_Columns):
     holds it, or `NONE`.
     """
 
-    object: NDArray[np.int32] = field(metadata=_holds(np.int32))
-    goroutine: NDArray[np.uint64] = field(metadata=_holds(np.uint64))
-    mode: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
-    grade: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
-    frame: NDArray[np.int32] = field(metadata=_holds(np.int32, NONE))
+    object: NDArray[np.int32] = column(np.int32)
+    goroutine: NDArray[np.uint64] = column(np.uint64)
+    mode: NDArray[np.uint8] = column(np.uint8)
+    grade: NDArray[np.uint8] = column(np.uint8)
+    frame: NDArray[np.int32] = column(np.int32, NONE)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Unresolved(_Columns):
+@dataclass(init=False, eq=False, repr=False)
+class Unresolved(Table):
     """Waiting goroutines whose object is not known: `goroutine` (uint64, goid), `why` (uint8: index into
     `UNRESOLVED`)."""
 
-    goroutine: NDArray[np.uint64] = field(metadata=_holds(np.uint64))
-    why: NDArray[np.uint8] = field(metadata=_holds(np.uint8))
+    goroutine: NDArray[np.uint64] = column(np.uint64)
+    why: NDArray[np.uint8] = column(np.uint8)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Stuck(_Columns):
+@dataclass(init=False, eq=False, repr=False)
+class Stuck(Table):
     """Goroutines of which it was decided whether something can wake them: `goroutine` (uint64, goid),
     `stuck` (bool): nothing that is alive can wake it. A goroutine that is not in it was not looked at."""
 
-    goroutine: NDArray[np.uint64] = field(metadata=_holds(np.uint64))
-    stuck: NDArray[np.bool_] = field(metadata=_holds(np.bool_))
+    goroutine: NDArray[np.uint64] = column(np.uint64)
+    stuck: NDArray[np.bool_] = column(np.bool_)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def test_columns_are_of_their_types() -> None:
         make_snapshot(ROWS).goroutines,
         snapshot_of(text_of(with_everything())).goroutines,
     )
-    for name in type(expected).__slots__:
+    for name in type(expected).columns():
         assert getattr(found, name).dtype == getattr(expected, name).dtype
 
 

@@ -202,7 +202,9 @@ def states(name: str, words: list[int], address: int = LOCK) -> dict[str, Any]:
         address & ~7, bytes(address & 7) + np.array(words, np.int32).tobytes() + bytes(8)
     )
     reader = StateReader(image.population(), cast(TargetProcess, None))
-    of = Found.of(np.zeros(1, np.int64), kind=kind(name), address=np.array([address], np.uint64))
+    of = Found.of_goroutines(
+        np.zeros(1, np.int64), kind=kind(name), address=np.array([address], np.uint64)
+    )
     objects = reader.read(of)
     assert KINDS[int(objects.kind[0])] == name
     return {
@@ -260,7 +262,9 @@ def test_objects_that_cannot_be_read_have_no_state(name: str, address: int) -> N
             return {}
 
     reader = StateReader(image.population(), cast(TargetProcess, Process()))
-    of = Found.of(np.zeros(1, np.int64), kind=kind(name), address=np.array([address], np.uint64))
+    of = Found.of_goroutines(
+        np.zeros(1, np.int64), kind=kind(name), address=np.array([address], np.uint64)
+    )
     objects = reader.read(of)
     for column, known in objects.columns().items():
         if column not in ("kind", "address"):

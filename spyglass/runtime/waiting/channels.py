@@ -54,7 +54,7 @@ def find_channels(population: Population, rows: NDArray[np.int64]) -> Found:
     torn = row[direction == _UNKNOWN_DIRECTION]
     ours[torn] = False
     kept = np.flatnonzero(ours[row])
-    return Found.of(
+    return Found.of_goroutines(
         row[kept],
         kind=kind("channel"),
         address=entries.channel[kept],

@@ -40,7 +40,7 @@ def find_conditions(population: Population, rows: NDArray[np.int64]) -> Found:
     first, position = ranked(following)
     lists = _lists(population, rows, entry, _Ends.of(address, following, first))
     known = np.flatnonzero(lists)
-    return Found.of(
+    return Found.of_goroutines(
         rows[known],
         kind=kind("cond"),
         address=lists[known] - np.uint64(_LIST_AT),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from spyglass.table import Table, column
 
+if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["AHEAD", "CERTAIN", "DEFERRED", "EVERY_PATH", "LIKELY", "SOME_PATHS", "Evidence"]
@@ -19,8 +19,8 @@ DEFERRED, EVERY_PATH, SOME_PATHS, AHEAD = 1, 2, 3, 4
 CERTAIN, LIKELY = (DEFERRED, EVERY_PATH, SOME_PATHS), AHEAD
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Evidence:
+@dataclass(init=False, eq=False, repr=False)
+class Evidence(Table):
     """Something about a goroutine and a lock, a row each.
 
     `row`: of the goroutine in the population. `object`: row of `WaitObjects`. `mode`: index into `MODES`.
@@ -29,32 +29,10 @@ class Evidence:
     tells it, 0 the innermost. `frame`: row of `LockFrames`, or -1.
     """
 
-    row: NDArray[np.int64]
-    object: NDArray[np.int64]
-    mode: NDArray[np.int64]
-    grade: NDArray[np.int64]
-    released: NDArray[np.bool_]
-    depth: NDArray[np.int64]
-    frame: NDArray[np.int64]
-
-    @classmethod
-    def joined(cls, parts: Sequence[Evidence]) -> Evidence:
-        """All `parts`."""
-        if not parts:
-            nothing = np.zeros(0, np.int64)
-            return cls(
-                nothing, nothing, nothing, nothing, nothing.astype(np.bool_), nothing, nothing
-            )
-        return cls(
-            **{
-                each.name: np.concatenate([getattr(part, each.name) for part in parts])
-                for each in fields(cls)
-            }
-        )
-
-    def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Evidence:
-        """The rows `rows`."""
-        return Evidence(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
-
-    def __len__(self) -> int:
-        return len(self.row)
+    row: NDArray[np.int64] = column(np.int64)
+    object: NDArray[np.int64] = column(np.int64)
+    mode: NDArray[np.int64] = column(np.int64)
+    grade: NDArray[np.int64] = column(np.int64)
+    released: NDArray[np.bool_] = column(np.bool_)
+    depth: NDArray[np.int64] = column(np.int64)
+    frame: NDArray[np.int64] = column(np.int64)

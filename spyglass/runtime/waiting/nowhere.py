@@ -33,7 +33,7 @@ def find_nowhere(population: Population, rows: NDArray[np.int64]) -> Found:
     nothing = np.array([text in _NOTHING for text in texts], np.bool_)
     named = reason >= 0
     rows, reason = rows[named], reason[named]
-    return Found.of(
+    return Found.of_goroutines(
         rows,
         kind=np.where(nothing[reason], kind("nothing"), kind("runtime")),
         operation=wants[reason],

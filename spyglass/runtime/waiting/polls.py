@@ -54,7 +54,7 @@ def find_polls(population: Population, rows: NDArray[np.int64]) -> Found:
     good = address != 0
     told, which = told_by_calls(population, rows[there][good], _operation)
     by_calls = np.array(told, np.int64)[which]
-    return Found.of(
+    return Found.of_goroutines(
         rows[there][good],
         kind=kind("fd"),
         address=address[good],

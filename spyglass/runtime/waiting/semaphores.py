@@ -95,7 +95,7 @@ def find_semaphores(population: Population, rows: NDArray[np.int64]) -> Found:
     same = following >= 0
     same[same] = semaphore[following[same]] == semaphore[same]
     first, position = ranked(np.where(same, following, -1))
-    return Found.of(
+    return Found.of_goroutines(
         rows[good],
         kind=code,
         address=address,

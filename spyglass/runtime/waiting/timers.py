@@ -36,7 +36,7 @@ def find_sleeps(population: Population, rows: NDArray[np.int64]) -> Found:
         return Found.joined([])
     timers = population.g["timer"][rows].astype(np.uint64)
     some = np.flatnonzero(timers)
-    return Found.of(
+    return Found.of_goroutines(
         rows[some], kind=kind("timer"), address=timers[some], operation=operation("sleep")
     )
 
