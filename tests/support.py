@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,6 +110,8 @@ _failures: dict[str, str] = {}
 
 def build(program: str, minor: str = MATRIX[-1], flavour: Flavour = Flavour.EXE) -> Path:
     """The executable of fixtures/programs/PROGRAM.go; compiled once, and kept between runs."""
+    if flavour is Flavour.MUSL and not shutil.which("musl-gcc"):
+        pytest.skip("musl-gcc is not installed (musl-tools)")
     toolchain(minor)
     return _build.build(program, _fetch.find_toolchain(minor), flavour)
 
