@@ -261,7 +261,7 @@ class WaitObject(NamedTuple):
     holders: tuple[Holder, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class WaitGraph:
     """What goroutines wait on, who holds it, and who is stuck.
 

@@ -80,7 +80,7 @@ class Verdict(NamedTuple):
     because: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class WaitVerdicts:
     """What becomes of the goroutines of a graph, a row for each that waits or holds.
 

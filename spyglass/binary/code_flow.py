@@ -94,8 +94,7 @@ class _Flow:
 
     def run(self) -> bool:
         """Find the states at the beginnings of all blocks; whether that was possible."""
-        first = State()
-        first.values[self._stack] = Value(ENTRY_STACK, 0)
+        first = State({self._stack: Value(ENTRY_STACK, 0)}, {})
         for register in (*self._code.processor.arguments, self._code.processor.context):
             first.values[register] = Value(("in", register), 0)
         self._states[self._code.entry] = first

@@ -48,24 +48,28 @@ class Places:
         """What is known at a call in `state`. `known`: what the call does to which locks. `ahead`: locks that the
         function releases somewhere without having taken them."""
         waited = next((key for effect, key in known if effect.taken and effect.direct), None)
-        facts, frame = CallFacts(), _Slots(state)
+        frame, lost = _Slots(state), False
+        locks: list[LockFact] = []
         inside = {key for effect, key in known if effect.waits_inside}
         for key, mask in state.locks.items():
             mask = KEPT if key in inside else mask
             place = self.find(frame, key.address, waited) or self._in_callee(state, key.address)
             if place is not None:
-                facts.locks.append(LockFact(place, key.mode, mask, self.table(frame, key)))
+                locks.append(LockFact(place, key.mode, mask, self.table(frame, key)))
             elif mask & HELD:
-                facts.lost = True
-        for key in ahead:
-            place = self.find(frame, key.address, None)
-            if place is not None and state.locks.get(key, KEPT) == KEPT:
-                facts.ahead.append(LockFact(place, key.mode, KEPT, self.table(frame, key)))
-        for number in range(_FOLLOWED_ARGUMENTS):
-            place = self.find(frame, Value(self._own_argument(number), 0), None)
-            if place is not None:
-                facts.arguments[number] = place
-        return facts
+                lost = True
+        released = [
+            LockFact(place, key.mode, KEPT, self.table(frame, key))
+            for key in ahead
+            if state.locks.get(key, KEPT) == KEPT
+            and (place := self.find(frame, key.address, None)) is not None
+        ]
+        arguments = {
+            number: place
+            for number in range(_FOLLOWED_ARGUMENTS)
+            if (place := self.find(frame, Value(self._own_argument(number), 0), None)) is not None
+        }
+        return CallFacts(locks, released, lost, arguments)
 
     def table(self, frame: _Slots, key: Key) -> Place | None:
         """Where the table of the methods of a Locker is found."""

@@ -3,7 +3,6 @@ it has taken or released since it began."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 __all__ = ["ENTRY_STACK", "FREE", "HELD", "KEPT", "NUMBER", "Key", "State", "Value", "join"]
@@ -42,16 +41,22 @@ class Key(NamedTuple):
 
 #: A register by its name, or a stack slot by its offset in bytes from the stack pointer at the entry.
 Location = str | int
+_Renamed = dict[Base, tuple[Base, int]]
 
 
-@dataclass(slots=True)
 class State:
     """At one point: the values of locations, the locks, and what the condition "equal" means: the lock
     that was taken if it is as the bool says."""
 
-    values: dict[Location, Value] = field(default_factory=dict)
-    locks: dict[Key, int] = field(default_factory=dict)
-    condition: tuple[Key, bool] | None = None
+    __slots__ = ("condition", "locks", "values")
+
+    def __init__(
+        self,
+        values: dict[Location, Value],
+        locks: dict[Key, int],
+        condition: tuple[Key, bool] | None = None,
+    ) -> None:
+        self.values, self.locks, self.condition = values, locks, condition
 
     def copy(self) -> State:
         """A copy."""
@@ -73,14 +78,9 @@ class State:
         """The instructions at `at` make new values: what still holds those they made before is not
         followed any longer."""
 
-        def is_old(base: Base) -> bool:
-            while base[0] == "memory":
-                base = base[1].base
-            return bool(base[0] == "at" and base[1] == at)
-
-        for location in [each for each, value in self.values.items() if is_old(value.base)]:
+        for location in [each for each, value in self.values.items() if _is_of(value.base, at)]:
             self.values[location] = Value(("at", at, location, "old"), 0)
-        for key in [each for each in self.locks if is_old(each.address.base)]:
+        for key in [each for each in self.locks if _is_of(each.address.base, at)]:
             del self.locks[key]
 
     def change(self, key: Key, taken: bool) -> None:
@@ -100,6 +100,13 @@ class State:
                 self.locks[other] = KEPT
 
 
+def _is_of(base: Base, at: int) -> bool:
+    """Whether `base` is what the instruction at `at` made, or in memory behind it."""
+    while base[0] == "memory":
+        base = base[1].base
+    return bool(base[0] == "at" and base[1] == at)
+
+
 def _may_be_same(one: Value, other: Value) -> bool:
     if one.base == other.base or NUMBER in (one.base, other.base):
         return one == other
@@ -110,9 +117,19 @@ def join(known: State, comes: State, block: int) -> bool:
     """Let `known`, the state at the beginning of `block`, hold also if control comes with `comes`; whether
     it changed."""
     comes = _without_stale(comes, block)
-    renamed_known: dict[Base, tuple[Base, int]] = {}
-    renamed_comes: dict[Base, tuple[Base, int]] = {}
+    renamed_known: _Renamed = {}
+    renamed_comes: _Renamed = {}
     changed = _join_values(known, comes, block, (renamed_known, renamed_comes))
+    if known.locks or comes.locks:
+        changed |= _join_locks(known, comes, renamed_known, renamed_comes)
+    if known.condition != comes.condition and known.condition is not None:
+        known.condition, changed = None, True
+    return changed
+
+
+def _join_locks(
+    known: State, comes: State, renamed_known: _Renamed, renamed_comes: _Renamed
+) -> bool:
     # Names that both have stay.
     same = {value.base for place, value in known.values.items() if comes.values.get(place) == value}
     same |= {key.address.base for key in known.locks if key in comes.locks}
@@ -121,10 +138,8 @@ def join(known: State, comes: State, block: int) -> bool:
         renamed_comes.pop(base, None)
     here, there = _renamed(known.locks, renamed_known), _renamed(comes.locks, renamed_comes)
     merged = {key: here.get(key, KEPT) | there.get(key, KEPT) for key in {**here, **there}}
-    if merged != known.locks:
-        known.locks, changed = merged, True
-    if known.condition != comes.condition and known.condition is not None:
-        known.condition, changed = None, True
+    changed = merged != known.locks
+    known.locks = merged
     return changed
 
 
@@ -134,7 +149,7 @@ def _without_stale(comes: State, block: int) -> State:
     stale = {
         value.base
         for value in (*comes.values.values(), *(key.address for key in comes.locks))
-        if value.base[:2] == ("merged", block) and len(value.base) == 3
+        if value.base[0] == "merged" and value.base[1] == block and len(value.base) == 3
         if (now := comes.value(value.base[2])) is None or now.base != value.base
     }
     if not stale:
@@ -147,15 +162,16 @@ def _without_stale(comes: State, block: int) -> State:
     return State(values, _renamed(comes.locks, renamed), comes.condition)
 
 
-_Renamed = dict[Base, tuple[Base, int]]
-
-
 def _join_values(
     known: State, comes: State, block: int, renamed: tuple[_Renamed, _Renamed]
 ) -> bool:
     changed = False
     groups: dict[tuple[Base, Base, int], Base] = {}
-    for location in sorted({*known.values, *comes.values}, key=str):
+    here, there = known.values, comes.values
+    different = [place for place, value in here.items() if there.get(place) != value]
+    different += [place for place in there if place not in here]
+    different.sort(key=str)
+    for location in different:
         one, other = known.value(location), comes.value(location)
         if one is None or other is None:
             changed |= known.values.pop(location, None) is not None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from spyglass.binary.flow_state import Value
@@ -84,26 +85,24 @@ class Net(NamedTuple):
     table: Value | None = None
 
 
-@dataclass(slots=True)
-class CallFacts:
+class CallFacts(NamedTuple):
     """At a call: the locks taken or released before it (`locks`), and those that are released after it but
     were not taken (`ahead`). `lost`: whether there are held ones whose address the frame does not tell.
     `arguments`: where arguments of the function itself are found, by their numbers."""
 
-    locks: list[LockFact] = field(default_factory=list)
-    ahead: list[LockFact] = field(default_factory=list)
-    lost: bool = False
-    arguments: dict[int, Place] = field(default_factory=dict)
+    locks: list[LockFact]
+    ahead: list[LockFact]
+    lost: bool
+    arguments: dict[int, Place]
 
 
-@dataclass(slots=True)
-class FlowResult:
+class FlowResult(NamedTuple):
     """`calls`: by return address. `net`: what became of locks at all returns together. `returned`: the number of
     the argument that the function returns as its first result, None if it is none. `complete`: all of it
     was followed; else nothing is known. `steps`: instructions that were followed, each as often as it was."""
 
-    calls: dict[int, CallFacts] = field(default_factory=dict)
-    net: list[Net] = field(default_factory=list)
+    calls: Mapping[int, CallFacts] = MappingProxyType({})
+    net: Sequence[Net] = ()
     returned: int | None = None
     complete: bool = False
     steps: int = 0

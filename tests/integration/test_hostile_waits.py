@@ -59,7 +59,7 @@ def test_waits_of_lying_memory_are_read(
         for seed in range(SEEDS):
             memory = Liar(population.runtime.memory, seed, rate)
             runtime = replace(population.runtime, memory=memory)
-            graphs.append(read(replace(population, runtime=runtime), *arguments))
+            graphs.append(read(population._replace(runtime=runtime), *arguments))
         return read(population, *arguments)
 
     monkeypatch.setattr(graph, "read_waits", of_liars)

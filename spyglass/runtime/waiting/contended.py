@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,8 +22,7 @@ _MUTEX_OF_ONCE = 4
 _FD_LOCKED = {_READ: 2, _WRITE: 4}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Contended:
+class Contended(NamedTuple):
     """Locks, sorted by mode and address: of each mode the addresses (uint64) and rows of `objects`.
 
     `most` (int64, shape (modes, objects)): how many goroutines can hold an object in a mode, as its state
@@ -65,8 +63,9 @@ class Contended:
         near: NDArray[np.bool_] = every[at] - words <= np.uint64(reach)
         return near
 
-    def __len__(self) -> int:
-        return sum(len(each) for each in self.addresses.values())
+    def any(self) -> bool:
+        """Whether there are any locks."""
+        return any(len(each) for each in self.addresses.values())
 
 
 def code_addresses(objects: WaitObjects) -> NDArray[np.uint64]:

@@ -56,7 +56,7 @@ def find_holders(population: Population, resolved: Resolved) -> FoundHolders:
     seen before are followed while `LockCode` has time."""
     objects = resolved.objects
     contended = Contended.of(objects, population.runtime.memory)
-    if not len(contended):
+    if not contended.any():
         return FoundHolders(Holders.of(0), (), np.full(len(objects), -1, np.int8))
     stacks = stacks_of(population)
     frames, lost = read_frames(population, stacks)

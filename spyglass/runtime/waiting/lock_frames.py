@@ -18,6 +18,7 @@ from spyglass.runtime.discovery.required_fields import passes_in_registers
 from spyglass.runtime.goroutines.fetcher import saved_cursors
 from spyglass.runtime.stacks.call_sites import ENDS
 from spyglass.runtime.waiting.lock_code import LockCode
+from spyglass.table import Table, column
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,18 +65,18 @@ class _Planned(NamedTuple):
     returns_to: int
 
 
-@dataclass(frozen=True, eq=False)
-class LockFrames:
+@dataclass(init=False, eq=False, repr=False)
+class LockFrames(Table):
     """Frames, a row each: `row` of the goroutine in the population, `depth`, `base` (uint64): the address of
     the return address, which local variables are below and arguments above; `call`: index into
     `LockStacks.calls`; `returns_to` (uint64): what its return address must be.
     """
 
-    row: NDArray[np.int64]
-    depth: NDArray[np.int64]
-    base: NDArray[np.uint64]
-    call: NDArray[np.int64]
-    returns_to: NDArray[np.uint64]
+    row: NDArray[np.int64] = column(np.int64)
+    depth: NDArray[np.int64] = column(np.int64)
+    base: NDArray[np.uint64] = column(np.uint64)
+    call: NDArray[np.int64] = column(np.int64)
+    returns_to: NDArray[np.uint64] = column(np.uint64)
 
     @cached_property
     def by_call(self) -> dict[int, NDArray[np.intp]]:
@@ -86,9 +87,6 @@ class LockFrames:
         return {
             int(call): order[cuts[number] : cuts[number + 1]] for number, call in enumerate(calls)
         }
-
-    def __len__(self) -> int:
-        return len(self.row)
 
 
 class LockStacks:
@@ -223,4 +221,7 @@ def read_frames(population: Population, stacks: LockStacks) -> tuple[LockFrames,
     at = first[which][of] + (np.arange(len(of)) - begin[of])
     depth, slot, call, returns_to = flat[at].T
     base = sp[rows][of] + (slot * _WORD_BYTES).astype(np.uint64)
-    return LockFrames(rows[of], depth, base, call, returns_to.astype(np.uint64)), lost
+    frames = LockFrames(
+        row=rows[of], depth=depth, base=base, call=call, returns_to=returns_to.astype(np.uint64)
+    )
+    return frames, lost

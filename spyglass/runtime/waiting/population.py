@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -35,8 +34,7 @@ _FIELDS = ("stack", "sched", "atomicstatus", *_COMPARED)
 _BATCH = 1 << 14
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Population:
+class Population(NamedTuple):
     """All goroutines of a snapshot, a row for each, in the order of `goroutines`.
 
     `pointers` (uint64): the addresses of their ``g``. `nodes` (int64): their stacks in `tree`, 0 or less
@@ -44,7 +42,7 @@ class Population:
     `_FIELDS` that this version has).
     `steady` (bool): the ``g`` could be read, and the goroutine has not run since the snapshot read it: its
     stack and its ``g`` are of one moment. `reasons`: the wait reasons that `goroutines.wait_reason`
-    are indices of.
+    are indices of. `kind`: what is read of a ``g``.
     """
 
     runtime: Runtime
@@ -56,7 +54,7 @@ class Population:
     g: NDArray[Any]
     steady: NDArray[np.bool_]
     moment: Moment
-    _kind: np.dtype[Any]
+    kind: np.dtype[Any]
 
     @classmethod
     def read(
@@ -100,18 +98,18 @@ class Population:
         if self.moment.exact:
             return self.steady
         still = self.steady.copy()
-        for part, batch, ok in _batches(self.runtime, self._kind, self.pointers):
+        for part, batch, ok in _batches(self.runtime, self.kind, self.pointers):
             still[part] &= ok & _same(self.g[part], batch)
         return still
 
     @property
     def g_bytes(self) -> int:
         """How much of a ``g`` must be read for `as_before`."""
-        return self._kind.itemsize
+        return self.kind.itemsize
 
     def as_before(self, rows: NDArray[np.int64], gathered: Gathered) -> NDArray[np.bool_]:
         """Which of the goroutines `rows`, whose ``g`` structures are `gathered`, have not run since."""
-        return _same(self.g[rows], gathered.rows(self._kind))
+        return _same(self.g[rows], gathered.rows(self.kind))
 
     @property
     def waiting(self) -> NDArray[np.bool_]:
