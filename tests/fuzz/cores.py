@@ -162,6 +162,10 @@ TARGETS = {
     "core-file": Target(_read_core, _cores, max_bytes=6000),
     "core-metadata": Target(_read_metadata, lambda: [_metadata()], change_json, max_bytes=4096),
     "small-core": Target(
-        _read_small_core, lambda: [b"", _CHANGE.pack(4000, 1)], _change_words, max_bytes=12 * 40
+        _read_small_core,
+        lambda: [b"", _CHANGE.pack(4000, 1)],
+        _change_words,
+        max_bytes=12 * 40,
+        inputs_of_a_process=500,
     ),
 }

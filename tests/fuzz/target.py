@@ -58,12 +58,14 @@ MODULES = {
 @dataclass(frozen=True)
 class Target:
     """A reader of foreign bytes. `read` may raise `SpyglassError`, and nothing else; `seeds` gives inputs to begin with;
-    `mutate` changes one where changing bytes would not lead far."""
+    `mutate` changes one where changing bytes would not lead far. `inputs_of_a_process`: after so many another process goes on,
+    where atheris keeps a megabyte of each; 0: one process reads all."""
 
     read: Callable[[bytes], object]
     seeds: Callable[[], Iterable[bytes]]
     mutate: Mutate | None = None
     max_bytes: int = 1 << 13
+    inputs_of_a_process: int = 0
 
 
 def target_named(name: str) -> Target:
