@@ -149,11 +149,37 @@ def test_a_slow_processor_finds_the_same(program: Program, monkeypatch: pytest.M
     """Work is counted, not time; and only so much is done."""
     monkeypatch.setattr("time.thread_time", count_from(0, 1000).__next__)
     named = [program.functions.named(f"main.{name}") for name in ("explicit", "earlyReturn")]
-    for seconds, complete in ((2.0, [True, True]), (0.0001, [True, False])):
+    for seconds, complete in ((2.0, [True, True]), (0.0001, [False, False])):
         arch = program.executable.arch
         code = LockCode(program.functions, program.code.trees, arch, program.in_registers)
         code.allow_work(seconds)
         assert [code.flow(each).complete for each in named if each] == complete
+
+
+def test_with_little_work_left_functions_are_unknown_or_right(program: Program) -> None:
+    """What a function does is not said without what the functions do that it calls."""
+    functions = program.functions
+    every = [functions.function(index) for index in range(len(functions))]
+    own = [each for each in every if each.name.startswith("main.") and program.code.may_lock(each)]
+    assert len(own) > 20
+    cut_off = 0
+    for function in own:
+        code = LockCode(
+            functions, program.code.trees, program.executable.arch, program.in_registers
+        )
+        whole = code.flow(function)
+        assert whole.complete
+        for seconds in (code._work / 100_000 * part for part in (0.3, 0.6, 0.9, 1.1, 1.5)):
+            code = LockCode(
+                functions, program.code.trees, program.executable.arch, program.in_registers
+            )
+            code.allow_work(seconds)
+            found = code.flow(function)
+            assert not found.complete or found == whole
+            cut_off += not found.complete
+            code.allow_work()
+            assert code.flow(function) == whole
+    assert cut_off > len(own)
 
 
 def test_functions_of_earlier_readings_leave_room(

@@ -93,12 +93,18 @@ _MAX_FLOWS = 1 << 14
 #: takes longer, and finds the same. Measured are 80,000 to 130,000 a second.
 _MAX_SECONDS = 2.0
 _INSTRUCTIONS_PER_SECOND = 100_000
+#: What following a function takes, before it is known: instructions of 4 bytes, each decoded, and followed once or twice.
+_WORK_PER_BYTE = 0.5
 #: Share of them that is left for what finds names.
 _SHARE_OF_NAMES = 0.15
 _MAX_ENTRIES = 1 << 17
 _MAX_PLAIN_BYTES = 1 << 13
 _MAX_HELPER_BYTES, _SMALL_BYTES = 1 << 12, 1 << 8
 _MAX_WRAPPER_BYTES = 1 << 8
+
+
+class _TooLittleWorkLeft(Exception):
+    """A function cannot be followed now."""
 
 
 class Release(NamedTuple):
@@ -144,9 +150,10 @@ class LockCode:
                 known.clear()
         self._work, self._most = 0, seconds * _INSTRUCTIONS_PER_SECOND
 
-    def work_left(self, share: float = 1 - _SHARE_OF_NAMES) -> bool:
-        """Whether less than a `share` of the work for this snapshot is done, and there is room for more functions."""
-        return self._work < self._most * share and len(self._flows) < _MAX_FLOWS
+    def work_left(self, share: float = 1 - _SHARE_OF_NAMES, needed: float = 0) -> bool:
+        """Whether less than a `share` of the work for this snapshot is done, with what is `needed`, and there is room for
+        more functions."""
+        return self._work + needed < self._most * share and len(self._flows) < _MAX_FLOWS
 
     @cached_property
     def primitives(self) -> dict[int, list[Effect]]:
@@ -224,13 +231,27 @@ class LockCode:
         return function.index in self._flows
 
     def flow(self, function: Function) -> FlowResult:
-        """What `function` does to locks, up to each of its calls."""
-        known = self._flows.get(function.index)
-        if known is None:
-            if function.index in self._flows or not self.work_left():
-                return FlowResult()
-            self._flows[function.index] = None  # while it is followed: it may call itself
-            known = self._flows[function.index] = self._follow(function)
+        """What `function` does to locks, up to each of its calls; nothing where too little work is left for it, or for
+        the functions that it calls: what it does without theirs would be wrong."""
+        try:
+            return self._flow(function)
+        except _TooLittleWorkLeft:
+            return FlowResult()
+
+    def _flow(self, function: Function) -> FlowResult:
+        index = function.index
+        if index in self._flows:
+            return self._flows[index] or FlowResult()
+        if not self.work_left(
+            1 - _SHARE_OF_NAMES, (function.end - function.entry) * _WORK_PER_BYTE
+        ):
+            raise _TooLittleWorkLeft
+        self._flows[index] = None  # while it is followed: it may call itself
+        try:
+            known = self._flows[index] = self._follow(function)
+        except _TooLittleWorkLeft:
+            del self._flows[index]
+            raise
         return known
 
     def _follow(self, function: Function) -> FlowResult:
@@ -285,7 +306,7 @@ class LockCode:
     def _net_effects(self, function: Function) -> list[Effect] | None:
         found = [
             self._effect(net)
-            for net in self.flow(function).net
+            for net in self._flow(function).net
             if net.mask & FREE or net.mask == HELD
         ]
         return [each for each in found if each is not None] or None
@@ -296,7 +317,7 @@ class LockCode:
         function = self._function_at(entry)
         if entry in self.primitives or function is None or not self._is_helper(function):
             return None
-        return self.flow(function).returned
+        return self._flow(function).returned
 
     def _is_helper(self, function: Function) -> bool:
         """Whether `function` may take or release locks for its caller. One that defers calls releases
@@ -325,9 +346,10 @@ class LockCode:
         """The locks that a deferred call of the function at `entry` releases."""
         known = self._releases.get(entry)
         if known is None:
-            known = tuple(self._find_releases(entry))
-            if self.work_left():
-                self._releases[entry] = known
+            try:
+                known = self._releases[entry] = tuple(self._find_releases(entry))
+            except _TooLittleWorkLeft:
+                return ()
         return known
 
     def _find_releases(self, entry: int) -> list[Release]:
@@ -342,7 +364,7 @@ class LockCode:
         if function is None or not (self.may_lock(function) or self._is_wrapper(function)):
             return []
         found = []
-        for net in self.flow(function).net:
+        for net in self._flow(function).net:
             place = self._place(net.address) if net.mask & FREE else None
             table = self._place(net.table) if net.table is not None else None
             if place is not None:
