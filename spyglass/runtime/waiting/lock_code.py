@@ -277,16 +277,18 @@ class LockCode:
         return result
 
     def arguments(self, function: Function, pc: int) -> dict[int, Place]:
-        """Where `function` has its arguments in its frame while it calls what returns to `pc`."""
-        result = self._flows.get(function.index) or self._plain.get(function.index)
-        size = function.end - function.entry
-        if result is None and size <= _MAX_PLAIN_BYTES and len(self._plain) < _MAX_FLOWS:
+        """Where `function` has its arguments in its frame while it calls what returns to `pc`, as far as it is known, or
+        there is work left to find it out."""
+        index, size = function.index, function.end - function.entry
+        result = self._flows.get(index) or self._plain.get(index)
+        affordable = self.work_left(1.0, size * _WORK_PER_BYTE) and len(self._plain) < _MAX_FLOWS
+        if result is None and size <= _MAX_PLAIN_BYTES and affordable:
             try:
                 raw = self.trees.read(function.entry, size)
                 result = self._analysed(function, raw, _Lockless(self))
             except SpyglassError:
                 result = FlowResult()
-            self._plain[function.index] = result
+            self._plain[index] = result
         facts = result.calls.get(pc) if result is not None else None
         return facts.arguments if facts is not None else {}
 

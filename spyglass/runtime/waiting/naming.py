@@ -195,7 +195,7 @@ class _FieldFinder:
     ) -> NDArray[np.uint64]:
         """The receivers in the frames of `function` at `base`; 0 where they are not found."""
         code = self._stacks.code
-        place = code.arguments(function, pc).get(0) if code.work_left(1.0) else None
+        place = code.arguments(function, pc).get(0)
         if place is None:
             return np.zeros(len(base), np.uint64)
         return addresses_of(self._memory, place, Roots.of(len(base), frame=base))
