@@ -200,6 +200,7 @@ def _copy_modules(machine: Machine, into: Path) -> None:
 
 def _pack(folder: Path, target: Path, selection: list[str]) -> None:
     """Pack what find(1) selects of `folder` as cpio(5), not compressed: an emulated machine takes long to unpack that."""
+    _need("cpio")
     script = 'cd "$1"; shift; find . "$@" | cpio --quiet -0 -o -H newc -R 0:0'
     with target.open("wb") as out:
         subprocess.run(
@@ -210,9 +211,13 @@ def _pack(folder: Path, target: Path, selection: list[str]) -> None:
         )
 
 
-def _run(command: str, *arguments: str) -> None:
+def _need(command: str) -> None:
     if shutil.which(command) is None:
         raise MissingTool(f"there is no {command}: install Debian's package of that name")
+
+
+def _run(command: str, *arguments: str) -> None:
+    _need(command)
     done = subprocess.run(
         [command, *arguments], capture_output=True, text=True, check=False, timeout=1800
     )
