@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from spyglass.binary.pclntab import FunctionTable
 
-__all__ = ["CallEdges"]
+__all__ = ["CallEdges", "numbers_anywhere"]
 
 #: More code than the largest programs have.
 _MAX_TEXT_BYTES = 1 << 28
@@ -66,12 +66,15 @@ def _amd64(code: bytes, address: int) -> tuple[NDArray[np.uint64], NDArray[np.ui
     raw = np.frombuffer(code, np.uint8)
     at = np.flatnonzero((raw & 0xFE) == _CALL)
     at = at[at <= len(raw) - 5]
-    distance = np.zeros(len(at), np.uint32)
-    for byte in range(4):
-        distance |= raw[at + 1 + byte].astype(np.uint32) << np.uint32(8 * byte)
+    distance = numbers_anywhere(code)[at + 1]
     where = at.astype(np.int64) + address
-    target = where + 5 + distance.view(np.int32)
+    target = where + 5 + distance
     return where.astype(np.uint64), target.astype(np.uint64)
+
+
+def numbers_anywhere(code: bytes) -> NDArray[np.int32]:
+    """The 4 bytes from each byte of `code` on as a number (a view; shape (n - 3,))."""
+    return np.ndarray(max(0, len(code) - 3), "<i4", code, strides=(1,))
 
 
 def _arm64(code: bytes, address: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

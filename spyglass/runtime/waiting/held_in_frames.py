@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from spyglass.binary.lock_facts import CallFacts, LockFact, Place
     from spyglass.memory.base import Memory
     from spyglass.runtime.waiting.contended import Contended
-    from spyglass.runtime.waiting.lock_frames import LockCall, LockFrames, LockStacks
+    from spyglass.runtime.waiting.lock_frames import LockFrames, LockStacks
     from spyglass.runtime.waiting.population import Population
 
 __all__ = ["Held", "find_held"]
@@ -28,6 +28,8 @@ _REACH = 1 << 12
 #: Frames whose words are examined before a function is followed, and words of each.
 _MAX_EXAMINED = 1 << 10
 _MAX_WORDS = 1 << 7
+#: Words examined from the return address of a frame on: arguments are above it.
+_ABOVE = 9
 #: Share of the processor time after which no function is followed in whose frames no pointer to a lock was seen.
 _SHARE_OF_OTHERS = 0.125
 
@@ -114,51 +116,67 @@ def _in_order(
     """The calls whose functions are known, then those that have pointers to locks in their frames, then
     others while there is time."""
     code = stacks.code
-    known: list[int] = []
-    near: list[int] = []
-    others: list[int] = []
-    for number, rows in calls.items():
-        call = stacks.calls[number]
-        if code.is_known(call.function):
-            known.append(number)
-            continue
-        points = _points_to(population, frames, rows, call, contended)
-        points = points or _names(population, stacks, call, contended)
-        (near if points else others).append(number)
-    for number in near:
+    known = [number for number in calls if code.is_known(stacks.calls[number].function)]
+    new = [number for number in calls if number not in set(known)]
+    near = _pointing(population, frames, stacks, contended, {each: calls[each] for each in new})
+    near |= _naming(population, stacks, contended, [each for each in new if each not in near])
+    others = [number for number in new if number not in near]
+    near_in_order = [number for number in new if number in near]
+    for number in near_in_order:
         code.flow(stacks.calls[number].function)
     for number in others:
         if code.work_left(_SHARE_OF_OTHERS):
             code.flow(stacks.calls[number].function)
-    return [*known, *near, *others]
+    return [*known, *near_in_order, *others]
 
 
-def _points_to(
+def _pointing(
     population: Population,
     frames: LockFrames,
-    rows: NDArray[np.intp],
-    call: LockCall,
+    stacks: LockStacks,
     contended: Contended,
-) -> bool:
-    """Whether the frames `rows` of `call` have words that may point to what has one of the locks in it."""
-    some = rows[:: max(1, len(rows) // _MAX_EXAMINED)]
-    size = 8 * (min(call.words, _MAX_WORDS) + 9)
-    begin = frames.base[some] - np.uint64(size - 72)
-    gathered = population.runtime.memory.gather(begin, size)
-    words = gathered.words(size // 8)[gathered.ok]
-    return bool(contended.is_near(words, _REACH).any())
+    calls: dict[int, NDArray[np.intp]],
+) -> set[int]:
+    """Which of `calls`, with the rows of their frames, have words in these that may point to what has one of the locks in
+    it."""
+    some = [rows[:: max(1, len(rows) // _MAX_EXAMINED)] for rows in calls.values()]
+    if not some:
+        return set()
+    number = np.repeat(list(calls), [len(rows) for rows in some])
+    words = np.array([min(each.words, _MAX_WORDS) + _ABOVE for each in stacks.calls], np.int64)
+    count = words[number]
+    begin = frames.base[np.concatenate(some)] - ((count - _ABOVE) * 8).astype(np.uint64)
+    found: set[int] = set()
+    for at in range(0, len(number), _MAX_EXAMINED):
+        part = slice(at, at + _MAX_EXAMINED)
+        gathered = population.runtime.memory.gather(
+            begin[part], (count[part] * 8).astype(np.uint64)
+        )
+        table = gathered.words(_MAX_WORDS + _ABOVE)
+        there = gathered.ok[:, None] & (np.arange(_MAX_WORDS + _ABOVE) < count[part][:, None])
+        near = np.zeros(there.shape, np.bool_)
+        near[there] = contended.is_near(table[there], _REACH)
+        found.update(number[part][near.any(axis=1)].tolist())
+    return found
 
 
-def _names(
-    population: Population, stacks: LockStacks, call: LockCall, contended: Contended
-) -> bool:
-    """Whether the function of `call` may name a variable that has one of the locks in it, or points to
-    one."""
-    found = stacks.code.variables(call.function, *stacks.data)
-    if found is None:
-        return True
-    words = words_at(population.runtime.memory, found & ~np.uint64(7))
-    return bool(contended.is_near(found, _REACH).any() or contended.is_near(words, _REACH).any())
+def _naming(
+    population: Population, stacks: LockStacks, contended: Contended, calls: list[int]
+) -> set[int]:
+    """Which of `calls` are in functions that may name a variable that has one of the locks in it, or points to one."""
+    named = [stacks.code.variables(stacks.calls[each].function, *stacks.data) for each in calls]
+    found = {number for number, words in zip(calls, named, strict=True) if words is None}
+    known = [words for words in named if words is not None]
+    if not known:
+        return found
+    number = np.repeat(
+        [each for each, words in zip(calls, named, strict=True) if words is not None],
+        [len(words) for words in known],
+    )
+    addresses = np.concatenate(known)
+    near = contended.is_near(addresses, _REACH)
+    near |= contended.is_near(words_at(population.runtime.memory, addresses), _REACH)
+    return found | set(number[near].tolist())
 
 
 def _evidence(

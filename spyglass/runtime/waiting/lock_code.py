@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from spyglass.binary.call_edges import CallEdges
+from spyglass.binary.call_edges import CallEdges, numbers_anywhere
 from spyglass.binary.code_flow import analyse
 from spyglass.binary.flow_state import FREE, HELD, NUMBER, Value
 from spyglass.binary.instructions import MAX_CODE_BYTES, processor
@@ -22,6 +22,7 @@ from spyglass.binary.lock_facts import (
     Net,
     Place,
 )
+from spyglass.columns import distinct
 from spyglass.errors import SpyglassError
 
 if TYPE_CHECKING:
@@ -209,17 +210,16 @@ class LockCode:
         return not is_primitive and bool(self._lockers[function.index])
 
     def variables(self, function: Function, begin: int, end: int) -> NDArray[np.uint64] | None:
-        """Addresses in [begin, end) that the code of `function` may name; None if that is not known."""
+        """The words in [begin, end) that the code of `function` may name; None if that is not known."""
         if self._arch != "amd64":
             return None
         if function.index not in self._variables:
             size = min(function.end - function.entry, MAX_CODE_BYTES)
             try:
-                found = _operands(self.trees.read(function.entry, size), function.entry)
+                code = self.trees.read(function.entry, size)
             except SpyglassError:
-                found = np.zeros(0, np.uint64)
-            inside = (found >= np.uint64(begin)) & (found < np.uint64(end))
-            self._variables[function.index] = found[inside]
+                code = b""
+            self._variables[function.index] = _operands(code, function.entry, begin, end)
         return self._variables[function.index]
 
     def flow_so_far(self, function: Function) -> FlowResult:
@@ -435,17 +435,13 @@ class LockCode:
         return min(size, 1 << 12)
 
 
-def _operands(code: bytes, address: int) -> NDArray[np.uint64]:
-    """The addresses that 4 bytes anywhere in `code` at `address` are, counted from what follows them: the
-    operands relative to rip, and others. Behind them an instruction may have 1 or 4 bytes more."""
-    raw = np.frombuffer(code, np.uint8)
-    if len(raw) < 4:
-        return np.zeros(0, np.uint64)
-    distance = np.zeros(len(raw) - 3, np.uint32)
-    for byte in range(4):
-        distance |= raw[byte : len(raw) - 3 + byte].astype(np.uint32) << np.uint32(8 * byte)
-    target = np.arange(len(distance)) + (address + 4) + distance.view(np.int32)
-    return np.concatenate([target + more for more in (0, 1, 4)]).astype(np.uint64)
+def _operands(code: bytes, address: int, begin: int, end: int) -> NDArray[np.uint64]:
+    """The words in [begin, end) at whose addresses 4 bytes anywhere in `code` at `address` may be, counted from what
+    follows them: the operands relative to rip, and others. Behind them an instruction may have 1 or 4 bytes more."""
+    distance = numbers_anywhere(code)
+    target = np.arange(len(distance)) + (address + 4) + distance
+    every = np.concatenate([target + more for more in (0, 1, 4)])
+    return distinct(every[(every >= begin) & (every < end)].astype(np.uint64) & ~np.uint64(7))
 
 
 class _Lockless:
