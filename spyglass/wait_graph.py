@@ -92,8 +92,7 @@ UNRESOLVED: tuple[str, ...] = ("moved while it was read", "not understood")
 UNKNOWN = int(np.iinfo(np.int64).min)
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(NamedTuple):
     """What a file descriptor is of. None: not known, or the kind has none.
 
     `target`: "socket:tcp", "socket:unix", "pipe", "eventfd", "tty", ... `local`, `remote`: addresses as
@@ -204,8 +203,7 @@ class Stuck(Table):
     stuck: NDArray[np.bool_] = column(np.bool_)
 
 
-@dataclass(frozen=True, slots=True)
-class LookedAt:
+class LookedAt(NamedTuple):
     """What was looked at to decide which goroutines nothing can wake.
 
     `stacks`, `globals`: whether all of them were; `heap_bytes`: how much of the heap that holds pointers;
@@ -218,6 +216,9 @@ class LookedAt:
     heap_bytes: int = 0
     heap_complete: bool = False
     marks: int = 0
+
+
+_NOTHING_LOOKED_AT = LookedAt()
 
 
 class Waiter(NamedTuple):
@@ -261,7 +262,7 @@ class WaitObject(NamedTuple):
     holders: tuple[Holder, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class WaitGraph:
     """What goroutines wait on, who holds it, and who is stuck.
 
@@ -273,7 +274,7 @@ class WaitGraph:
     holders: Holders
     unresolved: Unresolved
     stuck: Stuck
-    looked_at: LookedAt = LookedAt()
+    looked_at: LookedAt = _NOTHING_LOOKED_AT
     names: tuple[str, ...] = ()
     connections: tuple[Connection, ...] = ()
     frames: tuple[Frame, ...] = ()
