@@ -92,7 +92,8 @@ UNRESOLVED: tuple[str, ...] = ("moved while it was read", "not understood")
 UNKNOWN = int(np.iinfo(np.int64).min)
 
 
-class Connection(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Connection:
     """What a file descriptor is of. None: not known, or the kind has none.
 
     `target`: "socket:tcp", "socket:unix", "pipe", "eventfd", "tty", ... `local`, `remote`: addresses as
@@ -203,7 +204,8 @@ class Stuck(Table):
     stuck: NDArray[np.bool_] = column(np.bool_)
 
 
-class LookedAt(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LookedAt:
     """What was looked at to decide which goroutines nothing can wake.
 
     `stacks`, `globals`: whether all of them were; `heap_bytes`: how much of the heap that holds pointers;
@@ -216,9 +218,6 @@ class LookedAt(NamedTuple):
     heap_bytes: int = 0
     heap_complete: bool = False
     marks: int = 0
-
-
-_NOTHING_LOOKED_AT = LookedAt()
 
 
 class Waiter(NamedTuple):
@@ -274,7 +273,7 @@ class WaitGraph:
     holders: Holders
     unresolved: Unresolved
     stuck: Stuck
-    looked_at: LookedAt = _NOTHING_LOOKED_AT
+    looked_at: LookedAt = LookedAt()
     names: tuple[str, ...] = ()
     connections: tuple[Connection, ...] = ()
     frames: tuple[Frame, ...] = ()

@@ -134,7 +134,7 @@ def _without_addresses(graph: WaitGraph) -> WaitGraph:
         names=tuple(_OUTSIDE.sub("", name) for name in graph.names),
         frames=tuple(map(_without_directories, graph.frames)),
         connections=tuple(
-            each._replace(local=None, remote=None, target=each.target.partition("/")[0])
+            replace(each, local=None, remote=None, target=each.target.partition("/")[0])
             for each in graph.connections
         ),
     )

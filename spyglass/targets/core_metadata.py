@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, astuple, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -105,7 +105,7 @@ class CoreMetadata:
                 "outer_tids": outer_tids,
                 "torn": sorted(self.torn),
                 "moved": sorted(self.moved),
-                "connections": [[fd, *each] for fd, each in self.connections.items()],
+                "connections": [[fd, *astuple(each)] for fd, each in self.connections.items()],
             }
         ).encode()
 

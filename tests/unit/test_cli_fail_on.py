@@ -79,7 +79,7 @@ def test_goroutines_that_can_never_be_woken(number: int, most: int, exceeds: boo
     assert said == ([f"stuck>{most}: {number} goroutines can never be woken"] if exceeds else [])
 
 
-@pytest.mark.parametrize("looked_at", [LookedAt(), WHOLE._replace(heap_complete=False)])
+@pytest.mark.parametrize("looked_at", [LookedAt(), replace(WHOLE, heap_complete=False)])
 def test_a_heap_that_was_not_looked_at_is_not_taken_for_sound(looked_at: LookedAt) -> None:
     with pytest.raises(SpyglassError, match="the heap was"):
         waits_beyond(stuck(1, looked_at), [Limit("stuck", 1)])
