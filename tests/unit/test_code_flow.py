@@ -7,6 +7,7 @@ from itertools import count as count_from
 
 import pytest
 
+from spyglass.binary.call_edges import numbers_anywhere
 from spyglass.binary.code_flow import analyse
 from spyglass.binary.executable import Executable
 from spyglass.binary.flow_state import HELD, KEPT
@@ -238,3 +239,10 @@ def test_paths_that_meet_without_end_are_left() -> None:
         )
         code.append(Instruction(2 * at + 1, 2 * at + 2, Do.BRANCH, target=2 * ((at * 7) % count)))
     analyse(Code(code, processor("amd64"), True, 0, _Nothing()))
+
+
+def test_numbers_are_read_from_every_byte() -> None:
+    code = bytes(range(250, 256)) + b"\0"
+    every = [int.from_bytes(code[at : at + 4], "little", signed=True) for at in range(4)]
+    assert numbers_anywhere(code).tolist() == every
+    assert [len(numbers_anywhere(code[:size])) for size in range(5)] == [0, 0, 0, 0, 1]

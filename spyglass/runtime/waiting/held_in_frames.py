@@ -117,7 +117,7 @@ def _in_order(
     others while there is time."""
     code = stacks.code
     known = [number for number in calls if code.is_known(stacks.calls[number].function)]
-    new = [number for number in calls if number not in set(known)]
+    new = [number for number in calls if not code.is_known(stacks.calls[number].function)]
     near = _pointing(population, frames, stacks, contended, {each: calls[each] for each in new})
     near |= _naming(population, stacks, contended, [each for each in new if each not in near])
     others = [number for number in new if number not in near]

@@ -217,9 +217,10 @@ class LockCode:
             size = min(function.end - function.entry, MAX_CODE_BYTES)
             try:
                 code = self.trees.read(function.entry, size)
+                found = _operands(code, function.entry, begin, end)
             except SpyglassError:
-                code = b""
-            self._variables[function.index] = _operands(code, function.entry, begin, end)
+                found = np.zeros(0, np.uint64)
+            self._variables[function.index] = found
         return self._variables[function.index]
 
     def flow_so_far(self, function: Function) -> FlowResult:

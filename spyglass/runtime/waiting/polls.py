@@ -75,7 +75,9 @@ def _poll_descs(
     in it: its address, 0 if there is none, and the operation."""
     address, wants = np.zeros(len(rows), np.uint64), np.zeros(len(rows), np.uint8)
     stack = population.g["stack"][rows]
-    own = (words >= stack["lo"]) & (words < stack["hi"])  # it is never there, where most pointers lead to
+    own = (words >= stack["lo"]) & (
+        words < stack["hi"]
+    )  # it is never there, where most pointers lead to
     some = np.flatnonzero((words != 0) & (words % np.uint64(8) == 0) & ~own)
     gathered = population.runtime.memory.gather(words[some], 8)
     some = some[gathered.ok & (gathered.words(1)[:, 0] == population.pointers[rows[some]])]
