@@ -23,7 +23,7 @@ __all__ = ["summary"]
 #: summary, and more.
 _WAITS_OF = 10_000
 #: A summary is not to take a fifth longer where goroutines wait for locks; ``spyglass waits`` follows all functions.
-_CODE_SECONDS = 0.01
+_CODE_SECONDS = 0.02
 
 
 def _worth_reading(*columns: Any) -> bool:

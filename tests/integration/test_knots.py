@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 import spyglass
 from spyglass.analysis.findings import findings
 from spyglass.model import Snapshot
 from spyglass.runtime.waiting.options import WaitOptions
+from tests.command import piped
 from tests.support import MATRIX, Flavour, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
@@ -20,6 +23,17 @@ def ids(snapshot: Snapshot, function: str) -> set[int]:
         for each in snapshot
         if any(frame.function == function for frame in each.stack or ())
     }
+
+
+@pytest.mark.parametrize("minor", MATRIX)
+def test_a_summary_names_holders_although_it_follows_little_code(minor: str) -> None:
+    """One by a deferred call, and one by the code of a long function."""
+    with start("knots", minor, Flavour.STRIPPED, "-deadlock", "-convoy", "12") as process:
+        said = piped("summary", "--pid", str(process.pid)).stdout
+    assert re.search(r"12 goroutines wait for .*; goroutine \d+ holds it, and waits for 127", said)
+    with start("incident", minor, Flavour.STRIPPED, "mutex") as process:
+        said = piped("summary", "--pid", str(process.pid)).stdout
+    assert re.search(r"8 goroutines wait for .*; goroutine 1 holds it", said)
 
 
 @pytest.mark.parametrize("minor", MATRIX)

@@ -113,21 +113,26 @@ def _in_order(
     contended: Contended,
     calls: dict[int, NDArray[np.intp]],
 ) -> list[int]:
-    """The calls whose functions are known, then those that have pointers to locks in their frames, then
-    others while there is time."""
+    """The calls whose functions are known, then those that have pointers to locks in their frames, the smallest functions
+    first, then others while there is time."""
     code = stacks.code
     known = [number for number in calls if code.is_known(stacks.calls[number].function)]
     new = [number for number in calls if not code.is_known(stacks.calls[number].function)]
     near = _pointing(population, frames, stacks, contended, {each: calls[each] for each in new})
     near |= _naming(population, stacks, contended, [each for each in new if each not in near])
     others = [number for number in new if number not in near]
-    near_in_order = [number for number in new if number in near]
+    near_in_order = sorted(near, key=lambda each: _code_bytes(stacks, each))
     for number in near_in_order:
         code.flow(stacks.calls[number].function)
     for number in others:
         if code.work_left(_SHARE_OF_OTHERS):
             code.flow(stacks.calls[number].function)
     return [*known, *near_in_order, *others]
+
+
+def _code_bytes(stacks: LockStacks, call: int) -> int:
+    function = stacks.calls[call].function
+    return function.end - function.entry
 
 
 def _pointing(

@@ -61,10 +61,10 @@ def find_holders(population: Population, resolved: Resolved) -> FoundHolders:
     stacks = stacks_of(population)
     frames, lost = read_frames(population, stacks)
     waits = _Waits.of(population, resolved)
+    # First what is most certain: it takes little of the work that is allowed.
+    deferred = find_deferred(population, frames, stacks, contended)
     held = find_held(population, frames, stacks, contended, waits.address)
-    evidence = Evidence.joined(
-        [held.evidence, find_deferred(population, frames, stacks, contended)]
-    )
+    evidence = Evidence.joined([held.evidence, deferred])
     evidence = _without_released(population, resolved, contended, evidence)
     evidence = _verified(population, frames, stacks, _agreeing(evidence, waits))
     evidence = _one_each(evidence)

@@ -152,9 +152,10 @@ class LockCode:
         self._work, self._most = 0, seconds * _INSTRUCTIONS_PER_SECOND
 
     def work_left(self, share: float = 1 - _SHARE_OF_NAMES, needed: float = 0) -> bool:
-        """Whether less than a `share` of the work for this snapshot is done, with what is `needed`, and there is room for
-        more functions."""
-        return self._work + needed < self._most * share and len(self._flows) < _MAX_FLOWS
+        """Whether less than a `share` of the work for this snapshot is done, there is room for more functions, and what is
+        `needed` for the next one is not more than all the work: twice as much is done at most."""
+        is_left = self._work < self._most * share and needed <= self._most
+        return is_left and len(self._flows) < _MAX_FLOWS
 
     @cached_property
     def primitives(self) -> dict[int, list[Effect]]:
