@@ -18,9 +18,9 @@ import numpy as np
 
 spec = importlib.util.find_spec("spyglass.model")
 source = open(spec.origin).read()
-line = "    quality: NDArray[np.uint8] = field("
+line = "    quality: NDArray[np.uint8] = column("
 assert source.count(line) == 1
-added = "    waits_for: NDArray[np.uint64] = field(metadata=_holds(np.uint64))\\n"
+added = "    waits_for: NDArray[np.uint64] = column(np.uint64)\\n"
 model = types.ModuleType("spyglass.model")
 sys.modules["spyglass.model"] = model
 exec(compile(source.replace(line, added + line), spec.origin, "exec"), model.__dict__)
