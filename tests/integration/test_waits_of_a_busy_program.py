@@ -32,7 +32,8 @@ class Locks:
         self.addresses = [begin + i * stride for i in range(number)]
 
     def holders(self) -> dict[int, int]:
-        """The goroutine that holds each lock, by the address of the lock; 0: none."""
+        """The goroutine that holds each lock, by the address of the lock, and how often it was taken, in the upper half of
+        the word: the same word again is the same hold. 0: none."""
         places = np.array(self.addresses, np.uint64) + np.uint64(8)
         words = self._memory.gather(places, 8).words(1)[:, 0].tolist()
         return dict(zip(self.addresses, words, strict=True))
@@ -42,9 +43,10 @@ def judge(graph: WaitGraph, before: dict[int, int], after: dict[int, int]) -> Co
     """How often a holder was named rightly or wrongly, of locks that one goroutine held all the time."""
     found: Counter[str] = Counter()
     for each in graph:
-        holder = before.get(each.address, 0)
-        if each.kind != "mutex" or not holder or holder != after[each.address]:
+        hold = before.get(each.address, 0)
+        if each.kind != "mutex" or not hold or hold != after[each.address]:
             continue
+        holder = hold & 0xFFFFFFFF
         named = [one.goroutine for one in each.holders if one.grade <= 3]
         found["held"] += 1
         found["right"] += named == [holder]
