@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -373,23 +374,24 @@ def test_what_is_not_there_is_reported_on_one_line(tmp_path: Path):
 def test_hours_of_ticks_need_no_more_memory_than_some_minutes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of a program whose goroutines come and go; what is kept of its stacks is made anew every 100 ticks or
+    """Of a program whose goroutines come and go; what is kept of its stacks is made anew every 15 ticks or
     so, instead of every hour."""
-    monkeypatch.setattr(inspector, "_MAX_KNOWN", 1 << 14)
+    monkeypatch.setattr(inspector, "_MAX_KNOWN", 1 << 12)
     monkeypatch.setattr(cpu_use, "_MIN_SAMPLING_NS", 0)  # or it takes half a minute longer
 
     def memory_of_ticks(pid: int) -> list[int]:
         ticks, models, used = LiveTicks(None), [Model("function"), Model("stack")], []
         ticks.attach(pid)
-        for _ in range(6):
-            for _ in range(200):
-                tick = ticks.take(True)
-                for model in models:
-                    model.note(tick)
-            used.append(memory_in_use())
+        for number in range(600):
+            tick = ticks.take(True)
+            for model in models:
+                model.note(tick)
+            if number % 10 == 9:
+                used.append(memory_in_use())
         return used
 
     with start("churn", MATRIX[-1], Flavour.EXE, "-alive", "100") as process:
         used = in_child(lambda: memory_of_ticks(process.pid))
-    # If stacks were kept for ever, it would be 3.5 MB more.
-    assert max(used[4:]) - max(used[:2]) < 2e6, used
+    # What is kept grows and is dropped again, by 2 MB or so: medians, not two moments. The history that is
+    # shown takes 1.2 MB more; if stacks were kept for ever, it would be 5 MB.
+    assert median(used[-20:]) - median(used[:20]) < 2.5e6, used
