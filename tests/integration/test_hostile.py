@@ -224,7 +224,7 @@ def test_a_few_lies_give_an_answer_or_an_error(subject: Subject, area: str) -> N
     liar = Liar(subject, seed=1)
 
     def look_often() -> Counter[str]:
-        return Counter(outcome(lambda: subject.look(liar.memory([area]))) for _ in range(12))
+        return Counter(outcome(lambda: subject.look(liar.memory([area]))) for _ in range(8))
 
     assert_all_are_ours(bounded(look_often))
 

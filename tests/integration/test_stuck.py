@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,10 @@ class Judged:
         """The goroutines of which the program says that this becomes of them."""
         return [each for each in self.snapshot if dict(each.labels or {}).get("fate") == fate]
 
+    def alive(self) -> set[int]:
+        """Who is not stuck, for certain."""
+        return {each for each, stuck in self.stuck.items() if not stuck}
+
     def scenarios(self, ids: set[int]) -> list[tuple[int, str, str | None]]:
         """What the goroutines `ids` are, to be read by people."""
         return [
@@ -82,20 +87,25 @@ class Judged:
 
 
 @pytest.mark.parametrize("stop", [False, True], ids=["running", "stopped"])
-def test_verdicts_are_those_that_the_program_was_made_for(program: GoProcess, stop: bool) -> None:
-    judged = Judged.of(program, stop)
-    leaked, live = judged.fated("leaked"), judged.fated("live")
-    assert len(leaked) > 100
-    assert len(live) > 100
-    called_stuck = {each.id for each in live if judged.stuck.get(each.id)}
-    never(judged.scenarios(called_stuck))
-    missed = {each.id for each in leaked if not judged.stuck.get(each.id)}
-    # A timer that was stopped stays in the heap of its P until that is tidied. What the runtime has used, such as a
-    # sudog, now and then still refers to one more.
-    others = [each for each in judged.scenarios(missed) if not each[1].startswith("stopped")]
-    assert len(others) <= 0.02 * len(leaked), others
-    assert judged.looked_at.heap_complete
-    assert judged.looked_at.marks == 1 if stop else judged.looked_at.marks >= 3
+def test_verdicts_are_those_that_the_program_was_made_for(
+    program: GoProcess, minor: str, stop: bool
+) -> None:
+    """What the runtime has used, such as a sudog, now and then still refers to a channel, and one of a chain keeps
+    half of it alive: then another process is tried."""
+    for attempt in range(TRIES):
+        with GoProcess([build("leaks", minor)]) if attempt else nullcontext(program) as process:
+            judged = Judged.of(process, stop)
+        leaked, live = judged.fated("leaked"), judged.fated("live")
+        assert min(len(leaked), len(live)) > 100
+        never(judged.scenarios({each.id for each in live if judged.stuck.get(each.id)}))
+        assert judged.looked_at.heap_complete
+        assert judged.looked_at.marks == 1 if stop else judged.looked_at.marks >= 3
+        missed = judged.scenarios({each.id for each in leaked if not judged.stuck.get(each.id)})
+        # A timer that was stopped stays in the heap of its P until that is tidied.
+        others = [each for each in missed if not each[1].startswith("stopped")]
+        if len(others) <= 0.02 * len(leaked):
+            return
+    raise AssertionError(others)
 
 
 def test_verdicts_in_an_arm64_core_are_those_that_the_program_was_made_for(
@@ -151,14 +161,12 @@ def test_main_may_wait_for_ever(minor: str) -> None:
 
 
 def test_with_a_limit_nothing_is_called_stuck(program: GoProcess) -> None:
+    before = Judged.of(program)
     judged = Judged.of(program, options=WaitOptions(heap_limit_bytes=200_000))
     assert not judged.looked_at.heap_complete
     assert 0 < judged.looked_at.heap_bytes <= 200_000
     assert not any(judged.stuck.values())
-    whole = Judged.of(program)
-    assert {each for each, stuck in judged.stuck.items() if not stuck} <= {
-        each for each, stuck in whole.stuck.items() if not stuck
-    }
+    assert judged.alive() <= before.alive() | Judged.of(program).alive()
 
 
 def test_without_the_heap_nothing_is_said(program: GoProcess) -> None:
