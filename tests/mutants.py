@@ -27,17 +27,15 @@ def paths(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | in
 
 
 def changed(made: Any, path: tuple[str | int, ...], value: Any) -> Any:
-    """`made` with `value` at `path`; without what is there for ``...``."""
+    """`made` with `value` at `path`; without what is there for ``...``. All else is the same objects."""
     if not path:
         return value
-    made = copy.deepcopy(made)
-    part = made
-    for step in path[:-1]:
-        part = part[step]
-    if value is ...:
-        del part[path[-1]]
+    step, *rest = path
+    made = copy.copy(made)
+    if value is ... and not rest:
+        del made[step]
     else:
-        part[path[-1]] = value
+        made[step] = changed(made[step], tuple(rest), value)
     return made
 
 

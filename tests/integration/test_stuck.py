@@ -90,8 +90,8 @@ class Judged:
 def test_verdicts_are_those_that_the_program_was_made_for(
     program: GoProcess, minor: str, stop: bool
 ) -> None:
-    """What the runtime has used, such as a sudog, now and then still refers to a channel, and one of a chain keeps
-    half of it alive: then another process is tried."""
+    """The innermost frame of a goroutine that runs is taken as a whole, with words of whoever had this stack before:
+    now and then such a word is a channel of the chain, and keeps half of it alive. Then another process is tried."""
     for attempt in range(TRIES):
         with GoProcess([build("leaks", minor)]) if attempt else nullcontext(program) as process:
             judged = Judged.of(process, stop)
@@ -157,16 +157,20 @@ def test_main_may_wait_for_ever(minor: str) -> None:
     main = next(each for each in judged.snapshot if each.id == 1)
     assert main.wait_reason == "select (no cases)"
     assert judged.stuck[1] is False
-    assert sum(judged.stuck.values()) > 100
+    assert sum(judged.stuck.values()) > 50  # of 120; half of the chain may be missed, see above
 
 
 def test_with_a_limit_nothing_is_called_stuck(program: GoProcess) -> None:
-    before = Judged.of(program)
-    judged = Judged.of(program, options=WaitOptions(heap_limit_bytes=200_000))
-    assert not judged.looked_at.heap_complete
-    assert 0 < judged.looked_at.heap_bytes <= 200_000
-    assert not any(judged.stuck.values())
-    assert judged.alive() <= before.alive() | Judged.of(program).alive()
+    """Who is found alive in a part of the heap is alive. One that runs keeps more alive for a moment: see above."""
+    for _ in range(TRIES):
+        judged = Judged.of(program, options=WaitOptions(heap_limit_bytes=200_000))
+        assert not judged.looked_at.heap_complete
+        assert 0 < judged.looked_at.heap_bytes <= 200_000
+        assert not any(judged.stuck.values())
+        others = judged.alive() - Judged.of(program).alive()
+        if not others:
+            return
+    raise AssertionError(judged.places(others))
 
 
 def test_without_the_heap_nothing_is_said(program: GoProcess) -> None:

@@ -171,12 +171,13 @@ def test_old_documents_have_no_account() -> None:
 @pytest.mark.slow
 def test_it_refuses_what_the_schema_refuses_and_nothing_else(section: str | None) -> None:
     agreed = {True: 0, False: 0}
+    validator = validator_of(section)
     for path in paths(BASE):
         if (path[0] if path else None) != section:
             continue
         for value in [*JUNK, *([...] if path and isinstance(path[-1], str) else [])]:
             made = changed(BASE, path, value)
-            fits = VALIDATOR.is_valid(made)
+            fits = validator.is_valid(made)
             expected = fits and makes_sense(made)
             complaint = complaint_about(made)
             assert (complaint is None) is expected, (path, value, complaint)
@@ -185,6 +186,24 @@ def test_it_refuses_what_the_schema_refuses_and_nothing_else(section: str | None
             agreed[expected] += 1
     assert agreed[False] > 5
     assert agreed[True] > 0 or section in (None, "schema", "source", "scheduler", "memory")
+
+
+def validator_of(section: str | None) -> Draft202012Validator:
+    """Says the same of `BASE` where only `section` was changed, in a quarter of the time: the others fit."""
+    if section is None:
+        return VALIDATOR
+    assert SCHEMA.keys() == {
+        "$schema",
+        "$id",
+        "title",
+        "description",
+        "type",
+        "required",
+        "properties",
+        "$defs",
+    }
+    parts = {name: part if name == section else True for name, part in SCHEMA["properties"].items()}
+    return Draft202012Validator({**SCHEMA, "properties": parts})
 
 
 def complaint_about(made: Any) -> str | None:
