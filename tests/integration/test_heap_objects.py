@@ -302,8 +302,16 @@ def test_objects_of_a_type_are_grouped_by_their_roots(named: GoProcess, minor: s
                 inspector.retention("main.item")
             return
         found = inspector.retention("main.item")
-        roots = {chain.root.name: (chain.objects, chain.bytes) for chain in found.chains}
-        assert roots["main.shelves"] == (1000, 640 * 1000)
+        roots = {
+            chain.root.name: (chain.objects, chain.bytes)
+            for chain in found.chains
+            if chain.root.kind == "variable"
+        }
+        # A word that is left in the innermost frame of a goroutine may refer to one of them.
+        stacks = sum(chain.objects for chain in found.chains if chain.root.kind == "goroutine")
+        in_map = 1000 - stacks
+        assert stacks < 3
+        assert roots["main.shelves"] == (in_map, 640 * in_map)
         assert not [name for name in roots if (name or "").startswith(("runtime.", "main.mixed"))]
         assert roots["main.direct"] == (1, 640)
         arrays = inspector.retention("[]*main.item")
