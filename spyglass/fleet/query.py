@@ -64,6 +64,7 @@ class Fleet:
         self._url = url
         self._connection = duckdb.connect(":memory:", config=_CONFIGURATION)
         try:
+            self.register_files()
             self._make_views(window)
             self._connection.execute("SET python_enable_replacements = false")
             self._connection.execute("SET lock_configuration = true")
@@ -99,7 +100,11 @@ class Fleet:
         except (pa.ArrowException, OSError) as error:
             raise SpyglassError(f"{shown_url(self._url)} cannot be read: {error}") from None
 
-    def _make_views(self, window: Window) -> None:
+    def register_files(self) -> None:
+        """Ask the files that are there now.
+
+        Raises `SpyglassError` if there are none.
+        """
         files, root = _root(self._url)
         found = {name: _dataset(files, f"{root}/{name}", name) for name in TABLES}
         if found["processes"] is None:
@@ -112,6 +117,9 @@ class Fleet:
             self._connection.register(
                 f"{name}_files", schema.empty_table() if rows is None else rows
             )
+
+    def _make_views(self, window: Window) -> None:
+        for name in TABLES:
             where = "" if name == "stacks" else _condition(window)
             self._connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {name}_files {where}")
         latest = sql_of(LATEST).replace(":fresh_s", str(int(window.fresh_s)))
