@@ -135,13 +135,18 @@ class _Index:
             if functions & bit
             for address in self.mentions[name]
         )
-        scores = [
-            (self._agreement(base, expected), base) for base, _ in votes.most_common(_MAX_BASES)
-        ]
-        best = max(scores, default=(0.0, 0))[0]
-        if best < _MIN_AGREEMENT:
-            return []
-        return [base for score, base in scores if score == best]
+        mentions = sum(functions.bit_count() for functions in expected.values())
+        best, bases = _MIN_AGREEMENT, list[int]()
+        for base, agreed in votes.most_common(_MAX_BASES):
+            # The agreement is lower still if functions mention it that should not.
+            if agreed / mentions < best:
+                break
+            score = self._agreement(base, expected)
+            if score > best:
+                best, bases = score, [base]
+            elif score == best:
+                bases.append(base)
+        return bases
 
     def _agreement(self, base: int, expected: Mapping[int, int]) -> float:
         """From 0 to 1: the agreement of the functions that mention the variable at `base` with the expected ones."""
