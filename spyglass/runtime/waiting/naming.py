@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from spyglass.columns import among, numbered
+from spyglass.columns import among, combined, numbered
 from spyglass.errors import SpyglassError
 from spyglass.model import NONE
 from spyglass.runtime.goroutines.fetcher import saved_cursors
@@ -46,6 +46,8 @@ _MAX_STRUCT_BYTES = 1 << 12
 #: Bytes of what is a field by itself, by its kind (package sync; the most of all versions).
 _SIZES = {"mutex": 8, "rwmutex": 24, "waitgroup": 16, "once": 12, "cond": 56, "semaphore": 16}
 _POINTED = ("channel", "cond", "mutex", "rwmutex", "waitgroup", "once")
+#: Instead of the number of a name: goroutines know the object by different ones.
+_DISPUTED = -2
 
 
 def name_objects(
@@ -55,24 +57,27 @@ def name_objects(
     variables_at: VariablesAt | None,
 ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     """The column `name` of `WaitObjects`, and the names with those that were found."""
-    objects, texts = resolved.objects, {text: at for at, text in enumerate(resolved.names)}
-    column = objects.name.copy()
+    objects = resolved.objects
     wanted = _wanted(resolved)
-    names: dict[int, str | None] = {}
+    names: dict[str, int] = {}
+    named = np.full(len(objects), NONE, np.int64)  # by the number of the name in `names`
     if variables_at is not None and len(wanted):
         for row, found in zip(wanted.tolist(), variables_at(objects.address[wanted]), strict=True):
             if found is not None and "." in found[0]:
-                names[row] = found[0] + (f"+{found[1]:#x}" if found[1] else "")
-    left = wanted
+                name = found[0] + (f"+{found[1]:#x}" if found[1] else "")
+                named[row] = names.setdefault(name, len(names))
     # A struct in another one has two true names: that by which waiters know it is preferred.
     for asked in (_Asked.waiters, _Asked.holders):
-        left = left[np.array([row not in names for row in left.tolist()], np.bool_)]
-        told = asked(population, resolved, holders, left)
-        for row, name in _fields(population, resolved.objects, told):
-            names[row] = name if names.setdefault(row, name) == name else None
-    for row, text in names.items():
-        if text is not None:
-            column[row] = texts.setdefault(text, len(texts))
+        told = asked(population, resolved, holders, wanted[named[wanted] == NONE])
+        for rows, name in _fields(population, objects, told):
+            number = names.setdefault(name, len(names))
+            agreed = (named[rows] == NONE) | (named[rows] == number)
+            named[rows] = np.where(agreed, number, _DISPUTED)
+    column, texts = objects.name.copy(), {text: at for at, text in enumerate(resolved.names)}
+    for name, number in names.items():
+        rows = np.flatnonzero(named == number)
+        if len(rows):
+            column[rows] = texts.setdefault(name, len(texts))
     return column, tuple(texts)
 
 
@@ -122,8 +127,8 @@ class _Asked(NamedTuple):
 
 def _fields(
     population: Population, objects: WaitObjects, asked: _Asked
-) -> Iterator[tuple[int, str]]:
-    """Rows of `objects` and names of fields that they are, as the goroutines `asked` tell."""
+) -> Iterator[tuple[NDArray[np.int64], str]]:
+    """Rows of `objects`, and the name of the field that they all are, as the goroutines `asked` tell."""
     if not len(asked.object):
         return
     finder = _FieldFinder(population, objects)
@@ -149,14 +154,14 @@ class _FieldFinder:
 
     def of_node(
         self, node: int, objects: NDArray[np.int64], rows: NDArray[np.int64]
-    ) -> Iterator[tuple[int, str]]:
-        """The names of `objects` that the goroutines `rows`, whose stacks end at `node`, know."""
+    ) -> Iterator[tuple[NDArray[np.int64], str]]:
+        """Some of `objects`, and their name, as the goroutines `rows`, whose stacks end at `node`, know them."""
         sp = self._sp[rows]
         for slot, function, receiver, pc in self._known_methods(node):
             pointer = self._receivers(function, pc, sp + np.uint64(8 * slot))
             left = np.ones(len(objects), np.bool_)
             for at, name in self._in_receivers(receiver, pointer, objects):
-                yield int(objects[at]), name
+                yield objects[at], name
                 left[at] = False
             objects, sp = objects[left], sp[left]
             if not len(objects):
@@ -202,30 +207,35 @@ class _FieldFinder:
 
     def _in_receivers(
         self, receiver: Receiver, pointers: NDArray[np.uint64], objects: NDArray[np.int64]
-    ) -> Iterator[tuple[int, str]]:
-        """Which of `objects` are in, or referred to by, the structs at `pointers`, and their names."""
-        known = self._objects
-        kinds = [KINDS[kind] for kind in known.kind[objects].tolist()]
-        addresses = known.address[objects]
+    ) -> Iterator[tuple[NDArray[np.int64], str]]:
+        """Which of `objects` are in, or referred to by, the structs at `pointers`, and their name."""
+        kinds, addresses = self._objects.kind[objects], self._objects.address[objects]
         size = receiver.type.size
-        inside = (pointers != 0) & (addresses - pointers < np.uint64(size))
-        for at in np.flatnonzero(inside).tolist():
-            offset = int(addresses[at] - pointers[at])
-            name = (
-                receiver.field_at(offset, _SIZES.get(kinds[at], 0))
-                if kinds[at] != "channel"
-                else None
-            )
+        offsets = addresses - pointers
+        inside = (pointers != 0) & (offsets < np.uint64(size))
+        for rows, offset, kind in _alike(np.flatnonzero(inside), offsets, kinds):
+            name = receiver.field_at(offset, _SIZES.get(kind, 0)) if kind != "channel" else None
             if name is not None:
-                yield at, name
+                yield rows, name
         others = np.flatnonzero((pointers != 0) & ~inside & (pointers & np.uint64(7) == 0))
         words = min(size, _MAX_STRUCT_BYTES) // 8
         if not len(others) or not words:
             return
         gathered = self._memory.gather(pointers[others], 8 * words)
         same = (gathered.words(words) == addresses[others][:, None]) & gathered.ok[:, None]
-        for row in np.flatnonzero(same.sum(axis=1) == 1).tolist():
-            at = int(others[row])
-            name = receiver.pointer_at(8 * int(same[row].argmax()))
-            if name is not None and kinds[at] in _POINTED:
-                yield at, name
+        once = same.sum(axis=1) == 1
+        offsets[others] = 8 * same.argmax(axis=1).astype(np.uint64)
+        for rows, offset, kind in _alike(others[once], offsets, kinds):
+            name = receiver.pointer_at(offset) if kind in _POINTED else None
+            if name is not None:
+                yield rows, name
+
+
+def _alike(
+    rows: NDArray[np.int64], offsets: NDArray[np.uint64], kinds: NDArray[np.uint8]
+) -> Iterator[tuple[NDArray[np.int64], int, str]]:
+    """`rows` by their offsets and kinds, both of which are looked up by row: the rows, the offset, the kind."""
+    different, which = numbered(combined(offsets[rows].astype(np.int64), kinds[rows]))
+    for number in range(len(different)):
+        alike = rows[which == number]
+        yield alike, int(offsets[alike[0]]), KINDS[int(kinds[alike[0]])]
