@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import spyglass
@@ -173,7 +174,7 @@ def test_the_timeout_of_futex_tells_where_futexsleep_called_it(minor: str) -> No
 def _behind_a_call(program: Program, called: Function) -> int:
     """Where a call of `called` returns to."""
     edges = CallEdges(program.functions, program.executable.read, "arm64")
-    outer = program.functions.function(int(edges.callers[edges.callees == called.index][0]))
+    outer = program.functions.function(int(edges.callers_of(np.array([called.index]))[0]))
     raw = program.executable.read(outer.entry, outer.end - outer.entry)
     places = range(outer.entry, outer.end, 4)
     words = [word for (word,) in struct.iter_unpack("<I", raw)]
