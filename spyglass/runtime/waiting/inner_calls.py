@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -33,8 +34,7 @@ def told_by_calls(
     functions.
     """
     inner, which = inner_nodes(population, rows)
-    told = [tell(_functions(population.tree, node)) for node in inner.max(axis=1).tolist()]
-    return told, which
+    return [tell(each) for each in _functions(population.tree, inner.max(axis=1))], which
 
 
 def inner_nodes(
@@ -50,8 +50,13 @@ def inner_nodes(
     return inner[one], same[which]
 
 
-def _functions(tree: StackTree, node: int) -> Iterator[str]:
-    """The functions of the stack that ends at `node`, the innermost first."""
-    if node > tree.SAMPLED:
-        for number in tree.frames(node)[0]:
-            yield tree.code.frames[number].function
+def _functions(tree: StackTree, nodes: NDArray[np.int64]) -> Iterator[Iterator[str]]:
+    """The functions of each of the stacks that end at `nodes`, the innermost first."""
+    is_stack = nodes > tree.SAMPLED
+    paths = tree.paths(nodes[is_stack])
+    frames, known = paths.frames.tolist(), tree.code.frames
+    ends = np.zeros(len(nodes) + 1, np.int64)
+    ends[1:][is_stack] = paths.offsets[1:]
+    np.maximum.accumulate(ends, out=ends)
+    for begin, end in pairwise(ends.tolist()):
+        yield (known[frame].function for frame in frames[begin:end])

@@ -28,8 +28,9 @@ _WORDS = 64
 _SAMPLE = 64
 #: Places of one program: most programs have one.
 _MAX_PLACES = 16
-#: No program has memory in its first page, or in the upper half, which is the kernel's.
-_LEAST_ADDRESS, _KERNEL = np.uint64(1 << 12), np.uint64(1 << 63)
+#: No Go program has memory below 64 KiB, where the linker puts nothing and mmap(2) begins, or where no page tables lead
+#: to (57 bits of addresses on amd64 with five levels, half of them the kernel's).
+_LEAST_ADDRESS, _END = np.uint64(1 << 16), np.uint64(1 << 56)
 
 #: Whether words (uint64, shape (n,)) of the goroutines at rows of the population (n) are what is looked for.
 Fits = Callable[["NDArray[np.int64]", "NDArray[np.uint64]"], "NDArray[np.bool_]"]
@@ -92,7 +93,7 @@ def _learn(population: Population, rows: NDArray[np.int64], fits: Fits) -> int |
     table = gathered.words(_WORDS)
     there = gathered.ok[:, None] & (np.arange(_WORDS) < sizes.astype(np.int64)[:, None])
     # Reading where no memory can be takes long: one call for each.
-    there &= (table >= _LEAST_ADDRESS) & (table < _KERNEL)
+    there &= (table >= _LEAST_ADDRESS) & (table < _END)
     row, place = np.nonzero(there)
     good = fits(rows[row], table[row, place])
     hits = np.bincount(place[good], minlength=_WORDS)
