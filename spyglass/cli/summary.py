@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = ["summary"]
 
-#: Of more goroutines it takes too long to read what they wait on and who holds it: a fifth of the time of a
-#: summary, and more.
-_WAITS_OF = 10_000
-#: A summary is not to take a fifth longer where goroutines wait for locks; ``spyglass waits`` follows all functions.
-_CODE_SECONDS = 0.02
-
 
 def _worth_reading(*columns: Any) -> bool:
     """As `spyglass.analysis.findings.worth_reading`, imported when it is called."""
     from spyglass.analysis.findings.worth_reading import worth_reading
 
     return worth_reading(*columns)
+
+
+def _may_wait_for_peers(*columns: Any) -> Any:
+    """The same."""
+    from spyglass.analysis.findings.worth_reading import may_wait_for_peers
+
+    return may_wait_for_peers(*columns)
 
 
 @click.command("summary", short_help="Show what a Go process is doing, on one screen.")
@@ -77,9 +78,9 @@ def summary(
     from spyglass.runtime.waiting.options import WaitOptions
 
     depth: Stacks = "full" if goroutine_filter.criteria.function else "top"
-    waits = WaitOptions(
-        heap=False, code_seconds=_CODE_SECONDS, max_goroutines=_WAITS_OF, when=_worth_reading
-    )
+    # The screen shows findings, documents have the waits.
+    beside_locks = None if exporter else _may_wait_for_peers
+    waits = WaitOptions.of_summary(when=_worth_reading, beside_locks=beside_locks)
     snapshot = source.snapshot(depth, waits=waits)
     began_ns = perf_counter_ns()
     whole, system = snapshot, exporter is not None

@@ -121,13 +121,13 @@ class Overviews:
 def _overview(program: Inspector) -> Overview:
     """Called in a thread."""
     from spyglass.analysis.findings import written_findings
-    from spyglass.analysis.findings.worth_reading import worth_reading
+    from spyglass.analysis.findings.worth_reading import may_wait_for_peers, worth_reading
     from spyglass.report.page_facts import program_name
     from spyglass.report.page_findings import findings_list
     from spyglass.words.population import Population
 
     began = time.monotonic()
-    options = WaitOptions(heap=False, code_seconds=0.02, max_goroutines=10_000, when=worth_reading)
+    options = WaitOptions.of_summary(when=worth_reading, beside_locks=may_wait_for_peers)
     taken = program.snapshot("top", waits=options, watch=_WATCH_SECONDS)
     found, listed = written_findings(taken), Population.listed(taken)
     return Overview(

@@ -91,7 +91,7 @@ def summary(program: Inspector, values: Values) -> Answer:
     """Findings, process, scheduler and memory: a snapshot without its goroutines, which are counted."""
     from spyglass.analysis.findings.worth_reading import worth_reading
 
-    options = WaitOptions(heap=False, code_seconds=0.02, max_goroutines=10_000, when=worth_reading)
+    options = WaitOptions.of_summary(when=worth_reading)
     if values["watch"] is not None:
         taken = program.snapshot("top", waits=options, watch=values["watch"] / 1e9)
     else:

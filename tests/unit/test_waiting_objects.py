@@ -16,7 +16,7 @@ from spyglass.runtime.heap.type_names import type_names
 from spyglass.runtime.waiting.channels import find_channels
 from spyglass.runtime.waiting.found import Found, kind
 from spyglass.runtime.waiting.object_state import StateReader
-from spyglass.runtime.waiting.objects import resolve_waits
+from spyglass.runtime.waiting.objects import Resolved, resolve_waits
 from spyglass.runtime.waiting.options import Moment
 from spyglass.runtime.waiting.population import Population
 from spyglass.runtime.waiting.sudogs import ranked
@@ -95,6 +95,11 @@ def found(image: Image) -> list[tuple[int, str, int]]:
     return sorted(zip(rows.row.tolist(), operations, rows.address.tolist(), strict=True))
 
 
+def resolved_of(population: Population) -> Resolved:
+    reader = StateReader(population, cast(TargetProcess, None))
+    return resolve_waits(population, reader, population.waiting)
+
+
 def test_channels_and_the_cases_of_a_select() -> None:
     image = Image()
     one = image.goroutine(RECEIVE, SUDOG)
@@ -105,7 +110,7 @@ def test_channels_and_the_cases_of_a_select() -> None:
     image.sudog(1, two, a, isSelect=1, waitlink=SUDOG + 2 * STEP)
     image.sudog(2, two, b, isSelect=1)
     assert found(image) == [(0, "receive", a), (1, "receive", a), (1, "send", b)]
-    resolved = resolve_waits(image.population(), cast(TargetProcess, None))
+    resolved = resolved_of(image.population())
     assert resolved.waits.goroutine.tolist() == [1, 2, 2]
     assert resolved.sudog.tolist() == [SUDOG, SUDOG + STEP, SUDOG + 2 * STEP]
     assert len(resolved.unresolved) == 0
@@ -120,7 +125,7 @@ def test_waiters_are_in_the_order_of_their_queue() -> None:
     for number, following in zip(order, [*order[1:], None], strict=True):
         after = SUDOG + STEP * following if following is not None else 0
         image.sudog(number, G + STEP * number, channel, next=after)
-    resolved = resolve_waits(image.population(), cast(TargetProcess, None))
+    resolved = resolved_of(image.population())
     assert (resolved.waits.goroutine - 1).tolist() == order
 
 
@@ -140,7 +145,7 @@ def test_an_entry_that_is_not_the_goroutine_s_is_no_wait(entry: dict[str, int]) 
     if entry:
         image.sudog(0, **{"g": g, "channel": channel, **entry})
     assert found(image) == []
-    resolved = resolve_waits(image.population(), cast(TargetProcess, None))
+    resolved = resolved_of(image.population())
     assert len(resolved.waits) == len(resolved.objects) == 0
     assert [UNRESOLVED[why] for why in resolved.unresolved.why.tolist()] == ["not understood"]
 
@@ -189,7 +194,7 @@ def test_the_state_of_a_channel_that_cannot_be_is_not_known() -> None:
     ):
         g = image.goroutine(RECEIVE, SUDOG + STEP * number)
         image.sudog(number, g, image.channel(number, receivers=SUDOG + STEP * number, **fields))
-    resolved = resolve_waits(image.population(), cast(TargetProcess, None))
+    resolved = resolved_of(image.population())
     assert resolved.objects.length.tolist() == [1, UNKNOWN, 0]
     assert resolved.objects.capacity.tolist() == [3, UNKNOWN, 0]
     assert resolved.objects.type.tolist() == [-1, -1, -1]

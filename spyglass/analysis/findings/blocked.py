@@ -15,6 +15,7 @@ from spyglass.analysis.findings.thresholds import (
     PEER_WAIT_NS,
     PEER_WAITERS,
 )
+from spyglass.analysis.findings.worth_reading import is_called
 from spyglass.analysis.wait_reasons import held_up_by, object_name
 from spyglass.analysis.wait_verdicts import STRONG, VERDICTS, WaitVerdicts
 from spyglass.columns import distinct, numbered
@@ -278,8 +279,8 @@ def _convoy(queues: _Queues, number: int) -> Finding:
 def _peers(queues: _Queues) -> Iterator[Finding]:
     """Peers that several goroutines wait for, in code of the user's that did not begin there: what begins where
     it waits serves whoever comes."""
-    graph, g = queues.graph, queues.findable.snapshot.goroutines
-    objects, waits = graph.objects, graph.waits
+    graph, snapshot = queues.graph, queues.findable.snapshot
+    g, objects, waits = snapshot.goroutines, graph.objects, graph.waits
     on_peer = (objects.kind[waits.object] == _FD) & np.isin(waits.operation, _READ_OR_WRITE)
     on_peer &= objects.connection[waits.object] >= 0
     by_peer: dict[str, list[int]] = {}
@@ -292,7 +293,7 @@ def _peers(queues: _Queues) -> Iterator[Finding]:
         if len(at) < PEER_WAITERS:
             continue
         rows = queues.rows(waits.goroutine[at])
-        rows = rows[_is_called(queues, rows)]
+        rows = rows[is_called(g, snapshot.frames, rows)]
         if len(rows) >= PEER_WAITERS and int(g.waiting_ns[rows].max()) >= PEER_WAIT_NS:
             found.append((remote, rows, tuple(distinct(waits.object[at]).tolist())))
     for remote, rows, numbers in sorted(found, key=lambda each: -len(each[1]))[:_SHOWN]:
@@ -308,19 +309,6 @@ def _peers(queues: _Queues) -> Iterator[Finding]:
             next=queues.findable.command("waits"),
             objects=numbers,
         )
-
-
-def _is_called(queues: _Queues, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of `rows` wait in a function that another one of the user's called: a worker that waits for work
-    is in the function that it began with, and a connection's own goroutine in the standard library."""
-    snapshot = queues.findable.snapshot
-    g, frames = snapshot.goroutines, snapshot.frames
-    waits = [
-        where >= 0 and start >= 0 and frames[where].function != frames[start].function
-        and not frames[where].function.startswith(("net/http.", "net/http/"))
-        for where, start in zip(g.where[rows].tolist(), g.start[rows].tolist(), strict=True)
-    ]  # fmt: skip
-    return np.array(waits, np.bool_)
 
 
 def _address(queues: _Queues, number: int) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from spyglass.runtime.waiting.objects import resolve_waits
+from spyglass.columns import among
+from spyglass.runtime.waiting.object_state import StateReader
+from spyglass.runtime.waiting.objects import resolve_waits, waits_for_locks
 from spyglass.runtime.waiting.options import WaitOptions
-from spyglass.wait_graph import Holders, LookedAt, Stuck, WaitGraph, WaitObjects
+from spyglass.wait_graph import Holders, LookedAt, Stuck, WaitGraph
 
 if TYPE_CHECKING:
     from spyglass.model import Frame
@@ -27,17 +29,25 @@ def read_waits(
 ) -> WaitGraph:
     """The graph of waits of `population`, which are goroutines of `process`. `variables_at`: as
     `spyglass.targets.Target.variables_at`."""
-    resolved = resolve_waits(population, process)
+    state = StateReader(population, process)
+    first = waits_for_locks(population) if options.beside_locks else population.waiting
+    resolved = resolve_waits(population, state, first)
     from spyglass.runtime.waiting.lock_frames import stacks_of
 
     stacks_of(population).code.allow_work(options.code_seconds)
-    holders, frames, objects = _holders(population, resolved, options)
+    resolved, holders, frames = _holders(population, resolved, options)
+    if options.beside_locks:
+        goroutines = population.goroutines
+        also = options.beside_locks(goroutines, population.reasons, population.tree.code.frames)
+        also |= among(goroutines.id, holders.goroutine)
+        also &= population.waiting & ~first
+        resolved = resolved.followed_by(resolve_waits(population, state, also))
     from spyglass.runtime.waiting.naming import name_objects
 
     name, names = name_objects(population, resolved, holders, variables_at)
     stuck, looked_at = _stuck(population, resolved, options)
     return WaitGraph(
-        objects=replace(objects, name=name),
+        objects=replace(resolved.objects, name=name),
         waits=resolved.waits,
         holders=holders,
         unresolved=resolved.unresolved,
@@ -51,14 +61,15 @@ def read_waits(
 
 def _holders(
     population: Population, resolved: Resolved, options: WaitOptions
-) -> tuple[Holders, tuple[Frame, ...], WaitObjects]:
-    """Who holds what goroutines wait on, the frames that tell it, and the objects with that known."""
+) -> tuple[Resolved, Holders, tuple[Frame, ...]]:
+    """`resolved` with what is known of its objects then, who holds them, and the frames that tell it."""
     if not options.holders:
-        return Holders.of(0), (), resolved.objects
+        return resolved, Holders.of(0), ()
     from spyglass.runtime.waiting.holders import find_holders
 
     found = find_holders(population, resolved)
-    return found.holders, found.frames, replace(resolved.objects, left_locked=found.left_locked)
+    objects = replace(resolved.objects, left_locked=found.left_locked)
+    return resolved._replace(objects=objects), found.holders, found.frames
 
 
 def _stuck(

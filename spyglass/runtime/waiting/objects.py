@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,7 +14,6 @@ from spyglass.runtime.waiting.conditions import find_conditions
 from spyglass.runtime.waiting.found import Found
 from spyglass.runtime.waiting.moments import of_one_moment
 from spyglass.runtime.waiting.nowhere import find_nowhere
-from spyglass.runtime.waiting.object_state import StateReader
 from spyglass.runtime.waiting.polls import find_polls
 from spyglass.runtime.waiting.semaphores import find_semaphores
 from spyglass.runtime.waiting.timers import find_sleeps
@@ -22,15 +22,16 @@ from spyglass.wait_graph import UNRESOLVED, Connection, Unresolved, WaitObjects,
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.runtime.waiting.object_state import StateReader
     from spyglass.runtime.waiting.population import Population
-    from spyglass.targets.target_process import TargetProcess
 
-__all__ = ["Resolved", "resolve_waits"]
+__all__ = ["Resolved", "resolve_waits", "waits_for_locks"]
 
 _MOVED, _NOT_UNDERSTOOD = (
     UNRESOLVED.index("moved while it was read"),
     UNRESOLVED.index("not understood"),
 )
+_CHANNELS = (RECEIVE, SEND, SELECT)
 
 
 class Resolved(NamedTuple):
@@ -51,19 +52,40 @@ class Resolved(NamedTuple):
     sudog: NDArray[np.uint64]
     slot: NDArray[np.uint64]
 
+    def followed_by(self, others: Resolved) -> Resolved:
+        """This, and what `others` wait on: other goroutines, on other objects, resolved later by the same `StateReader`."""
+        behind = others.waits.object + np.int32(len(self.objects))
+        return Resolved(
+            objects=WaitObjects.joined([self.objects, others.objects]),
+            waits=Waits.joined([self.waits, replace(others.waits, object=behind)]),
+            unresolved=Unresolved.joined([self.unresolved, others.unresolved]),
+            names=others.names,
+            connections=others.connections,
+            row=np.concatenate([self.row, others.row]),
+            sudog=np.concatenate([self.sudog, others.sudog]),
+            slot=np.concatenate([self.slot, others.slot]),
+        )
 
-def resolve_waits(population: Population, process: TargetProcess) -> Resolved:
-    """What the waiting goroutines of `population` wait on, who are goroutines of `process`.
+
+def waits_for_locks(population: Population) -> NDArray[np.bool_]:
+    """Which goroutines wait for locks, WaitGroups or Conds, or for nothing: not for channels, file descriptors or timers."""
+    others = population.waits_for(*_CHANNELS, polls.REASON, timers.REASON)
+    return population.waiting & (~others | _only_nil_channels(population))
+
+
+def resolve_waits(
+    population: Population, state: StateReader, wanted: NDArray[np.bool_]
+) -> Resolved:
+    """What the waiting goroutines `wanted` (a mask) of `population` wait on. `state` reads what the objects say of themselves.
 
     A goroutine is among `Resolved.unresolved` if it moved while it was read, or if what was read of it does not
     say what it waits on; nothing is guessed.
     """
-    found = _find(population)
+    found = _find(population, wanted)
     confirmed = of_one_moment(population, found)
     moved = found.row[~confirmed]
     if not confirmed.all():
         found = found.select(confirmed)
-    state = StateReader(population, process)
     objects, number = _objects(found, state)
     still = population.still().copy()
     still[moved] = False
@@ -79,7 +101,7 @@ def resolve_waits(population: Population, process: TargetProcess) -> Resolved:
             object=number.astype(np.int32),
             operation=found.operation[kept],
         ),
-        unresolved=_unresolved(population, row, still),
+        unresolved=_unresolved(population, wanted, row, still),
         names=state.names.texts,
         connections=tuple(state.connections),
         row=row,
@@ -88,33 +110,32 @@ def resolve_waits(population: Population, process: TargetProcess) -> Resolved:
     )
 
 
-def _find(population: Population) -> Found:
-    """What each goroutine waits on, by what it says that it waits for."""
-    can = population.waiting & population.steady
+def _find(population: Population, wanted: NDArray[np.bool_]) -> Found:
+    """What each of the goroutines `wanted` waits on, by what it says that it waits for."""
+    can = wanted & population.steady
     parts, others = [], can.copy()
-    # A select that has only nil channels is in no queue.
-    can &= ~(population.waits_for(SELECT) & _has_no(population, "waiting"))
+    can &= ~_only_nil_channels(population)
     for find, reasons in (
-        (find_channels, (RECEIVE, SEND, SELECT)),
+        (find_channels, _CHANNELS),
         (find_semaphores, semaphores.REASONS),
         (find_conditions, (conditions.REASON,)),
         (find_polls, (polls.REASON,)),
         (find_sleeps, (timers.REASON,)),
     ):
-        wanted = can & population.waits_for(*reasons)
-        others &= ~wanted
-        if wanted.any():
-            parts.append(find(population, np.flatnonzero(wanted)))
+        of_kind = can & population.waits_for(*reasons)
+        others &= ~of_kind
+        if of_kind.any():
+            parts.append(find(population, np.flatnonzero(of_kind)))
     parts.append(find_nowhere(population, np.flatnonzero(others)))
     return Found.joined(parts)
 
 
-def _has_no(population: Population, field: str) -> NDArray[np.bool_]:
-    """Which goroutines have nil in this field of their ``g``; none if the field is not known."""
-    if field not in (population.g.dtype.names or ()):
+def _only_nil_channels(population: Population) -> NDArray[np.bool_]:
+    """Which goroutines wait for a select that has only nil channels, and are in no queue; none if that is not known."""
+    if "waiting" not in (population.g.dtype.names or ()):
         return np.zeros(len(population.pointers), np.bool_)
-    nil: NDArray[np.bool_] = population.g[field] == 0
-    return nil
+    only_nil: NDArray[np.bool_] = population.waits_for(SELECT) & (population.g["waiting"] == 0)
+    return only_nil
 
 
 def _objects(found: Found, state: StateReader) -> tuple[WaitObjects, NDArray[np.int64]]:
@@ -141,9 +162,12 @@ def _in_order(
 
 
 def _unresolved(
-    population: Population, resolved: NDArray[np.int64], still: NDArray[np.bool_]
+    population: Population,
+    wanted: NDArray[np.bool_],
+    resolved: NDArray[np.int64],
+    still: NDArray[np.bool_],
 ) -> Unresolved:
-    left = population.waiting.copy()
+    left = wanted.copy()
     left[resolved] = False
     rows = np.flatnonzero(left)
     unresolved: Unresolved = Unresolved.of(

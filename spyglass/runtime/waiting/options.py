@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from spyglass.model import Frame, Goroutines
     from spyglass.threads import Registers
 
@@ -25,7 +28,9 @@ class WaitOptions:
     one takes longer, and finds the same. `progress` is called with the part of
     the heap that was marked, from 0 to 1. Of more than `max_goroutines` no waits are read at all; None: however
     many there are. `when`: decides from the goroutines, their wait reasons and frames (as in a `Snapshot`)
-    whether waits are worth reading; None: they are.
+    whether waits are worth reading; None: they are. `beside_locks`: tells from the same which goroutines are of interest
+    (a mask): of all others it is only read which locks they wait for, and what those wait on that hold them. None: what all
+    of them wait on.
     """
 
     holders: bool = True
@@ -35,6 +40,15 @@ class WaitOptions:
     progress: Callable[[float], None] | None = None
     max_goroutines: int | None = None
     when: Callable[[Goroutines, tuple[str, ...], Sequence[Frame]], bool] | None = None
+    beside_locks: (
+        Callable[[Goroutines, tuple[str, ...], Sequence[Frame]], NDArray[np.bool_]] | None
+    ) = None
+
+    @classmethod
+    def of_summary(cls, **chosen: Any) -> WaitOptions:
+        """Of a summary, which is not to take a fifth longer where goroutines wait for locks: beside what is `chosen`, no heap,
+        little code, and no waits of so many goroutines that reading them takes longer than all else."""
+        return cls(heap=False, code_seconds=0.02, max_goroutines=10_000, **chosen)
 
 
 class Moment(NamedTuple):
