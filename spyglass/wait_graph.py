@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
+from spyglass.frozen import Frozen
 from spyglass.model import NONE, Frame
 from spyglass.table import Table, column
 
@@ -92,8 +93,7 @@ UNRESOLVED: tuple[str, ...] = ("moved while it was read", "not understood")
 UNKNOWN = int(np.iinfo(np.int64).min)
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(Frozen):
     """What a file descriptor is of. None: not known, or the kind has none.
 
     `target`: "socket:tcp", "socket:unix", "pipe", "eventfd", "tty", ... `local`, `remote`: addresses as
@@ -204,8 +204,7 @@ class Stuck(Table):
     stuck: NDArray[np.bool_] = column(np.bool_)
 
 
-@dataclass(frozen=True, slots=True)
-class LookedAt:
+class LookedAt(Frozen):
     """What was looked at to decide which goroutines nothing can wake.
 
     `stacks`, `globals`: whether all of them were; `heap_bytes`: how much of the heap that holds pointers;
@@ -261,8 +260,7 @@ class WaitObject(NamedTuple):
     holders: tuple[Holder, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class WaitGraph:
+class WaitGraph(Frozen, eq=False):
     """What goroutines wait on, who holds it, and who is stuck.
 
     Iterating gives each object as a `WaitObject`. `Waits` and `Holders` are ordered by their objects.

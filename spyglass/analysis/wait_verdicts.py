@@ -10,13 +10,13 @@ by anybody is what the mark of the heap decided (`spyglass.wait_graph.Stuck`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from spyglass.columns import distinct
+from spyglass.frozen import Frozen
 from spyglass.model import NONE, STATUSES, Snapshot
 from spyglass.wait_graph import KINDS, OPERATIONS, UNKNOWN, UNRESOLVED, WaitGraph
 
@@ -80,8 +80,7 @@ class Verdict(NamedTuple):
     because: str
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class WaitVerdicts:
+class WaitVerdicts(Frozen, eq=False):
     """What becomes of the goroutines of a graph, a row for each that waits or holds.
 
     `ids` (uint64): goids, ascending. `verdict` (uint8): index into `VERDICTS`. `stuck` (int8): 1 nothing that is

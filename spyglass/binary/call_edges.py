@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from spyglass.binary.pclntab import FunctionTable
+    from spyglass.binary.pclntab import Function, FunctionTable
 
-__all__ = ["CallEdges", "numbers_anywhere"]
+__all__ = ["CallEdges", "may_call_pointers", "numbers_anywhere"]
 
 #: More code than the largest programs have; and what stays in the processor's cache while it is searched.
 _MAX_TEXT_BYTES = 1 << 28
@@ -26,6 +27,8 @@ _NEAR_BITS = 4
 #: amd64: CALL rel32 and JMP rel32. arm64: BL and B with 26 bits of words.
 _CALL = 0xE8  # the jump differs in the last bit
 _BRANCH_MASK, _BRANCH = 0x7C000000, 0x14000000
+_POINTER_CODE, _OPCODE_BITS, _CALL_POINTER = 0xFF, 0x38, 0x10
+_BLR_MASK, _BLR = 0xFFFFFC1F, 0xD63F0000
 
 
 class CallEdges:
@@ -69,6 +72,25 @@ class CallEdges:
         some = some[among(self._target[some], entries.astype(np.int32))]
         callers = self._functions.find(self._at[some].astype(np.uint64) + np.uint64(self._begin))
         return distinct(callers)
+
+    def called_by(self, function: Function) -> NDArray[np.int64]:
+        """The functions that `function` calls, -1 for bytes that lead to none, by their numbers in the table."""
+        bounds = np.array([function.entry, function.end], np.int64) - self._begin
+        part = slice(*np.searchsorted(self._at, bounds))
+        return self._functions.find(self._target[part].astype(np.uint64) + np.uint64(self._begin))
+
+
+def may_call_pointers(code: bytes, arch: str) -> bool:
+    """Whether there may be a call in `code` of an address that is in a register or in memory. amd64: CALL r/m64 (FF /2).
+    arm64: BLR."""
+    if arch == "arm64":
+        words = np.frombuffer(code, "<u4", len(code) // 4)
+        return bool(((words & _BLR_MASK) == _BLR).any())
+    return any(
+        behind & _OPCODE_BITS == _CALL_POINTER
+        for first, behind in pairwise(code)
+        if first == _POINTER_CODE
+    )
 
 
 def _amd64(code: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -8,7 +8,7 @@ tell which of the four there have been.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -304,6 +304,14 @@ class FunctionTable:
         if name not in self._named:
             self._named[name] = self._find_named(b"\0" + name.encode() + b"\0")
         return self._named[name]
+
+    def named_all(self, names: Collection[str]) -> dict[str, Function]:
+        """The first function with each of `names`, without names that no function has: in one search, not one for each."""
+        wanted = {name.encode(): name for name in names if name not in self._named}
+        absent = wanted.keys() - set(wanted).intersection(self._names.split(b"\0"))
+        self._named.update(dict.fromkeys(wanted[each] for each in absent))
+        found = {name: self.named(name) for name in names}
+        return {name: function for name, function in found.items() if function is not None}
 
     def _find_named(self, wanted: bytes) -> Function | None:
         """The function with the name that is `wanted`, NULs around it.

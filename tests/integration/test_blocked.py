@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def rows_of(graph: WaitGraph) -> dict[int, list[Row]]:
             values[name] = graph.names[values[name]] if values[name] != NONE else None
         if values["connection"] != NONE:
             connection = graph.connections[values["connection"]]
-            values |= {name: getattr(connection, name) for name in connection.__slots__}
+            values |= asdict(connection)
         rows[goroutine].append(Row(goroutine, places[number], values))
         places[number] += 1
     return rows

@@ -8,8 +8,10 @@ import pytest
 
 import spyglass
 from spyglass.analysis.findings import findings
+from spyglass.analysis.findings.worth_reading import may_wait_for_peers
 from spyglass.model import Snapshot
 from spyglass.runtime.waiting.options import WaitOptions
+from spyglass.wait_graph import WaitGraph
 from tests.command import piped
 from tests.support import MATRIX, Flavour, start
 
@@ -85,3 +87,38 @@ def test_without_knots_nothing_is_said(minor: str) -> None:
     assert {"deadlock", "lock_convoy", "leak", "left_locked"}.isdisjoint(
         each.kind for each in findings(snapshot)
     )
+
+
+@pytest.mark.parametrize("minor", MATRIX)
+def test_a_summary_reads_no_more_than_findings_need(minor: str) -> None:
+    """Of a server with many connections: the same locks, holders and what these wait on; nothing of others."""
+    with (
+        start("contended", minor, Flavour.STRIPPED, "20") as process,
+        spyglass.attach(process.pid) as program,
+    ):
+        whole = program.snapshot("top", waits=WaitOptions(heap=False))
+        part = program.snapshot(
+            "top", waits=WaitOptions(heap=False, beside_locks=may_wait_for_peers)
+        )
+    assert whole.waits is not None
+    assert part.waits is not None
+    every, some = waits_in(whole.waits), waits_in(part.waits)
+    assert some <= every
+    holders = set(part.waits.holders.goroutine.tolist())
+    assert holders == set(whole.waits.holders.goroutine.tolist())
+    others = {wait for wait in every if wait[1] in ("channel", "fd", "timer")}
+    assert len(others) > 60
+    assert every - some == {wait for wait in others if wait[0] not in holders}
+    told = [
+        [(each.kind, each.severity, each.examples) for each in findings(snapshot)]
+        for snapshot in (whole, part)
+    ]
+    assert told[0] == told[1]
+
+
+def waits_in(graph: WaitGraph) -> set[tuple[int, str, int, str]]:
+    return {
+        (waiter.goroutine, each.kind, each.address, waiter.operation)
+        for each in graph
+        for waiter in each.waiters
+    }

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from itertools import count as count_from
 
+import numpy as np
 import pytest
 
-from spyglass.binary.call_edges import numbers_anywhere
+from spyglass.binary.call_edges import CallEdges, may_call_pointers, numbers_anywhere
 from spyglass.binary.code_flow import analyse
 from spyglass.binary.executable import Executable
 from spyglass.binary.flow_state import HELD, KEPT
@@ -99,6 +100,41 @@ def test_locks_are_held_where_the_source_says(
 ) -> None:
     (facts,) = program.at_call(function, "main.park")
     assert masks(facts) == expected
+
+
+def test_calls_are_those_that_the_disassembler_sees(program: Program) -> None:
+    arch, functions = program.executable.arch, program.functions
+    edges = CallEdges(functions, program.executable.read, arch)
+    callers: dict[int, set[int]] = {}
+    numbers = [
+        each
+        for each in range(len(functions))
+        if functions.function(each).name[:5] in ("main.", "sync.")
+    ]
+    for number in numbers:
+        function = functions.function(number)
+        raw = program.executable.read(function.entry, function.end - function.entry)
+        calls = [each for each in processor(arch).decode(raw, function.entry) if each.do == Do.CALL]
+        called = {functions.at(each.target) for each in calls if each.target}
+        found = {
+            each.index
+            for each in called
+            if each is not None and each.entry in {c.target for c in calls}
+        }
+        assert found <= set(edges.called_by(function).tolist()), function.name
+        for each in found:
+            callers.setdefault(each, set()).add(number)
+        if any(not each.target for each in calls):
+            assert may_call_pointers(raw, arch), function.name
+    assert len(callers) > 50
+    for number, expected in callers.items():
+        assert expected <= set(edges.callers_of(np.array([number])).tolist())
+    # Few are seen that are none: bytes within an instruction.
+    seen = sum(
+        may_call_pointers(program.executable.read(f.entry, f.end - f.entry), arch)
+        for f in map(functions.function, numbers)
+    )
+    assert seen < len(numbers) / 2
 
 
 def test_readers_hold_for_reading(program: Program) -> None:

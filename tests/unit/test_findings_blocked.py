@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from spyglass.analysis.findings import Finding, findings
+from spyglass.analysis.findings.worth_reading import may_wait_for_peers
 from spyglass.analysis.subset import subset
 from spyglass.wait_graph import WaitGraph
 from tests.snapshots import Row, frame, make_snapshot
@@ -125,6 +126,10 @@ def test_a_peer_that_does_not_answer(count: int, seconds: int, kinds: list[str])
         Row(goid, wait_reason="IO wait", where=ASK, start=ASK, waiting_ns=10**12) for goid in ids
     ]
     assert found(idle, waits) == []
+    for those, expected in ((rows, seconds >= 10), (idle, False)):
+        snapshot = make_snapshot(those)
+        may = may_wait_for_peers(snapshot.goroutines, snapshot.wait_reasons, snapshot.frames)
+        assert may.tolist() == [expected] * count
 
 
 def test_of_a_part_nothing_is_said() -> None:

@@ -197,6 +197,12 @@ def test_functions_are_found_by_name_and_by_pc(real: RealTable) -> None:
         assert function.entry == real.executable.symbol(name)
         assert real.table.at(function.entry) == real.table.at(function.end - 1) == function
         assert real.table.at(function.end) != function
+    names = ["main.nowhere", "runtime.main", "main.main", "runtime.nowhere"]
+    others = FunctionTable(real.table._image, real.table.text)
+    assert {name: each.entry for name, each in others.named_all(names).items()} == {
+        name: each.entry for name in names if (each := real.table.named(name)) is not None
+    }
+    assert set(others.named_all(names)) == {"runtime.main", "main.main"}
     assert real.table.named("main.nowhere") is None
     assert real.table.named("main.recurs") is None
     assert real.table.at(0) is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from spyglass.runtime.waiting.frame_words import Roots, addresses_of, words_at
 from spyglass.runtime.waiting.holder_evidence import AHEAD, EVERY_PATH, SOME_PATHS, Evidence
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from spyglass.binary.lock_facts import CallFacts, LockFact, Place
@@ -25,9 +27,11 @@ __all__ = ["Held", "find_held"]
 
 #: A struct that has a lock in it has it within so many bytes, most often.
 _REACH = 1 << 12
-#: Frames whose words are examined before a function is followed, and words of each.
-_MAX_EXAMINED = 1 << 10
+#: Frames of one call whose words are examined to decide whether its function is followed first, words of each, and frames that
+#: are examined at a time.
+_MAX_EXAMINED = 1 << 5
 _MAX_WORDS = 1 << 7
+_BATCH = 1 << 10
 #: Words examined from the return address of a frame on: arguments are above it.
 _ABOVE = 9
 #: Share of the processor time after which no function is followed in whose frames no pointer to a lock was seen.
@@ -56,7 +60,7 @@ def find_held(
     }
     doubtful = np.zeros(len(population.pointers), np.bool_)
     found = []
-    for number in _in_order(population, frames, stacks, contended, calls):
+    for number in _in_order(population, frames, stacks, contended, calls, waited):
         rows, call = calls[number], stacks.calls[number]
         facts = stacks.code.flow_so_far(call.function).calls.get(call.pc)
         if facts is None:
@@ -112,16 +116,24 @@ def _in_order(
     stacks: LockStacks,
     contended: Contended,
     calls: dict[int, NDArray[np.intp]],
+    waited: NDArray[np.uint64],
 ) -> list[int]:
-    """The calls whose functions are known, then those that have pointers to locks in their frames, the smallest functions
-    first, then others while there is time."""
+    """The calls whose functions are known, then those that have pointers to locks in their frames, first to other ones than
+    their goroutines wait for, and the smallest functions first, then others while there is time."""
     code = stacks.code
     known = [number for number in calls if code.is_known(stacks.calls[number].function)]
     new = [number for number in calls if not code.is_known(stacks.calls[number].function)]
-    near = _pointing(population, frames, stacks, contended, {each: calls[each] for each in new})
-    near |= _naming(population, stacks, contended, [each for each in new if each not in near])
+    waits = {
+        each: waited[frames.row[calls[each]]]
+        for each in new
+        if code.can_follow(stacks.calls[each].function)
+    }
+    near, exact = _pointing(population, frames, stacks, contended, waits, calls)
+    left = {each: rows for each, rows in waits.items() if each not in exact}
+    named, named_exactly = _naming(population, stacks, contended, left)
+    near, exact = near | named, exact | named_exactly
     others = [number for number in new if number not in near]
-    near_in_order = sorted(near, key=lambda each: _code_bytes(stacks, each))
+    near_in_order = sorted(near, key=lambda each: (each not in exact, _code_bytes(stacks, each)))
     for number in near_in_order:
         code.flow(stacks.calls[number].function)
     for number in others:
@@ -140,48 +152,69 @@ def _pointing(
     frames: LockFrames,
     stacks: LockStacks,
     contended: Contended,
+    waits: dict[int, NDArray[np.uint64]],
     calls: dict[int, NDArray[np.intp]],
-) -> set[int]:
-    """Which of `calls`, with the rows of their frames, have words in these that may point to what has one of the locks in
-    it."""
-    some = [rows[:: max(1, len(rows) // _MAX_EXAMINED)] for rows in calls.values()]
+) -> tuple[set[int], set[int]]:
+    """Which calls have words in their frames that may point to what has one of the locks in it, and which have words that
+    point to a lock that their goroutine does not wait for. `waits`: of each call the locks that the goroutines of its frames
+    wait for."""
+    steps = {each: -(-len(rows) // _MAX_EXAMINED) for each, rows in waits.items()}
+    some = [calls[each][::step] for each, step in steps.items()]
     if not some:
-        return set()
-    number = np.repeat(list(calls), [len(rows) for rows in some])
+        return set(), set()
+    waited = np.concatenate([waits[each][::step] for each, step in steps.items()])
+    number = np.repeat(list(waits), [len(rows) for rows in some])
     words = np.array([min(each.words, _MAX_WORDS) + _ABOVE for each in stacks.calls], np.int64)
     count = words[number]
     begin = frames.base[np.concatenate(some)] - ((count - _ABOVE) * 8).astype(np.uint64)
-    found: set[int] = set()
-    for at in range(0, len(number), _MAX_EXAMINED):
-        part = slice(at, at + _MAX_EXAMINED)
+    near: set[int] = set()
+    exact: set[int] = set()
+    for at in range(0, len(number), _BATCH):
+        part = slice(at, at + _BATCH)
         gathered = population.runtime.memory.gather(
             begin[part], (count[part] * 8).astype(np.uint64)
         )
         table = gathered.words(_MAX_WORDS + _ABOVE)
         there = gathered.ok[:, None] & (np.arange(_MAX_WORDS + _ABOVE) < count[part][:, None])
-        near = np.zeros(there.shape, np.bool_)
-        near[there] = contended.is_near(table[there], _REACH)
-        found.update(number[part][near.any(axis=1)].tolist())
-    return found
+        there[there] = contended.is_near(table[there], _REACH)
+        near.update(number[part][there.any(axis=1)].tolist())
+        there[there] = contended.is_near(table[there], 0)
+        there &= table != waited[part][:, None]
+        exact.update(number[part][there.any(axis=1)].tolist())
+    return near, exact
 
 
 def _naming(
-    population: Population, stacks: LockStacks, contended: Contended, calls: list[int]
-) -> set[int]:
-    """Which of `calls` are in functions that may name a variable that has one of the locks in it, or points to one."""
-    named = [stacks.code.variables(stacks.calls[each].function, *stacks.data) for each in calls]
-    found = {number for number, words in zip(calls, named, strict=True) if words is None}
+    population: Population,
+    stacks: LockStacks,
+    contended: Contended,
+    waits: dict[int, NDArray[np.uint64]],
+) -> tuple[set[int], set[int]]:
+    """As `_pointing`, of calls that are in functions which may name a variable that has one of the locks in it, or points to
+    one."""
+    named = [stacks.code.variables(stacks.calls[each].function, *stacks.data) for each in waits]
+    found = {number for number, words in zip(waits, named, strict=True) if words is None}
     known = [words for words in named if words is not None]
     if not known:
-        return found
+        return found, set()
     number = np.repeat(
-        [each for each, words in zip(calls, named, strict=True) if words is not None],
+        [each for each, words in zip(waits, named, strict=True) if words is not None],
         [len(words) for words in known],
     )
     addresses = np.concatenate(known)
+    exact = {
+        each
+        for each, address in _rows_of(contended.is_near(addresses, 0), number, addresses)
+        if (waits[each] != address).any()
+    }
     near = contended.is_near(addresses, _REACH)
     near |= contended.is_near(words_at(population.runtime.memory, addresses), _REACH)
-    return found | set(number[near].tolist())
+    return found | set(number[near].tolist()), exact
+
+
+def _rows_of(mask: NDArray[np.bool_], *columns: NDArray[Any]) -> Iterator[tuple[int, ...]]:
+    """The rows of `columns` where `mask` is set."""
+    return zip(*(column[mask].tolist() for column in columns), strict=True)
 
 
 def _evidence(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from spyglass.binary.call_edges import CallEdges, numbers_anywhere
+from spyglass.binary.call_edges import CallEdges, may_call_pointers, numbers_anywhere
 from spyglass.binary.code_flow import analyse
 from spyglass.binary.flow_state import FREE, HELD, NUMBER, Value
 from spyglass.binary.instructions import MAX_CODE_BYTES, processor
@@ -160,12 +160,16 @@ class LockCode:
     @cached_property
     def primitives(self) -> dict[int, list[Effect]]:
         """The effects of the functions that take and release locks, by their entries."""
-        found = {}
-        for name, effects in _EFFECTS.items():
-            function = self.functions.named(name)
-            if function is not None:
-                found[function.entry] = effects
-        return found
+        return {
+            function.entry: _EFFECTS[name]
+            for name, function in self._named.items()
+            if name in _EFFECTS
+        }
+
+    @cached_property
+    def _named(self) -> dict[str, Function]:
+        """The functions that take and release locks, and the slow paths of these, by their names."""
+        return self.functions.named_all((*_EFFECTS, *_SLOW))
 
     @cached_property
     def _edges(self) -> CallEdges:
@@ -175,8 +179,7 @@ class LockCode:
     def _lockers(self) -> NDArray[np.int8]:
         """Of each function how far it is from one that takes or releases locks: 1: calls such a one, 2: calls
         one that does; 0: further."""
-        names = [self.functions.named(name) for name in (*_EFFECTS, *_SLOW)]
-        wanted = np.array([each.index for each in names if each is not None], np.int64)
+        wanted = np.array([each.index for each in self._named.values()], np.int64)
         level = np.zeros(len(self.functions) + 1, np.int8)
         for depth in range(1, _MAX_HELPERS + 1):
             callers = self._edges.callers_of(wanted)
@@ -195,8 +198,8 @@ class LockCode:
                 for entry, effects in self.primitives.items()
                 if any(each.taken == taken for each in effects)
             ]
-            slow = [] if taken else [self.functions.named(name) for name in _SLOW]
-            wanted = [self.functions.at(entry) for entry in entries] + slow
+            slow = [] if taken else [each for name, each in self._named.items() if name in _SLOW]
+            wanted = [*(self.functions.at(entry) for entry in entries), *slow]
             index = np.array([each.index for each in wanted if each is not None], np.int64)
             side = np.zeros(len(self.functions) + 1, np.bool_)
             side[self._edges.callers_of(index)] = True
@@ -232,6 +235,11 @@ class LockCode:
         """Whether `function` was followed."""
         return function.index in self._flows
 
+    def can_follow(self, function: Function) -> bool:
+        """Whether there is work left to follow `function`."""
+        size = function.end - function.entry
+        return self.work_left(needed=size * _WORK_PER_BYTE)
+
     def flow(self, function: Function) -> FlowResult:
         """What `function` does to locks, up to each of its calls; nothing where too little work is left for it, or for
         the functions that it calls: what it does without theirs would be wrong."""
@@ -244,9 +252,7 @@ class LockCode:
         index = function.index
         if index in self._flows:
             return self._flows[index] or FlowResult()
-        if not self.work_left(
-            1 - _SHARE_OF_NAMES, (function.end - function.entry) * _WORK_PER_BYTE
-        ):
+        if not self.can_follow(function):
             raise _TooLittleWorkLeft
         self._flows[index] = None  # while it is followed: it may call itself
         try:
@@ -376,8 +382,17 @@ class LockCode:
         return found
 
     def _is_wrapper(self, function: Function) -> bool:
-        """Whether `function` can be one that the compiler made to defer a call of a method of an interface."""
-        return function.end - function.entry <= _MAX_WRAPPER_BYTES
+        """Whether `function` can be one that the compiler made to defer a call of a method of an interface, or of what
+        takes or releases locks further in."""
+        size = function.end - function.entry
+        if size > _MAX_WRAPPER_BYTES:
+            return False
+        if self._lockers[self._edges.called_by(function)].any():
+            return True
+        try:
+            return may_call_pointers(self.trees.read(function.entry, size), self._arch)
+        except SpyglassError:
+            return False
 
     def _argument(self, number: int, steps: tuple[int, ...]) -> Place:
         return Place("argument", (8 * number, *steps))

@@ -187,8 +187,9 @@ class _FieldFinder:
                 return
             if function is None:
                 return
-            receiver = self._types.receiver(function.name)
-            if receiver is not None and not function.name.startswith(("sync.", "internal/sync.")):
+            is_lock = function.name.startswith(("sync.", "internal/sync."))
+            receiver = None if is_lock else self._types.receiver(function.name)
+            if receiver is not None:
                 yield slot, function, receiver, frame.pc
                 found += 1
             if found == _MAX_METHODS:

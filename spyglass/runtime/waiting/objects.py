@@ -87,7 +87,8 @@ def resolve_waits(
     if not confirmed.all():
         found = found.select(confirmed)
     objects, number = _objects(found, state)
-    still = population.still().copy()
+    few = np.flatnonzero(wanted)
+    still = population.still(few if 2 * len(few) < len(wanted) else None).copy()
     still[moved] = False
     kept = _in_order(found, number, np.flatnonzero(still[found.row]))
     # Of the columns, which may be large, only those that are needed from here on.

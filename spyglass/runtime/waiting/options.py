@@ -48,7 +48,7 @@ class WaitOptions:
     def of_summary(cls, **chosen: Any) -> WaitOptions:
         """Of a summary, which is not to take a fifth longer where goroutines wait for locks: beside what is `chosen`, no heap,
         little code, and no waits of so many goroutines that reading them takes longer than all else."""
-        return cls(heap=False, code_seconds=0.02, max_goroutines=10_000, **chosen)
+        return cls(heap=False, code_seconds=0.014, max_goroutines=10_000, **chosen)
 
 
 class Moment(NamedTuple):

@@ -92,11 +92,17 @@ class Population(NamedTuple):
             moment, kind,
         )  # fmt: skip
 
-    def still(self) -> NDArray[np.bool_]:
+    def still(self, few: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
         """Which goroutines are steady, and have not run until now: all that was read of them since is
-        of one moment with their ``g``. Read again, unless nothing can move."""
+        of one moment with their ``g``. Read again, unless nothing can move. Of the rows `few` alone, if they are given; the
+        others are not still."""
         if self.moment.exact:
             return self.steady
+        if few is not None:
+            still = np.zeros(len(self.pointers), np.bool_)
+            for part, batch, ok in _batches(self.runtime, self.kind, self.pointers[few]):
+                still[few[part]] = ok & _same(self.g[few[part]], batch)
+            return still & self.steady
         still = self.steady.copy()
         for part, batch, ok in _batches(self.runtime, self.kind, self.pointers):
             still[part] &= ok & _same(self.g[part], batch)

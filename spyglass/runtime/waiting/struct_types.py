@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from spyglass.binary.gotypes import GoTypes
@@ -13,8 +14,11 @@ from spyglass.errors import SpyglassError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+
     from spyglass.binary.pclntab import FunctionTable
     from spyglass.binary.types import Type
+    from spyglass.memory.base import Memory
     from spyglass.runtime.context import Runtime
 
 __all__ = ["Receiver", "StructTypes", "struct_types"]
@@ -78,12 +82,11 @@ class StructTypes:
     def __init__(self, runtime: Runtime, constant: Callable[[int, int], bytes]) -> None:
         self._known: dict[str, Receiver | None] = {}
         self._types: GoTypes | None = None
+        self._open: Callable[[], GoTypes] | None = None
         try:
-            row = runtime.memory.array(
-                runtime.address("firstmoduledata"), runtime.layouts["moduledata"], 1
-            )[0]
-            begin, end = int(row["types"]), int(row["etypes"])
-            self._types = GoTypes(runtime.memory, begin, end, constant)
+            # Not the runtime itself: these types are kept for as long as something else has it.
+            place = runtime.address("firstmoduledata"), runtime.layouts["moduledata"]
+            self._open = partial(_types_of, runtime.memory, *place, constant)
         except SpyglassError:
             return
 
@@ -94,7 +97,7 @@ class StructTypes:
     def receiver(self, function: str) -> Receiver | None:
         """The receiver of `function`, None if it is no method of a pointer to a struct that is described."""
         match = _METHOD.match(function)
-        if match is None or self._types is None:
+        if match is None:
             return None
         key = function.rpartition(".")[0]
         if key not in self._known:
@@ -102,11 +105,13 @@ class StructTypes:
         return self._known[key]
 
     def _find(self, key: str, path: str, name: str) -> Receiver | None:
-        assert self._types is not None
         path = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), path)
         *_, last = [part for part in path.split("/") if not _VERSION.match(part)] or [path]
         try:
-            found = self._types.struct_of(path, f"{last}.{name}")
+            if self._open is not None:  # many stacks have no such methods
+                opening, self._open = self._open, None
+                self._types = opening()
+            found = self._types.struct_of(path, f"{last}.{name}") if self._types else None
         except SpyglassError:
             return None
         return (
@@ -114,6 +119,14 @@ class StructTypes:
             if found
             else None
         )
+
+
+def _types_of(
+    memory: Memory, address: int, layout: np.dtype[Any], constant: Callable[[int, int], bytes]
+) -> GoTypes:
+    """The types that the module at `address` describes."""
+    row = memory.array(address, layout, 1)[0]
+    return GoTypes(memory, int(row["types"]), int(row["etypes"]), constant)
 
 
 _KNOWN: WeakKeyDictionary[FunctionTable, StructTypes] = WeakKeyDictionary()
