@@ -17,15 +17,34 @@ from spyglass.binary.go_executable import GoExecutable
 from spyglass.binary.types import Type
 from spyglass.errors import SpyglassError
 from spyglass.model import Snapshot
-from spyglass.runtime.discovery.layouts import Layouts, StructLayout, resolve
+from spyglass.runtime.discovery.layouts import Layouts, StructLayout, candidate_layouts, resolve
 from spyglass.runtime.discovery.required_fields import STRUCTS, Field
 from spyglass.runtime.waiting.options import WaitOptions
-from tests.support import GoProcess, build, start
+from tests.support import MATRIX, GoProcess, build, start
 
 FIELDS = [(struct, field) for struct, fields in STRUCTS.items() for field in fields]
 REQUIRED = [(struct, field) for struct, field in FIELDS if not field.optional]
 OPTIONAL = [(struct, field) for struct, field in FIELDS if field.optional]
 NAMES = "{0[0]}.{0[1].name}".format
+
+
+def layouts_of(minor: str) -> Layouts:
+    """Those of the table of a Go version."""
+    return next(candidate_layouts(f"go{minor}", "amd64", None, None, None))
+
+
+def in_oldest_and_newest(wanted: list[tuple[str, Field]]) -> pytest.MarkDecorator:
+    """Each field with the oldest and the newest Go version that have it: what is done without one depends on it
+    and not on the version."""
+    known = {minor: layouts_of(minor) for minor in MATRIX}
+    having = [[minor for minor in MATRIX if known[minor].has(s, f.name)] for s, f in wanted]
+    pairs = {(minor, i) for i, minors in enumerate(having) for minor in (*minors[:1], *minors[-1:])}
+    in_order = sorted(pairs, key=lambda pair: (MATRIX.index(pair[0]), pair[1]))
+    chosen = [
+        pytest.param(minor, wanted[i], id=f"{minor}-{NAMES(wanted[i])}") for minor, i in in_order
+    ]
+    # The scope is that of `minor`: else each test starts programs of its own.
+    return pytest.mark.parametrize(("minor", "wanted"), chosen, indirect=["minor"], scope="session")
 
 
 #: What only waits are read from.
@@ -93,27 +112,19 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Field], None]:
 
 
 @pytest.mark.live
-@pytest.mark.parametrize("wanted", REQUIRED, ids=NAMES)
+@in_oldest_and_newest(REQUIRED)
 def test_a_required_field_is_read(
     process: GoProcess, wanted: tuple[str, Field], without: Callable[[str, Field], None]
 ) -> None:
     """Without it something fails, be it with an exception of ours or because numpy has no such field."""
     struct, field = wanted
-    if struct not in known_structs(process):
-        pytest.skip(f"this version has no {struct}")
     without(struct, field)
     with pytest.raises((SpyglassError, ValueError, KeyError)):
         list(inspect(process, struct))
 
 
-@cache
-def known_structs(process: GoProcess) -> set[str]:
-    with spyglass.attach(process.pid) as program:
-        return set(program.runtime.layouts.structs)
-
-
 @pytest.mark.live
-@pytest.mark.parametrize("wanted", OPTIONAL, ids=NAMES)
+@in_oldest_and_newest(OPTIONAL)
 def test_without_an_optional_field_goroutines_are_still_read(
     process: GoProcess,
     wanted: tuple[str, Field],
