@@ -35,7 +35,9 @@ from tests.traceback_text import TextGoroutine, goroutines_of_text
 
 __all__ = [
     "ALL_MINORS",
+    "ENDS",
     "MATRIX",
+    "MILESTONES",
     "NEWEST",
     "Flavour",
     "GoProcess",
@@ -44,6 +46,8 @@ __all__ = [
     "c_shared_host",
     "go_child",
     "had",
+    "in_ends",
+    "in_milestones",
     "in_namespaces",
     "minor_after",
     "missing",
@@ -71,6 +75,21 @@ def _chosen_minors() -> list[str]:
 
 #: The minor versions that SPYGLASS_GO chooses.
 MATRIX: list[str] = _chosen_minors()
+
+#: Those of them where what is read differs most from the version before, and the newest: 1.19 has arguments in
+#: registers and other tables of functions, 1.22 says otherwise where pointers are, 1.24 has other maps and mutexes.
+MILESTONES: list[str] = [
+    each for each in MATRIX if each in ("1.15", "1.19", "1.22", "1.24", NEWEST)
+] or MATRIX
+
+#: The oldest and the newest of them.
+ENDS: list[str] = list(dict.fromkeys((MATRIX[0], MATRIX[-1])))
+
+#: For tests with the fixture `minor` that take long: of how a program is read, where another test of the same reads
+#: those of every version;
+in_milestones = pytest.mark.parametrize("minor", MILESTONES, indirect=True)
+#: and of what is done with that, where nothing depends on the version.
+in_ends = pytest.mark.parametrize("minor", ENDS, indirect=True)
 
 READY_TIMEOUT_SECONDS = 60.0
 END_TIMEOUT_SECONDS = 5.0

@@ -41,7 +41,7 @@ from spyglass.targets import Target
 from tests.agreement import disagreements
 from tests.children import in_child
 from tests.snapshots import PROCESS, TAKEN_AT, make_snapshot
-from tests.support import MATRIX, NEWEST, Flavour, Truth, start
+from tests.support import Flavour, Truth, in_ends, in_milestones, start
 
 pytestmark = pytest.mark.live
 
@@ -126,16 +126,6 @@ class Subject:
 
     def look(self, memory: Memory) -> Snapshot:
         return Inspector(replace(self.target, memory=memory)).snapshot()
-
-
-#: Where what is read differs most; the newest version too, in the short run.
-MINORS = [each for each in MATRIX if each in ("1.15", "1.19", "1.22", "1.24", NEWEST)] or MATRIX
-
-
-@pytest.fixture(params=MINORS, scope="session")
-def minor(request: pytest.FixtureRequest) -> str:
-    chosen: str = request.param
-    return chosen
 
 
 @pytest.fixture(scope="module")
@@ -223,14 +213,24 @@ AREAS = (
     "g", "stack", "allgs", "allgs array", "m", "allm", "p", "allp", "allp array", "sched", "memstats",
     "gcController", "gomaxprocs", "waitReasonStrings", "moduledata",
 )  # fmt: skip
-#: Those that are lied about in the short run too.
+#: Those that are lied about in the short run too, and with more versions.
 SOON = ("g", "stack", "allgs", "p", "moduledata")
 
 
-@pytest.mark.parametrize(
-    "area", [pytest.param(each, marks=[] if each in SOON else pytest.mark.slow) for each in AREAS]
-)
+@in_milestones
+@pytest.mark.parametrize("area", SOON)
 def test_a_few_lies_give_an_answer_or_an_error(subject: Subject, area: str) -> None:
+    assert_few_lies_do_no_harm(subject, area)
+
+
+@in_ends
+@pytest.mark.slow
+@pytest.mark.parametrize("area", [each for each in AREAS if each not in SOON])
+def test_a_few_lies_elsewhere_give_an_answer_or_an_error(subject: Subject, area: str) -> None:
+    assert_few_lies_do_no_harm(subject, area)
+
+
+def assert_few_lies_do_no_harm(subject: Subject, area: str) -> None:
     liar = Liar(subject, seed=1)
 
     def look_often() -> Counter[str]:
@@ -250,6 +250,7 @@ def all_subclasses(kind: type[SpyglassError]) -> Iterator[type[SpyglassError]]:
         yield from all_subclasses(subclass)
 
 
+@in_milestones
 def test_very_many_lies_give_an_answer_or_an_error(subject: Subject) -> None:
     liar = Liar(subject, seed=2)
 
@@ -261,6 +262,7 @@ def test_very_many_lies_give_an_answer_or_an_error(subject: Subject) -> None:
     assert outcomes["no problems"] < 5
 
 
+@in_milestones
 def test_an_account_of_memory_that_lies(subject: Subject) -> None:
     """Fields that are read with other numbers than they have, some as large as can be."""
     runtime = Inspector(subject.target).runtime
@@ -300,6 +302,7 @@ def account_of_lies(subject: Subject, runtime: Runtime, lies: dict[int, int]) ->
     return "problems" if account.problems else "no problems"
 
 
+@in_milestones
 @pytest.mark.parametrize(
     "number", [30, *(pytest.param(many, marks=pytest.mark.slow) for many in (1, 1000))]
 )
@@ -353,6 +356,7 @@ def heap_of_lies(inspector: Inspector, lies: dict[int, int], address: str) -> st
     return "problems" if types.problems else "no problems"
 
 
+@in_milestones
 @pytest.mark.parametrize("begins_with_lies", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_watch_of_a_scheduler_that_lies_can_be_saved_and_read(
     subject: Subject, begins_with_lies: bool
@@ -386,6 +390,7 @@ def test_a_watch_of_a_scheduler_that_lies_can_be_saved_and_read(
     assert bounded(watch_often) == len(lies)
 
 
+@in_milestones
 @pytest.mark.parametrize("area", ["m", "allm", "sched", "memstats", "p", "allp"])
 def test_goroutines_are_right_whatever_else_is_not(subject: Subject, area: str) -> None:
     begin, size = subject.areas[area][0]
@@ -396,6 +401,7 @@ def test_goroutines_are_right_whatever_else_is_not(subject: Subject, area: str) 
     assert snapshot.problems != ()
 
 
+@in_milestones
 def test_a_goroutine_that_makes_no_sense_is_left_out(subject: Subject) -> None:
     lost = max(each.id for each in subject.truth.goroutines)
     begin, size = area_of_goroutine(subject, lost)
@@ -414,6 +420,7 @@ def area_of_goroutine(subject: Subject, goid: int) -> tuple[int, int]:
     )
 
 
+@in_milestones
 def test_a_list_of_threads_without_an_end_ends(subject: Subject) -> None:
     kind = Inspector(subject.target).runtime.layouts["m"]
     assert kind.fields is not None
@@ -425,6 +432,7 @@ def test_a_list_of_threads_without_an_end_ends(subject: Subject) -> None:
     assert "threads" in {problem.subject for problem in snapshot.problems}
 
 
+@in_milestones
 @pytest.mark.parametrize("length", [1 << 63, 1 << 40, (1 << 24) + 1, 1 << 24])
 def test_more_goroutines_than_there_can_be_are_refused(subject: Subject, length: int) -> None:
     at = subject.areas["allgs"][0][0]
@@ -456,6 +464,7 @@ class EndlessMemory(LyingMemory):
         return Gathered(found.buffer, found.offsets, np.ones(len(addresses), np.bool_))
 
 
+@in_ends
 @pytest.mark.parametrize("count", [1 << 12, 1 << 20, pytest.param(1 << 24, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("filling", ["zeros", "ones", "a goroutine", "its address", "allgs"])
 def test_memory_without_an_end_is_not_read_for_ever(
@@ -532,6 +541,7 @@ DAMAGE = (
 )  # fmt: skip
 
 
+@in_milestones
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_executable_gives_an_answer_or_an_error(subject: Subject, damage: str) -> None:
     image = subject.target.executable.image

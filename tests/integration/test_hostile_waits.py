@@ -16,7 +16,7 @@ from spyglass.runtime.waiting import graph
 from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.runtime.waiting.population import Population
 from spyglass.wait_graph import WaitGraph
-from tests.support import start
+from tests.support import in_milestones, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
 
@@ -48,6 +48,7 @@ class Liar(Memory):
         return raw
 
 
+@in_milestones
 @pytest.mark.parametrize("rate", [0.002, 0.05, pytest.param(0.9, marks=pytest.mark.slow)])
 def test_waits_of_lying_memory_are_read(
     minor: str, rate: float, monkeypatch: pytest.MonkeyPatch
