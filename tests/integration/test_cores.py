@@ -24,6 +24,7 @@ from tests.support import (
     build,
     c_shared_host,
     go_child,
+    in_milestones,
     in_namespaces,
     start,
 )
@@ -177,6 +178,7 @@ def test_running_goroutines_have_the_stacks_of_their_threads(
 # gcore's.
 
 
+@in_milestones
 @pytest.mark.parametrize(
     "flavour",
     [
@@ -215,6 +217,7 @@ def test_gcore_of_a_container_has_the_ids_of_the_host(minor: str, folder: Path) 
     assert [thread.m for thread in snapshot.threads if thread.tid == pid] == [0]
 
 
+@in_milestones
 @pytest.mark.slow
 def test_a_go_library_of_another_program_is_found(minor: str, folder: Path) -> None:
     library = build("shared", minor, Flavour.C_SHARED)
@@ -321,6 +324,7 @@ def without_build_id(executable: Path, copy: Path) -> Path:
     return copy
 
 
+@in_milestones
 @pytest.mark.slow
 def test_without_a_build_id_the_contents_tell(minor: str, folder: Path) -> None:
     one = without_build_id(build("truth", minor), folder / "one")
@@ -349,6 +353,7 @@ def look_or_refusal(core: Path) -> Snapshot | str:
         return error.message
 
 
+@in_milestones
 @needs_kernel_cores
 @pytest.mark.parametrize("part", [0.02, 0.1, 0.3, 0.5, 0.9, 0.999])
 def test_a_core_that_was_cut_short_gives_what_it_can(

@@ -26,7 +26,7 @@ from spyglass.runtime.heap.spans import Spans
 from spyglass.runtime.heap.type_reader import TypeReader
 from tests.command import piped
 from tests.cores import gcore
-from tests.support import MATRIX, Flavour, GoProcess, start
+from tests.support import MATRIX, Flavour, GoProcess, in_milestones, start
 
 SCHEMA = json.loads(files("spyglass.export").joinpath("memory.schema.json").read_text())
 
@@ -214,6 +214,7 @@ def test_the_document_has_them(typed: GoProcess) -> None:
     assert document["types"] is None
 
 
+@in_milestones
 @pytest.mark.slow  # gdb saves the core
 def test_a_core_has_the_types(typed: GoProcess, tmp_path: Path) -> None:
     core = gcore(typed.pid, tmp_path)
@@ -334,6 +335,7 @@ def test_several_values_in_an_object_are_told_from_one(typed: GoProcess) -> None
     assert others.chains[0].links[-1].type == "main.other"
 
 
+@in_milestones
 @pytest.mark.slow  # gdb saves the core
 def test_chains_of_a_stripped_core_are_exact(objects: GoProcess, tmp_path: Path) -> None:
     core = gcore(objects.pid, tmp_path)

@@ -21,7 +21,7 @@ from spyglass.runtime.account import residency
 from spyglass.runtime.discovery.layouts import Layouts
 from tests.command import piped, started
 from tests.cores import gcore
-from tests.support import Flavour, GoProcess, start
+from tests.support import Flavour, GoProcess, in_milestones, start
 
 pytestmark = [pytest.mark.live, pytest.mark.matrix]
 
@@ -104,6 +104,7 @@ def test_classes_sum_up_to_the_total(process: GoProcess, minor: str) -> None:
     assert sum(classes[name] or 0 for name in CLASSES if name != "total") == classes["total"]
 
 
+@in_milestones
 def test_pauses_are_in_the_right_order(process: GoProcess) -> None:
     for collections in (3, 300):
         assert process.ask(f"collect {collections}") == "done"

@@ -30,7 +30,7 @@ from tests.agreement import disagreements
 from tests.command import SPYGLASS, piped
 from tests.cores import emulated, gcore
 from tests.finished import FINISHED, running
-from tests.support import Flavour, build, c_shared_host, start
+from tests.support import Flavour, build, c_shared_host, in_ends, in_milestones, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go]
 
@@ -74,6 +74,7 @@ def comparable(snapshot: Snapshot) -> dict[str, Any]:
     return {key: value for key, value in whole.items() if key not in _OWN}
 
 
+@in_milestones
 @pytest.mark.parametrize(
     "flavour",
     [Flavour.EXE, Flavour.STRIPPED, Flavour.CGO, Flavour.STRIPPED_PIE, Flavour.EXTERNAL_PIE],
@@ -205,6 +206,7 @@ def test_programs_from_elsewhere(name: str, tmp_path: Path) -> None:
     assert found.process == live.process
 
 
+@in_milestones
 @pytest.mark.slow
 def test_a_small_core_of_a_large_one(minor: str, tmp_path: Path) -> None:
     with start("truth", minor) as process:
@@ -220,6 +222,7 @@ def test_a_small_core_of_a_large_one(minor: str, tmp_path: Path) -> None:
     large.unlink()
 
 
+@in_milestones
 def test_an_arm64_core_made_small(minor: str, tmp_path: Path) -> None:
     large = emulated("truth", minor, tmp_path, "-spin", "1").core
     small = tmp_path / "small"
@@ -231,6 +234,7 @@ def test_an_arm64_core_made_small(minor: str, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path)
 
 
+@in_ends
 def test_memory_does_not_grow_with_what_is_saved(minor: str, tmp_path: Path) -> None:
     """Pages are written as they come: a few batches of them are in memory, however many there are, beside a
     kilobyte for what each goroutine waits on."""
@@ -281,6 +285,7 @@ def gdb(program: Path, core: Path, *commands: str) -> str:
     return done.stdout
 
 
+@in_ends
 def test_gdb_reads_it(small: Path, minor: str) -> None:
     snapshot = read(small)
     printed = gdb(build("truth", minor), small, "info threads", "print 'runtime.allglen'", "bt 1")
@@ -293,6 +298,7 @@ def test_gdb_reads_it(small: Path, minor: str) -> None:
 # The command.
 
 
+@in_ends
 def test_the_command_saves_it_for_its_owner_alone(minor: str, tmp_path: Path) -> None:
     core = tmp_path / "of the incident.core"
     with start("truth", minor) as process:
@@ -308,6 +314,7 @@ def test_the_command_saves_it_for_its_owner_alone(minor: str, tmp_path: Path) ->
     assert json.loads(shown.stdout)["scheduler"]["goroutines"] == truth.num_goroutine
 
 
+@in_ends
 def test_it_has_a_name_of_its_own(minor: str, tmp_path: Path) -> None:
     with start("truth", minor) as process:
         done = piped("core", "-p", str(process.pid), "-o", str(tmp_path))
@@ -316,6 +323,7 @@ def test_it_has_a_name_of_its_own(minor: str, tmp_path: Path) -> None:
     assert re.fullmatch(rf"truth-go.*-{process.pid}-\d{{8}}T\d{{6}}Z\.core", core.name)
 
 
+@in_ends
 def test_it_goes_through_a_pipe(minor: str, tmp_path: Path) -> None:
     with start("truth", minor) as process, (tmp_path / "core").open("wb") as stream:
         command = [*SPYGLASS, "core", "-p", str(process.pid), "-o", "-"]
@@ -323,6 +331,7 @@ def test_it_goes_through_a_pipe(minor: str, tmp_path: Path) -> None:
     assert len(read(tmp_path / "core").goroutines) > 70
 
 
+@in_ends
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -346,6 +355,7 @@ def test_what_cannot_be_read_is_one_line(
     assert message in done.stderr
 
 
+@in_ends
 def test_a_disk_that_is_full_leaves_nothing(minor: str) -> None:
     with start("truth", minor) as process:
         done = piped("core", "-p", str(process.pid), "-o", "/dev/full")
@@ -353,6 +363,7 @@ def test_a_disk_that_is_full_leaves_nothing(minor: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@in_ends
 def test_a_process_that_ends_leaves_nothing(tmp_path: Path, minor: str) -> None:
     with start("truth", minor) as process:
         target = Target.attach(process.pid)

@@ -36,6 +36,7 @@ from tests.support import (
     build,
     c_shared_host,
     go_child,
+    in_milestones,
     in_namespaces,
     missing,
     start,
@@ -91,6 +92,7 @@ def test_an_end_while_facts_are_read_is_still_an_error(monkeypatch: pytest.Monke
         look(process.pid)
 
 
+@in_milestones
 def test_who_looks_for_days_forgets_code_that_was_none(
     minor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,6 +413,7 @@ def test_every_thread_is_there_and_locked_ones_are_known(minor: str) -> None:
 # Processes that begin, end and change while they are looked at.
 
 
+@in_milestones
 @pytest.mark.parametrize(
     "flavour", [Flavour.EXE, Flavour.STRIPPED, Flavour.STRIPPED_PIE, Flavour.EXTERNAL_PIE]
 )
@@ -478,6 +481,7 @@ def soon(seconds: float, act: Callable[[], object]) -> Iterator[None]:
         timer.join()
 
 
+@in_milestones
 def test_a_program_that_ends_while_it_is_read_is_reported(minor: str) -> None:
     executable, chance, outcomes = build("truth", minor, Flavour.STRIPPED), random.Random(1), set()
     for _ in range(25):

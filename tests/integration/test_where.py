@@ -13,7 +13,7 @@ import spyglass
 from fixtures.build import go_environment
 from spyglass.analysis.groups import groups
 from spyglass.model import Snapshot
-from tests.support import MATRIX, GoProcess, start, toolchain
+from tests.support import GoProcess, in_milestones, start, toolchain
 
 pytestmark = pytest.mark.live
 
@@ -52,12 +52,6 @@ func main() {
 }
 """
 DEPENDENCY = 'package dep\nimport "time"\nfunc Nap() { time.Sleep(time.Hour) }\n'
-
-
-@pytest.fixture(scope="module", params=MATRIX)
-def minor(request: pytest.FixtureRequest) -> str:
-    chosen: str = request.param
-    return chosen
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +153,7 @@ def assert_it_waits_in_its_own_code(program: Path, name: str, dependency: str) -
             assert "main.main" in {where for where, _ in found}
 
 
+@in_milestones
 @pytest.mark.matrix
 @pytest.mark.parametrize(
     "how", [each if each == "stripped" else pytest.param(each, marks=slow) for each in MODULES]
@@ -168,6 +163,7 @@ def test_modules(minor: str, tmp_path: Path, how: str) -> None:
     assert_it_waits_in_its_own_code(built(minor, tmp_path, name, flags), name, "example.org/dep")
 
 
+@in_milestones
 @pytest.mark.matrix
 @pytest.mark.parametrize("flags", [[], pytest.param(["-trimpath"], marks=slow)])
 def test_vendored_dependencies(minor: str, tmp_path: Path, flags: list[str]) -> None:
@@ -175,6 +171,7 @@ def test_vendored_dependencies(minor: str, tmp_path: Path, flags: list[str]) -> 
     assert_it_waits_in_its_own_code(program, "tools", "example.org/dep")
 
 
+@in_milestones
 @pytest.mark.matrix
 @pytest.mark.parametrize("flags", [[], pytest.param(["-trimpath"], marks=slow)])
 @pytest.mark.parametrize(
