@@ -19,7 +19,7 @@ from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.targets import Target
 from spyglass.wait_graph import KINDS, OPERATIONS, UNKNOWN, UNRESOLVED, WaitGraph
 from tests.cores import emulated
-from tests.support import MATRIX, Flavour, GoProcess, start
+from tests.support import MATRIX, Flavour, GoProcess, in_milestones, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
 
@@ -146,7 +146,7 @@ def all_differences(
 
 
 @pytest.mark.parametrize("flavour", _FLAVOURS)
-@pytest.mark.parametrize("minor", MATRIX)
+@in_milestones
 def test_every_wait_is_what_the_program_says(minor: str, flavour: Flavour) -> None:
     with start("blocked", minor, flavour) as process, spyglass.attach(process.pid) as inspector:
         truth = truth_of(process)
@@ -235,6 +235,7 @@ def test_a_small_core_says_what_moved_while_it_was_made(minor: str, tmp_path: Pa
     assert not moved & set(ours)
 
 
+@in_milestones
 def test_an_arm64_core_has_what_goroutines_wait_on(minor: str, tmp_path: Path) -> None:
     program = emulated("blocked", minor, tmp_path, ask=truth_of)
     now_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)

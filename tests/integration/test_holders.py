@@ -16,7 +16,7 @@ from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.wait_graph import KINDS, MODES, WaitGraph
 from tests.agreement import never
 from tests.cores import emulated
-from tests.support import MATRIX, Flavour, GoProcess, start
+from tests.support import MATRIX, Flavour, GoProcess, in_milestones, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
 
@@ -129,7 +129,7 @@ def test_holders_are_those_that_hold(minor: str, flavour: Flavour) -> None:
     assert_all_known(truth, said)
 
 
-@pytest.mark.parametrize("minor", MATRIX)
+@in_milestones
 def test_holders_in_an_arm64_core_are_those_that_hold(minor: str, tmp_path: Path) -> None:
     made = emulated(program_of(minor), minor, tmp_path, ask=truth_of)
     with spyglass.open_core(str(made.core)) as inspector:
@@ -174,7 +174,7 @@ class Slots:
 
 
 @pytest.mark.parametrize("stop", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("minor", MATRIX)
+@in_milestones
 def test_no_holder_is_false_while_locks_change_hands(minor: str, stop: bool) -> None:
     """A lock that was not taken anew while it was read has the holder that is named."""
     reads = int(os.environ.get("SPYGLASS_READS", "40"))

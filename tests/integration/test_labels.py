@@ -23,7 +23,7 @@ from spyglass.model import UNREAD, Problem, Snapshot
 from spyglass.runtime.discovery import layouts
 from spyglass.runtime.goroutines.labels import LabelReader
 from tests.agreement import never
-from tests.support import Flavour, GoProcess, start, toolchain
+from tests.support import Flavour, GoProcess, in_ends, in_milestones, start, toolchain
 
 pytestmark = pytest.mark.live
 
@@ -173,6 +173,7 @@ def delay_seconds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     return seconds
 
 
+@in_milestones
 def test_labels_that_change_all_the_time_are_true_or_unread(
     minor: str, delay_seconds: float
 ) -> None:
@@ -207,6 +208,7 @@ def keys(count: int) -> set[str]:
     return {f"key {i}" for i in range(count)}
 
 
+@in_ends
 @pytest.mark.slow
 def test_many_sets_are_read_in_little_time(minor: str) -> None:
     with start("labels", minor, Flavour.EXE, "-sets", "100000") as process:

@@ -17,7 +17,7 @@ from spyglass.analysis.findings import Finding, findings
 from spyglass.model import Snapshot
 from spyglass.scheduler_window import SchedulerWindow
 from tests.control_group import cpu_group
-from tests.support import MATRIX, Flavour, GoProcess, start
+from tests.support import MATRIX, Flavour, GoProcess, in_milestones, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
 
@@ -87,7 +87,7 @@ def test_a_goroutine_that_cannot_be_preempted_keeps_its_p(minor: str) -> None:
     assert [p.kept_by for p in watched.window.processors if p.kept_by] == [goid]
 
 
-@VERSIONS
+@in_milestones
 def test_the_world_cannot_be_stopped_while_a_goroutine_keeps_its_p(minor: str) -> None:
     with (
         stalled("halt", minor, GODEBUG="asyncpreemptoff=1") as process,
@@ -103,7 +103,7 @@ def test_the_world_cannot_be_stopped_while_a_goroutine_keeps_its_p(minor: str) -
     assert finding.title.endswith("stopping the world waits for it, and so does all else")
 
 
-@VERSIONS
+@in_milestones
 def test_a_goroutine_that_is_preempted_keeps_nothing(minor: str) -> None:
     with (
         stalled("keep", minor, GOMAXPROCS="1") as process,  # so that it comes back to the same P
@@ -155,7 +155,7 @@ def test_threads_that_stay_in_a_system_call(minor: str) -> None:
     assert set(finding.examples) <= ids
 
 
-@VERSIONS
+@in_milestones
 def test_threads_that_stay_in_c(minor: str) -> None:
     with start("cgo", minor, Flavour.CGO, "-n", "5") as process:
         with spyglass.attach(process.pid) as inspector:
@@ -168,7 +168,7 @@ def test_threads_that_stay_in_c(minor: str) -> None:
         assert {(call.system_call, call.target) for call in in_c} == {("read", "pipe")}
 
 
-@VERSIONS
+@in_milestones
 def test_locks_and_not_processors_are_what_there_is_too_little_of(minor: str) -> None:
     def is_seen(watched: Watched) -> bool:
         return (
@@ -206,7 +206,7 @@ def test_what_the_collector_takes_is_what_the_program_says(minor: str) -> None:
     assert (window.gc_cpu_ns or 0) / window.gc_count == pytest.approx(each_ns, rel=0.5)
 
 
-@VERSIONS
+@in_milestones
 def test_threads_that_look_for_work(minor: str) -> None:
     with stalled("seek", minor, GOMAXPROCS="8") as process:
         watched = watch(process, lambda each: each.kinds == {"spinning"})
@@ -214,7 +214,7 @@ def test_threads_that_look_for_work(minor: str) -> None:
     assert watched.window.spinning_ms_mean is not None
 
 
-@VERSIONS
+@in_milestones
 def test_nothing_is_unusual_in_a_server_at_work(minor: str) -> None:
     with stalled("serve", minor) as process:
         watched = watch(process, lambda each: not each.kinds)
@@ -222,7 +222,7 @@ def test_nothing_is_unusual_in_a_server_at_work(minor: str) -> None:
     assert (watched.window.scheduled or 0) > 10
 
 
-@VERSIONS
+@in_milestones
 def test_nothing_runs_because_all_wait_for_a_peer(minor: str) -> None:
     with (
         start("incident", minor, Flavour.STRIPPED, "pool") as process,
@@ -236,7 +236,7 @@ def test_nothing_runs_because_all_wait_for_a_peer(minor: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="makes a control group")
-@VERSIONS
+@in_milestones
 def test_a_quota_is_used_up_by_more_ps_than_it_allows(minor: str) -> None:
     with cpu_group(0.2) as group, stalled("queue", minor, GOMAXPROCS="4") as process:
         group.add(process.pid)

@@ -18,7 +18,7 @@ from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.wait_graph import LookedAt
 from tests.agreement import never
 from tests.cores import emulated
-from tests.support import NEWEST, Flavour, GoProcess, build
+from tests.support import NEWEST, Flavour, GoProcess, build, in_milestones
 
 pytestmark = [pytest.mark.go, pytest.mark.live]
 
@@ -108,6 +108,7 @@ def test_verdicts_are_those_that_the_program_was_made_for(
     raise AssertionError(others)
 
 
+@in_milestones
 def test_verdicts_in_an_arm64_core_are_those_that_the_program_was_made_for(
     minor: str, tmp_path: Path
 ) -> None:
@@ -188,6 +189,7 @@ def test_what_runs_on_is_told_how_far_it_is(program: GoProcess) -> None:
     assert 0 <= parts[0] <= parts[-1] <= 1
 
 
+@in_milestones
 @pytest.mark.slow
 def test_nothing_is_stuck_in_a_program_under_load(minor: str) -> None:
     """Requests move through memory while it is read; what is waited for comes within milliseconds."""

@@ -18,7 +18,7 @@ from spyglass.binary.lock_facts import READ, WRITE, Code, Effect, LockFact
 from spyglass.binary.open_defers import DeferForm, open_defers
 from spyglass.binary.pclntab import FunctionTable, find_pclntab
 from spyglass.runtime.waiting.lock_code import LockCode
-from tests.support import MATRIX, Flavour, build
+from tests.support import ENDS, MATRIX, Flavour, build
 
 pytestmark = [pytest.mark.go, pytest.mark.matrix]
 
@@ -193,6 +193,7 @@ def test_a_slow_processor_finds_the_same(program: Program, monkeypatch: pytest.M
         assert [code.flow(each).complete for each in named if each] == complete
 
 
+@pytest.mark.parametrize("minor_", ENDS, indirect=True)
 def test_with_little_work_left_functions_are_unknown_or_right(program: Program) -> None:
     """What a function does is not said without what the functions do that it calls."""
     functions = program.functions
