@@ -18,7 +18,7 @@ from rich.cells import cell_len
 
 import spyglass
 from tests.command import ESCAPES, on_terminal, piped
-from tests.support import Flavour, GoProcess, start
+from tests.support import Flavour, GoProcess, in_ends, in_milestones, start
 from tests.traceback_text import TextGoroutine, goroutines_of_text
 
 pytestmark = [pytest.mark.live, pytest.mark.go]
@@ -120,6 +120,7 @@ def said_by(process: GoProcess) -> dict[int, TextGoroutine]:
     return {each.id: plain(each) for each in process.truth().goroutines if each.id != SPEAKER}
 
 
+@in_ends
 @pytest.mark.parametrize(
     ("arguments", "is_wanted"),
     [
@@ -139,6 +140,7 @@ def test_those_that_are_asked_for_are_shown(
     assert dumped(truth_process, *arguments).keys() - {SPEAKER} == expected
 
 
+@in_milestones
 def test_waits_are_known_since_a_collection_came_by(truth_process: GoProcess) -> None:
     """The program collected garbage before it was ready, with all parked (``mgcmark.go: markroot``)."""
     assert (
@@ -147,6 +149,7 @@ def test_waits_are_known_since_a_collection_came_by(truth_process: GoProcess) ->
     )
 
 
+@in_ends
 def test_labels_are_asked_for(truth_process: GoProcess) -> None:
     expected = {
         i for i, each in said_by(truth_process).items() if "main.labelled" in each.functions
@@ -157,6 +160,7 @@ def test_labels_are_asked_for(truth_process: GoProcess) -> None:
     assert_nothing_matches(truth_process, *wanted, "--label", "tenant=red")
 
 
+@in_ends
 def test_goroutines_are_asked_for_by_id_be_they_the_runtimes(truth_process: GoProcess) -> None:
     own = min(said_by(truth_process))
     with spyglass.attach(truth_process.pid) as inspector:
@@ -167,6 +171,7 @@ def test_goroutines_are_asked_for_by_id_be_they_the_runtimes(truth_process: GoPr
     assert why.endswith("--system includes runtime goroutines, of which 1 match\n")
 
 
+@in_ends
 def test_a_wait_that_is_too_long_for_all(truth_process: GoProcess) -> None:
     why = assert_nothing_matches(truth_process, "--min-wait", "1d")
     assert why.startswith(
@@ -181,6 +186,7 @@ def assert_nothing_matches(process: GoProcess, *arguments: str) -> str:
     return done.stderr
 
 
+@in_ends
 def test_the_account_says_what_was_chosen(truth_process: GoProcess) -> None:
     number = truth_process.truth().num_goroutine
     pid = str(truth_process.pid)
@@ -197,6 +203,7 @@ def test_the_account_says_what_was_chosen(truth_process: GoProcess) -> None:
         assert (chosen, account["remark"]) == (who, remark)
 
 
+@in_ends
 def test_at_most_so_many(truth_process: GoProcess) -> None:
     every = dumped(truth_process)
     assert list(dumped(truth_process, "--limit", "3")) == list(every)[:3]
@@ -211,6 +218,7 @@ def groups(text: str) -> list[tuple[int, str]]:
     return [(int(block.split()[0].replace(",", "")), block) for block in found]
 
 
+@in_ends
 @pytest.mark.parametrize(
     "by", [[], ["stack"], ["function"], ["creator"], ["state"], ["label:tenant"]]
 )
@@ -221,6 +229,7 @@ def test_groups_add_up_the_largest_first(truth_process: GoProcess, by: list[str]
     assert len(counts) > 1
 
 
+@in_ends
 def test_a_group_has_its_stack_once(truth_process: GoProcess) -> None:
     stacks = Counter(
         tuple((frame.function, frame.file, frame.line) for frame in each.frames)
@@ -237,6 +246,7 @@ def test_a_group_has_its_stack_once(truth_process: GoProcess) -> None:
     assert found == stacks
 
 
+@in_ends
 def test_groups_by_state_and_label_are_those_of_the_program(truth_process: GoProcess) -> None:
     states = Counter(each.state for goid, each in dumped(truth_process).items())
     text = dump(truth_process, "--group", "state")
@@ -246,6 +256,7 @@ def test_groups_by_state_and_label_are_those_of_the_program(truth_process: GoPro
     assert titles == {"(no label tenant)": states.total() - 2, "tenant=blue": 2}
 
 
+@in_milestones
 def test_json_is_the_whole_document(truth_process: GoProcess) -> None:
     document = json.loads(dump(truth_process, "--json"))
     Draft202012Validator(SCHEMA).validate(document)
@@ -270,6 +281,7 @@ def place(frame: dict[str, Any]) -> tuple[str, str, int, int | None]:
     return frame["function"], frame["file"], frame["line"], frame["offset"]
 
 
+@in_ends
 def test_json_of_some_has_no_more_than_they_need(truth_process: GoProcess) -> None:
     wanted = ["--function", "recurse", "--json"]
     document = json.loads(dump(truth_process, *wanted))
@@ -282,6 +294,7 @@ def test_json_of_some_has_no_more_than_they_need(truth_process: GoProcess) -> No
     assert [g["id"] for g in summary["goroutines"]] == [g["id"] for g in document["goroutines"]]
 
 
+@in_ends
 def test_summary_takes_the_same_filters(truth_process: GoProcess) -> None:
     pid = str(truth_process.pid)
     number = truth_process.truth().num_goroutine
@@ -293,6 +306,7 @@ def test_summary_takes_the_same_filters(truth_process: GoProcess) -> None:
     assert done.stdout.splitlines()[-1].startswith("… and ")
 
 
+@in_ends
 def test_groups_keep_to_the_terminal(truth_process: GoProcess) -> None:
     pid = str(truth_process.pid)
     received = on_terminal("dump", "-p", pid, "--group", "state", width=60, height=24)
@@ -303,6 +317,7 @@ def test_groups_keep_to_the_terminal(truth_process: GoProcess) -> None:
     assert max(map(cell_len, facts)) <= 60
 
 
+@in_ends
 def test_a_reader_that_leaves_is_no_error(truth_process: GoProcess) -> None:
     pid = truth_process.pid
     command = f"{sys.executable} -m spyglass dump -p {pid} --runtime-frames | head -1"
@@ -311,6 +326,7 @@ def test_a_reader_that_leaves_is_no_error(truth_process: GoProcess) -> None:
     assert "Traceback" not in done.stderr
 
 
+@in_ends
 def test_debug_shows_how_long_each_phase_took(truth_process: GoProcess) -> None:
     done = piped("dump", "-p", str(truth_process.pid), "--debug")
     assert re.search(r"^goroutines +\d+\.\d{3} ms$", done.stderr, re.MULTILINE)

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from rich.cells import cell_len
 
 from tests.command import ESCAPES, on_terminal, piped
-from tests.support import GoProcess, build
+from tests.support import GoProcess, build, in_ends
 
 pytestmark = [pytest.mark.live, pytest.mark.go]
 
@@ -28,6 +28,7 @@ def rows_of(output: str, title: str) -> list[list[str]]:
     return [re.split(r" {2,}", line.strip()) for line in lines[first + 1 :]]
 
 
+@in_ends
 def test_a_pipe_gets_every_goroutine_whole(truth_process: GoProcess) -> None:
     truth = truth_process.truth()
     done = piped("summary", "-p", str(truth_process.pid), "--list", COLUMNS="40")
@@ -38,6 +39,7 @@ def test_a_pipe_gets_every_goroutine_whole(truth_process: GoProcess) -> None:
     assert sorted(int(row[0]) for row in rows) == sorted(g.id for g in truth.goroutines)
 
 
+@in_ends
 def test_groups_add_up(truth_process: GoProcess) -> None:
     truth = truth_process.truth()
     done = piped("summary", "-p", str(truth_process.pid))
@@ -49,6 +51,7 @@ def test_groups_add_up(truth_process: GoProcess) -> None:
     )
 
 
+@in_ends
 def test_json_is_the_document(truth_process: GoProcess) -> None:
     truth = truth_process.truth()
     done = piped("summary", "-p", str(truth_process.pid), "--json")
@@ -63,6 +66,7 @@ def test_json_is_the_document(truth_process: GoProcess) -> None:
     assert document["scheduler"]["goroutines"] == truth.num_goroutine
 
 
+@in_ends
 @pytest.mark.parametrize(
     ("width", "height", "option"),
     [(80, 24, []), (80, 24, ["--list"]), (120, 40, ["--system"]), (200, 50, [])],
@@ -80,6 +84,7 @@ def test_it_is_one_screen(
     assert all(line.isprintable() for line in lines)
 
 
+@in_ends
 def test_all_is_more_than_a_screen(truth_process: GoProcess) -> None:
     truth = truth_process.truth()
     pid = str(truth_process.pid)
@@ -88,6 +93,7 @@ def test_all_is_more_than_a_screen(truth_process: GoProcess) -> None:
     assert sorted(ids) == sorted(g.id for g in truth.goroutines)
 
 
+@in_ends
 def test_no_color_is_honoured(truth_process: GoProcess) -> None:
     pid = str(truth_process.pid)
     received = on_terminal("summary", "-p", pid, width=80, height=24, NO_COLOR="1")
@@ -97,6 +103,7 @@ def test_no_color_is_honoured(truth_process: GoProcess) -> None:
     assert colours <= {"", "0", "1", "2"}  # bold and dim are no colours
 
 
+@in_ends
 def test_the_width_can_be_set(truth_process: GoProcess) -> None:
     pid = str(truth_process.pid)
     received = on_terminal("summary", "-p", pid, width=200, height=50, COLUMNS="70")
@@ -104,6 +111,7 @@ def test_the_width_can_be_set(truth_process: GoProcess) -> None:
     assert 60 < max(widths) <= 70
 
 
+@in_ends
 def test_a_process_can_be_named(minor: str, tmp_path: Path) -> None:
     program = tmp_path / f"truth-{os.getpid()}"
     shutil.copy(build("truth", minor), program)
@@ -119,6 +127,7 @@ def test_a_process_can_be_named(minor: str, tmp_path: Path) -> None:
     assert all(line.endswith(str(program)) for line in listed)
 
 
+@in_ends
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_are_offered_the_pids_of_go_processes(truth_process: GoProcess, shell: str) -> None:
     pid = str(truth_process.pid)
@@ -133,6 +142,7 @@ def test_shells_are_offered_the_pids_of_go_processes(truth_process: GoProcess, s
     assert str(os.getpid()) not in re.split(r"[\s,]", done.stdout)
 
 
+@in_ends
 def test_debug_shows_how_long_each_phase_took(truth_process: GoProcess) -> None:
     done = piped("summary", "-p", str(truth_process.pid), "--debug")
     assert done.returncode == 0

@@ -16,7 +16,7 @@ from spyglass.export.profile_reader import load_profile
 from tests.command import SPYGLASS, piped
 from tests.go_tool_pprof import go_tool_pprof
 from tests.profiles import decoded
-from tests.support import Flavour, GoProcess, build, start
+from tests.support import Flavour, GoProcess, build, in_ends, in_milestones, start
 
 pytestmark = [pytest.mark.go, pytest.mark.live]
 
@@ -50,6 +50,7 @@ def converted(saved: Path, name: str, *arguments: str) -> Path:
     return path
 
 
+@in_ends
 @pytest.mark.slow
 def test_all_formats_have_the_same_sum(saved: Path) -> None:
     total_ns = int(load_profile(saved).samples.value_ns.sum())
@@ -67,6 +68,7 @@ def test_all_formats_have_the_same_sum(saved: Path) -> None:
     assert "main.leaf: " in converted(saved, "cpu.svg").read_text()
 
 
+@in_ends
 def test_labels_and_goroutines_are_roots(saved: Path) -> None:
     lines = converted(saved, "by.folded", "--by", "label:kind").read_text().splitlines()
     roots = {line.partition(";")[0] for line in lines}
@@ -80,6 +82,7 @@ def test_labels_and_goroutines_are_roots(saved: Path) -> None:
     assert any(re.match(r"goroutine \d+;main\.burn", line) for line in lines)
 
 
+@in_milestones
 @pytest.mark.slow
 @pytest.mark.matrix
 def test_the_tool_reads_it(saved: Path, minor: str, tmp_path: Path) -> None:
@@ -98,6 +101,7 @@ def test_the_tool_reads_it(saved: Path, minor: str, tmp_path: Path) -> None:
     assert "main.leaf" in traces
 
 
+@in_milestones
 @pytest.mark.slow
 def test_waits_are_leaves(minor: str, tmp_path: Path) -> None:
     lines: dict[str, dict[str, int]] = {}
@@ -133,6 +137,7 @@ def target(link: Path) -> str:
         return ""
 
 
+@in_ends
 def test_ctrl_c_keeps_what_there_is(minor: str, tmp_path: Path) -> None:
     path = tmp_path / "cpu.json"
     with burners(minor) as process:
@@ -148,6 +153,7 @@ def test_ctrl_c_keeps_what_there_is(minor: str, tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+@in_ends
 def test_a_program_is_started_recorded_and_ended(minor: str, tmp_path: Path) -> None:
     path, program = tmp_path / "cpu.pb.gz", build("burners", minor)
     reading, writing = os.pipe()  # the program ends when its standard input does
@@ -163,6 +169,7 @@ def test_a_program_is_started_recorded_and_ended(minor: str, tmp_path: Path) -> 
     assert any(LEAF in each.functions for each in decoded(path).samples)
 
 
+@in_ends
 @pytest.mark.slow
 def test_the_end_of_a_program_ends_the_recording(minor: str, tmp_path: Path) -> None:
     path = tmp_path / "cpu.json"

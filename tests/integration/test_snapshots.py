@@ -25,7 +25,7 @@ from spyglass.model import Snapshot
 from tests.agreement import disagreements
 from tests.command import ESCAPES, SPYGLASS, on_terminal, piped, started
 from tests.saved import differences
-from tests.support import NEWEST, Flavour, GoProcess, start
+from tests.support import NEWEST, Flavour, GoProcess, in_ends, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go]
 
@@ -46,6 +46,7 @@ def leaking(minor: str) -> Iterator[GoProcess]:
 # What is saved is all of it.
 
 
+@in_ends
 @pytest.mark.parametrize("program", ["truth", "churn", "demo", "labels", "leak"])
 def test_what_is_saved_of_a_program_is_loaded(minor: str, program: str, tmp_path: Path) -> None:
     with start(program, minor, Flavour.STRIPPED) as process:
@@ -58,6 +59,7 @@ def test_what_is_saved_of_a_program_is_loaded(minor: str, program: str, tmp_path
     assert len(taken.goroutines) > 5
 
 
+@in_ends
 def test_a_saved_snapshot_agrees_with_what_the_program_says(minor: str, tmp_path: Path) -> None:
     with start("truth", minor) as process:
         truth = process.truth()
@@ -72,6 +74,7 @@ def test_a_saved_snapshot_agrees_with_what_the_program_says(minor: str, tmp_path
     assert stat.S_IMODE((tmp_path / "x.json.gz").stat().st_mode) == 0o600
 
 
+@in_ends
 @pytest.mark.slow
 def test_a_file_is_shown_as_the_process_was(minor: str, tmp_path: Path) -> None:
     file = str(tmp_path / "x.json.gz")
@@ -326,6 +329,7 @@ def test_wrong_usage(arguments: list[str], line: str) -> None:
 # A leak is found.
 
 
+@in_ends
 def test_the_leak_is_found(leaking: GoProcess, tmp_path: Path) -> None:
     one, two = str(tmp_path / "one.json.gz"), str(tmp_path / "two.json.gz")
     pid = str(leaking.pid)
@@ -366,6 +370,7 @@ def test_the_leak_is_found(leaking: GoProcess, tmp_path: Path) -> None:
     )
 
 
+@in_ends
 def test_the_leak_is_shown_against_the_process_itself(leaking: GoProcess, tmp_path: Path) -> None:
     file, pid = str(tmp_path / "before.json.gz"), str(leaking.pid)
     assert piped("snapshot", "-p", pid, "-o", file).returncode == 0
@@ -379,6 +384,7 @@ def test_the_leak_is_shown_against_the_process_itself(leaking: GoProcess, tmp_pa
     assert piped("diff", file, "-p", pid, "--fail-on", "growth>25").returncode == 0
 
 
+@in_ends
 def test_waits_before_the_first_look_count(leaking: GoProcess) -> None:
     from spyglass.analysis.snapshot_diff import difference
 
@@ -398,6 +404,7 @@ def test_waits_before_the_first_look_count(leaking: GoProcess) -> None:
     assert found.elapsed_ns < 1.5e9 < leak.longest_stuck_ns
 
 
+@in_ends
 def test_a_restarted_program_is_compared_by_groups(minor: str, tmp_path: Path) -> None:
     paths = [str(tmp_path / name) for name in ("a.json", "b.json")]
     for path, number in zip(paths, (5, 9), strict=True):

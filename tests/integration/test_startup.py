@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import GoProcess
+from tests.support import GoProcess, in_ends
 
 pytestmark = pytest.mark.live
 
@@ -122,10 +122,12 @@ def of(recorded: dict[str, Any], *names: str) -> list[list[str]]:
     return [arguments for name, arguments in recorded["events"] if name.startswith(names)]
 
 
+@in_ends
 def test_no_network(recorded: dict[str, Any]) -> None:
     assert of(recorded, "socket.", "urllib.", "http.", "ftplib.") == []
 
 
+@in_ends
 def test_no_other_program_is_executed(recorded: dict[str, Any], traps: Traps) -> None:
     assert (
         of(recorded, "subprocess.", "os.exec", "os.posix_spawn", "os.system", "os.startfile") == []
@@ -133,6 +135,7 @@ def test_no_other_program_is_executed(recorded: dict[str, Any], traps: Traps) ->
     assert traps.sprung == ""
 
 
+@in_ends
 def test_nothing_is_written_but_what_was_asked_for(recorded: dict[str, Any]) -> None:
     outputs = str(recorded["outputs"])
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -147,6 +150,7 @@ def test_nothing_is_written_but_what_was_asked_for(recorded: dict[str, Any]) -> 
     assert any(path.startswith(outputs) for path in opened)
 
 
+@in_ends
 def test_nothing_is_read_where_another_user_may_have_put_it(
     recorded: dict[str, Any], traps: Traps
 ) -> None:
@@ -156,6 +160,7 @@ def test_nothing_is_read_where_another_user_may_have_put_it(
     assert {path for path in relative if not WITHIN_PROC.fullmatch(path)} == set()
 
 
+@in_ends
 def test_libraries_are_loaded_by_whole_paths(recorded: dict[str, Any]) -> None:
     names = {name for (name,) in of(recorded, "ctypes.dlopen")}
     assert {name for name in names if name != "None" and not os.path.isabs(name)} == set()
