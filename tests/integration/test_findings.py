@@ -18,7 +18,7 @@ from tests.command import ESCAPES, on_terminal, piped
 from tests.control_group import cpu_group
 from tests.finished import running
 from tests.integration.test_record import hurried, with_other_work
-from tests.support import MATRIX, Flavour, GoProcess, start
+from tests.support import MATRIX, Flavour, GoProcess, in_milestones, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go]
 
@@ -62,7 +62,7 @@ def by_kind(snapshot: Snapshot) -> dict[str, Finding]:
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize("minor", MATRIX)
+@in_milestones
 @pytest.mark.parametrize("kind", CULPRITS)
 @with_other_work
 def test_the_culprit_is_in_the_first_three_lines_of_a_small_terminal(kind: str, minor: str) -> None:

@@ -31,7 +31,7 @@ from tests.children import in_child, may_be_first, wait_until
 from tests.integration.test_threads import descriptors, forbid_perf_events
 from tests.profiles import decoded
 from tests.saved_cores import NAMES, SavedCore
-from tests.support import NEWEST, Flavour, GoProcess, start
+from tests.support import NEWEST, Flavour, GoProcess, in_milestones, start
 
 pytestmark = pytest.mark.live
 
@@ -81,6 +81,7 @@ def test_large_stacks_are_whole(minor: str) -> None:
     assert counts[False] == 0
 
 
+@in_milestones
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -115,6 +116,7 @@ def test_no_sample_is_given_to_another_goroutine(
 # Against Go's own profile
 
 
+@in_milestones
 @pytest.mark.slow
 @pytest.mark.matrix
 @with_other_work
@@ -207,6 +209,7 @@ def recorded(process: GoProcess, seconds: float, **options: Any) -> Profile:
 # Wall
 
 
+@in_milestones
 @pytest.mark.slow
 @pytest.mark.matrix
 @with_other_work

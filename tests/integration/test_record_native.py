@@ -15,7 +15,7 @@ from spyglass.model import NONE
 from spyglass.profile import Profile
 from spyglass.threads.kernel_symbols import KERNEL
 from tests.integration.test_record import hurried, with_other_work
-from tests.support import MATRIX, Flavour, start
+from tests.support import MATRIX, Flavour, in_milestones, start
 
 pytestmark = pytest.mark.live
 
@@ -79,6 +79,7 @@ def is_wrong(sample: InC) -> bool:
     return sample.label not in (None, sample.kind) or not called_by <= {sample.kind}
 
 
+@in_milestones
 @pytest.mark.parametrize(
     "arguments",
     [("-call", "50ms"), ("-call", "200us"), ("-call", "200us", "-short")],
