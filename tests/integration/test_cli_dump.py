@@ -258,13 +258,19 @@ def test_groups_by_state_and_label_are_those_of_the_program(truth_process: GoPro
 
 @in_milestones
 def test_json_is_the_whole_document(truth_process: GoProcess) -> None:
+    before = dumped(truth_process, "--system", "--runtime-frames")
     document = json.loads(dump(truth_process, "--json"))
     Draft202012Validator(SCHEMA).validate(document)
     assert document["chosen_from"] is None
     shown = dumped(truth_process, "--system", "--runtime-frames")
     ours = {each["id"]: each for each in document["goroutines"]}
     assert ours.keys() == shown.keys()
+    # The runtime's own goroutines may wait elsewhere a moment later.
+    moved = [goid for goid in ours if before[goid].frames != shown[goid].frames]
+    assert len(moved) <= 2
     for goid, each in ours.items():
+        if goid in moved:
+            continue
         assert [place(frame) for frame in stack_of(document, each)] == [
             (frame.function.replace("panic", "runtime.gopanic") if frame.function == "panic" else frame.function,
              frame.file, frame.line, frame.offset)

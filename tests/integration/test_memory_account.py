@@ -166,7 +166,8 @@ def test_memory_that_the_kernel_may_take_is_no_leak(minor: str) -> None:
         shown = view_of(process)
         account = settled(process)
     assert (account.lazy_free_bytes or 0) > 0.9 * SIZE * MIB
-    assert account.part("go_heap_free") >= (account.lazy_free_bytes or 0)
+    # The runtime returns pages in the background, between the reading of its heap and of the kernel's account.
+    assert account.part("go_heap_free") >= (account.lazy_free_bytes or 0) - MIB
     assert causes(shown) == ["memory-lazy-free"]
 
 
