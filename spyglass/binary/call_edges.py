@@ -44,21 +44,21 @@ class CallEdges:
         self._functions = functions
         find = _arm64 if arch == "arm64" else _amd64
         self._begin, end = int(functions.entries[0]), int(functions.entries[-1])
-        self._size = min(end - self._begin, _MAX_TEXT_BYTES)
-        # From the begin of the text on: where they are, and where they lead to.
-        at, target = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
+        self._size = min(max(end - self._begin, 0), _MAX_TEXT_BYTES)
+        # From the begin of the text on: where they are, in ascending order, and where they lead to.
+        places, targets = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
         for piece in range(0, self._size, _PIECE_BYTES):
             try:
                 code = read(self._begin + piece, min(_PIECE_BYTES + 8, self._size - piece))
             except SpyglassError:
                 continue
-            where, distance = find(code)
-            where += piece
-            distance += where
-            inside = (distance >= 0) & (distance < self._size)
-            at.append(where[inside].astype(np.int32))
-            target.append(distance[inside].astype(np.int32))
-        self._at, self._target = np.concatenate(at), np.concatenate(target)
+            at, distance = find(code)
+            at += piece
+            target = at + distance
+            inside = (at < piece + _PIECE_BYTES) & (target >= 0) & (target < self._size)
+            places.append(at[inside].astype(np.int32))
+            targets.append(target[inside].astype(np.int32))
+        self._at, self._target = np.concatenate(places), np.concatenate(targets)
 
     def callers_of(self, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
         """The functions that call one of the functions `wanted`, sorted; all by their numbers in the table."""

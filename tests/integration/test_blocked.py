@@ -146,7 +146,7 @@ def all_differences(
 
 
 @pytest.mark.parametrize("flavour", _FLAVOURS)
-@in_milestones
+@pytest.mark.parametrize("minor", MATRIX)
 def test_every_wait_is_what_the_program_says(minor: str, flavour: Flavour) -> None:
     with start("blocked", minor, flavour) as process, spyglass.attach(process.pid) as inspector:
         truth = truth_of(process)

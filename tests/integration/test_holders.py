@@ -174,7 +174,7 @@ class Slots:
 
 
 @pytest.mark.parametrize("stop", [False, pytest.param(True, marks=pytest.mark.slow)])
-@in_milestones
+@pytest.mark.parametrize("minor", MATRIX)
 def test_no_holder_is_false_while_locks_change_hands(minor: str, stop: bool) -> None:
     """A lock that was not taken anew while it was read has the holder that is named."""
     reads = int(os.environ.get("SPYGLASS_READS", "40"))

@@ -189,7 +189,6 @@ def test_what_runs_on_is_told_how_far_it_is(program: GoProcess) -> None:
     assert 0 <= parts[0] <= parts[-1] <= 1
 
 
-@in_milestones
 @pytest.mark.slow
 def test_nothing_is_stuck_in_a_program_under_load(minor: str) -> None:
     """Requests move through memory while it is read; what is waited for comes within milliseconds."""

@@ -15,7 +15,7 @@ from spyglass.inspector import Inspector
 from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.wait_graph import WaitGraph
 from tests.agreement import never
-from tests.support import Flavour, in_milestones, start
+from tests.support import MATRIX, Flavour, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
 
@@ -54,7 +54,7 @@ def judge(graph: WaitGraph, before: dict[int, int], after: dict[int, int]) -> Co
     return found
 
 
-@in_milestones
+@pytest.mark.parametrize("minor", MATRIX)
 def test_no_false_holder_deadlock_or_leak(minor: str) -> None:
     counts: Counter[str] = Counter()
     with (

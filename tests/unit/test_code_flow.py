@@ -105,6 +105,7 @@ def test_locks_are_held_where_the_source_says(
 def test_calls_are_those_that_the_disassembler_sees(program: Program) -> None:
     arch, functions = program.executable.arch, program.functions
     edges = CallEdges(functions, program.executable.read, arch)
+    assert (np.diff(edges._at) > 0).all()
     callers: dict[int, set[int]] = {}
     numbers = [
         each
