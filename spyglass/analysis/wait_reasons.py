@@ -25,7 +25,8 @@ _AT_WORK = {
 
 
 def object_name(graph: WaitGraph, row: int) -> str:
-    """What the object in `row` is called: its name, else the peer of its connection, else kind and address."""
+    """What the object in `row` is called: its name, else the peer of its connection, else its file descriptor, else kind
+    and address. The address of a file descriptor, which is that of its poll descriptor, says nothing."""
     objects = graph.objects
     name, kind = int(objects.name[row]), KINDS[int(objects.kind[row])]
     address, connection = int(objects.address[row]), int(objects.connection[row])
@@ -34,6 +35,8 @@ def object_name(graph: WaitGraph, row: int) -> str:
     if connection >= 0:
         known = graph.connections[connection]
         return known.remote or known.local or known.target
+    if kind == "fd":
+        return f"fd {objects.fd[row]}" if objects.fd[row] >= 0 else "a file descriptor"
     return f"{kind} {address:#x}" if address else kind
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -90,6 +91,16 @@ def test_a_convoy_behind_a_peer() -> None:
     assert found.of(100).because == (  # type: ignore[union-attr]
         "mutex 0x1000 is held up by goroutine 77, which waits for 10.0.3.7:5432"
     )
+
+
+@pytest.mark.parametrize(("number", "name"), [(12, "fd 12"), (-1, "a file descriptor")])
+def test_a_file_descriptor_without_a_peer_is_not_named_by_an_address(
+    number: int, name: str
+) -> None:
+    """As in a core, which has no connections."""
+    waits = graph([(7, 0)], kinds={0: "fd"})
+    objects = replace(waits.objects, connection=np.array([-1]), fd=np.array([number]))
+    assert object_name(replace(waits, objects=objects), 0) == name
 
 
 def test_a_lock_whose_holder_runs() -> None:
