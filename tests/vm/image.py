@@ -51,7 +51,7 @@ _INIT = """#!/bin/busybox sh
 /bin/busybox mount -t securityfs securityfs /sys/kernel/security
 /bin/busybox ip link set lo up
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=xterm
-export PYTHONPATH=/packages:/repository SPYGLASS_TEST_SECONDS=400
+export PYTHONPATH=/packages:/repository SPYGLASS_TEST_SECONDS=400 SPYGLASS_CACHE=/cache
 cd /repository
 /usr/bin/python3 -m tests.vm.guest
 /bin/busybox poweroff -f
@@ -160,9 +160,16 @@ def _own(machine: Machine, into: Path, settings: Mapping[str, object]) -> Path:
     wanted += [(program, minors[-1]) for program in _MORE_PROGRAMS]
     for program, minor in wanted:
         shutil.copy(_program(program, minor, machine.arch), programs / f"{program}-{minor}")
+    for name in machine.finished:
+        _copy_finished(name, root)
     _copy_modules(machine, root / "modules")
     _compile(root / "repository", root)
-    everything = {"checks": machine.checks, "go": minors, **settings}
+    everything = {
+        "checks": machine.checks,
+        "go": minors,
+        "finished": machine.finished,
+        **settings,
+    }
     (root / "machine.json").write_text(json.dumps(everything))
     (root / "init").write_text(_INIT)
     (root / "init").chmod(0o755)
@@ -185,6 +192,14 @@ def _minors(machine: Machine) -> list[str]:
 def _program(name: str, minor: str, arch: str) -> Path:
     flavour = Flavour.STRIPPED if arch == "amd64" else Flavour.STRIPPED_ARM64
     return fixture_build.build(name, fetch.find_toolchain(minor), flavour)
+
+
+def _copy_finished(name: str, root: Path) -> None:
+    """Copy a finished program to where `fixtures.fetch` finds it in the machine."""
+    program = fetch.find_program(name)
+    target = root / "cache" / "programs" / name / program.executable
+    target.parent.mkdir(parents=True)
+    shutil.copy(fetch.fetch_program(program), target)
 
 
 def _copy_modules(machine: Machine, into: Path) -> None:

@@ -11,18 +11,24 @@ MODULES = (
     "zsmalloc", "lzo_compress", "lzo", "lzo-rle", "lz4_compress", "lz4hc_compress", "zram",
 )  # fmt: skip
 
+#: Of Go 1.14, 1.16, 1.17, 1.18 and 1.20, for most of which there are no toolchains.
+_ESBUILD = tuple(
+    f"esbuild-{version}-arm64" for version in ("0.6.15", "0.12.15", "0.13.15", "0.14.29", "0.17.19")
+)
+
 
 @dataclass(frozen=True)
 class Machine:
     """One machine. `arch`: Debian's word for the processor. `suite`: of Debian, which has the kernel; what runs in the
     machine is always of the same suite, `image.USERLAND_SUITE`. `go`: versions of the programs that are looked at,
-    "all" for every toolchain. `options`: for the kernel. `checks`: files of `guest` that are tried, the rules last: one of
-    them lasts until the machine ends."""
+    "all" for every toolchain. `finished`: names of finished programs (`fixtures.fetch`) that are in it too. `options`: for
+    the kernel. `checks`: files of `guest` that are tried, the rules last: one of them lasts until the machine ends."""
 
     name: str
     arch: str
     suite: str
     go: str = "1.27"
+    finished: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     checks: tuple[str, ...] = ("commands", "memory", "targets", "doctor", "rules")
 
@@ -49,6 +55,7 @@ def _all() -> list[Machine]:
         Machine("amd64-sid", "amd64", "sid"),
         Machine("arm64-6.1", "arm64", "bookworm", go="1.15,1.19,1.22,1.25,1.27"),
         Machine("arm64-6.12", "arm64", "trixie"),
+        Machine("arm64-6.12-finished", "arm64", "trixie", finished=_ESBUILD, checks=("finished",)),
     ]
 
 

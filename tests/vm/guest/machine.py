@@ -44,7 +44,7 @@ def _settings() -> dict[str, Any]:
     try:
         return dict(json.loads(Path("/machine.json").read_text()))
     except OSError:
-        return {"checks": [], "go": [], "done": [], "only": ""}
+        return {"checks": [], "go": [], "finished": [], "done": [], "only": ""}
 
 
 SETTINGS = _settings()
