@@ -7,18 +7,21 @@ import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import spyglass
 from spyglass.inspector import Inspector
 from spyglass.model import Goroutine, Snapshot
-from spyglass.runtime.waiting.options import WaitOptions
+from spyglass.runtime import snapshotter
+from spyglass.runtime.waiting.options import Moment, WaitOptions
 from spyglass.wait_graph import LookedAt
 from tests.agreement import never
 from tests.cores import emulated
-from tests.support import NEWEST, Flavour, GoProcess, build, in_milestones
+from tests.support import ALL_MINORS, NEWEST, Flavour, GoProcess, build, in_milestones
 
 pytestmark = [pytest.mark.go, pytest.mark.live]
 
@@ -129,6 +132,33 @@ def test_verdicts_in_an_arm64_core_are_those_that_the_program_was_made_for(
         if len(missed) <= 0.02 * len(leaked):
             return
     raise AssertionError(judged.scenarios(missed))
+
+
+@pytest.mark.matrix
+def test_waits_of_what_stands_still_need_no_stop_on_arm64(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to Go 1.16 what is not stopped is read twice, return addresses on the stacks among it. A core, taken for a process
+    that may move, has the waits that it has as a core."""
+    made = emulated("leaks", ALL_MINORS[0], tmp_path, ask=None)
+    with spyglass.open_core(str(made.core)) as inspector:
+        assert inspector.runtime.arch == "arm64"
+        exact = _waits_of(inspector)
+        monkeypatch.setattr(snapshotter, "Moment", partial(_as_if_it_moved, Moment))
+        assert _waits_of(inspector) == exact
+    assert len(exact) > 100
+
+
+def _as_if_it_moved(moment: type[Moment], *arguments: Any) -> Moment:
+    return moment(*arguments)._replace(exact=False)
+
+
+def _waits_of(inspector: Inspector) -> set[tuple[int, ...]]:
+    """The goroutines that wait, and what for."""
+    waits = inspector.snapshot(waits=WaitOptions(heap=False)).waits
+    assert waits is not None
+    address = waits.objects.address[waits.waits.object]
+    return {*zip(waits.waits.goroutine.tolist(), address.tolist(), strict=True)}
 
 
 def test_goroutines_that_wait_are_all_looked_at(program: GoProcess) -> None:

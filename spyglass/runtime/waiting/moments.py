@@ -78,7 +78,15 @@ def _returns(
     -1 for no more. Shape (rows, `DEPTH` - 1)."""
     tree = population.tree
     inner, which = inner_nodes(population, rows)
-    slots = np.cumsum(tree.sizes[inner], axis=1) + np.arange(DEPTH)
+    sizes = tree.sizes[inner]
+    slots = np.cumsum(sizes, axis=1)
     pcs = tree.pcs(inner)[:, 1:]
-    known = (pcs != 0) & (slots[:, :-1] >= 0) & (slots[:, :-1] < _MAX_STACK_WORDS)
+    known = pcs != 0
+    if population.runtime.arch == "arm64":
+        # At the bottom of a frame, where the callee saves the link register; without a frame nowhere.
+        slots -= sizes
+        known &= sizes[:, :-1] > 0
+    else:
+        slots += np.arange(DEPTH)  # above each frame
+    known &= (slots[:, :-1] >= 0) & (slots[:, :-1] < _MAX_STACK_WORDS)
     return np.where(known, slots[:, :-1], -1)[which], pcs[which]
