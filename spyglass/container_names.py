@@ -20,6 +20,7 @@ import msgspec
 from spyglass.errors import SpyglassError
 from spyglass.process_list import Names
 from spyglass.procfs.containers import Membership, kubelet_mount
+from spyglass.procfs.namespaces import user_namespace_owner
 
 __all__ = ["ContainerNames"]
 
@@ -105,7 +106,7 @@ class ContainerNames:
     def of(self, pid: int, inside: Membership) -> Names:
         """The names of the container and the pod that process `pid` is `inside` of."""
         uid = inside.pod_uid
-        found = self._of_runtime(inside) or Names()
+        found = self._of_runtime(pid, inside) or Names()
         if uid is not None and found.pod_uid not in (None, uid):
             found = Names()  # the kernel's word counts
         found = replace(found, pod_uid=uid or found.pod_uid)
@@ -115,7 +116,7 @@ class ContainerNames:
             found = replace(found, container=found.container or inside.container)
         return found
 
-    def _of_runtime(self, inside: Membership) -> Names | None:
+    def _of_runtime(self, pid: int, inside: Membership) -> Names | None:
         id_ = inside.container
         if id_ is None or not _ID.fullmatch(id_):
             return None
@@ -123,7 +124,7 @@ class ContainerNames:
             found = self._of_task(root, id_) or _of_docker(root, id_) or self._of_storage(root, id_)
             if found:
                 return found
-        return self._of_user_storage(inside)
+        return self._of_user_storage(pid, inside)
 
     def _of_task(self, root: str, id_: str) -> Names | None:
         for tasks in _TASKS:
@@ -144,12 +145,14 @@ class ContainerNames:
                     return Names(name)
         return None
 
-    def _of_user_storage(self, inside: Membership) -> Names | None:
-        """Of a user's own Podman: its containers are below the user's slice."""
-        users = {match[1] for path in inside.paths for match in _USER.finditer(path)}
-        for user in users:
+    def _of_user_storage(self, pid: int, inside: Membership) -> Names | None:
+        """Of a user's own Podman: its containers are below the user's slice, where there is systemd, and in a user
+        namespace that the user has made."""
+        users = {int(match[1]) for path in inside.paths for match in _USER.finditer(path)}
+        owner = user_namespace_owner(pid)
+        for user in users if owner is None else users | {owner}:
             try:
-                home = pwd.getpwuid(int(user)).pw_dir
+                home = pwd.getpwuid(user).pw_dir
             except (KeyError, OverflowError):
                 continue
             for driver in _DRIVERS:

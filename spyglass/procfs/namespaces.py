@@ -1,18 +1,23 @@
-"""What differs in the namespaces of a process: the ids of its threads, and the clock."""
+"""What differs in the namespaces of a process: the ids of its threads, the clock, and who owns its user namespace."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import struct
 from contextlib import suppress
 
 from spyglass.errors import BadDataError
 from spyglass.procfs.access import refusals
 from spyglass.procfs.files import read, read_status, text
 
-__all__ = ["monotonic_offset_ns", "outer_tids", "parse_offsets"]
+__all__ = ["monotonic_offset_ns", "outer_tids", "parse_offsets", "user_namespace_owner"]
 
 _MAX_OFFSETS_BYTES = 1 << 12
 _NS_PER_SECOND = 10**9
+#: ioctl_ns(2).
+_NS_GET_OWNER_UID = 0xB704
+_UID = struct.Struct("=I")
 
 
 def outer_tids(pid: int) -> dict[int, int] | None:
@@ -56,6 +61,21 @@ def monotonic_offset_ns(pid: int) -> int | None:
             if os.path.exists("/proc/self/ns/time"):
                 raise
             return 0  # a kernel without time namespaces
+
+
+def user_namespace_owner(pid: int) -> int | None:
+    """The user who made the user namespace of process `pid`; None if that is ours, or cannot be known."""
+    try:
+        if _namespace(pid, "user") == _namespace("self", "user"):
+            return None
+        descriptor = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            raw = fcntl.ioctl(descriptor, _NS_GET_OWNER_UID, bytes(_UID.size))
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return None
+    return int(_UID.unpack(raw)[0])
 
 
 def _namespace(pid: int | str, kind: str) -> str:

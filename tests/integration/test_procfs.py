@@ -21,6 +21,7 @@ import pytest
 from spyglass import procfs
 from spyglass.errors import PermissionDenied, ProcessChanged, ProcessNotFound, SpyglassError
 from spyglass.procfs import ThreadState, host_processes
+from spyglass.procfs.namespaces import user_namespace_owner
 from spyglass.procfs.process_facts import MAX_COMMAND_LINE_BYTES
 from spyglass.procfs.system_calls import SystemCall, system_call, wait_channel
 from tests.children import (
@@ -328,6 +329,25 @@ def test_root_without_the_capability_is_told_to_get_it(uid: int, reason: str) ->
             in_child(look_without)
         assert look(pid)
     assert "--cap-add SYS_PTRACE" in (error.value.hint or "")
+
+
+@needs_root
+def test_the_owner_of_a_user_namespace_is_who_made_it() -> None:
+    as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    inside = in_namespaces("--user", "--map-root-user")
+    with (
+        sleeping() as ours,
+        sleeping(*inside, "sleep", "600") as of_root,
+        sleeping(*as_nobody, *inside, "sleep", "600") as of_nobody,
+    ):
+        for child in (of_root, of_nobody):
+            wait_until(partial(_sleeps, child.pid))
+        owners = [user_namespace_owner(child.pid) for child in (ours, of_root, of_nobody)]
+    assert owners == [None, 0, NOBODY]
+
+
+def _sleeps(pid: int) -> bool:
+    return Path(f"/proc/{pid}/comm").read_text() == "sleep\n"
 
 
 @needs_root

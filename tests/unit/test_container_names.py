@@ -87,6 +87,17 @@ def test_a_user_s_own_podman_names_its_containers(
     assert named(tmp_path / "no", path=below.format(1001)) == Names()
 
 
+def test_a_user_s_own_podman_is_found_by_who_made_the_user_namespace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = {1000: SimpleNamespace(pw_dir=str(tmp_path))}
+    monkeypatch.setattr(pwd, "getpwuid", users.__getitem__)
+    files.stored_containers(tmp_path / ".local/share/containers/storage", {ID: ["web"]})
+    for owner, expected in ((1000, Names("web")), (1001, Names()), (None, Names())):
+        monkeypatch.setattr(container_names, "user_namespace_owner", {PID: owner}.__getitem__)
+        assert named(tmp_path / "no") == expected
+
+
 def test_a_list_of_containers_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = files.stored_containers(tmp_path / "var/lib/containers/storage", {ID: ["web"]})
     names = ContainerNames((str(tmp_path),))
