@@ -18,7 +18,7 @@ import pytest
 import spyglass
 from tests.children import NOBODY
 
-__all__ = ["BASE", "SPYGLASS", "Podman", "podman"]
+__all__ = ["BASE", "SPYGLASS", "Podman", "host_files", "links", "podman"]
 
 #: An image without files, for containers that see those of this host.
 BASE = "localhost/base"
@@ -126,7 +126,7 @@ def podman(*, rootless: bool = False) -> Iterator[Podman]:
 def _try(made: Podman) -> None:
     """Run a container, or skip the test."""
     try:
-        made.image("base", {"/": _links(made.root)})
+        made.image("base", {"/": links(made.root)})
         made("run", "--rm", "--network=none", "--volume=/usr:/usr:ro", BASE, "true")
     except AssertionError as error:
         pytest.skip(f"podman cannot run containers here: {error.args[0][-1].strip()}")
@@ -139,8 +139,8 @@ def host_files() -> Iterator[str]:
     yield f"--workdir={_PROJECT}"
 
 
-def _links(root: Path) -> Path:
-    """A directory as / is, where /bin and so on are links into /usr."""
+def links(root: Path) -> Path:
+    """A directory in `root` that is as / is, where /bin and so on are links into /usr."""
     path = root / "base"
     for each in ("usr", "tmp", "etc", "proc", "sys", "dev", "run"):
         (path / each).mkdir(parents=True)
