@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -18,7 +19,7 @@ import pytest
 
 __all__ = ["Docker", "docker"]
 
-_TIMEOUT_SECONDS = 120
+_TIMEOUT_SECONDS = float(os.environ.get("SPYGLASS_TEST_SECONDS", "120"))
 _DAEMON = (
     "dockerd",
     "--bridge=none",

@@ -25,7 +25,7 @@ BASE = "localhost/base"
 _PROJECT = Path(spyglass.__file__).parents[1]
 #: spyglass in a container of BASE.
 SPYGLASS = (sys.executable, "-m", "spyglass")
-_TIMEOUT_SECONDS = 120
+_TIMEOUT_SECONDS = float(os.environ.get("SPYGLASS_TEST_SECONDS", "120"))
 #: The defaults are more than a host may allow that lacks CAP_SYS_RESOURCE.
 _CONFIGURATION = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]\n'
 #: crun refuses control groups of version 1 beside which version 2 has controllers; it need not see those.

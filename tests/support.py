@@ -49,6 +49,7 @@ __all__ = [
     "in_ends",
     "in_milestones",
     "in_namespaces",
+    "many_seeds",
     "minor_after",
     "missing",
     "start",
@@ -90,6 +91,20 @@ ENDS: list[str] = list(dict.fromkeys((MATRIX[0], MATRIX[-1])))
 in_milestones = pytest.mark.parametrize("minor", MILESTONES, indirect=True)
 #: and of what is done with that, where nothing depends on the version.
 in_ends = pytest.mark.parametrize("minor", ENDS, indirect=True)
+
+#: Of tests that try what comes by chance, one in so many seeds is tried by `make test`.
+_SEEDS_OF_EACH_SHORT_ONE = 4
+
+
+def many_seeds(count: int) -> pytest.MarkDecorator:
+    """For tests of what comes by chance: the argument `seed`, of `count` of which all but a quarter are slow."""
+    marks = [pytest.mark.slow]
+    seeds = [
+        pytest.param(seed, marks=marks * (seed >= count // _SEEDS_OF_EACH_SHORT_ONE))
+        for seed in range(count)
+    ]
+    return pytest.mark.parametrize("seed", seeds)
+
 
 READY_TIMEOUT_SECONDS = 60.0
 END_TIMEOUT_SECONDS = 5.0

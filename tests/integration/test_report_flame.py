@@ -98,6 +98,7 @@ def test_the_flame_graph_highlights(opened: Browser) -> None:
     assert len(opened.texts("#flame-graph .hit")) == 4
 
 
+@pytest.mark.slow
 def test_a_very_deep_stack_is_drawn_in_parts(window: Browser, tmp_path: Path) -> None:
     stack = tuple(frame(f"main.f{i}", line=i) for i in range(1000, 0, -1))
     show(window, tmp_path, make_snapshot([Row(1, stack=stack)]))

@@ -235,6 +235,7 @@ def test_an_arm64_core_made_small(minor: str, tmp_path: Path) -> None:
 
 
 @in_ends
+@pytest.mark.slow
 def test_memory_does_not_grow_with_what_is_saved(minor: str, tmp_path: Path) -> None:
     """Pages are written as they come: a few batches of them are in memory, however many there are, beside a
     kilobyte for what each goroutine waits on."""

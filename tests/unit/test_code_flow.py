@@ -195,6 +195,7 @@ def test_a_slow_processor_finds_the_same(program: Program, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("minor_", ENDS, indirect=True)
+@pytest.mark.slow
 def test_with_little_work_left_functions_are_unknown_or_right(program: Program) -> None:
     """What a function does is not said without what the functions do that it calls."""
     functions = program.functions

@@ -23,6 +23,7 @@ from spyglass.runtime.scheduler.thread_registers import Threads
 from spyglass.runtime.stacks import unwinder
 from tests.image import ImageMemory
 from tests.made_program import FUNCTIONS, Program, function
+from tests.support import many_seeds
 
 G, M, STACKS = 0xC000100000, 0xC000800000, 0xC010000000
 #: How much of the memory is read at once, as far as the script is concerned.
@@ -269,7 +270,7 @@ def test_a_system_call_of_which_nothing_is_recorded_is_a_problem() -> None:
     assert seen.problems == [("unreadable", "goroutine 1", "its stack could not be read")]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@many_seeds(40)
 @pytest.mark.parametrize("rarely", [40, 200, 1000])
 def test_what_is_called_stable_or_moved_is_of_one_moment(seed: int, rarely: int) -> None:
     """All stop at the same pc and sp, so that only the count of stops tells one from another; which
@@ -330,7 +331,7 @@ def test_a_stack_that_is_larger_than_what_is_read_at_first_is_of_one_moment(read
     assert (seen.reasons[0], tuple(seen.stacks[0])) in {(s.reason, s.calls) for s in LARGE}
 
 
-@pytest.mark.parametrize("seed", range(40))
+@many_seeds(40)
 @pytest.mark.parametrize("rarely", [8, 30])
 def test_system_calls_one_after_the_other_are_never_mixed(seed: int, rarely: int) -> None:
     """Since Go 1.26 the goroutine's own count does not tell one from the next, that of its M does."""
@@ -361,7 +362,7 @@ def test_a_system_call_on_another_thread_is_read_again() -> None:
     assert seen.stacks == [list(STATES[1].calls)]
 
 
-@pytest.mark.parametrize("seed", range(60))
+@many_seeds(60)
 @pytest.mark.parametrize(
     ("version", "rarely"), [("go1.15", 60), (COUNTING, 60), (COUNTING, 20), (COUNTING, 6)]
 )

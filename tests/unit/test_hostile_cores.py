@@ -30,6 +30,7 @@ from spyglass.wait_graph import Connection
 from tests.cores import write_core
 from tests.mutants import JUNK, changed, paths
 from tests.saved_cores import SavedCore
+from tests.support import many_seeds
 
 BASES = ("go1.13-amd64", "go1.18-amd64", "go1.27-arm64")
 #: Most take a twentieth of a second; a machine may be busy with something else.
@@ -73,7 +74,7 @@ def copy(saved: SavedCore, tmp_path: Path) -> Iterator[Path]:
     path.unlink()
 
 
-@pytest.mark.parametrize("seed", range(40))
+@many_seeds(40)
 def test_memory_that_lies(saved: SavedCore, copy: Path, seed: int) -> None:
     random = np.random.default_rng(seed)
     image = np.fromfile(copy, np.uint8)
@@ -118,7 +119,7 @@ def test_the_same_word_everywhere_but_in_the_file(saved: SavedCore, copy: Path, 
     look(copy, saved.exe)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@many_seeds(30)
 def test_a_program_that_lies(saved: SavedCore, tmp_path: Path, seed: int) -> None:
     random = np.random.default_rng(seed)
     image = np.fromfile(saved.exe, np.uint8)
@@ -129,7 +130,7 @@ def test_a_program_that_lies(saved: SavedCore, tmp_path: Path, seed: int) -> Non
     look(saved.core, tmp_path / "exe")
 
 
-@pytest.mark.parametrize("seed", range(20))
+@many_seeds(20)
 def test_pages_in_other_places(saved: SavedCore, tmp_path: Path, seed: int) -> None:
     random = np.random.default_rng(seed)
     with CoreFile(str(saved.core)) as file:
@@ -148,7 +149,7 @@ def test_pages_in_other_places(saved: SavedCore, tmp_path: Path, seed: int) -> N
     look(tmp_path / "core", saved.exe)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@many_seeds(30)
 def test_registers_that_lie(saved: SavedCore, copy: Path, seed: int) -> None:
     random = np.random.default_rng(seed)
     raw = bytearray(copy.read_bytes())

@@ -16,6 +16,7 @@ from spyglass.runtime.goroutines import labels
 from spyglass.runtime.goroutines.hmap import read_maps
 from spyglass.runtime.goroutines.labels import LabelReader
 from tests.image import ImageMemory
+from tests.support import many_seeds
 
 LISTS, MAPS = "go1.24", "go1.23"
 #: What the first byte of a bucket's cell says: nothing there, and moved away (runtime/map.go).
@@ -289,7 +290,7 @@ def test_there_is_one_problem_however_many_make_no_sense(world: World) -> None:
 
 
 @pytest.mark.parametrize("version", [LISTS, MAPS])
-@pytest.mark.parametrize("seed", range(40))
+@many_seeds(40)
 def test_any_words_give_a_set_or_none(version: str, seed: int) -> None:
     """Small numbers and addresses of each other, so that much of it looks right."""
     world, random = World(version), np.random.default_rng(seed)

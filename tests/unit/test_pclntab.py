@@ -181,6 +181,7 @@ def test_frame_sizes_are_those_of_the_debug_information(real: RealTable) -> None
 
 
 @pytest.mark.parametrize("name", FINISHED)
+@pytest.mark.slow
 def test_frame_sizes_in_old_programs_are_those_of_the_debug_information(name: str) -> None:
     assert_frames_agree(finished(name))
 

@@ -216,6 +216,7 @@ def test_a_refusal_says_what_is_wrong(raw: bytes, words: str) -> None:
     assert words in refused.value.message
 
 
+@pytest.mark.slow
 def test_every_change_of_a_byte_is_refused_or_read() -> None:
     """Whatever is read can be written."""
     sound = gzip.decompress(written(SHOP))

@@ -26,6 +26,7 @@ from spyglass.threads import Registers
 from tests.image import ImageMemory
 from tests.made_program import FUNCTIONS, LOW, SIZE, Program, function
 from tests.pclntab_writer import FunctionSpec, pc_table
+from tests.support import many_seeds
 
 
 @pytest.fixture(params=["amd64", "arm64"])
@@ -328,7 +329,7 @@ def test_a_stack_of_nothing_but_one_address_ends(program: Program, name: str) ->
     assert len(program.names(walked)) <= 2 * KEPT_FRAMES
 
 
-@pytest.mark.parametrize("seed", range(20))
+@many_seeds(20)
 def test_stacks_of_noise_end(crowded_program: Program, seed: int) -> None:
     program = crowded_program
     chance = random.Random(seed)

@@ -73,7 +73,7 @@ def kernel(machine: Machine) -> Path:
 
 def initial_file_system(machine: Machine, into: Path, settings: Mapping[str, object]) -> Path:
     """The initial file system of a machine, written to folder `into`; `settings` are for the checks in it."""
-    parts = [_base(machine.arch), _archive_of_packages(machine.arch), _own(machine, into, settings)]
+    parts = [_base(machine), _archive_of_packages(machine.arch), _own(machine, into, settings)]
     whole = into / "initrd"
     with whole.open("wb") as out:
         for part in parts:
@@ -114,9 +114,9 @@ def _unpacked(arch: str, suite: str, packages: list[str]) -> Path:
     return _made(_cache() / f"{arch}-{suite}-{name}", unpack)
 
 
-def _base(arch: str) -> Path:
+def _base(machine: Machine) -> Path:
     """The archive with Debian's userland."""
-    folder = _unpacked(arch, USERLAND_SUITE, _USERLAND)
+    folder = _unpacked(machine.arch, USERLAND_SUITE, [*_USERLAND, *machine.packages])
 
     def pack(target: Path) -> None:
         _compile(folder / "usr" / "lib", folder)

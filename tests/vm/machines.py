@@ -21,14 +21,15 @@ _ESBUILD = tuple(
 class Machine:
     """One machine. `arch`: Debian's word for the processor. `suite`: of Debian, which has the kernel; what runs in the
     machine is always of the same suite, `image.USERLAND_SUITE`. `go`: versions of the programs that are looked at,
-    "all" for every toolchain. `finished`: names of finished programs (`fixtures.fetch`) that are in it too. `options`: for
-    the kernel. `checks`: files of `guest` that are tried, the rules last: one of them lasts until the machine ends."""
+    "all" for every toolchain. `finished`: names of finished programs (`fixtures.fetch`) that are in it too. `packages`: of
+    Debian, beside those of all machines. `options`: for the kernel. `checks`: files of `guest` that are tried, the rules last: one of them lasts until the machine ends."""
 
     name: str
     arch: str
     suite: str
     go: str = "1.27"
     finished: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     checks: tuple[str, ...] = ("commands", "memory", "targets", "doctor", "rules")
 
@@ -50,6 +51,13 @@ def _all() -> list[Machine]:
             "bookworm",
             options=("lockdown=confidentiality",),
             checks=("commands", "doctor"),
+        ),
+        Machine(
+            "amd64-6.1-containers",
+            "amd64",
+            "bookworm",
+            packages=("podman", "crun", "catatonit", "docker.io", "coreutils", "dash"),
+            checks=("containers",),
         ),
         Machine("amd64-6.12", "amd64", "trixie"),
         Machine("amd64-sid", "amd64", "sid"),
