@@ -30,6 +30,8 @@ _TIMEOUT_SECONDS = float(os.environ.get("SPYGLASS_TEST_SECONDS", "120"))
 _CONFIGURATION = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]\n'
 #: crun refuses control groups of version 1 beside which version 2 has controllers; it need not see those.
 _WITHOUT_UNIFIED = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"'
+#: Links into /usr, if the host is as most are.
+_LINKED = ("bin", "lib", "lib64")
 
 
 class Podman:
@@ -134,16 +136,20 @@ def _try(made: Podman) -> None:
 
 def host_files() -> Iterator[str]:
     """Options for containers of BASE: the files of this host that spyglass needs."""
-    for path in dict.fromkeys(("/usr", sys.base_prefix, sys.prefix, str(_PROJECT))):
+    apart = [f"/{each}" for each in _LINKED if not Path(f"/{each}").is_symlink()]
+    for path in dict.fromkeys(("/usr", *apart, sys.base_prefix, sys.prefix, str(_PROJECT))):
         yield f"--volume={path}:{path}:ro"
     yield f"--workdir={_PROJECT}"
 
 
 def links(root: Path) -> Path:
-    """A directory in `root` that is as / is, where /bin and so on are links into /usr."""
+    """A directory in `root` that is as / is, where /bin and so on may be links into /usr."""
     path = root / "base"
     for each in ("usr", "tmp", "etc", "proc", "sys", "dev", "run"):
         (path / each).mkdir(parents=True)
-    for each in ("bin", "lib", "lib64"):
-        (path / each).symlink_to(f"usr/{each}")
+    for each in _LINKED:
+        if Path(f"/{each}").is_symlink():
+            (path / each).symlink_to(f"usr/{each}")
+        else:
+            (path / each).mkdir()
     return path
