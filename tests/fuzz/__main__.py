@@ -15,16 +15,24 @@ import re
 import resource
 import sys
 import tempfile
-import time
 import warnings
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz.target import MODULES, Target, found_inputs, read_input, target_named
+from tests.fuzz.target import (
+    MODULES,
+    WITHOUT_COMPARISONS,
+    Target,
+    found_inputs,
+    read_input,
+    target_named,
+)
 
 _INPUT_SECONDS, _INPUT_MIB = 20, 1024
-_STATISTICS = re.compile(r"stat::(number_of_executed_units|peak_rss_mb):\s+(\d+)")
+_STATISTICS = re.compile(
+    r"stat::(number_of_executed_units|average_exec_per_sec|peak_rss_mb):\s+(\d+)"
+)
 _SHOWN_CHARACTERS = 6000
 
 
@@ -41,60 +49,40 @@ def main() -> int:
         "--seed", type=int, default=0, help="of random numbers; 0: another each time"
     )
     chosen = parser.parse_args()
-    import atheris
+    from atheris.import_hook import HookManager
 
-    with tempfile.TemporaryDirectory() as own, atheris.instrument_imports(include=["spyglass"]):
+    # As instrument_imports(), which always follows comparisons.
+    hooks = HookManager({"spyglass"}, set(), True, chosen.target not in WITHOUT_COMPARISONS)
+    with tempfile.TemporaryDirectory() as own, hooks:
         tempfile.tempdir = own
         names = [chosen.target] if chosen.target else list(MODULES)
-        return max(_fuzz_target(name, chosen) for name in names)
+        return max(_in_child(name, chosen) for name in names)
 
 
-def _fuzz_target(name: str, chosen: argparse.Namespace) -> int:
-    """Fuzz target `name` in children, because libFuzzer ends its process; print what came of it."""
+def _in_child(name: str, chosen: argparse.Namespace) -> int:
+    """Fuzz target `name` in a child, because libFuzzer ends its process; print what came of it."""
     with redirect_stderr(io.StringIO()):  # atheris names every module
         target = target_named(name)
     corpus = (chosen.corpus or Path(tempfile.gettempdir())) / name
     corpus.mkdir(parents=True, exist_ok=True)
-    began, runs, most_mib, number = time.monotonic(), 0, 0, 0
-    while True:
-        seconds = chosen.seconds - int(time.monotonic() - began)
-        left = chosen.runs - runs if chosen.runs >= 0 else -1
-        if runs and (seconds <= 0 or left == 0):
-            break
-        if target.inputs_of_a_process:
-            most = target.inputs_of_a_process + len(list(corpus.iterdir()))
-            left = most if left < 0 else min(left, most)
-        number += 1
-        settings = [
-            f"-max_total_time={max(1, seconds)}", f"-runs={left}",
-            f"-seed={chosen.seed and chosen.seed + number - 1}",
-        ]  # fmt: skip
-        status, said = _in_child(name, target, corpus, settings)
-        told = {key: int(value) for key, value in _STATISTICS.findall(said)}
-        runs += told.get("number_of_executed_units", 0)
-        most_mib = max(most_mib, told.get("peak_rss_mb", 0))
-        if status or not target.inputs_of_a_process or not told:
-            break
-    rate = runs / max(1.0, time.monotonic() - began)
-    print(f"{name:15} {runs:>10} inputs  {rate:>6.0f}/s  {most_mib:>5} MiB", flush=True)
+    with tempfile.TemporaryFile() as log:
+        child = os.fork()
+        if child == 0:
+            os.dup2(log.fileno(), sys.stderr.fileno())
+            _fuzz(name, target, corpus, chosen)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        log.seek(0)
+        said = log.read().decode("utf-8", "backslashreplace")
+    told = dict(_STATISTICS.findall(said))
+    keys = ("number_of_executed_units", "average_exec_per_sec", "peak_rss_mb")
+    count, rate, rss = (told.get(key, "?") for key in keys)
+    print(f"{name:15} {count:>10} inputs  {rate:>6}/s  {rss:>5} MiB", flush=True)
     if status:
         print(said[-_SHOWN_CHARACTERS:], f"{name}: an input did harm", sep="\n", flush=True)
     return int(status != 0)
 
 
-def _in_child(name: str, target: Target, corpus: Path, settings: list[str]) -> tuple[int, str]:
-    """Fuzz `target` in a child, which keeps inputs in `corpus`: its exit status, and what libFuzzer said."""
-    with tempfile.TemporaryFile() as log:
-        child = os.fork()
-        if child == 0:
-            os.dup2(log.fileno(), sys.stderr.fileno())
-            _fuzz(name, target, corpus, settings)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        log.seek(0)
-        return status, log.read().decode("utf-8", "backslashreplace")
-
-
-def _fuzz(name: str, target: Target, corpus: Path, settings: list[str]) -> None:
+def _fuzz(name: str, target: Target, corpus: Path, chosen: argparse.Namespace) -> None:
     """Fuzz `target` in this process, which libFuzzer ends."""
     import atheris
 
@@ -104,9 +92,9 @@ def _fuzz(name: str, target: Target, corpus: Path, settings: list[str]) -> None:
     warnings.simplefilter("error")
     _limit_memory()
     arguments = [
-        "fuzz", str(corpus), *settings, f"-timeout={_INPUT_SECONDS}", f"-rss_limit_mb={2 * _INPUT_MIB}",
-        f"-max_len={target.max_bytes}", f"-artifact_prefix={Path.cwd()}/fuzz-{name}-",
-        "-print_final_stats=1", "-verbosity=0",
+        "fuzz", str(corpus), f"-max_total_time={chosen.seconds}", f"-timeout={_INPUT_SECONDS}",
+        f"-rss_limit_mb={2 * _INPUT_MIB}", f"-seed={chosen.seed}", f"-max_len={target.max_bytes}",
+        f"-artifact_prefix={Path.cwd()}/fuzz-{name}-", "-print_final_stats=1", "-verbosity=0", f"-runs={chosen.runs}",
     ]  # fmt: skip
     options = {} if target.mutate is None else {"custom_mutator": _mutator(target, atheris)}
     atheris.Setup(arguments, lambda data: read_input(target, data), **options)

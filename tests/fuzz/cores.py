@@ -166,6 +166,5 @@ TARGETS = {
         lambda: [b"", _CHANGE.pack(4000, 1)],
         _change_words,
         max_bytes=12 * 40,
-        inputs_of_a_process=250,
     ),
 }

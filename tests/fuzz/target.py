@@ -53,19 +53,20 @@ MODULES = {
     "parquet": "parquet",
     "requests": "requests",
 }
+#: Where inputs are long for a program and are made by a mutation of their own: atheris keeps a part of what it sees
+#: compared, a megabyte of each of these inputs, and they gain nothing from it.
+WITHOUT_COMPARISONS = ("small-core",)
 
 
 @dataclass(frozen=True)
 class Target:
     """A reader of foreign bytes. `read` may raise `SpyglassError`, and nothing else; `seeds` gives inputs to begin with;
-    `mutate` changes one where changing bytes would not lead far. `inputs_of_a_process`: after so many another process goes on,
-    where atheris keeps a megabyte of each; 0: one process reads all."""
+    `mutate` changes one where changing bytes would not lead far."""
 
     read: Callable[[bytes], object]
     seeds: Callable[[], Iterable[bytes]]
     mutate: Mutate | None = None
     max_bytes: int = 1 << 13
-    inputs_of_a_process: int = 0
 
 
 def target_named(name: str) -> Target:
