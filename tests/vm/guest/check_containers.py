@@ -30,24 +30,31 @@ Engine = Podman | Docker
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _mounted() -> None:
+def _host() -> Iterator[None]:
+    """What containers need of a host."""
     subprocess.run(["mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"], check=True)
     Path("/sys/fs/cgroup/cgroup.subtree_control").write_text("+memory +cpu +pids")
+    Path("/dev/shm").mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "shm", "/dev/shm"], check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(podman_, "_CONFIGURATION", podman_._CONFIGURATION + _NO_PIVOT)
+        patch.setenv("DOCKER_RAMDISK", "yes")
+        yield
 
 
 @pytest.fixture(scope="module", params=["podman", "docker"])
 def engine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engine]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(podman_, "_CONFIGURATION", podman_._CONFIGURATION + _NO_PIVOT)
-        patch.setenv("DOCKER_RAMDISK", "yes")
-        with podman() if request.param == "podman" else docker() as made:
-            patch.setattr(container_names, "_roots", lambda: (str(made.root),))
-            made.image("truth", {"/truth": Path(f"/programs/truth-{newest()}")}, "/truth")
-            if isinstance(made, Docker):
-                made.image("base", {"/": podman_.links(tmp_path_factory.mktemp("base"))})
-            yield made
+    with (
+        podman() if request.param == "podman" else docker() as made,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(container_names, "_roots", lambda: (str(made.root),))
+        made.image("truth", {"/truth": Path(f"/programs/truth-{newest()}")}, "/truth")
+        if isinstance(made, Docker):
+            made.image("base", {"/": podman_.links(tmp_path_factory.mktemp("base"))})
+        yield made
 
 
 @contextmanager
@@ -110,15 +117,13 @@ def test_spyglass_in_a_container_beside_it(engine: Engine) -> None:
 
 
 def test_a_user_s_own_container() -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(podman_, "_CONFIGURATION", podman_._CONFIGURATION + _NO_PIVOT)
-        with podman(rootless=True) as own:
-            image = own.image("truth", {"/truth": Path(f"/programs/truth-{newest()}")}, "/truth")
-            command = own.command("run", "--interactive", "--network=none", "--name=mine", image)
-            with GoProcess(command) as process:
-                truth, pid = process.truth(), own.pid("mine")
-                with attach(pid) as program:
-                    snapshot = program.snapshot("full")
-                moving = [each.id for each in truth.goroutines if each.state == "running"]
-                assert disagreements(snapshot, truth.goroutines, moving) == []
-                assert snapshot.process.container == own.state("mine")["Id"]
+    with podman(rootless=True) as own:
+        image = own.image("truth", {"/truth": Path(f"/programs/truth-{newest()}")}, "/truth")
+        command = own.command("run", "--interactive", "--network=none", "--name=mine", image)
+        with GoProcess(command) as process:
+            truth, pid = process.truth(), own.pid("mine")
+            with attach(pid) as program:
+                snapshot = program.snapshot("full")
+            moving = [each.id for each in truth.goroutines if each.state == "running"]
+            assert disagreements(snapshot, truth.goroutines, moving) == []
+            assert snapshot.process.container == own.state("mine")["Id"]
