@@ -34,8 +34,9 @@ def _host() -> Iterator[None]:
     """What containers need of a host."""
     subprocess.run(["mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"], check=True)
     Path("/sys/fs/cgroup/cgroup.subtree_control").write_text("+memory +cpu +pids")
-    Path("/dev/shm").mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "shm", "/dev/shm"], check=True)
+    for path in ("/dev/shm", "/var/tmp"):
+        Path(path).mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", path], check=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(podman_, "_CONFIGURATION", podman_._CONFIGURATION + _NO_PIVOT)
         patch.setenv("DOCKER_RAMDISK", "yes")
