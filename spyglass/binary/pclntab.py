@@ -308,7 +308,8 @@ class FunctionTable:
     def named_all(self, names: Collection[str]) -> dict[str, Function]:
         """The first function with each of `names`, without names that no function has: in one search, not one for each."""
         wanted = {name.encode(): name for name in names if name not in self._named}
-        absent = wanted.keys() - set(wanted).intersection(self._names.split(b"\0"))
+        raw, begin, end = self._names
+        absent = wanted.keys() - set(wanted).intersection(raw[begin:end].split(b"\0"))
         self._named.update(dict.fromkeys(wanted[each] for each in absent))
         found = {name: self.named(name) for name in names}
         return {name: function for name, function in found.items() if function is not None}
@@ -318,26 +319,34 @@ class FunctionTable:
 
         The names of a package lie together: they are looked for near the last one that was found.
         """
-        low, high = max(self._nearby - _NEARBY_BYTES, 0), self._nearby + _NEARBY_BYTES
-        for begin, end in ((low, high), (0, len(self._names))):
+        raw, first, last = self._names
+        near = self._nearby or first
+        low, high = max(near - _NEARBY_BYTES, first), min(near + _NEARBY_BYTES, last)
+        for begin, end in ((low, high), (first, last)):
             at = begin - 1
             for _ in range(_MAX_HITS):
-                at = self._names.find(wanted, at + 1, end)
+                at = raw.find(wanted, at + 1, end)
                 if at < 0:
                     break
-                hits = np.flatnonzero(self._name_offsets == at + 1)
+                hits = np.flatnonzero(self._name_offsets == at + 1 - first)
                 if len(hits):
                     self._nearby = at
                     return self.function(int(hits[0]))
         return None
 
     @cached_property
-    def _names(self) -> bytes:
-        """All names, each between NULs; offsets in records count from its start."""
-        header = self._header
+    def _names(self) -> tuple[bytes, int, int]:
+        """Bytes with all names, each between NULs, and where these begin, from which offsets in records count, and end.
+        They are the table's own: a copy of large programs' names is 10 MB."""
+        header, whole = self._header, self._image.obj
+        raw = (
+            whole
+            if isinstance(whole, bytes) and len(whole) == len(self._image)
+            else bytes(self._image)
+        )
         if self.format.subtables is not None:
-            return bytes(self._image[header.names : header.cus])
-        return bytes(self._image)
+            return raw, header.names, header.cus
+        return raw, 0, len(raw)
 
     @cached_property
     def _name_offsets(self) -> NDArray[np.int64]:

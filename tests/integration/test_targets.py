@@ -36,6 +36,7 @@ from tests.support import (
     build,
     c_shared_host,
     go_child,
+    in_ends,
     in_milestones,
     in_namespaces,
     missing,
@@ -146,6 +147,29 @@ def test_goroutines_in_c_and_called_from_c_agree(minor: str) -> None:
     called_again = [names for names in stacks if names.count("main.goCallback") == 2]
     assert len(called_again) == 2
     assert snapshot.process.cgo
+
+
+@in_ends
+def test_processes_of_one_program_share_what_is_large_in_its_file(
+    minor: str, tmp_path: Path
+) -> None:
+    """As of 16 servers that `spyglass serve` looks at. A copy of the program is another file."""
+    program = build("truth", minor, Flavour.STRIPPED)
+    copy = shutil.copy(program, tmp_path / "copy")
+    with GoProcess([program]) as one, GoProcess([program]) as two, GoProcess([copy]) as other:
+        attached = [spyglass.attach(each.pid) for each in (one, two, other)]
+        try:
+            tables = [each.runtime.functions._image.obj for each in attached]
+            assert tables[0] is tables[1]
+            assert tables[0] is not tables[2]
+            assert tables[0] == tables[2]
+            for process, program in zip((one, two, other), attached, strict=True):
+                assert (
+                    disagreements(program.snapshot(), process.truth().goroutines, [SPEAKER]) == []
+                )
+        finally:
+            for each in attached:
+                each.close()
 
 
 @pytest.fixture(params=[Flavour.C_SHARED, None], ids=["c_shared", "stripped_c_shared"])

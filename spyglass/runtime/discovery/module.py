@@ -105,7 +105,7 @@ def _table(target: Target, place: TableLocation) -> memoryview:
     Out of the file, which costs the process nothing; from memory where the table holds addresses
     and they were relocated (before Go 1.18, in position-independent programs).
     """
-    view = memoryview(target.executable.image.read(place.offset, place.size))
+    view = memoryview(target.executable.image.read_shared(place.offset, place.size))
     if target.executable.pie and not FunctionTable.is_relative(view):
         return memoryview(target.memory.read(place.address + target.bias, place.size))
     return view
