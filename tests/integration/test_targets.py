@@ -163,10 +163,9 @@ def test_processes_of_one_program_share_what_is_large_in_its_file(
             assert tables[0] is tables[1]
             assert tables[0] is not tables[2]
             assert tables[0] == tables[2]
-            for process, program in zip((one, two, other), attached, strict=True):
-                assert (
-                    disagreements(program.snapshot(), process.truth().goroutines, [SPEAKER]) == []
-                )
+            for process, inspector in zip((one, two, other), attached, strict=True):
+                said = process.truth().goroutines
+                assert disagreements(inspector.snapshot(), said, [SPEAKER]) == []
         finally:
             for each in attached:
                 each.close()
