@@ -303,7 +303,8 @@ def test_a_series_ends_with_the_process(
     assert run(*SERIES, "-o", "series") == 0
     assert len(os.listdir("series")) == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last == "2 profiles in series; ended early: process 7 has ended"
+    # The second may be late, where the host has other work.
+    assert last.replace(", 1 late", "") == "2 profiles in series; ended early: process 7 has ended"
 
 
 def test_a_series_ends_when_the_process_does_between_two_recordings(
