@@ -71,7 +71,8 @@ class _Piece:
         self.raw = raw
 
 
-#: By file, when it was changed, offset and size: what `FileImage.read_shared` has read, as long as an object of the file is there.
+#: By file, when it was changed, offset and size: what `FileImage.read_shared` has read last, as long as an object of the file is
+#: there.
 _PIECES: WeakValueDictionary[tuple[int, ...], _Piece] = WeakValueDictionary()
 _PIECES_LOCK = threading.Lock()
 
@@ -89,13 +90,14 @@ class FileImage(Image):
         self.is_regular = stat.S_ISREG(status.st_mode)
         # Who may write to a file can set when it was written, but not when its inode was changed (inode(7)).
         self._identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)  # fmt: skip
-        self._pieces: list[_Piece] = []
+        self._piece: _Piece | None = None
 
     def __len__(self) -> int:
         return self._size
 
     def read_shared(self, offset: int, size: int) -> bytes:
-        """As `read`, for what is large and kept: in memory once for all objects of the same file, unless it was changed."""
+        """As `read`, for what is large and kept: in memory once for all objects of the same file, unless it was changed,
+        that have read this part last."""
         key = (*self._identity, offset, size)
         with _PIECES_LOCK:
             piece = _PIECES.get(key)
@@ -103,7 +105,7 @@ class FileImage(Image):
             read = _Piece(self.read(offset, size))
             with _PIECES_LOCK:
                 piece = _PIECES.setdefault(key, read)
-        self._pieces.append(piece)
+        self._piece = piece  # one: a file that lies may have many that are of no use
         return piece.raw
 
     def read_into(self, buffer: memoryview, offset: int) -> int:

@@ -53,7 +53,11 @@ def test_what_is_shared_is_in_memory_once_and_no_longer_than_its_file_is_open(
     assert first is second
     assert first == b"234"
     assert image_of(tmp_path / "other").read_shared(2, 3) is not first
-    assert images[0].read_shared(2, 4) == b"2345"
+    assert len(_PIECES) == 1
+    for size in range(4, 8):
+        assert images[0].read_shared(2, size) == b"2345678"[:size]
+        assert images[1].read_shared(2, 3) is first
+    assert len(_PIECES) == 2
     images.clear()
     assert len(_PIECES) == 0
 
