@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import subprocess
 import tarfile
@@ -13,13 +12,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-__all__ = ["Docker", "docker"]
+from tests.container_engine import TIMEOUT_SECONDS, Engine
 
-_TIMEOUT_SECONDS = float(os.environ.get("SPYGLASS_TEST_SECONDS", "120"))
+__all__ = ["Docker", "containerd", "docker"]
+
 _DAEMON = (
     "dockerd",
     "--bridge=none",
@@ -29,11 +28,11 @@ _DAEMON = (
 )
 
 
-class Docker:
+class Docker(Engine):
     """Docker, whose files are below `root` as they are below / where it is installed."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        super().__init__(root)
         (root / "run").mkdir()
 
     def daemon(self) -> list[str]:
@@ -54,15 +53,6 @@ class Docker:
         """The command line of docker with `arguments`."""
         return ["docker", "--host", self._socket, *map(str, arguments)]
 
-    def __call__(self, *arguments: str | Path, status: int = 0, sent: bytes = b"") -> str:
-        """What it prints; it must end with `status`."""
-        done = subprocess.run(
-            self.command(*arguments), cwd=self.root, input=sent, capture_output=True,
-            timeout=_TIMEOUT_SECONDS, check=False,
-        )  # fmt: skip
-        assert done.returncode == status, (arguments, done.stdout, done.stderr)
-        return (done.stdout if status == 0 else done.stderr).decode()
-
     def image(self, name: str, files: Mapping[str, Path], *command: str) -> str:
         """An image of these `files` alone, by their paths in it, which runs `command`."""
         packed = io.BytesIO()
@@ -72,16 +62,6 @@ class Docker:
         change = f"--change=ENTRYPOINT {json.dumps(command)}"
         self("import", change, "-", name, sent=packed.getvalue())
         return name
-
-    def state(self, container: str) -> dict[str, Any]:
-        """What it knows of a container."""
-        (found,) = json.loads(self("inspect", container))
-        assert isinstance(found, dict)
-        return found
-
-    def pid(self, container: str) -> int:
-        """The first process of a container."""
-        return int(self.state(container)["State"]["Pid"])
 
 
 @contextmanager
@@ -130,7 +110,7 @@ def _running(command: list[str], log: Path, ask: list[str]) -> Iterator[None]:
     with log.open("wb") as out:
         daemon = subprocess.Popen(command, stdout=out, stderr=out)
     try:
-        deadline = time.monotonic() + _TIMEOUT_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while subprocess.run(ask, capture_output=True, check=False).returncode:
             if daemon.poll() is not None or time.monotonic() > deadline:
                 pytest.skip(f"{command[0]} cannot run here: {log.read_text().splitlines()[-1:]}")
@@ -138,4 +118,4 @@ def _running(command: list[str], log: Path, ask: list[str]) -> Iterator[None]:
         yield
     finally:
         daemon.terminate()
-        daemon.wait(_TIMEOUT_SECONDS)
+        daemon.wait(TIMEOUT_SECONDS)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import spyglass
 from tests.children import NOBODY
+from tests.container_engine import Engine
 
 __all__ = ["BASE", "SPYGLASS", "Podman", "host_files", "links", "podman"]
 
@@ -25,20 +24,22 @@ BASE = "localhost/base"
 _PROJECT = Path(spyglass.__file__).parents[1]
 #: spyglass in a container of BASE.
 SPYGLASS = (sys.executable, "-m", "spyglass")
-_TIMEOUT_SECONDS = float(os.environ.get("SPYGLASS_TEST_SECONDS", "120"))
 #: The defaults are more than a host may allow that lacks CAP_SYS_RESOURCE.
 _CONFIGURATION = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]\n'
 #: crun refuses control groups of version 1 beside which version 2 has controllers; it need not see those.
 _WITHOUT_UNIFIED = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"'
 #: Links into /usr, if the host is as most are.
 _LINKED = ("bin", "lib", "lib64")
+#: The host's own programs and libraries, which every user may read.
+_SYSTEM = ("/usr", *(f"/{each}" for each in _LINKED if not Path(f"/{each}").is_symlink()))
 
 
-class Podman:
+class Podman(Engine):
     """podman, whose files are below `root` as they are below / where it is installed; as NOBODY if `rootless`."""
 
     def __init__(self, root: Path, *, rootless: bool) -> None:
-        self.root, self._rootless = root, rootless
+        super().__init__(root)
+        self._rootless = rootless
         for each in ("images", "home", "run"):
             (root / each).mkdir()
         (root / "containers.conf").write_text(_CONFIGURATION)
@@ -58,15 +59,6 @@ class Podman:
         inside = ["unshare", "--mount", "sh", "-c", _WITHOUT_UNIFIED, "sh", *become, "env"]
         return [*inside, *environment, "podman", *options, *map(str, arguments)]
 
-    def __call__(self, *arguments: str | Path, status: int = 0, sent: str = "") -> str:
-        """What it prints; it must end with `status`."""
-        done = subprocess.run(
-            self.command(*arguments), cwd=self.root, input=sent, capture_output=True, text=True,
-            timeout=_TIMEOUT_SECONDS, check=False,
-        )  # fmt: skip
-        assert done.returncode == status, (arguments, done.stdout, done.stderr)
-        return done.stdout if status == 0 else done.stderr
-
     def image(self, name: str, files: Mapping[str, Path], *command: str) -> str:
         """An image of these `files` alone, by their paths in it, which runs `command`."""
         context = self.root / "images" / name
@@ -83,16 +75,6 @@ class Podman:
         (context / "Containerfile").write_text("\n".join(lines))
         self("build", "--quiet", "--tag", f"localhost/{name}", context)
         return f"localhost/{name}"
-
-    def state(self, container: str) -> dict[str, Any]:
-        """What it knows of a container."""
-        (found,) = json.loads(self("inspect", container))
-        assert isinstance(found, dict)
-        return found
-
-    def pid(self, container: str) -> int:
-        """The first process of a container."""
-        return int(self.state(container)["State"]["Pid"])
 
     def end(self) -> None:
         """End all pods and containers, and the process that keeps the namespaces of a user's containers."""
@@ -129,17 +111,20 @@ def _try(made: Podman) -> None:
     """Run a container, or skip the test."""
     try:
         made.image("base", {"/": links(made.root)})
-        made("run", "--rm", "--network=none", *host_files(), BASE, "true")
+        made("run", "--rm", "--network=none", *_mounted(*_SYSTEM), BASE, "true")
     except AssertionError as error:
         pytest.skip(f"podman cannot run containers here: {error.args[0][-1].strip()}")
 
 
 def host_files() -> Iterator[str]:
     """Options for containers of BASE: the files of this host that spyglass needs."""
-    apart = [f"/{each}" for each in _LINKED if not Path(f"/{each}").is_symlink()]
-    for path in dict.fromkeys(("/usr", *apart, sys.base_prefix, sys.prefix, str(_PROJECT))):
-        yield f"--volume={path}:{path}:ro"
+    yield from _mounted(*_SYSTEM, sys.base_prefix, sys.prefix, str(_PROJECT))
     yield f"--workdir={_PROJECT}"
+
+
+def _mounted(*paths: str) -> Iterator[str]:
+    for path in dict.fromkeys(paths):
+        yield f"--volume={path}:{path}:ro"
 
 
 def links(root: Path) -> Path:

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from spyglass import attach, container_names
-from spyglass.model import Snapshot
 from spyglass.process_choice import Wanted, find
 from spyglass.processes import go_processes
 from tests.agreement import disagreements
 from tests.children import needs_root
+from tests.container_engine import agreed
 from tests.docker import Docker, containerd, docker
 from tests.podman import SPYGLASS, host_files, links
 from tests.support import Flavour, GoProcess, build
@@ -53,16 +53,6 @@ def web(of_root: Docker) -> Iterator[GoProcess]:
     """Nothing but the program is in its image, nothing can be written, and its memory has a limit."""
     with contained(of_root, "web", "--read-only", f"--memory={MEMORY_BYTES}") as process:
         yield process
-
-
-def agreed(pid: int, process: GoProcess) -> Snapshot:
-    """A snapshot of the program, which is what it says of itself."""
-    truth = process.truth()
-    with attach(pid) as program:
-        snapshot = program.snapshot("full")
-    assert disagreements(snapshot, truth.goroutines, moving=[SPEAKER]) == []
-    assert snapshot.problems == ()
-    return snapshot
 
 
 def test_a_distroless_container_with_a_limit(of_root: Docker, web: GoProcess) -> None:

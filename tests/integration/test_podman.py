@@ -14,18 +14,15 @@ import pytest
 import yaml
 
 from spyglass import attach, container_names
-from spyglass.model import Snapshot
 from spyglass.process_choice import Wanted, find
 from spyglass.processes import go_processes
-from tests.agreement import disagreements
 from tests.children import NOBODY, become, in_child, needs_root
+from tests.container_engine import agreed
 from tests.podman import BASE, SPYGLASS, Podman, host_files, podman
 from tests.support import Flavour, GoProcess, build
 
 pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.slow, needs_root]
 
-#: The goroutine of truth.go that speaks.
-SPEAKER = 1
 MANIFESTS = Path(__file__).parents[2] / "docs" / "kubernetes"
 MUSL = Path("/lib/ld-musl-x86_64.so.1")
 TOKEN = "x" * 32
@@ -69,16 +66,6 @@ def web(of_root: Podman) -> Iterator[GoProcess]:
     """Nothing but the program is in its image, and nothing can be written."""
     with contained(of_root, "web", "localhost/truth", "--read-only") as process:
         yield process
-
-
-def agreed(pid: int, process: GoProcess) -> Snapshot:
-    """A snapshot of the program, which is what it says of itself."""
-    truth = process.truth()
-    with attach(pid) as program:
-        snapshot = program.snapshot("full")
-    assert disagreements(snapshot, truth.goroutines, moving=[SPEAKER]) == []
-    assert snapshot.problems == ()
-    return snapshot
 
 
 def beside(podman: Podman, options: tuple[str, ...], *arguments: str, status: int = 0) -> str:
@@ -186,7 +173,7 @@ def test_the_pod_of_the_daemonset_is_played_and_answers(of_root: Podman) -> None
     pod = played(document, of_root.root / "volumes")
     files = {"/": of_root.root / "base", "/truth": build("truth")}
     of_root.image("cart", files, "sh", "-c", "sleep 600 | /truth")  # its input does not end
-    of_root("kube", "play", "--replace", "--network=none", "-", sent=json.dumps(pod))
+    of_root("kube", "play", "--replace", "--network=none", "-", sent=json.dumps(pod).encode())
 
     def answer(path: str, token: str = TOKEN) -> str:
         return of_root("exec", "node-spyglass", SPYGLASS[0], "-c", _ASK, path, token)

@@ -17,16 +17,15 @@ from spyglass.process_choice import Wanted, find
 from spyglass.processes import go_processes
 from tests import podman as podman_
 from tests.agreement import disagreements
+from tests.container_engine import Engine
 from tests.docker import Docker, docker
-from tests.podman import Podman, host_files, podman
+from tests.podman import host_files, podman
 from tests.support import GoProcess
 from tests.vm.guest.machine import newest
 
 _LIMIT = 256 << 20
 #: pivot_root(2) does not work where / is the initial file system of the kernel.
 _NO_PIVOT = "[engine]\nno_pivot_root = true\n"
-
-Engine = Podman | Docker
 
 
 @pytest.fixture(scope="module", autouse=True)

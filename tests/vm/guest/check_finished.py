@@ -99,6 +99,7 @@ def test_waits(name: str) -> None:
     kinds = {each["id"]: each["kind"] for each in document["objects"]}
     seen = {each["id"]: each for each in document["goroutines"]}
     receiving = [goid for goid, state in said.items() if state == "chan receive"]
+    assert receiving
     for goid in receiving:
         assert [kinds[each["object"]] for each in seen[goid]["waits_on"]] == ["channel"]
     assert not [each for each in seen.values() if each["stuck"]]
