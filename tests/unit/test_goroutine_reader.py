@@ -252,6 +252,27 @@ def test_a_goroutine_that_runs_has_no_stack_and_a_problem() -> None:
     assert seen.problems == [("unreadable", "running goroutines", "not allowed")]
 
 
+def test_a_goroutine_that_runs_on_and_off_is_torn_and_the_refusal_is_said() -> None:
+    """It runs when it is read, and stops anew whenever its stack is: a sample would have caught it."""
+    world = World()
+    world.park(0, State(status=RUNNING))
+    states = STATES[:2]
+    reads = [0]
+
+    def run_on_and_off(address: int) -> None:
+        if address == world.g_address(0):
+            reads[0] += 1
+        if address in stack_range() or reads[0] == 4:
+            states.reverse()
+            world.park(0, states[0])
+
+    world.memory.script = run_on_and_off
+    seen = world.read()
+    assert (seen.qualities, seen.statuses) == (["torn"], [WAITING])
+    assert ("unreadable", "running goroutines", "not allowed") in seen.problems
+    assert [kind for kind, _, _ in seen.problems].count("torn") == 1
+
+
 def test_a_goroutine_in_a_system_call_is_where_it_made_it() -> None:
     world = World()
     world.park(0, State(status=SYSCALL))

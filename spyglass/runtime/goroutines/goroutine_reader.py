@@ -188,7 +188,7 @@ class Reader:
         runs = g_status(batch.rows[at]) == RUNNING
         batch.forget_stacks(at[runs])
         batch.quality[at[~runs]] = Quality.TORN
-        self._report_uncaught(batch, at[runs])
+        self._report_uncaught(batch, at, runs)
 
     def _walk_saved(self, batch: Batch, at: NDArray[np.intp], top_only: bool) -> NDArray[np.bool_]:
         """Walk the stacks of running goroutines of a stopped process whose threads are on the system
@@ -247,13 +247,15 @@ class Reader:
         caught: NDArray[np.intp] = rows[there]
         return caught
 
-    def _report_uncaught(self, batch: Batch, at: NDArray[np.intp]) -> None:
+    def _report_uncaught(self, batch: Batch, at: NDArray[np.intp], runs: NDArray[np.bool_]) -> None:
+        """Say why the goroutines `at` were not caught. Those that run on and off, which do not run just
+        now, are reported as torn; that the kernel refuses samples is said for them too."""
         if not len(at):
             return
         if self.threads.denied:
             self.runtime.problem("unreadable", "running goroutines", self.threads.denied)
             return
-        for goid in batch.rows["goid"][at][:_REPORTED].tolist():
+        for goid in batch.rows["goid"][at[runs]][:_REPORTED].tolist():
             detail = "running; could not be sampled on its stack"
             self.runtime.problem("unreadable", f"goroutine {goid}", detail)
 
