@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 
 from spyglass.binary.executable import Executable
-from spyglass.binary.image import _PIECES, BytesImage, FileImage
+from spyglass.binary.image import BytesImage, FileImage
 from spyglass.errors import BadDataError
 
 
@@ -43,8 +45,10 @@ def test_bytes_that_are_not_there(offset: int, size: int) -> None:
 
 
 def test_what_is_shared_is_in_memory_once_and_no_longer_than_its_file_is_open(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pieces: WeakValueDictionary[Any, Any] = WeakValueDictionary()  # of no other test
+    monkeypatch.setattr("spyglass.binary.image._PIECES", pieces)
     path = tmp_path / "file"
     path.write_bytes(b"0123456789")
     (tmp_path / "other").write_bytes(b"0123456789")
@@ -53,13 +57,13 @@ def test_what_is_shared_is_in_memory_once_and_no_longer_than_its_file_is_open(
     assert first is second
     assert first == b"234"
     assert image_of(tmp_path / "other").read_shared(2, 3) is not first
-    assert len(_PIECES) == 1
+    assert len(pieces) == 1
     for size in range(4, 8):
         assert images[0].read_shared(2, size) == b"2345678"[:size]
         assert images[1].read_shared(2, 3) is first
-    assert len(_PIECES) == 2
+    assert len(pieces) == 2
     images.clear()
-    assert len(_PIECES) == 0
+    assert len(pieces) == 0
 
 
 def test_what_was_read_of_a_file_before_it_was_changed_is_not_shared(tmp_path: Path) -> None:
