@@ -13,6 +13,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -34,10 +35,10 @@ def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """What file systems have; some that travel over a network have no files without names."""
     real_open = os.open
 
-    def open_named(path: Path, flags: int, *arguments: int) -> int:
+    def open_named(path: Path, flags: int, *arguments: int, **named: Any) -> int:
         if flags & os.O_TMPFILE == os.O_TMPFILE:
             raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-        return real_open(path, flags, *arguments)
+        return real_open(path, flags, *arguments, **named)
 
     if "only" in request.param:
         monkeypatch.setattr("spyglass.export.snapshot_file.os.open", open_named)
