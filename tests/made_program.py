@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import zip_longest
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from tests.pclntab_writer import FunctionSpec, pc_table, write_table
 
 __all__ = ["FUNCTIONS", "LOW", "SIZE", "TEXT", "Program", "function"]
 
+#: What a signal handler makes another function call.
+_FAKED = ("runtime.asyncPreempt", "runtime.sigpanic")
 TEXT, LOW = 0x400000, 0xC000000000
 SIZE = 0x100
 
@@ -67,14 +69,24 @@ class Program:
     def stack_of(self, names: Sequence[str], top_bytes: bytes = b"") -> bytes:
         """The stack of calls, the innermost first: of each its frame and where it returns to.
 
-        amd64: the return address lies above the frame. arm64: it is the first word of the frame.
+        amd64: the return address lies above the frame. arm64: it is the first word of the frame, if there is one; a
+        signal handler that fakes a call leaves the link register, where what was interrupted returns to, and a word
+        for alignment (``runtime/signal_arm64.go: preparePanic, pushCall``).
         """
         raw = top_bytes
-        for name, caller in pairwise(names):
-            back, size = struct.pack("<Q", self.pc(caller)), self.frame_bytes(name)
+        for name, caller, outer in zip_longest(names[:-1], names[1:], names[2:]):
+            back, size = self._packed(caller), self.frame_bytes(name)
             junk = b"\xee" * size
-            raw += back + junk[8:] if self.links else junk + back
+            if not self.links:
+                raw += junk + back
+                continue
+            raw += back[:size] + junk[8:]
+            if name in _FAKED and outer:
+                raw += self._packed(outer) + b"\xee" * 8
         return raw + bytes(32)
+
+    def _packed(self, caller: str) -> bytes:
+        return struct.pack("<Q", self.pc(caller))
 
     def walk(
         self, pc: int, raw: bytes, *, lr: int = 0, low: int = LOW, top: bool = False, root: int = 0

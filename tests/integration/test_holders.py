@@ -16,7 +16,7 @@ from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.wait_graph import KINDS, MODES, WaitGraph
 from tests.agreement import never
 from tests.cores import emulated
-from tests.support import MATRIX, Flavour, GoProcess, in_milestones, start
+from tests.support import MATRIX, Flavour, GoProcess, in_ends, in_milestones, start
 
 pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.matrix]
 
@@ -138,6 +138,41 @@ def test_holders_in_an_arm64_core_are_those_that_hold(minor: str, tmp_path: Path
     shutil.rmtree(tmp_path)
     assert snapshot.waits is not None
     assert_all_known(made.truth, Said.of(snapshot.waits))
+
+
+@pytest.mark.parametrize("arch", ["amd64", "arm64"])
+@in_milestones
+def test_holders_that_were_preempted_hold(minor: str, arch: str, tmp_path: Path) -> None:
+    """A signal stopped them in the middle of a loop; on arm64 its handler left something on their stacks."""
+    if arch == "arm64":
+        made = emulated("preempted", minor, tmp_path, ask=truth_of)
+        with spyglass.open_core(str(made.core)) as inspector:
+            snapshot = inspector.snapshot(waits=WaitOptions(heap=False))
+        shutil.rmtree(tmp_path)
+        assert snapshot.waits is not None
+        truth, said = made.truth, Said.of(snapshot.waits)
+    else:
+        with start("preempted", minor, Flavour.STRIPPED) as process:
+            truth = truth_of(process)
+            said = said_of(process, stop=True)
+    assert_true(truth, said)
+    named = [each["Case"] for each in truth if said.holders[each["Address"]]]
+    assert len(named) >= len(truth) - 1  # one of them runs
+
+
+@in_ends
+def test_where_frames_are_not_as_expected_nothing_is_called_left_locked(
+    minor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then nobody is named who holds, and somebody may."""
+    monkeypatch.setattr(
+        "spyglass.runtime.waiting.holders.words_at", lambda memory, addresses: addresses * 0
+    )
+    with start("preempted", minor, Flavour.STRIPPED, "park") as process:
+        truth = truth_of(process)
+        said = said_of(process)
+    assert_true(truth, said)
+    assert [said.holders[each["Address"]] for each in truth] == [[]] * len(truth)
 
 
 @pytest.mark.parametrize(("argument", "expected"), [((), 1), (("given",), -1)])

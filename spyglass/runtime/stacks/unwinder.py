@@ -54,7 +54,7 @@ _PC_MASK = 0xFFFFFFFF
 _MANY = 1 << 11
 _NO_ROWS = np.zeros(0, np.intp)
 #: What a signal handler puts on the stack of a processor with a link register when it fakes a call.
-_FAKED_FRAME_BYTES = 16
+FAKED_FRAME_BYTES = 16
 
 
 class Unwinder:
@@ -271,7 +271,7 @@ class Unwinder:
             gathered = self.memory.gather(run.sp(rows[~inside]), 8)
             link[~inside] = np.where(gathered.ok, gathered.words(1)[:, 0], np.uint64(0))
         state.cursors.lr[run.at[rows]] = link
-        run.slot[rows] += _FAKED_FRAME_BYTES // 8
+        run.slot[rows] += FAKED_FRAME_BYTES // 8
         nowhere = [self.tree.code.functions.at(pc) is None for pc in run.pc[rows].tolist()]
         run.pc[rows[nowhere]] = link[nowhere]  # it called something that is no function
 
@@ -309,7 +309,7 @@ class Unwinder:
             pc, sp, link = word, sp + step.frame_size + (0 if self._at_bottom else 8), 0
             entry = step.entry
             if self._at_bottom and entry & Entry.INJECTED_CALL:
-                link, sp = words.at(sp) or 0, sp + _FAKED_FRAME_BYTES
+                link, sp = words.at(sp) or 0, sp + FAKED_FRAME_BYTES
                 pc = pc if code.functions.at(pc) is not None else link
         if omitted:
             node = tree.gap(node, omitted, tail[0][1], where)

@@ -66,8 +66,10 @@ def find_holders(population: Population, resolved: Resolved) -> FoundHolders:
     held = find_held(population, frames, stacks, contended, waits.address)
     evidence = Evidence.joined([held.evidence, deferred])
     evidence = _without_released(population, resolved, contended, evidence)
-    evidence = _verified(population, frames, stacks, _agreeing(evidence, waits))
-    evidence = _one_each(evidence)
+    evidence = _agreeing(evidence, waits)
+    there = _is_there(population, frames, stacks, evidence)
+    lost[evidence.row[~there]] = True
+    evidence = _one_each(evidence.select(there))
     still = population.still()
     evidence = evidence.select(still[evidence.row])
     named = _possible(evidence, contended)
@@ -95,10 +97,10 @@ class _Waits(NamedTuple):
         return cls(which, address)
 
 
-def _verified(
+def _is_there(
     population: Population, frames: LockFrames, stacks: LockStacks, evidence: Evidence
-) -> Evidence:
-    """`evidence` from frames that are there: their return addresses are those of the stack."""
+) -> NDArray[np.bool_]:
+    """Which `evidence` is of frames that are there: their return addresses are those of the stack."""
     at = np.maximum(evidence.frame, 0)
     place = frames.base[at]
     if stacks.link:
@@ -106,7 +108,8 @@ def _verified(
         place = place - (words[frames.call[at]] * 8).astype(np.uint64)
     wanted = frames.returns_to[at]
     found = words_at(population.runtime.memory, place)
-    return evidence.select((evidence.frame < 0) | (found == wanted) | (wanted == 0))
+    there: NDArray[np.bool_] = (evidence.frame < 0) | (found == wanted) | (wanted == 0)
+    return there
 
 
 def _without_released(

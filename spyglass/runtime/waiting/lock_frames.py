@@ -17,6 +17,8 @@ from spyglass.runtime.discovery.layouts import GoVersion
 from spyglass.runtime.discovery.required_fields import passes_in_registers
 from spyglass.runtime.goroutines.fetcher import saved_cursors
 from spyglass.runtime.stacks.call_sites import ENDS
+from spyglass.runtime.stacks.symbolizer import Entry
+from spyglass.runtime.stacks.unwinder import FAKED_FRAME_BYTES
 from spyglass.runtime.waiting.lock_code import LockCode
 from spyglass.table import Table, column
 
@@ -125,6 +127,8 @@ class LockStacks:
             return None
         planned, slot = [], 0
         for depth, frame in enumerate(path):
+            if self.link and frame.entered & Entry.INJECTED_CALL:
+                slot += FAKED_FRAME_BYTES // _WORD_BYTES  # what the signal handler saved
             slot += frame.words
             number = self._call(frame.pc, frame.entered, frame.words)
             call = self.calls[number] if number >= 0 else None

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spyglass.runtime.goroutines.consistency import part_of
+from spyglass.runtime.stacks.call_sites import INJECTED_CALL
+from spyglass.runtime.stacks.unwinder import FAKED_FRAME_BYTES
 from spyglass.runtime.waiting.found import Found, kind
 from spyglass.runtime.waiting.inner_calls import DEPTH, inner_nodes
 from spyglass.runtime.waiting.sudogs import pointer_in
@@ -83,8 +85,10 @@ def _returns(
     pcs = tree.pcs(inner)[:, 1:]
     known = pcs != 0
     if population.runtime.arch == "arm64":
-        # At the bottom of a frame, where the callee saves the link register; without a frame nowhere.
-        slots -= sizes
+        # At the bottom of a frame, where the function itself saved the link register; without a frame nowhere.
+        # Beyond a call that a signal handler faked lies what the handler saved, too (`preparePanic`, `pushCall`).
+        faked = (tree.flags[inner] & INJECTED_CALL != 0) * (FAKED_FRAME_BYTES // 8)
+        slots += np.cumsum(faked, axis=1) - faked - sizes
         known &= sizes[:, :-1] > 0
     else:
         slots += np.arange(DEPTH)  # above each frame
