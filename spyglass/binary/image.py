@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 from abc import ABC, abstractmethod
-from weakref import WeakValueDictionary
 
 from spyglass.errors import BadDataError
 
@@ -38,10 +36,6 @@ class Image(ABC):
             raise BadDataError("the file was cut off while it was read")
         return found
 
-    def read_shared(self, offset: int, size: int) -> bytes:
-        """As `read`, for what is large and kept: in memory once for all objects of the same file."""
-        return self.read(offset, size)
-
     def read_up_to(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset` on, or as many as there are; `BadDataError` if the disk fails."""
         return self._read(offset, size) if offset < len(self) and size > 0 else b""
@@ -64,19 +58,6 @@ class Image(ABC):
         """Close the file."""
 
 
-class _Piece:
-    """A part of a file that somebody keeps."""
-
-    def __init__(self, raw: bytes) -> None:
-        self.raw = raw
-
-
-#: By file, when it was changed, offset and size: what `FileImage.read_shared` has read last, as long as an object of the file is
-#: there.
-_PIECES: WeakValueDictionary[tuple[int, ...], _Piece] = WeakValueDictionary()
-_PIECES_LOCK = threading.Lock()
-
-
 class FileImage(Image):
     """The file behind `descriptor`, which is closed with this object or when it is collected."""
 
@@ -88,25 +69,9 @@ class FileImage(Image):
         self.modified_at = status.st_mtime
         #: Whether this is a file, not a directory, a pipe or a device.
         self.is_regular = stat.S_ISREG(status.st_mode)
-        # Who may write to a file can set when it was written, but not when its inode was changed (inode(7)).
-        self._identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)  # fmt: skip
-        self._piece: _Piece | None = None
 
     def __len__(self) -> int:
         return self._size
-
-    def read_shared(self, offset: int, size: int) -> bytes:
-        """As `read`, for what is large and kept: in memory once for all objects of the same file, unless it was changed,
-        that have read this part last."""
-        key = (*self._identity, offset, size)
-        with _PIECES_LOCK:
-            piece = _PIECES.get(key)
-        if piece is None:
-            read = _Piece(self.read(offset, size))
-            with _PIECES_LOCK:
-                piece = _PIECES.setdefault(key, read)
-        self._piece = piece  # one: a file that lies may have many that are of no use
-        return piece.raw
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """Fill `buffer` with the bytes from `offset` on; how many could be read."""

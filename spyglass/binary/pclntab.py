@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from spyglass.binary.image import Image
 
 __all__ = [
+    "HEADER_BYTES",
     "SP_WRITE",
     "TOP_FRAME",
     "CallSite",
@@ -44,7 +45,8 @@ _MAX_NAME_BYTES = 1 << 13
 _MAX_INLINE_DEPTH = 256
 #: Limit of places that look like a table, or a name, and are checked.
 _MAX_HITS = 1 << 8
-_HEADER_BYTES = 72
+#: How much of the beginning of a table says what is where in it.
+HEADER_BYTES = 72
 #: A table is searched for in pieces of this size, a name first so near to where the last one was.
 _PIECE_BYTES = 1 << 20
 _NEARBY_BYTES = 1 << 18
@@ -171,7 +173,7 @@ def _search(executable: Executable, begin: int, size: int) -> Iterator[int]:
 
 def _looks_right(image: Image, offset: int, size: int) -> bool:
     try:
-        _Header.parse(image.read(offset, min(_HEADER_BYTES, size)), size)
+        _Header.parse(image.read(offset, min(HEADER_BYTES, size)), size)
     except BadDataError:
         return False
     return True
@@ -194,9 +196,9 @@ class _Header:
     def parse(cls, raw: bytes, size: int) -> _Header:
         """Decode `raw`, the start of a table of `size` bytes; `BadDataError` if it is none."""
         known = _FORMATS.get(int.from_bytes(raw[:4], "little"))
-        if known is None or len(raw) < _HEADER_BYTES or raw[4:6] != b"\0\0":
+        if known is None or len(raw) < HEADER_BYTES or raw[4:6] != b"\0\0":
             raise BadDataError("no Go function table")
-        words = [int.from_bytes(raw[at : at + 8], "little") for at in range(8, _HEADER_BYTES, 8)]
+        words = [int.from_bytes(raw[at : at + 8], "little") for at in range(8, HEADER_BYTES, 8)]
         if raw[6] not in (1, 2, 4) or raw[7] != 8 or not 0 < words[0] <= MAX_FUNCTIONS:
             raise BadDataError("no Go function table that spyglass can read")
         if known.subtables is None:
@@ -221,7 +223,7 @@ class FunctionTable:
 
     def __init__(self, image: memoryview, text: int) -> None:
         self._image = image
-        self._header = _Header.parse(bytes(image[:_HEADER_BYTES]), len(image))
+        self._header = _Header.parse(bytes(image[:HEADER_BYTES]), len(image))
         self.format = self._header.format
         self.text = text
         self.entries, self._offsets = self._read_index()
@@ -241,9 +243,10 @@ class FunctionTable:
         self._pc_values.allow_steps()
 
     @staticmethod
-    def is_relative(image: memoryview) -> bool:
-        """Whether the table in `image` holds offsets, not addresses that depend on the load bias."""
-        return _Header.parse(bytes(image[:_HEADER_BYTES]), len(image)).format.relative
+    def is_relative(header: bytes, size: int) -> bool:
+        """Whether the table of `size` bytes that begins with `header`, `HEADER_BYTES` of them, holds offsets, not
+        addresses that depend on the load bias."""
+        return _Header.parse(header, size).format.relative
 
     @property
     def relative(self) -> bool:

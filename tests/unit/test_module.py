@@ -6,10 +6,13 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 
 from spyglass.binary.go_executable import GoExecutable
+from spyglass.binary.pclntab import HEADER_BYTES
 from spyglass.errors import BadDataError, NotGoProgram
 from spyglass.runtime.discovery.globals import go_version, is_wait_reasons
 from spyglass.runtime.discovery.module import Module, find_module
@@ -156,6 +159,27 @@ def test_a_table_that_nothing_uses_is_told(data: bytes) -> None:
 def test_a_program_without_a_table_is_not_go() -> None:
     with pytest.raises(NotGoProgram, match="has no Go function table"):
         find_module(target(module_data(), table=b"nothing like it" * 10))
+
+
+def test_equal_tables_are_in_memory_once_as_long_as_one_of_them_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of programs in different files; one that begins alike and has the same size is another one."""
+    kept: WeakValueDictionary[Any, Any] = WeakValueDictionary()  # of no other test
+    monkeypatch.setattr("spyglass.runtime.discovery.module._TABLES", kept)
+    table = write_table(FUNCTIONS)
+    other = table.replace(b"main.main", b"main.mein")
+    assert other[:HEADER_BYTES] == table[:HEADER_BYTES]
+    found = [find_module(target(module_data(), each)).functions for each in (table, other, table)]
+    first, second, third = (each._image.obj for each in found)
+    assert first is third
+    assert (first, second) == (table, other)
+    assert found[1].named("main.mein") is not None
+    assert len(kept) == 1
+    del found[0], first
+    assert len(kept) == 1
+    found.clear()
+    assert len(kept) == 0
 
 
 def test_data_that_cannot_be_read_is_passed_over() -> None:

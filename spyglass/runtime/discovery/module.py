@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import numpy as np
 
-from spyglass.binary.pclntab import FunctionTable, TableLocation, find_pclntabs
+from spyglass.binary.pclntab import HEADER_BYTES, FunctionTable, TableLocation, find_pclntabs
 from spyglass.errors import BadDataError, MemoryFault, NotGoProgram
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ _MAX_TABLES = 8
 #: for all versions that share a pclntab format, Go 1.2 to 1.15 and since Go 1.16.
 _MINPC_OLD, _MINPC = 10, 20
 _WORDS = 24
+
+#: Function tables in use, by their size and the bytes they begin with.
+_TABLES: WeakValueDictionary[tuple[int, bytes], memoryview] = WeakValueDictionary()
+_TABLES_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,16 @@ def _table(target: Target, place: TableLocation) -> memoryview:
     Out of the file, which costs the process nothing; from memory where the table holds addresses
     and they were relocated (before Go 1.18, in position-independent programs).
     """
-    view = memoryview(target.executable.image.read_shared(place.offset, place.size))
-    if target.executable.pie and not FunctionTable.is_relative(view):
+    image = target.executable.image
+    header = image.read(place.offset, min(HEADER_BYTES, place.size))
+    if target.executable.pie and not FunctionTable.is_relative(header, place.size):
         return memoryview(target.memory.read(place.address + target.bias, place.size))
-    return view
+    return _shared(image.read(place.offset, place.size))
+
+
+def _shared(raw: bytes) -> memoryview:
+    """`raw`, or equal bytes that are the table of another program: that of many processes, also in containers of one
+    image, where each has a file of its own, is in memory once."""
+    with _TABLES_LOCK:
+        known = _TABLES.setdefault((len(raw), raw[:HEADER_BYTES]), memoryview(raw))
+    return known if known.obj == raw else memoryview(raw)
