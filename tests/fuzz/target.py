@@ -53,8 +53,8 @@ MODULES = {
     "parquet": "parquet",
     "requests": "requests",
 }
-#: Where inputs are long for a program and are made by a mutation of their own: atheris keeps a part of what it sees
-#: compared, a megabyte of each of these inputs, and they gain nothing from it.
+#: Where an input makes much work, and inputs are made by a mutation of their own: atheris keeps a part of what it sees compared,
+#: a megabyte of each of these inputs, and they gain nothing from it.
 WITHOUT_COMPARISONS = ("small-core",)
 
 
