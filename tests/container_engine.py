@@ -14,11 +14,11 @@ from spyglass.model import Snapshot
 from tests.agreement import disagreements
 from tests.support import GoProcess
 
-__all__ = ["TIMEOUT_SECONDS", "Engine", "agreed"]
+__all__ = ["SPEAKER", "TIMEOUT_SECONDS", "Engine", "agreed"]
 
 TIMEOUT_SECONDS = float(os.environ.get("SPYGLASS_TEST_SECONDS", "120"))
 #: The goroutine of truth.go that speaks.
-_SPEAKER = 1
+SPEAKER = 1
 
 
 class Engine(ABC):
@@ -57,6 +57,6 @@ def agreed(pid: int, process: GoProcess) -> Snapshot:
     truth = process.truth()
     with attach(pid) as program:
         snapshot = program.snapshot("full")
-    assert disagreements(snapshot, truth.goroutines, moving=[_SPEAKER]) == []
+    assert disagreements(snapshot, truth.goroutines, moving=[SPEAKER]) == []
     assert snapshot.problems == ()
     return snapshot

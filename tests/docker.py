@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -74,8 +74,9 @@ def docker() -> Iterator[Docker]:
             try:
                 yield made
             finally:
-                if left := made("ps", "--all", "--quiet").split():
-                    made("rm", "--force", *left)
+                with suppress(AssertionError, subprocess.TimeoutExpired):  # its daemon has ended
+                    if left := made("ps", "--all", "--quiet").split():
+                        made("rm", "--force", *left)
 
 
 @contextmanager
@@ -85,8 +86,14 @@ def containerd() -> Iterator[Path]:
     with _folder() as root:
         socket = root / "socket"
         command = ["containerd", f"--address={socket}", f"--root={root}/lib", f"--state={root}/run"]
-        with _running(command, root / "log", ["ctr", f"--address={socket}", "version"]):
-            yield socket
+        ask = ["ctr", f"--address={socket}"]
+        with _running(command, root / "log", [*ask, "version"]):
+            try:
+                yield socket
+            finally:
+                for each in _run(*ask, "containers", "ls", "--quiet").stdout.decode().split():
+                    _run(*ask, "tasks", "rm", "--force", each)
+                    _run(*ask, "containers", "rm", each)
 
 
 def _need(*commands: str) -> None:
@@ -104,14 +111,22 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(root)
 
 
+def _run(*command: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command, which may fail, also by not ending in time."""
+    try:
+        return subprocess.run(command, capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, -1, b"", b"")
+
+
 @contextmanager
 def _running(command: list[str], log: Path, ask: list[str]) -> Iterator[None]:
-    """A daemon, when it answers `ask`; it is ended with what is in the context."""
+    """A daemon, when it answers `ask`; it is ended when the context is left."""
     with log.open("wb") as out:
         daemon = subprocess.Popen(command, stdout=out, stderr=out)
     try:
         deadline = time.monotonic() + TIMEOUT_SECONDS
-        while subprocess.run(ask, capture_output=True, check=False).returncode:
+        while _run(*ask).returncode:
             if daemon.poll() is not None or time.monotonic() > deadline:
                 pytest.skip(f"{command[0]} cannot run here: {log.read_text().splitlines()[-1:]}")
             time.sleep(0.1)

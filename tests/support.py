@@ -97,7 +97,7 @@ _SEEDS_OF_EACH_SHORT_ONE = 4
 
 
 def many_seeds(count: int) -> pytest.MarkDecorator:
-    """For tests of what comes by chance: the argument `seed`, of `count` of which all but a quarter are slow."""
+    """For tests of what comes by chance: `count` values of the argument `seed`; all but the first quarter are slow."""
     marks = [pytest.mark.slow]
     seeds = [
         pytest.param(seed, marks=marks * (seed >= count // _SEEDS_OF_EACH_SHORT_ONE))

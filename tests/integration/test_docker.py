@@ -16,15 +16,13 @@ from spyglass.process_choice import Wanted, find
 from spyglass.processes import go_processes
 from tests.agreement import disagreements
 from tests.children import needs_root
-from tests.container_engine import agreed
+from tests.container_engine import SPEAKER, agreed
 from tests.docker import Docker, containerd, docker
 from tests.podman import SPYGLASS, host_files, links
 from tests.support import Flavour, GoProcess, build
 
 pytestmark = [pytest.mark.live, pytest.mark.go, pytest.mark.slow, needs_root]
 
-#: The goroutine of truth.go that speaks.
-SPEAKER = 1
 MEMORY_BYTES = 256 << 20
 CONTAINER = "5e" * 32
 

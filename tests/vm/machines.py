@@ -22,7 +22,8 @@ class Machine:
     """One machine. `arch`: Debian's word for the processor. `suite`: of Debian, which has the kernel; what runs in the
     machine is always of the same suite, `image.USERLAND_SUITE`. `go`: versions of the programs that are looked at,
     "all" for every toolchain. `finished`: names of finished programs (`fixtures.fetch`) that are in it too. `packages`: of
-    Debian, beside those of all machines. `options`: for the kernel. `checks`: files of `guest` that are tried, the rules last: one of them lasts until the machine ends."""
+    Debian, beside those of all machines. `options`: for the kernel. `checks`: files of `guest` that are tried, the rules
+    last: one of them lasts until the machine ends."""
 
     name: str
     arch: str
