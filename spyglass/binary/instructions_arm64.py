@@ -172,8 +172,9 @@ def _other(line: _Line) -> Instruction:
     """An instruction that is not followed: what it changes is forgotten."""
     registers = [_full(each) for each in line.operands if _is_register(each)]
     if line.mnemonic.startswith("st") and line.has_memory:
+        size = 32 if line.mnemonic == "stp" and line.operands[0].startswith("q") else 16
         return Instruction(
-            line.at, line.end, Do.STORE, base=line.base, offset=line.offset, size=16,
+            line.at, line.end, Do.STORE, base=line.base, offset=line.offset, size=size,
             others=tuple(registers[:1]) if "x" in line.mnemonic else (), keeps_condition=True,
         )  # fmt: skip
     if line.mnemonic.startswith(_ONLY_READ):

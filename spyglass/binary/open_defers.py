@@ -28,7 +28,7 @@ _FUNCDATA = {4: 5, 3: 4}
 
 
 class DeferForm(NamedTuple):
-    """How the version encodes it. `arguments`: deferred calls have arguments (up to Go 1.16); `slots`: the
+    """How the version encodes it. `arguments`: of deferred calls, too (up to Go 1.17); `slots`: the
     closures are in consecutive slots (since Go 1.22)."""
 
     arguments: bool

@@ -8,6 +8,7 @@ from itertools import count as count_from
 import numpy as np
 import pytest
 
+from fixtures.fetch import find_program
 from spyglass.binary.call_edges import CallEdges, may_call_pointers, numbers_anywhere
 from spyglass.binary.code_flow import analyse
 from spyglass.binary.executable import Executable
@@ -15,10 +16,13 @@ from spyglass.binary.flow_state import HELD, KEPT
 from spyglass.binary.inline_trees import InlineTrees
 from spyglass.binary.instructions import Do, Instruction, processor
 from spyglass.binary.lock_facts import READ, WRITE, Code, Effect, LockFact
-from spyglass.binary.open_defers import DeferForm, open_defers
+from spyglass.binary.open_defers import _FUNCDATA, DeferForm, open_defers
 from spyglass.binary.pclntab import FunctionTable, find_pclntab
+from spyglass.runtime.discovery.layouts import candidate_layouts
 from spyglass.runtime.waiting.lock_code import LockCode
+from spyglass.runtime.waiting.lock_frames import defer_form
 from tests.support import ENDS, MATRIX, Flavour, build
+from tests.unit.test_pclntab import finished
 
 pytestmark = [pytest.mark.go, pytest.mark.matrix]
 
@@ -181,6 +185,30 @@ def test_open_coded_defers_are_found(program: Program) -> None:
         for each in found[:count]:
             assert each.bits < 0
             assert each.closure < 0
+
+
+@pytest.mark.parametrize("name", ["esbuild-0.1.26", "buildifier-4.2.5", "buildifier-7.1.2"])
+def test_open_coded_defers_of_finished_programs_are_found(name: str) -> None:
+    """Go 1.17 writes them as Go 1.14 does, also where arguments are in registers; Go 1.20 does not."""
+    real = finished(name)
+    layouts = next(candidate_layouts(f"go{find_program(name).go}", "amd64", None, None, None))
+    index = _FUNCDATA[real.trees.indices(real.table).funcdata]
+    functions = [real.table.function(number) for number in range(len(real.table))]
+    some = [each for each in functions if real.trees.funcdata(real.table, each, index) is not None]
+    assert len(some) > 30
+    for each in some:
+        found = open_defers(real.table, real.trees, each, defer_form(layouts))
+        assert found, each.name
+        assert all(one.closure < 0 and one.bits < 0 for one in found), each.name
+
+
+@pytest.mark.parametrize(("word", "size"), [(0xAD0087E0, 32), (0xA90107E0, 16), (0x3D8007E0, 16)])
+def test_pairs_of_long_registers_write_32_bytes(word: int, size: int) -> None:
+    """``stp q0, q1, [sp, #16]``, which Go writes since 1.26; ``stp x0, x1``; ``str q0``."""
+    decoded = list(processor("arm64").decode(word.to_bytes(4, "little"), 0x1000))
+    stores = [each for each in decoded if each.do == Do.STORE]
+    assert [each.offset for each in stores][:1] == [16]
+    assert max(each.offset + each.size for each in stores) == 16 + size
 
 
 def test_a_slow_processor_finds_the_same(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
+from spyglass.runtime.waiting.deferred import _frame_at
 from spyglass.runtime.waiting.lock_code import LockCode
-from spyglass.runtime.waiting.lock_frames import _memory_beside
+from spyglass.runtime.waiting.lock_frames import LockFrames, LockStacks, _memory_beside
 from tests.image import ImageMemory
+from tests.made_program import Program
 
 PAGE = 1 << 12
 
@@ -25,6 +29,38 @@ def test_no_more_memory_is_looked_for_than_is_examined() -> None:
     memory = ImageMemory({0: bytes(1 << 27)})
     assert _memory_beside(memory, 0, PAGE) == (1 << 26) - PAGE
     assert _memory_beside(memory, PAGE, -PAGE) == PAGE
+
+
+@pytest.mark.parametrize(("above", "arch"), [(8, "amd64"), (0, "arm64")])
+def test_a_deferred_call_is_of_the_function_that_made_it(above: int, arch: str) -> None:
+    """It knows the sp of that function, at which what it calls begins, on arm64 at that very address."""
+    sps = [0x1000, 0x1040, 0x1100]  # of three functions, the innermost first
+    bases = [sp - above for sp in [*sps[1:], 0x1200]]
+    frames: LockFrames = LockFrames.of(
+        3, row=np.zeros(3, np.int64), base=np.array(bases, np.uint64), depth=np.arange(3)
+    )
+    found = _frame_at(frames, np.zeros(4, np.intp), np.array([*sps, 0x1200], np.uint64))
+    assert found.tolist() == [0, 1, 2, -1], arch
+
+
+@pytest.mark.parametrize("arch", ["amd64", "arm64"])
+def test_frames_lie_where_their_return_addresses_are(
+    arch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also beyond a call that a signal handler faked."""
+    program = Program(arch)
+    calls = ["runtime.asyncPreempt", "main.worker", "main.recurse", "runtime.goexit"]
+    raw = program.stack_of(calls)
+    walked = program.walk(program.pc(calls[0]), raw)
+    monkeypatch.setattr(LockStacks, "_call", lambda *arguments: 0)
+    stacks = object.__new__(LockStacks)
+    stacks.link, stacks.calls = program.links, [cast(Any, SimpleNamespace(matters=True))]
+    planned = stacks._make_plan(program.tree, int(walked.node[0]))
+    assert planned is not None
+    words = np.frombuffer(raw, "<u8")
+    for each, name in zip(planned[:-1], calls, strict=False):
+        place = each.slot - (program.frame_bytes(name) // 8 if program.links else 0)
+        assert words[place] == each.returns_to, name
 
 
 def test_names_have_a_part_of_the_work_of_holders() -> None:

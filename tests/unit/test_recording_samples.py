@@ -17,13 +17,14 @@ from spyglass.runtime.recording.native_frames import Native, NativeFrames
 from spyglass.runtime.recording.owners import Seen, _Listed
 from spyglass.runtime.recording.recorded_labels import RecordedLabels
 from spyglass.runtime.recording.rows import Rows, Stacks
-from spyglass.runtime.recording.sampled_stacks import _Path, _same, _same_from
+from spyglass.runtime.recording.sampled_stacks import SampledStacks, _Path, _same, _same_from
 from spyglass.runtime.recording.successors import Distinctions, StackEnds
 from spyglass.runtime.recording.witness import Noted, Witness, equal_from
 from spyglass.threads.architecture import AMD64, Registers
 from spyglass.threads.kernel_symbols import KernelSymbols
 from spyglass.threads.perf import Sample, parse_recording
 from tests.image import ImageMemory
+from tests.made_program import Program
 
 LOST, THROTTLE, FORK, SAMPLE = 2, 5, 7, 9
 USER_PART, KERNEL_PART = (1 << 64) - 512, (1 << 64) - 128
@@ -280,6 +281,26 @@ def noted(copy: bytes, now: bytes, sp: int = 0) -> Noted:
 #: A stack of four functions of 4 words each; return addresses are the last word of each.
 WORDS = list(range(1, 17))
 FUNCTION = range(0x101, 0x200)
+
+
+@pytest.mark.parametrize("arch", ["amd64", "arm64"])
+def test_the_size_of_a_stack_is_what_its_frames_take(arch: str) -> None:
+    """Up to that of `runtime.goexit`, with what a signal handler left; and where the outermost function begins."""
+    program = Program(arch)
+    calls = ["runtime.asyncPreempt", "main.worker", "main.recurse", "runtime.goexit"]
+    raw = program.stack_of(calls)
+    walked = program.walk(program.pc(calls[0]), raw)
+    is_arm = arch == "arm64"
+    stacks = object.__new__(SampledStacks)
+    stacks.tree, stacks._link = program.tree, is_arm
+    path = stacks._find_path(int(walked.node[0]))
+    assert path.size == len(raw) - 32
+    assert path.size - path.start == program.frame_bytes("main.recurse") + (0 if is_arm else 8)
+    assert (
+        path.same_from > 0
+    ) is not is_arm  # where it begins does not tell whether it is the same call
+
+
 PATH = _Path(128, 64 - 8, 96, 1 << 62, 0, "runtime.goexit", slot=32 - 8, pcs=FUNCTION)
 
 

@@ -20,7 +20,7 @@ from spyglass.runtime.recording.successors import Distinctions
 from spyglass.runtime.recording.witness import Noted, equal_from
 from spyglass.runtime.stacks.stack_tree import StackTree
 from spyglass.runtime.stacks.symbolizer import Entry
-from spyglass.runtime.stacks.unwinder import Unwinder
+from spyglass.runtime.stacks.unwinder import FAKED_FRAME_BYTES, Unwinder
 from spyglass.runtime.stacks.walks import COMPLETE, Cursors, StackBytes
 from spyglass.threads.architecture import Registers
 
@@ -88,7 +88,8 @@ class SampledStacks:
         self, tree: StackTree, runtime: Runtime, native: NativeFrames, is_go: Callable[[int], bool]
     ) -> None:
         self.tree = tree
-        self._unwinder = Unwinder(_Nowhere(), tree, runtime.arch == "arm64")
+        self._link = runtime.arch == "arm64"
+        self._unwinder = Unwinder(_Nowhere(), tree, self._link)
         self._native = native
         self._is_go = is_go
         self._paths: dict[int, _Path] = {}
@@ -217,15 +218,18 @@ class SampledStacks:
         if not frames:
             return _Path(0, 0, 0, 0, 0, "")
         code = self.tree.code
-        begins, labelled = [0], _NO_BYTES
+        begins, labelled, above = [0], _NO_BYTES, 0 if self._link else 8
         for frame in frames:
+            if self._link and frame.entered & Entry.INJECTED_CALL:
+                begins[-1] += FAKED_FRAME_BYTES  # what the signal handler saved
             names = [code.frames[each].function for each in code.calls(frame.pc, frame.entered)]
             if labelled == _NO_BYTES and not _LABELLING.isdisjoint(names):
                 labelled = begins[-1]
-            begins.append(begins[-1] + 8 * (frame.words + 1))
+            begins.append(begins[-1] + 8 * frame.words + above)
         outermost = self._function(frames[-1].pc)
         start = begins[-3] if len(frames) > 2 else 0
-        same_from = _same_from(begins[:-1])
+        # With a link register the return address into the second function has no place of its own: nothing tells.
+        same_from = 0 if self._link else _same_from(begins[:-1])
         slot = max(begins[1] - 8, 0)
         pcs = self._pcs(frames[1].pc) if len(frames) > 1 else range(0)
         callers = tuple(

@@ -217,8 +217,8 @@ def _moved(place: Place, places: dict[int, int] | None) -> Place | None:
 def _frame_at(
     frames: LockFrames, rows: NDArray[np.intp], sp: NDArray[np.uint64]
 ) -> NDArray[np.int64]:
-    """The frame of each of the goroutines `rows` that begins at or above `sp`; -1 if it is none that
-    matters."""
+    """The frame of each of the goroutines `rows` whose function had `sp` when it deferred a call; -1 if it is none
+    that matters. Its base is above; that of what it calls may be `sp` itself, where there is a link register."""
     if not len(frames):
         return np.full(len(rows), -1, np.int64)
     # Frames are sorted by goroutine, and by address for each: a binary search in all at once.
@@ -226,7 +226,7 @@ def _frame_at(
     end = high.copy()
     while (low < high).any():
         middle = (low + high) >> 1
-        is_less = frames.base[np.minimum(middle, len(frames) - 1)] < sp
+        is_less = frames.base[np.minimum(middle, len(frames) - 1)] <= sp
         open_ = low < high
         low = np.where(open_ & is_less, middle + 1, low)
         high = np.where(open_ & ~is_less, middle, high)

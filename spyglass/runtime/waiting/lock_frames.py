@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from spyglass.binary.pclntab import Function
     from spyglass.memory.base import Memory
     from spyglass.runtime.context import Runtime
-    from spyglass.runtime.stacks.stack_tree import StackTree
+    from spyglass.runtime.discovery.layouts import Layouts
+    from spyglass.runtime.stacks.stack_tree import PathFrame, StackTree
     from spyglass.runtime.waiting.naming import Method
     from spyglass.runtime.waiting.population import Population
 
-__all__ = ["LockCall", "LockFrames", "LockStacks", "read_frames", "stacks_of"]
+__all__ = ["LockCall", "LockFrames", "LockStacks", "defer_form", "read_frames", "stacks_of"]
 
 _WORD_BYTES = 8
 _PAGE_BYTES = 1 << 12
@@ -101,8 +102,7 @@ class LockStacks:
         known = (version.major, version.minor) if version else None
         self.in_registers = passes_in_registers(known, runtime.arch)
         layouts = runtime.layouts
-        has_flag = layouts.has("_defer", "openDefer")
-        self.form = DeferForm(arguments=not self.in_registers and has_flag, slots=not has_flag)
+        self.form = defer_form(layouts)
         self.link = runtime.arch == "arm64"
         code = tree.code
         self.code = LockCode(code.functions, code.trees, runtime.arch, self.in_registers)
@@ -127,9 +127,7 @@ class LockStacks:
             return None
         planned, slot = [], 0
         for depth, frame in enumerate(path):
-            if self.link and frame.entered & Entry.INJECTED_CALL:
-                slot += FAKED_FRAME_BYTES // _WORD_BYTES  # what the signal handler saved
-            slot += frame.words
+            slot += frame.words + self.faked_words(frame)
             number = self._call(frame.pc, frame.entered, frame.words)
             call = self.calls[number] if number >= 0 else None
             if call is not None and call.matters:
@@ -137,6 +135,11 @@ class LockStacks:
                 planned.append(_Planned(depth, slot, number, outer))
             slot += 0 if self.link else 1
         return tuple(planned)
+
+    def faked_words(self, frame: PathFrame) -> int:
+        """How many words a signal handler left below `frame` when it faked its last call."""
+        is_faked = self.link and frame.entered & Entry.INJECTED_CALL
+        return FAKED_FRAME_BYTES // _WORD_BYTES if is_faked else 0
 
     def _call(self, pc: int, entered: int, words: int) -> int:
         key = pc, entered
@@ -162,6 +165,12 @@ class LockStacks:
         if defers:
             open_coded = open_defers(code.functions, code.trees, function, self.form)
         return LockCall(pc, entered, function, words, open_coded, may_lock, may_lock or defers)
+
+
+def defer_form(layouts: Layouts) -> DeferForm:
+    """How open-coded defers are encoded. Go 1.17 passes arguments in registers, and still writes how many there are."""
+    has_flag = layouts.has("_defer", "openDefer")
+    return DeferForm(arguments=has_flag and layouts.has("_defer", "siz"), slots=not has_flag)
 
 
 def _data(runtime: Runtime) -> tuple[int, int]:

@@ -180,7 +180,7 @@ class _FieldFinder:
         function, its receiver, and the pc."""
         functions, slot, found = self._population.tree.code.functions, 0, 0
         for frame in self._population.tree.path_frames(node)[:_MAX_FRAMES]:
-            slot += frame.words
+            slot += frame.words + self._stacks.faked_words(frame)
             try:
                 function = functions.at(frame.pc)
             except SpyglassError:
