@@ -40,8 +40,8 @@ VERDICTS: tuple[str, ...] = (
 )
 _DEADLOCK, _NEVER, _BEHIND, _LEFT, _WAITS, _COULD, _UNKNOWN = range(7)
 
-#: The worst grade of evidence that names a holder.
-STRONG = 3
+#: The worst grade of evidence that names a holder, and that of which it is concluded that goroutines are stuck.
+STRONG, SURE = 3, 2
 
 _FD, _TIMER, _NOTHING, _RUNTIME = (
     KINDS.index(kind) for kind in ("fd", "timer", "nothing", "runtime")
@@ -274,7 +274,7 @@ class _Edges(NamedTuple):
         object_of = np.full(len(ids), NONE, np.int64)
         only = alone[waiters]
         object_of[waiters[only]] = waits.object[only]
-        strong = np.flatnonzero((holders.grade >= 1) & (holders.grade <= STRONG))
+        strong = np.flatnonzero((holders.grade >= 1) & (holders.grade <= SURE))
         strong = strong[np.lexsort((holders.grade[strong], holders.object[strong]))]
         held, holder = holders.object[strong], np.searchsorted(ids, holders.goroutine[strong])
         begin = np.searchsorted(held, object_of)

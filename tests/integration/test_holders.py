@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 import spyglass
+from spyglass.analysis.findings import findings
+from spyglass.analysis.wait_verdicts import VERDICTS, verdicts
 from spyglass.runtime.waiting.options import WaitOptions
 from spyglass.wait_graph import KINDS, MODES, WaitGraph
 from tests.agreement import never
@@ -186,6 +188,25 @@ def test_a_lock_that_nobody_will_release_is_left_locked(
         said = said_of(process)
     assert said.holders[address] == []
     assert said.left_locked[address] == expected
+
+
+@pytest.mark.parametrize("case", ["flag", "cond", "deep"])
+@in_milestones
+def test_nobody_is_called_stuck_whose_locks_are_in_doubt(minor: str, case: str) -> None:
+    """A goroutine that sleeps, or waits for a Cond, holds the lock in truth."""
+    with (
+        start("doubtful", minor, Flavour.STRIPPED, case) as process,
+        spyglass.attach(process.pid) as inspector,
+    ):
+        snapshot = inspector.snapshot(waits=WaitOptions(heap=False))
+    assert snapshot.waits is not None
+    assert "mutex" in {KINDS[kind] for kind in snapshot.waits.objects.kind.tolist()}
+    said = {each.kind for each in findings(snapshot)}
+    assert {"deadlock", "left_locked"}.isdisjoint(said)
+    known = verdicts(snapshot)
+    assert known is not None
+    stuck = {VERDICTS.index(name) for name in ("deadlock", "stuck_behind", "left_locked")}
+    assert stuck.isdisjoint(known.verdict.tolist())
 
 
 @dataclass(frozen=True)

@@ -186,8 +186,8 @@ def _left_locked(queues: _Queues) -> Iterator[Finding]:
         who = f"{plural(len(rows), 'goroutine')} {'waits' if len(rows) == 1 else 'wait'}"
         yield Finding(
             kind="left_locked",
-            severity="critical",
-            title=f"{queues.name(number)} is locked, and no goroutine has an unlock pending: "
+            severity="warning",
+            title=f"{queues.name(number)} is locked, and no goroutine that could unlock it was found: "
             f"{who} for it{queues.oldest(rows)}",
             goroutines=len(rows),
             examples=queues.findable.examples(rows),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spyglass.runtime.stacks.symbolizer import Symbolizer
 
 __all__ = [
+    "CALLING_BACK",
     "MAX_GOROUTINES",
     "SCAN",
     "alive",
@@ -131,7 +132,7 @@ def alive(rows: NDArray[Any]) -> NDArray[np.bool_]:
 _NOT_SYSTEM = frozenset({"runtime.main", "runtime.corostart", "runtime.handleAsyncEvent"})
 #: The runtime's, except while they call the program's finalizers and cleanups: ``mfinal.go`` (of the
 #: first name up to Go 1.24) and, since Go 1.25, ``mcleanup.go``.
-_CALLING_BACK = frozenset({"runtime.runfinq", "runtime.runFinalizers", "runtime.runCleanups"})
+CALLING_BACK = frozenset({"runtime.runfinq", "runtime.runFinalizers", "runtime.runCleanups"})
 
 
 def _waits(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -202,7 +203,7 @@ def _system(
     unique, inverse = numbered(start)
     names = [code.frames[number].function if number >= 0 else "" for number in unique.tolist()]
     own = [name.startswith("runtime.") and name not in _NOT_SYSTEM for name in names]
-    calling_back = np.array([name in _CALLING_BACK for name in names], np.bool_)[inverse]
+    calling_back = np.array([name in CALLING_BACK for name in names], np.bool_)[inverse]
     system: NDArray[np.bool_] = np.array(own, np.bool_)[inverse] & ~(calling_back & in_program)
     return system
 

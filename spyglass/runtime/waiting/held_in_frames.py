@@ -27,6 +27,8 @@ __all__ = ["Held", "find_held"]
 
 #: A struct that has a lock in it has it within so many bytes, most often.
 _REACH = 1 << 12
+#: And what a Locker is, within so many.
+_LOCKER_REACH = 1 << 10
 #: Frames of one call whose words are examined to decide whether its function is followed first, words of each, and frames that
 #: are examined at a time.
 _MAX_EXAMINED = 1 << 5
@@ -79,12 +81,34 @@ def find_held(
             hits = np.flatnonzero(held >= 0)
             if len(hits):
                 found.append(_evidence(frames, rows[hits], held[hits], fact, is_ahead))
+        for fact in facts.locks:
+            if fact.mode == LOCKER and fact.mask & FREE:
+                address = addresses_of(population.runtime.memory, fact.place, roots)
+                doubtful[frames.row[rows[address == 0]]] = True
+                found += _released_lockers(frames, rows, contended, address, fact)
     return Held(Evidence.joined(found), doubtful)
 
 
 def _each(facts: CallFacts) -> list[tuple[LockFact, bool]]:
     every = [*((fact, False) for fact in facts.locks), *((fact, True) for fact in facts.ahead)]
     return [(fact, is_ahead) for fact, is_ahead in every if fact.mode != LOCKER]
+
+
+def _released_lockers(
+    frames: LockFrames,
+    rows: NDArray[np.intp],
+    contended: Contended,
+    address: NDArray[np.uint64],
+    fact: LockFact,
+) -> Iterator[Evidence]:
+    """That what the ``sync.Locker`` at `address` is, or has in it, was released: of each mode the lock behind the address."""
+    for mode, known in contended.addresses.items():
+        if not len(known):
+            continue
+        at = np.minimum(np.searchsorted(known, address), len(known) - 1)
+        hits = np.flatnonzero((address != 0) & (known[at] - address < np.uint64(_LOCKER_REACH)))
+        held = contended.rows[mode][at[hits]]
+        yield _evidence(frames, rows[hits], held, fact._replace(mode=mode), is_ahead=False)
 
 
 def _from_callee(

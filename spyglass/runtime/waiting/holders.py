@@ -19,7 +19,13 @@ from spyglass.runtime.waiting.contended import Contended, code_addresses
 from spyglass.runtime.waiting.deferred import find_deferred
 from spyglass.runtime.waiting.frame_words import words_at
 from spyglass.runtime.waiting.held_in_frames import find_held
-from spyglass.runtime.waiting.holder_evidence import AHEAD, DEFERRED, Evidence
+from spyglass.runtime.waiting.holder_evidence import (
+    AHEAD,
+    DEFERRED,
+    EVERY_PATH,
+    SOME_PATHS,
+    Evidence,
+)
 from spyglass.runtime.waiting.left_locked import left_locked
 from spyglass.runtime.waiting.lock_frames import LockFrames, LockStacks, read_frames, stacks_of
 from spyglass.wait_graph import KINDS, MODES, OPERATIONS, Holders
@@ -65,8 +71,9 @@ def find_holders(population: Population, resolved: Resolved) -> FoundHolders:
     deferred = find_deferred(population, frames, stacks, contended)
     held = find_held(population, frames, stacks, contended, waits.address)
     evidence = Evidence.joined([held.evidence, deferred])
-    evidence = _without_released(population, resolved, contended, evidence)
-    evidence = _agreeing(evidence, waits)
+    gone, is_sure = _released_to_wait(population, resolved, contended, evidence)
+    lost[evidence.row[gone & ~is_sure]] = True
+    evidence = _agreeing(evidence.select(~gone), waits)
     there = _is_there(population, frames, stacks, evidence)
     lost[evidence.row[~there]] = True
     evidence = _one_each(evidence.select(there))
@@ -112,14 +119,15 @@ def _is_there(
     return there
 
 
-def _without_released(
+def _released_to_wait(
     population: Population, resolved: Resolved, contended: Contended, evidence: Evidence
-) -> Evidence:
-    """`evidence` without the locks that goroutines have released to wait for a Cond
-    (sync/cond.go: ``Wait`` unlocks ``c.L``)."""
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which `evidence` is of locks that goroutines have released to wait for a Cond (sync/cond.go: ``Wait`` unlocks
+    ``c.L``), or may have; and which of it is of the very lock."""
     waits = population.waits_for("sync.Cond.Wait")
     if not waits.any():
-        return evidence
+        none = np.zeros(len(evidence), np.bool_)
+        return none, none
     released = np.zeros(len(population.pointers), np.uint64)
     chosen = resolved.objects.kind[resolved.waits.object] == _COND
     address = resolved.objects.address[resolved.waits.object[chosen]]
@@ -128,7 +136,7 @@ def _without_released(
     behind = lock - released[evidence.row]
     unknown = released[evidence.row] == 0
     gone = waits[evidence.row] & (unknown | (behind < np.uint64(_LOCKER_REACH)))
-    return evidence.select(~gone | (evidence.mode == _DONE))
+    return gone & (evidence.mode != _DONE), ~unknown & (behind == 0)
 
 
 def _lockers(runtime: Runtime, interfaces: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -182,14 +190,15 @@ def _one_each(evidence: Evidence) -> Evidence:
 
 def _possible(evidence: Evidence, contended: Contended) -> Evidence:
     """`evidence` of no more holders of each object than its state allows: those of the best grades, as far as
-    they tell them apart."""
+    they tell them apart. A deferred unlock does not make another one wrong that holds it on every path: one that a
+    function has released without that being seen is still pending."""
     evidence = evidence.select(np.argsort(evidence.grade, kind="stable"))
     _, which = numbered(combined(evidence.object, evidence.mode))
     most = contended.most[evidence.mode, evidence.object]
     keep = np.zeros(len(evidence), np.bool_)
     so_far = np.zeros(len(evidence) + 1, np.int64)
-    for grade in range(DEFERRED, AHEAD + 1):
-        rows = np.flatnonzero(evidence.grade == grade)
+    for best, worst in ((DEFERRED, EVERY_PATH), (SOME_PATHS, SOME_PATHS), (AHEAD, AHEAD)):
+        rows = np.flatnonzero((best <= evidence.grade) & (evidence.grade <= worst))
         np.add.at(so_far, which[rows], 1)
         keep[rows] = so_far[which[rows]] <= most[rows]
     return evidence.select(keep)

@@ -22,7 +22,7 @@ __all__ = ["left_locked"]
 
 _WRITE = MODES.index("write")
 #: Bytes of stacks that are searched for pointers to locks, of one goroutine, at a time, and of all.
-_MAX_STACK_BYTES = 1 << 16
+_MAX_STACK_BYTES = 1 << 22
 _BATCH_BYTES = 1 << 25
 _MAX_BYTES = 1 << 28
 
@@ -60,19 +60,20 @@ def _referred_to(
     takes: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
     """Which of `objects` have their addresses on the stack of a goroutine that does not wait to take them;
-    all, if there are more stacks than are searched."""
+    all, if not all of the stacks can be searched."""
     some, cursors = saved_cursors(population.g)
     sp = cursors.sp & ~np.uint64(7)
-    sizes = np.where(sp != 0, np.minimum(cursors.high - sp, np.uint64(_MAX_STACK_BYTES)), 0)
-    sizes = (sizes & ~np.uint64(7)).astype(np.uint64)
+    sizes = np.where(sp != 0, cursors.high - sp, np.uint64(0)) & ~np.uint64(7)
     found = np.zeros(len(objects), np.bool_)
-    if int(sizes.sum()) > _MAX_BYTES:
+    if (sizes > _MAX_STACK_BYTES).any() or int(sizes.sum()) > _MAX_BYTES:
         return ~found
     wanted = code_addresses(contended.objects)[objects]
     part = (np.cumsum(sizes) - sizes) // np.uint64(_BATCH_BYTES)
     for number in range(int(part.max(initial=0)) + 1):
         batch = np.flatnonzero((part == number) & (sizes > 0))
         gathered = population.runtime.memory.gather(sp[batch], sizes[batch])
+        if not gathered.ok.all():
+            return np.ones(len(objects), np.bool_)
         words = gathered.buffer.view(np.uint64)
         hits = np.flatnonzero(among(words, wanted))
         order = np.argsort(gathered.offsets, kind="stable")

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spyglass.runtime.waiting.found import Found, kind, operation
+from spyglass.runtime.waiting.inner_calls import told_by_calls
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from spyglass.runtime.waiting.population import Population
@@ -25,6 +28,14 @@ _NOTHING = {
 }
 
 
+#: The functions that wait so. Others may park a goroutine with the same reason, and wake it.
+_PARKING = frozenset({"runtime.selectgo", "runtime.block", "runtime.chanrecv", "runtime.chansend"})
+
+
+def _parks_for_nothing(functions: Iterator[str]) -> bool:
+    return not _PARKING.isdisjoint(functions)
+
+
 def find_nowhere(population: Population, rows: NDArray[np.int64]) -> Found:
     """What the goroutines `rows` wait for, by their wait reasons: an object for each reason."""
     reason = population.goroutines.wait_reason[rows].astype(np.int64)
@@ -33,9 +44,13 @@ def find_nowhere(population: Population, rows: NDArray[np.int64]) -> Found:
     nothing = np.array([text in _NOTHING for text in texts], np.bool_)
     named = reason >= 0
     rows, reason = rows[named], reason[named]
+    for_nothing = nothing[reason]
+    if for_nothing.any():
+        parks, which = told_by_calls(population, rows[for_nothing], _parks_for_nothing)
+        for_nothing[for_nothing] = np.array(parks, np.bool_)[which]
     return Found.of_goroutines(
         rows,
-        kind=np.where(nothing[reason], kind("nothing"), kind("runtime")),
+        kind=np.where(for_nothing, kind("nothing"), kind("runtime")),
         operation=wants[reason],
         reason=reason,
     )
