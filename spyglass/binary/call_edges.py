@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,11 +85,9 @@ def may_call_pointers(code: bytes, arch: str) -> bool:
     if arch == "arm64":
         words = np.frombuffer(code, "<u4", len(code) // 4)
         return bool(((words & _BLR_MASK) == _BLR).any())
-    return any(
-        behind & _OPCODE_BITS == _CALL_POINTER
-        for first, behind in pairwise(code)
-        if first == _POINTER_CODE
-    )
+    raw = np.frombuffer(code, np.uint8)
+    is_call = (raw[:-1] == _POINTER_CODE) & (raw[1:] & _OPCODE_BITS == _CALL_POINTER)
+    return bool(is_call.any())
 
 
 def _amd64(code: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -190,7 +190,7 @@ def test_a_lock_that_nobody_will_release_is_left_locked(
     assert said.left_locked[address] == expected
 
 
-@pytest.mark.parametrize("case", ["flag", "cond", "deep"])
+@pytest.mark.parametrize("case", ["locker", "flag", "cond", "deep"])
 @in_milestones
 def test_nobody_is_called_stuck_whose_locks_are_in_doubt(minor: str, case: str) -> None:
     """A goroutine that sleeps, or waits for a Cond, holds the lock in truth."""

@@ -28,6 +28,7 @@ from spyglass.runtime.waiting.holder_evidence import (
 )
 from spyglass.runtime.waiting.left_locked import left_locked
 from spyglass.runtime.waiting.lock_frames import LockFrames, LockStacks, read_frames, stacks_of
+from spyglass.runtime.waiting.locker_releases import released_as_lockers
 from spyglass.wait_graph import KINDS, MODES, OPERATIONS, Holders
 
 if TYPE_CHECKING:
@@ -79,6 +80,10 @@ def find_holders(population: Population, resolved: Resolved) -> FoundHolders:
     evidence = _one_each(evidence.select(there))
     still = population.still()
     evidence = evidence.select(still[evidence.row])
+    released, unknown = released_as_lockers(population, stacks, contended, evidence)
+    evidence.grade[unknown] = SOME_PATHS
+    lost[evidence.row[released]] = True
+    evidence = evidence.select(~released)
     named = _possible(evidence, contended)
     lost |= held.doubtful | ~still
     left = left_locked(population, contended, evidence, waits.object, bool(lost.any()))

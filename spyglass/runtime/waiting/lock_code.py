@@ -137,6 +137,7 @@ class LockCode:
         self._active: list[int] = []
         self._releases: dict[int, tuple[Release, ...]] = {}
         self._variables: dict[int, NDArray[np.uint64]] = {}
+        self._pointers: dict[int, bool] = {}
         self._plain: dict[int, FlowResult] = {}
         self._effects: dict[int, list[Effect] | None] = {}
         self._entries: dict[int, Function | None] = {}
@@ -380,6 +381,21 @@ class LockCode:
             if place is not None:
                 found.append(Release(place, net.mode, net.mask == FREE, table))
         return found
+
+    def calls_pointers(self, function: Function) -> bool:
+        """Whether `function`, which is none of package sync or the runtime, may call closures or methods of interfaces."""
+        if function.index not in self._pointers:
+            self._pointers[function.index] = self._may_call_pointers(function)
+        return self._pointers[function.index]
+
+    def _may_call_pointers(self, function: Function) -> bool:
+        if function.name.startswith(_PRIMITIVE):
+            return False
+        try:
+            size = min(function.end - function.entry, MAX_CODE_BYTES)
+            return may_call_pointers(self.trees.read(function.entry, size), self._arch)
+        except SpyglassError:
+            return False
 
     def _is_wrapper(self, function: Function) -> bool:
         """Whether `function` can be one that the compiler made to defer a call of a method of an interface, or of what

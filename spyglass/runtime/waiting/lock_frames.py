@@ -136,6 +136,11 @@ class LockStacks:
             slot += 0 if self.link else 1
         return tuple(planned)
 
+    def call_of(self, frame: PathFrame) -> LockCall | None:
+        """The call that `frame` is in; None if its function is not known."""
+        number = self._call(frame.pc, frame.entered, frame.words)
+        return self.calls[number] if number >= 0 else None
+
     def faked_words(self, frame: PathFrame) -> int:
         """How many words a signal handler left below `frame` when it faked its last call."""
         is_faked = self.link and frame.entered & Entry.INJECTED_CALL
