@@ -118,7 +118,9 @@ def test_waits_are_leaves(minor: str, tmp_path: Path) -> None:
         locked = sum(
             ns for stack, ns in times.items() if re.search(r"main\.report;.*;\[s\S+\]$", stack)
         )
-        assert locked == pytest.approx(8 * 10**9, rel=0.2)  # eight requests wait
+        lasted = sum(ns for stack, ns in times.items() if stack.startswith("runtime.main;"))
+        assert lasted > 0.8 * 10**9  # longer on a busy host
+        assert locked == pytest.approx(8 * lasted, rel=0.1)  # eight requests wait
 
 
 def wait_until_recording(pid: int) -> None:
