@@ -10,7 +10,13 @@ from spyglass.binary.flow_state import FREE, HELD
 from spyglass.binary.lock_facts import LOCKER
 from spyglass.columns import distinct
 from spyglass.runtime.waiting.frame_words import Roots, addresses_of, words_at
-from spyglass.runtime.waiting.holder_evidence import AHEAD, EVERY_PATH, SOME_PATHS, Evidence
+from spyglass.runtime.waiting.holder_evidence import (
+    AHEAD,
+    EVERY_PATH,
+    LOCKER_REACH,
+    SOME_PATHS,
+    Evidence,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +33,6 @@ __all__ = ["Held", "find_held"]
 
 #: A struct that has a lock in it has it within so many bytes, most often.
 _REACH = 1 << 12
-#: And what a Locker is, within so many.
-_LOCKER_REACH = 1 << 10
 #: Frames of one call whose words are examined to decide whether its function is followed first, words of each, and frames that
 #: are examined at a time.
 _MAX_EXAMINED = 1 << 5
@@ -106,7 +110,7 @@ def _released_lockers(
         if not len(known):
             continue
         at = np.minimum(np.searchsorted(known, address), len(known) - 1)
-        hits = np.flatnonzero((address != 0) & (known[at] - address < np.uint64(_LOCKER_REACH)))
+        hits = np.flatnonzero((address != 0) & (known[at] - address < np.uint64(LOCKER_REACH)))
         held = contended.rows[mode][at[hits]]
         yield _evidence(frames, rows[hits], held, fact._replace(mode=mode), is_ahead=False)
 

@@ -12,11 +12,22 @@ from spyglass.table import Table, column
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["AHEAD", "CERTAIN", "DEFERRED", "EVERY_PATH", "LIKELY", "SOME_PATHS", "Evidence"]
+__all__ = [
+    "AHEAD",
+    "CERTAIN",
+    "DEFERRED",
+    "EVERY_PATH",
+    "LIKELY",
+    "LOCKER_REACH",
+    "SOME_PATHS",
+    "Evidence",
+]
 
 #: Grades: indices into `spyglass.wait_graph.EVIDENCE`.
 DEFERRED, EVERY_PATH, SOME_PATHS, AHEAD = 1, 2, 3, 4
 CERTAIN, LIKELY = (DEFERRED, EVERY_PATH, SOME_PATHS), AHEAD
+#: What a ``sync.Locker`` is has its lock in it within so many bytes.
+LOCKER_REACH = 1 << 10
 
 
 @dataclass(init=False, eq=False, repr=False)

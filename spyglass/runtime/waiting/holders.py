@@ -23,6 +23,7 @@ from spyglass.runtime.waiting.holder_evidence import (
     AHEAD,
     DEFERRED,
     EVERY_PATH,
+    LOCKER_REACH,
     SOME_PATHS,
     Evidence,
 )
@@ -45,8 +46,6 @@ _DONE = MODES.index("done")
 _TAKES = [OPERATIONS.index(name) for name in ("lock", "rlock", "read", "write")]
 _LOCKS = [KINDS.index(name) for name in ("mutex", "rwmutex", "once", "semaphore")]
 _COND = KINDS.index("cond")
-#: How far behind the begin of a struct that is a Locker its Mutex may be.
-_LOCKER_REACH = 1 << 10
 
 
 class FoundHolders(NamedTuple):
@@ -140,7 +139,7 @@ def _released_to_wait(
     lock = contended.objects.address[evidence.object]
     behind = lock - released[evidence.row]
     unknown = released[evidence.row] == 0
-    gone = waits[evidence.row] & (unknown | (behind < np.uint64(_LOCKER_REACH)))
+    gone = waits[evidence.row] & (unknown | (behind < np.uint64(LOCKER_REACH)))
     return gone & (evidence.mode != _DONE), ~unknown & (behind == 0)
 
 
@@ -195,8 +194,8 @@ def _one_each(evidence: Evidence) -> Evidence:
 
 def _possible(evidence: Evidence, contended: Contended) -> Evidence:
     """`evidence` of no more holders of each object than its state allows: those of the best grades, as far as
-    they tell them apart. A deferred unlock does not make another one wrong that holds it on every path: one that a
-    function has released without that being seen is still pending."""
+    they tell them apart. A deferred unlock is no better than a lock held on every path: it is still pending where the
+    lock was released in a way that was not seen."""
     evidence = evidence.select(np.argsort(evidence.grade, kind="stable"))
     _, which = numbered(combined(evidence.object, evidence.mode))
     most = contended.most[evidence.mode, evidence.object]

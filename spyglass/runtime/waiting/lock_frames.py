@@ -129,8 +129,7 @@ class LockStacks:
         for depth, frame in enumerate(path):
             slot += frame.words + self.faked_words(frame)
             number = self._call(frame.pc, frame.entered, frame.words)
-            call = self.calls[number] if number >= 0 else None
-            if call is not None and call.matters:
+            if number >= 0 and self.calls[number].matters:
                 outer = path[depth + 1].pc if depth + 1 < len(path) else 0
                 planned.append(_Planned(depth, slot, number, outer))
             slot += 0 if self.link else 1

@@ -12,7 +12,7 @@ from spyglass.binary.lock_facts import LOCKER
 from spyglass.runtime.goroutines.fetcher import saved_cursors
 from spyglass.runtime.waiting.contended import code_addresses
 from spyglass.runtime.waiting.frame_words import Roots, addresses_of
-from spyglass.runtime.waiting.holder_evidence import EVERY_PATH
+from spyglass.runtime.waiting.holder_evidence import EVERY_PATH, LOCKER_REACH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["released_as_lockers"]
 
-#: What a Locker is has its lock in it within so many bytes.
-_REACH = 1 << 10
 #: Evidence that is looked at; of more it is not known.
 _MAX_ROWS = 1 << 10
 
@@ -59,7 +57,7 @@ def released_as_lockers(
                 roots = Roots.of(1, frame=frame)
                 address = int(addresses_of(population.runtime.memory, fact.place, roots)[0])
                 unknown[at] |= address == 0
-                released[at] |= address != 0 and 0 <= locks[at] - address < _REACH
+                released[at] |= address != 0 and 0 <= locks[at] - address < LOCKER_REACH
     return released, unknown & ~released
 
 
