@@ -26,7 +26,8 @@ __all__ = [
 #: Grades: indices into `spyglass.wait_graph.EVIDENCE`.
 DEFERRED, EVERY_PATH, SOME_PATHS, AHEAD = 1, 2, 3, 4
 CERTAIN, LIKELY = (DEFERRED, EVERY_PATH, SOME_PATHS), AHEAD
-#: What a ``sync.Locker`` is has its lock in it within so many bytes.
+#: A value that is unlocked through an interface is taken to have its lock within so many bytes: a bound of
+#: ours, not of the runtime.
 LOCKER_REACH = 1 << 10
 
 
