@@ -52,6 +52,8 @@ _MAX_INSTRUCTIONS = 1 << 14
 _MAX_VISITS = 6
 _MAX_STEPS = 1 << 17
 _MAX_DEREFERENCES = 3
+#: No function or variable is below it.
+_LEAST_ADDRESS = 1 << 12
 
 
 def analyse(code: Code) -> FlowResult:
@@ -82,6 +84,7 @@ class _Flow:
         # Locks that helpers took; of Lockers, where the tables of their methods are.
         self._helped: set[Key] = set()
         self._tables: dict[Key, Value] = {}
+        self._given: set[int] = set()
         self._places = Places(code, self._tables)
 
     def _find_blocks(self) -> set[int]:
@@ -128,7 +131,8 @@ class _Flow:
             end: self._places.facts(state, known, ahead)
             for end, (state, known) in self._calls.items()
         }
-        return FlowResult(calls, net, returned, complete=True, steps=self.steps)
+        given = frozenset(self._given)
+        return FlowResult(calls, net, returned, complete=True, steps=self.steps, given=given)
 
     def _net(self) -> list[Net]:
         returns = [locks for locks, _ in self._returns.values()]
@@ -211,19 +215,24 @@ class _Flow:
         state.forget(location, at)
 
     def _store(self, state: State, each: Instruction) -> None:
-        place = self._place_of(state, each)
-        if place is None or place.base != ENTRY_STACK:
-            return
         value = None
         if each.source.startswith("#"):
             value = Value(NUMBER, int(each.source[1:]))
         elif each.source:
             value = state.value(each.source)
+        self._give(value)
+        place = self._place_of(state, each)
+        if place is None or place.base != ENTRY_STACK:
+            return
         first = place.offset & ~7
         for slot in range(first, place.offset + each.size, 8):
             state.forget(slot, each.at)
         if value is not None and not each.narrow and place.offset == first:
             state.values[first] = value
+
+    def _give(self, value: Value | None) -> None:
+        if value is not None and value.base == NUMBER and value.offset >= _LEAST_ADDRESS:
+            self._given.add(value.offset)
 
     def _swap(self, state: State, each: Instruction) -> None:
         place = self._place_of(state, each)
@@ -275,6 +284,8 @@ class _Flow:
             if (key := self._key(state, effect)) is not None
         ]
         self._calls[each.end] = state.copy(), known
+        for register in code.processor.arguments if code.in_registers else ():
+            self._give(state.value(register))
         if each.target and code.callees.ends(each.target):
             return []
         if not each.target:

@@ -99,13 +99,15 @@ class CallFacts(NamedTuple):
 class FlowResult(NamedTuple):
     """`calls`: by return address. `net`: what became of locks at all returns together. `returned`: the number of
     the argument that the function returns as its first result, None if it is none. `complete`: all of it
-    was followed; else nothing is known. `steps`: instructions that were followed, each as often as it was."""
+    was followed; else nothing is known. `steps`: instructions that were followed, each as often as it was.
+    `given`: the numbers that it stores, and passes to what it calls: of functions among them it may make closures."""
 
     calls: Mapping[int, CallFacts] = MappingProxyType({})
     net: Sequence[Net] = ()
     returned: int | None = None
     complete: bool = False
     steps: int = 0
+    given: frozenset[int] = frozenset()
 
 
 class Callees(Protocol):

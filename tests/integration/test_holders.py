@@ -190,7 +190,10 @@ def test_a_lock_that_nobody_will_release_is_left_locked(
     assert said.left_locked[address] == expected
 
 
-@pytest.mark.parametrize("case", ["locker", "flag", "cond", "deep"])
+DOUBTFUL = ("locker", "flag", "value", "literal", "cond", "deep")
+
+
+@pytest.mark.parametrize("case", DOUBTFUL)
 @in_milestones
 def test_nobody_is_called_stuck_whose_locks_are_in_doubt(minor: str, case: str) -> None:
     """A goroutine that sleeps, or waits for a Cond, holds the lock in truth."""
@@ -198,7 +201,22 @@ def test_nobody_is_called_stuck_whose_locks_are_in_doubt(minor: str, case: str) 
         start("doubtful", minor, Flavour.STRIPPED, case) as process,
         spyglass.attach(process.pid) as inspector,
     ):
-        snapshot = inspector.snapshot(waits=WaitOptions(heap=False))
+        assert_nobody_stuck(inspector)
+
+
+@pytest.mark.parametrize("case", DOUBTFUL)
+@in_milestones
+def test_nobody_in_an_arm64_core_is_called_stuck_whose_locks_are_in_doubt(
+    minor: str, case: str, tmp_path: Path
+) -> None:
+    made = emulated("doubtful", minor, tmp_path, case, ask=None)
+    with spyglass.open_core(str(made.core)) as inspector:
+        assert_nobody_stuck(inspector)
+    shutil.rmtree(tmp_path)
+
+
+def assert_nobody_stuck(inspector: spyglass.Inspector) -> None:
+    snapshot = inspector.snapshot(waits=WaitOptions(heap=False))
     assert snapshot.waits is not None
     assert "mutex" in {KINDS[kind] for kind in snapshot.waits.objects.kind.tolist()}
     said = {each.kind for each in findings(snapshot)}

@@ -36,14 +36,15 @@ _MAX_RECORDS = 1 << 20
 
 def find_deferred(
     population: Population, frames: LockFrames, stacks: LockStacks, contended: Contended
-) -> Evidence:
-    """The pending deferred calls that release one of the locks `contended`."""
+) -> tuple[Evidence, NDArray[np.bool_]]:
+    """The pending deferred calls that release one of the locks `contended`; and which goroutines (of the population) may
+    have others, which were not looked at."""
     finder = _Finder(population, stacks, contended)
     for number, rows in frames.by_call.items():
         if stacks.calls[number].defers:
             finder.open_coded(frames, rows, stacks.calls[number].defers)
     finder.records(frames)
-    return Evidence.joined(finder.found)
+    return Evidence.joined(finder.found), finder.doubtful
 
 
 class _Finder:
@@ -53,6 +54,7 @@ class _Finder:
         self._code = stacks.code
         self._contended = contended
         self.found: list[Evidence] = []
+        self.doubtful = np.zeros(len(population.pointers), np.bool_)
 
     def open_coded(
         self, frames: LockFrames, rows: NDArray[np.intp], defers: tuple[OpenDefer, ...]
@@ -90,10 +92,12 @@ class _Finder:
         at, room = population.g["_defer"][rows].astype(np.uint64), _MAX_RECORDS
         for _ in range(_MAX_LINKS):
             good = (at & np.uint64(7)) == 0
+            self.doubtful[rows[~good]] = True
             rows, at = rows[good], at[good]
             if not len(rows) or room < 0:
-                return
+                break
             gathered = self._memory.gather(at, dtype.itemsize)
+            self.doubtful[rows[~gathered.ok]] = True
             rows, at, records = (
                 rows[gathered.ok],
                 at[gathered.ok],
@@ -103,6 +107,7 @@ class _Finder:
             room -= len(rows)
             more = records["link"] != 0
             rows, at = rows[more], records["link"][more].astype(np.uint64)
+        self.doubtful[rows] = True
 
     def _records(
         self,
@@ -135,9 +140,11 @@ class _Finder:
         different, which = numbered(entries)
         for number, entry in enumerate(different.tolist()):
             releases = self._code.releases(entry) if entry else ()
+            if releases is None:
+                self.doubtful[where["rows"][which == number]] = True
             some = np.flatnonzero(which == number) if releases else which[:0]
             here = {name: each[some] for name, each in where.items()}
-            for release in releases:
+            for release in releases or ():
                 self._released(release, roots.select(some), places, here)
 
     def _released(
@@ -159,7 +166,10 @@ class _Finder:
         if table is None:
             return
         for rows, method in methods_of(self._memory, addresses_of(self._memory, table, roots)):
-            for each in self._code.releases(method):
+            releases = self._code.releases(method)
+            if releases is None:
+                self.doubtful[where["rows"][rows]] = True
+            for each in releases or ():
                 if each.place.root == "argument" and each.place.steps[0] == 0:
                     there = addresses_of(
                         self._memory,

@@ -10,6 +10,7 @@ from spyglass.binary.flow_state import FREE, HELD
 from spyglass.binary.lock_facts import LOCKER
 from spyglass.columns import distinct
 from spyglass.runtime.waiting.frame_words import Roots, addresses_of, words_at
+from spyglass.runtime.waiting.func_values import may_hand_on
 from spyglass.runtime.waiting.holder_evidence import (
     AHEAD,
     EVERY_PATH,
@@ -84,7 +85,12 @@ def find_held(
             held = contended.find(address, fact.mode)
             hits = np.flatnonzero(held >= 0)
             if len(hits):
-                found.append(_evidence(frames, rows[hits], held[hits], fact, is_ahead))
+                evidence = _evidence(frames, rows[hits], held[hits], fact, is_ahead)
+                if evidence.grade[0] == EVERY_PATH and may_hand_on(
+                    population.runtime.memory, stacks.code, call.function, fact.mode
+                ):
+                    evidence.grade[:] = SOME_PATHS
+                found.append(evidence)
         for fact in facts.locks:
             if fact.mode == LOCKER and fact.mask & FREE:
                 address = addresses_of(population.runtime.memory, fact.place, roots)

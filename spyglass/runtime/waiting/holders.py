@@ -68,8 +68,9 @@ def find_holders(population: Population, resolved: Resolved) -> FoundHolders:
     frames, lost = read_frames(population, stacks)
     waits = _Waits.of(population, resolved)
     # First what is most certain: it takes little of the work that is allowed.
-    deferred = find_deferred(population, frames, stacks, contended)
+    deferred, doubtful = find_deferred(population, frames, stacks, contended)
     held = find_held(population, frames, stacks, contended, waits.address)
+    lost |= held.doubtful | doubtful
     evidence = Evidence.joined([held.evidence, deferred])
     gone, is_sure = _released_to_wait(population, resolved, contended, evidence)
     lost[evidence.row[gone & ~is_sure]] = True
@@ -84,7 +85,7 @@ def find_holders(population: Population, resolved: Resolved) -> FoundHolders:
     lost[evidence.row[released]] = True
     evidence = evidence.select(~released)
     named = _possible(evidence, contended)
-    lost |= held.doubtful | ~still
+    lost |= ~still
     left = left_locked(population, contended, evidence, waits.object, bool(lost.any()))
     return _result(population, frames, stacks, named, left)
 

@@ -353,14 +353,15 @@ class LockCode:
             return Effect(-1, offset, net.mode, False) if net.mask & FREE else None
         return Effect(number, offset, net.mode, net.mask == HELD, direct=False)
 
-    def releases(self, entry: int) -> tuple[Release, ...]:
-        """The locks that a deferred call of the function at `entry` releases."""
+    def releases(self, entry: int) -> tuple[Release, ...] | None:
+        """The locks that a deferred call of the function at `entry` releases, or one of a func value; None if too little
+        work is left to find them."""
         known = self._releases.get(entry)
         if known is None:
             try:
                 known = self._releases[entry] = tuple(self._find_releases(entry))
             except _TooLittleWorkLeft:
-                return ()
+                return None
         return known
 
     def _find_releases(self, entry: int) -> list[Release]:
