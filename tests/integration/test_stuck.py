@@ -204,6 +204,18 @@ def test_with_a_limit_nothing_is_called_stuck(program: GoProcess) -> None:
     raise AssertionError(judged.places(others))
 
 
+@in_milestones
+def test_what_the_queue_of_finalizers_refers_to_is_alive(minor: str) -> None:
+    """A finalizer runs, and the one behind it will wake a goroutine to which nothing else refers."""
+    with GoProcess([build("finalizing", minor)]) as process:
+        goroutine = int(process.ready_line.split()[1])
+        judged = [Judged.of(process, stop) for stop in (False, True)]
+        assert process.ask("go") == "woken"
+    for each in judged:
+        assert goroutine in {one.id for one in each.snapshot}
+        assert not any(each.stuck.values())
+
+
 def test_without_the_heap_nothing_is_said(program: GoProcess) -> None:
     judged = Judged.of(program, options=WaitOptions(heap=False))
     assert judged.stuck == {}
