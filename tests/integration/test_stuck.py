@@ -17,6 +17,7 @@ import spyglass
 from spyglass.inspector import Inspector
 from spyglass.model import Goroutine, Snapshot
 from spyglass.runtime import snapshotter
+from spyglass.runtime.heap import specials
 from spyglass.runtime.waiting.options import Moment, WaitOptions
 from spyglass.wait_graph import LookedAt
 from tests.agreement import never
@@ -214,6 +215,17 @@ def test_what_the_queue_of_finalizers_refers_to_is_alive(minor: str) -> None:
     for each in judged:
         assert goroutine in {one.id for one in each.snapshot}
         assert not any(each.stuck.values())
+
+
+@pytest.mark.parametrize("limit", ["_MAX_RECORDS", "_MAX_IN_A_SPAN"])
+def test_with_too_many_finalizers_nothing_is_said(
+    program: GoProcess, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(specials, limit, 0)
+    judged = Judged.of(program)
+    assert not any(judged.stuck.values())
+    assert judged.looked_at == LookedAt()
+    assert any("too many records of finalizers" in str(each) for each in judged.snapshot.problems)
 
 
 def test_without_the_heap_nothing_is_said(program: GoProcess) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spyglass.errors import MissingInfo
 from spyglass.runtime.heap.modules import are_types
 
 if TYPE_CHECKING:
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["words_of_specials"]
 
-#: Of one span, and of all together.
-_MAX_IN_A_SPAN = 1 << 11
+#: Of one span, which may have 1,024 objects with a few records each, and of all together.
+_MAX_IN_A_SPAN = 1 << 13
 _MAX_RECORDS = 1 << 22
 #: Words of a record behind its ``special``: function, size of its results, and two types, for a finalizer.
 _WORDS = 4
 _TYPE_AT = 3
-#: An object with a finalizer that is larger is looked at up to here.
-_MAX_OBJECT_BYTES = 1 << 20
+#: Objects with finalizers are looked at up to here, of one record of every span.
+_MAX_OBJECT_BYTES = 1 << 28
 
 
 def words_of_specials(runtime: Runtime, modules: NDArray[Any], spans: Spans) -> NDArray[np.uint64]:
@@ -35,7 +36,7 @@ def words_of_specials(runtime: Runtime, modules: NDArray[Any], spans: Spans) -> 
 
     The kinds of records have other numbers in every few versions, so every record is looked at, whatever
     it is for: the bucket of a memory profile, for instance, is not in the heap. A record is one of a finalizer
-    if the type of what the finalizer takes is where that would be.
+    if the type of what the finalizer takes is where that would be. Raises `MissingInfo` if there are too many.
     """
     rows = np.flatnonzero(spans.specials != 0)
     address = spans.specials[rows]
@@ -46,7 +47,9 @@ def words_of_specials(runtime: Runtime, modules: NDArray[Any], spans: Spans) -> 
         good = (address != 0) & (address % np.uint64(8) == 0)
         rows, address = rows[good], address[good]
         total += len(rows)
-        if not len(rows) or total > _MAX_RECORDS:
+        if not len(rows):
+            return np.concatenate(found)
+        if total > _MAX_RECORDS:
             break
         records = runtime.memory.gather(address, 8 * (header + _WORDS))
         words = records.words(header + _WORDS)[records.ok]
@@ -57,7 +60,7 @@ def words_of_specials(runtime: Runtime, modules: NDArray[Any], spans: Spans) -> 
         finalizer = are_types(modules, words[:, header + _TYPE_AT])
         found.append(_objects(runtime, spans, rows[finalizer], special["offset"][finalizer]))
         address = special["next"].astype(np.uint64)
-    return np.concatenate(found)
+    raise MissingInfo("there are too many records of finalizers to look at all of them")
 
 
 def _objects(
@@ -68,6 +71,8 @@ def _objects(
     some = spans.pointers[rows] & (offset < (spans.pages[rows] << 13))
     rows, offset = rows[some], offset[some].astype(np.int64)
     size = spans.object_bytes[rows]
+    if int(size.sum()) > _MAX_OBJECT_BYTES:
+        raise MissingInfo("the objects with finalizers are too large to look at all of them")
     begin = spans.start[rows] + (offset // size * size).astype(np.uint64)
-    gathered = runtime.memory.gather(begin, np.minimum(size, _MAX_OBJECT_BYTES).astype(np.uint64))
+    gathered = runtime.memory.gather(begin, size.astype(np.uint64))
     return gathered.buffer[: len(gathered.buffer) & ~7].view(np.uint64)
