@@ -8,9 +8,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from spyglass.binary.lock_facts import CallFacts, FlowResult
+from spyglass.runtime.stacks.symbolizer import Entry
 from spyglass.runtime.waiting.deferred import _frame_at
 from spyglass.runtime.waiting.lock_code import LockCode
-from spyglass.runtime.waiting.lock_frames import LockFrames, LockStacks, _memory_beside
+from spyglass.runtime.waiting.lock_frames import LockCall, LockFrames, LockStacks, _memory_beside
 from tests.image import ImageMemory
 from tests.made_program import Program
 
@@ -61,6 +63,18 @@ def test_frames_lie_where_their_return_addresses_are(
     for each, name in zip(planned[:-1], calls, strict=False):
         place = each.slot - (program.frame_bytes(name) // 8 if program.links else 0)
         assert words[place] == each.returns_to, name
+
+
+def test_behind_a_call_nothing_is_known_of_it() -> None:
+    """A function that a signal stops as it comes back from a call has released what that releases."""
+    facts = CallFacts([], [], lost=False, arguments={})
+    stacks = object.__new__(LockStacks)
+    known = SimpleNamespace(flow_so_far=lambda function: FlowResult({0x1000: facts}))
+    stacks.code = cast(LockCode, known)
+    call = LockCall(0x1000, Entry.CALL, cast(Any, None), 4, (), may_lock=True, matters=True)
+    assert stacks.facts(call) is facts
+    assert stacks.facts(call._replace(entered=Entry.INJECTED_CALL)) is None
+    assert stacks.facts(call._replace(pc=0x1001)) is None
 
 
 def test_names_have_a_part_of_the_work_of_holders() -> None:

@@ -69,7 +69,7 @@ def find_held(
     found = []
     for number in _in_order(population, frames, stacks, contended, calls, waited):
         rows, call = calls[number], stacks.calls[number]
-        facts = stacks.code.flow_so_far(call.function).calls.get(call.pc)
+        facts = stacks.facts(call)
         if facts is None:
             doubtful[frames.row[rows]] = True
             continue
@@ -132,8 +132,7 @@ def _from_callee(
     there = (rows > 0) & (frames.row[inner] == frames.row[rows])
     there &= frames.depth[inner] == frames.depth[rows] - 1
     for called in distinct(frames.call[inner[there]]).tolist():
-        call = stacks.calls[called]
-        facts = stacks.code.flow_so_far(call.function).calls.get(call.pc)
+        facts = stacks.facts(stacks.calls[called])
         where = facts.arguments.get(number) if facts is not None else None
         if where is None:
             continue

@@ -25,6 +25,7 @@ from spyglass.table import Table, column
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.binary.lock_facts import CallFacts
     from spyglass.binary.pclntab import Function
     from spyglass.memory.base import Memory
     from spyglass.runtime.context import Runtime
@@ -139,6 +140,13 @@ class LockStacks:
         """The call that `frame` is in; None if its function is not known."""
         number = self._call(frame.pc, frame.entered, frame.words)
         return self.calls[number] if number >= 0 else None
+
+    def facts(self, call: LockCall) -> CallFacts | None:
+        """What is known of locks while `call` is made, as far as its function was followed. Where a signal stopped the
+        function it makes no call, also behind one: what was held before that may be released by it."""
+        if call.entered & Entry.INJECTED_CALL:
+            return None
+        return self.code.flow_so_far(call.function).calls.get(call.pc)
 
     def faked_words(self, frame: PathFrame) -> int:
         """How many words a signal handler left below `frame` when it faked its last call."""

@@ -46,7 +46,8 @@ def released_as_lockers(
         row, depth = int(evidence.row[at]), int(evidence.depth[at])
         node = int(population.nodes[row])
         for base, call in _callers_of_pointers(population, stacks, node, depth):
-            facts = stacks.code.flow(call.function).calls.get(call.pc)
+            stacks.code.flow(call.function)
+            facts = stacks.facts(call)
             if facts is None:
                 unknown[at] = True
                 continue
