@@ -184,7 +184,7 @@ def test_running_goroutines_have_the_stacks_of_their_threads(
     [
         pytest.param(Flavour.EXE, marks=pytest.mark.slow),
         pytest.param(Flavour.STRIPPED, marks=pytest.mark.slow),
-        Flavour.NO_SECTIONS,
+        pytest.param(Flavour.NO_SECTIONS, marks=pytest.mark.slow),
         Flavour.STRIPPED_PIE,
         pytest.param(Flavour.EXTERNAL_PIE, marks=pytest.mark.slow),
     ],
