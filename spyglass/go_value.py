@@ -26,8 +26,9 @@ class Value:
     """A value of a Go type.
 
     `type`: its name; `kind`: as in package reflect, with "pointer". `number`: of a boolean or a number; a complex one is a
-    pair. `text`: of a string or of bytes, as far as it was read, None: not read. `address`: what a pointer, slice, map,
-    channel, function or interface refers to; 0: nil. `length` and `capacity`: of what has these. `function`: the
+    pair. `text`: of a string or of bytes, as far as it was read, None: not read; `escaped`: it is not UTF-8, so backslashes
+    are doubled in it, and one with xNN is a byte. `address`: what a pointer, slice, map, channel, function or interface refers
+    to; 0: nil. `length` and `capacity`: of what has these. `function`: the
     name of a function. `elements`: of an array or a slice; `entries`: of a map, in no order; `fields`: of a struct; `target`:
     what a pointer points to, or an interface holds. `cut`: there is more than was read. `problem`: why it is not known.
     """
@@ -45,6 +46,7 @@ class Value:
     fields: tuple[tuple[str, Value], ...] = ()
     target: Value | None = None
     cut: bool = False
+    escaped: bool = False
     problem: str | None = None
 
 

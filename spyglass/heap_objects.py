@@ -169,7 +169,8 @@ class Retention:
 
     `wanted`: a type, or an address. `objects`, `bytes`: those that were asked for. `possible`: objects that may be of the type,
     but of others too; they are not among them. `reached`: those to which a chain was found. `exact`: nothing moved
-    meanwhile. `complete`: all of the heap was looked at, so that the others are garbage, if nothing moved.
+    meanwhile. `complete`: all of the heap was looked at, so that the others are garbage, if nothing moved, and unless
+    `calls_back`: finalizers or cleanups ran, and what those behind them refer to is not known.
     `chains`: of the largest groups; `chain_count`: of how many.
     """
 
@@ -184,4 +185,5 @@ class Retention:
     chain_count: int
     exact: bool
     complete: bool
+    calls_back: bool = False
     problems: tuple[Problem, ...] = ()

@@ -57,6 +57,8 @@ def _value(value: Value) -> dict[str, Any]:
         found["fields"] = [{"name": plain(name), "value": _value(v)} for name, v in value.fields]
     if value.target is not None:
         found["target"] = _value(value.target)
+    if value.escaped:
+        found["escaped"] = True
     return found | {"cut": value.cut}
 
 

@@ -53,6 +53,8 @@ def _rest(retention: Retention) -> str:
         return "not all of the heap was looked at: give more --seconds, or a larger --heap-limit"
     if not left:
         return ""
+    if retention.calls_back:
+        return f"{count(left)}: garbage, or queued finalizers or cleanups refer to them"
     if retention.exact:
         return f"{count(left)}: garbage, nothing that is alive refers to them"
     return f"{count(left)}: garbage, or references to them moved meanwhile"

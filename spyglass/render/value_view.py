@@ -117,7 +117,14 @@ def _inline(value: Value) -> str:
         return _number_text(value)
     if value.kind == "string" or value.text is not None:
         return _quoted(value)
-    if value.fields:
+    return _composed(value)
+
+
+def _composed(value: Value) -> str:
+    """What `value` is of, in a few words, or what it refers to."""
+    if value.kind == "interface" and value.target is not None:
+        return f"{visible(value.target.type)} {_inline(value.target)}"
+    if value.fields or (value.kind == "struct" and not value.cut):
         return "{" + ", ".join(f"{name}: {_inline(each)}" for name, each in value.fields) + "}"
     if value.elements or (value.kind == "array" and not value.cut):
         return f"[{_joined(value)}{f' … {_left(value)} more' if value.cut else ''}]"
@@ -138,7 +145,8 @@ def _quoted(value: Value) -> str:
     size = f"({count(value.length)} bytes)"
     if value.text is None:
         return size
-    text = value.text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    text = value.text if value.escaped else value.text.replace("\\", "\\\\")
+    text = text.replace('"', '\\"').replace("\n", "\\n")
     return f'"{visible(text)}"' + (f"… {size}" if value.cut else "")
 
 

@@ -61,6 +61,7 @@ class Retained(NamedTuple):
     chains: tuple[Chain, ...]
     chain_count: int
     complete: bool
+    calls_back: bool
 
 
 def read_retained(target: Target, population: Population, wanted: str, budget: Budget) -> Retained:
@@ -81,6 +82,11 @@ def read_retained(target: Target, population: Population, wanted: str, budget: B
         assert types is not None
         closure = TypeClosure(runtime, reader, numbers.spans)
         objects = of_type(reader, types, closure, numbers, wanted, until)
+        if objects.types > 1:
+            what = (
+                f"{objects.types} different types are called {wanted}: objects of all are counted"
+            )
+            runtime.problem("unknown", "types", what)
     roots = Roots(population)
     found = roots.found(every, numbers, np.zeros(0, np.intp), pointers_only=True)
     hidden = hidden_words(runtime, np.zeros(0, np.uint64))
@@ -96,7 +102,7 @@ def read_retained(target: Target, population: Population, wanted: str, budget: B
     chains = _Chains(finder, links, paths)
     reached = objects.numbers[paths.reached(objects.numbers)]
     complete = references.complete and paths.complete and objects.complete
-    return chains.retained(objects, reached, complete)
+    return chains.retained(objects, reached, complete)._replace(calls_back=population.calls_back)
 
 
 def _types(
@@ -131,6 +137,7 @@ class _Chains:
         return Retained(
             len(objects.numbers), objects.bytes, objects.possible, len(reached),
             tuple(self._chain(*chain) for chain in chains[:_MAX_CHAINS]), len(chains), complete,
+            calls_back=False,
         )  # fmt: skip
 
     def _by_head(self, reached: NDArray[np.uint32]) -> list[tuple[Head, NDArray[np.uint32]]]:

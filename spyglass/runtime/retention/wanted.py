@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from spyglass.columns import distinct
-from spyglass.errors import SpyglassError, TargetError
+from spyglass.errors import MissingInfo, SpyglassError, TargetError
 from spyglass.runtime.heap.allocated import allocated_objects
 from spyglass.runtime.heap.shapes import MAX_SHAPED_BYTES, counted
 
@@ -28,13 +28,14 @@ _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 
 
 class WantedObjects(NamedTuple):
-    """Numbers of the objects that are meant (uint32), their size in all, how many more are `possible`, and whether all spans
-    were looked at."""
+    """Numbers of the objects that are meant (uint32), their size in all, how many more are `possible`, whether all spans
+    were looked at, and how many different types have the name."""
 
     numbers: NDArray[np.uint32]
     bytes: int
     possible: int = 0
     complete: bool = True
+    types: int = 1
 
 
 def address_of(text: str) -> int | None:
@@ -72,7 +73,8 @@ def of_type(
 ) -> WantedObjects:
     """The objects of type `name`, as `TypeRow.type` has it, which are looked for until that moment of ``time.monotonic``.
 
-    `closure`: of the same spans; all types are added to it. Raises `TargetError` if the program has no such type.
+    `closure`: of the same spans; all types are added to it. Raises `TargetError` if the program has no such type,
+    `MissingInfo` if it has no pointers: of such objects the runtime keeps no type.
     """
     kinds = _kinds(reader, types, name)
     if not kinds:
@@ -80,6 +82,9 @@ def of_type(
             f"the program has no objects of a type {name}",
             "spyglass memory --types lists types, as in main.Config or []main.Config",
         )
+    rows = [row for row, _ in kinds]
+    if not reader.types.pointer_bytes[rows].any():
+        raise MissingInfo(f"{name} has no pointers: nothing tells which objects are of such a type")
     spans = numbers.spans
     found, possible, complete = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], True
     for part in reader.parts(spans, spans.object_bytes * spans.count):
@@ -100,7 +105,8 @@ def of_type(
     sure = np.concatenate(found).astype(np.uint32)
     objects = distinct(np.concatenate([sure, closure.objects_of(kinds)]))
     may = closure.unknown(np.concatenate(possible))
-    return WantedObjects(objects, numbers.bytes_of(objects), may, complete)
+    same_name = max(sum(each == many for _, each in kinds) for many in (False, True))
+    return WantedObjects(objects, numbers.bytes_of(objects), may, complete, same_name)
 
 
 def _kinds(reader: TypeReader, types: ValueDescriptors, name: str) -> set[tuple[int, bool]]:

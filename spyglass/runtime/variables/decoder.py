@@ -6,6 +6,7 @@ Knowledge: ``runtime/runtime2.go`` (``iface``, ``eface``, ``itab``, ``funcval``)
 
 from __future__ import annotations
 
+from codecs import utf_8_decode
 from collections.abc import Callable
 from dataclasses import replace
 from struct import unpack
@@ -97,8 +98,12 @@ class Decoder:
         shown = min(value.length, self._limits.text_bytes)
         if self._limits.redact:
             return value
-        text = self._read(pointer, shown).decode("utf-8", "backslashreplace")
-        return replace(value, text=text, cut=shown < value.length)
+        raw, cut = self._read(pointer, shown), shown < value.length
+        try:
+            return replace(value, text=_decoded_text(raw, cut), cut=cut)
+        except UnicodeDecodeError:
+            text = raw.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+            return replace(value, text=text, escaped=True, cut=cut)
 
     def _slice(self, kind: ValueType, raw: bytes, _address: int) -> Value:
         pointer, length, capacity = unpack("<QQQ", raw)
@@ -207,7 +212,19 @@ class Decoder:
         length, capacity = unpack("<QQ", self._read(pointer, 16))
         if _length(length) > capacity:
             raise BadDataError("a channel holds more than its capacity")
+        if self._is_of_timer(pointer):
+            return replace(value, length=0, capacity=0)
         return replace(value, length=length, capacity=capacity)
+
+    def _is_of_timer(self, channel: int) -> bool:
+        """Whether the program sees no element of `channel` in its buffer: that of a timer, since Go 1.23 (runtime/chan.go:
+        ``chanlen``, ``chancap``). With GODEBUG=asynctimerchan=1 that has no timer (time.go: ``newTimer``)."""
+        layouts = self._runtime.layouts
+        if not layouts.has("hchan", "timer"):
+            return False
+        fields = layouts["hchan"].fields
+        assert fields is not None
+        return self._read(channel + fields["timer"][1], 8) != bytes(8)
 
     def _func(self, kind: ValueType, raw: bytes, _address: int) -> Value:
         (pointer,) = unpack("<Q", raw)
@@ -220,6 +237,13 @@ class Decoder:
 
     def _address(self, kind: ValueType, raw: bytes, _address: int) -> Value:
         return Value(kind.name, kind.kind, address=unpack("<Q", raw)[0])
+
+
+def _decoded_text(raw: bytes, cut: bool) -> str:
+    """`raw` as text, without the part of a character at its end if it was `cut` there. Raises `UnicodeDecodeError` if it is
+    not UTF-8."""
+    text, _ = utf_8_decode(raw, "strict", not cut)
+    return text
 
 
 def _number(kind: ValueType, raw: bytes) -> bool | int | float | tuple[float, float]:

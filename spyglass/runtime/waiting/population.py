@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from spyglass.columns import among
+from spyglass.columns import among, distinct
 from spyglass.model import NONE, STATUSES
 from spyglass.runtime.goroutines.consistency import Quality
-from spyglass.runtime.goroutines.decode import alive, columns_of, g_status
+from spyglass.runtime.goroutines.decode import CALLING_BACK, alive, columns_of, g_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,6 +116,14 @@ class Population(NamedTuple):
     def as_before(self, rows: NDArray[np.int64], gathered: Gathered) -> NDArray[np.bool_]:
         """Which of the goroutines `rows`, whose ``g`` structures are `gathered`, have not run since."""
         return _same(self.g[rows], gathered.rows(self.kind))
+
+    @property
+    def calls_back(self) -> bool:
+        """Whether finalizers or cleanups of the program run: what those that are queued refer to is alive, and is not in
+        the heap (``runtime/mgcmark.go: markroot``, of ``allfin`` and ``gcCleanups.all``)."""
+        goroutines, code = self.goroutines, self.tree.code
+        starts = distinct(goroutines.start[~goroutines.system & (goroutines.start >= 0)])
+        return any(code.frames[number].function in CALLING_BACK for number in starts.tolist())
 
     @property
     def waiting(self) -> NDArray[np.bool_]:

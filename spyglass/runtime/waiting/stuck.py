@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from spyglass.columns import distinct
 from spyglass.errors import BadDataError, MemoryFault, MissingInfo
-from spyglass.runtime.goroutines.decode import CALLING_BACK
 from spyglass.runtime.waiting.marks import Blocked, Mark, entries, mark
 from spyglass.runtime.waiting.roots import Roots
 from spyglass.wait_graph import KINDS, LookedAt, Stuck
@@ -64,7 +62,7 @@ def find_stuck(
         population.runtime.problem("unknown", "stuck goroutines", error.message)
         return known, LookedAt()
     alive, last = marks.alive, marks.last
-    complete = last.complete and marks.agree and not _calls_back(population)
+    complete = last.complete and marks.agree and not population.calls_back
     decided = (alive | complete) & blocked.still(population)
     ids = population.goroutines.id[blocked.rows]
     waits_forever = ids == _MAIN  # "select {}" in main is meant (findGoroutineLeaks)
@@ -75,14 +73,6 @@ def find_stuck(
         stuck=np.concatenate([known.stuck, (~alive & ~waits_forever)[decided]]),
     )
     return stuck, LookedAt(True, True, last.read_bytes, last.complete, marks.many)
-
-
-def _calls_back(population: Population) -> bool:
-    """Whether finalizers or cleanups of the program run: what those that are queued refer to is alive, and is not in
-    the heap (``runtime/mgcmark.go: markroot``, of ``allfin`` and ``gcCleanups.all``)."""
-    goroutines, code = population.goroutines, population.tree.code
-    starts = distinct(goroutines.start[~goroutines.system & (goroutines.start >= 0)])
-    return any(code.frames[number].function in CALLING_BACK for number in starts.tolist())
 
 
 def _waking(population: Population, resolved: Resolved, blocked: Blocked) -> Stuck:
