@@ -217,6 +217,14 @@ def test_what_the_queue_of_finalizers_refers_to_is_alive(minor: str) -> None:
         assert not any(each.stuck.values())
 
 
+def test_what_has_a_weak_pointer_may_be_got_hold_of() -> None:
+    """Nothing but that pointer refers to it: still the program can wake who waits on it."""
+    with GoProcess([build("weak", NEWEST)]) as process:
+        judged = Judged.of(process)
+        assert process.ask("go") == "woken"
+    assert not any(judged.stuck.values())
+
+
 @pytest.mark.parametrize("limit", ["_MAX_RECORDS", "_MAX_IN_A_SPAN"])
 def test_with_too_many_finalizers_nothing_is_said(
     program: GoProcess, monkeypatch: pytest.MonkeyPatch, limit: str

@@ -31,12 +31,18 @@ _TYPE_AT = 3
 _MAX_OBJECT_BYTES = 1 << 28
 
 
-def words_of_specials(runtime: Runtime, modules: NDArray[Any], spans: Spans) -> NDArray[np.uint64]:
+def words_of_specials(
+    runtime: Runtime, modules: NDArray[Any], spans: Spans, *, possible: bool
+) -> NDArray[np.uint64]:
     """The words of all records of `spans`, and of the objects with finalizers.
 
     The kinds of records have other numbers in every few versions, so every record is looked at, whatever
     it is for: the bucket of a memory profile, for instance, is not in the heap. A record is one of a finalizer
-    if the type of what the finalizer takes is where that would be. Raises `MissingInfo` if there are too many.
+    if the type of what the finalizer takes is where that would be.
+
+    `possible`: also what the program may get hold of again, though nothing keeps it alive: objects with weak pointers
+    (``weak.Pointer.Value``), whose addresses are added; and those of records that may be of finalizers, which take types that
+    were made at run time. Raises `MissingInfo` if there are too many.
     """
     rows = np.flatnonzero(spans.specials != 0)
     address = spans.specials[rows]
@@ -58,9 +64,31 @@ def words_of_specials(runtime: Runtime, modules: NDArray[Any], spans: Spans) -> 
         special = np.ascontiguousarray(record).view(kind).reshape(-1)
         found.append(words[:, header:].reshape(-1))
         finalizer = are_types(modules, words[:, header + _TYPE_AT])
+        if possible:
+            finalizer |= spans.find(words[:, header + _TYPE_AT]) >= 0
+            found.append(_weak(runtime, spans, rows, special["offset"], words[:, header]))
         found.append(_objects(runtime, spans, rows[finalizer], special["offset"][finalizer]))
         address = special["next"].astype(np.uint64)
     raise MissingInfo("there are too many records of finalizers to look at all of them")
+
+
+def _weak(
+    runtime: Runtime,
+    spans: Spans,
+    rows: NDArray[np.intp],
+    offset: NDArray[Any],
+    handle: NDArray[np.uint64],
+) -> NDArray[np.uint64]:
+    """The addresses of the objects at `offset` in the spans `rows` that the words at `handle` lead to."""
+    some = np.flatnonzero((spans.find(handle) >= 0) & (handle % np.uint64(8) == 0))
+    gathered = runtime.memory.gather(handle[some], 8)
+    word = gathered.words(1)[:, 0]
+    size = spans.object_bytes[rows[some]]
+    begin = spans.start[rows[some]] + (offset[some].astype(np.int64) // size * size).astype(
+        np.uint64
+    )
+    good = gathered.ok & (word - begin < size.astype(np.uint64))
+    return word[good]
 
 
 def _objects(

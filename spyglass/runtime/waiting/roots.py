@@ -90,7 +90,8 @@ class Roots:
         if pointers_only:
             are_pointers = pointers_among_globals(runtime, self._modules)[at]
             at, variables = at[are_pointers], variables[are_pointers]
-        _, specials = numbers.find(words_of_specials(runtime, self._modules, spans))
+        words = words_of_specials(runtime, self._modules, spans, possible=not pointers_only)
+        _, specials = numbers.find(words)
         _, sampled = numbers.find(self._sampled())
         return [
             RootObjects("variable", variables, variable_addresses(self._modules, at)),
