@@ -98,7 +98,7 @@ class Connection(Frozen):
 
     `target`: "socket:tcp", "socket:unix", "pipe", "eventfd", "tty", ... `local`, `remote`: addresses as
     "10.0.3.7:5432", "[::1]:80", or a path. `state`: the kernel's word for TCP ("ESTABLISHED").
-    Queues in bytes: received and not yet read, sent and not yet acknowledged.
+    Queues in bytes, of TCP connections that are established: received and not yet read, sent and not yet acknowledged.
     """
 
     target: str

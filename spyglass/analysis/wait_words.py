@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from spyglass.analysis.wait_reasons import object_name
 from spyglass.analysis.wait_verdicts import STRONG
 from spyglass.model import NONE
@@ -19,6 +21,7 @@ __all__ = [
     "address_of", "evidence", "kind_word", "object_title", "state_facts", "wait_note", "wait_phrase",
 ]  # fmt: skip
 
+_WRITES = [OPERATIONS.index(name) for name in ("write", "connect")]
 _HELD_AS = {"read": "for reading", "done": "as a worker"}
 
 
@@ -136,11 +139,23 @@ def _io_phrase(graph: WaitGraph, row: int, word: str) -> str:
     article = {"accept": "a connection to", "connect": "a connection with", "write": "a write to"}
     local, remote = (known.local, known.remote) if known else (None, None)
     peer = local if word == "accept" else remote or local
+    if known and local and not remote and known.target.startswith("socket:udp"):
+        peer = f"a socket bound to {local}"
     name = peer or (known.target if known else "a file descriptor")
-    deadline_ns = int(objects.deadline_in_ns[row])
-    deadline = "no deadline" if deadline_ns == UNKNOWN else _when("deadline", deadline_ns)
     number = f" (fd {fd})" if fd != NONE else ""
-    return f"{article.get(word, 'a read from')} {name}{number}, {deadline}"
+    return f"{article.get(word, 'a read from')} {name}{number}, {_deadline(graph, row)}"
+
+
+def _deadline(graph: WaitGraph, row: int) -> str:
+    """When waits for file descriptor `row` end by themselves. Reads and writes have a deadline each, of which the earlier one is
+    known."""
+    deadline_ns = int(graph.objects.deadline_in_ns[row])
+    if deadline_ns == UNKNOWN:
+        return "no deadline"
+    waits = slice(*np.searchsorted(graph.waits.object, [row, row + 1]))
+    writes = np.isin(graph.waits.operation[waits], _WRITES)
+    other = " of this wait or another one on it" if writes.any() and not writes.all() else ""
+    return _when("deadline", deadline_ns) + other
 
 
 def _connection_facts(known: Connection) -> Iterator[str]:

@@ -181,9 +181,11 @@ def _connection(table: _Table, columns: list[bytes]) -> Connection:
     if not table.addresses:
         return Connection(target)
     state = _TCP_STATES[int(columns[3], 16)] if table.protocol == "tcp" else None
-    unsent, unread = (int(part, 16) for part in columns[4].split(b":"))
-    # Of a listening socket these count connections.
-    queues = (unread, unsent) if state != _LISTEN else (None, None)
+    queues: tuple[int, ...] = ()
+    # Elsewhere these count connections, a SYN or FIN as a byte, or the memory of packets.
+    if state == "ESTABLISHED":
+        unsent, unread = (int(part, 16) for part in columns[4].split(b":"))
+        queues = unread, unsent
     return Connection(target, _address(columns[1]), _remote(columns[2]), state, *queues)
 
 

@@ -19,7 +19,7 @@ from spyglass.model import Goroutine, Snapshot
 from spyglass.runtime import snapshotter
 from spyglass.runtime.heap import specials
 from spyglass.runtime.waiting.options import Moment, WaitOptions
-from spyglass.wait_graph import LookedAt
+from spyglass.wait_graph import KINDS, LookedAt
 from tests.agreement import never
 from tests.cores import emulated
 from tests.support import ALL_MINORS, NEWEST, Flavour, GoProcess, build, in_milestones
@@ -223,6 +223,19 @@ def test_what_has_a_weak_pointer_may_be_got_hold_of() -> None:
         judged = Judged.of(process)
         assert process.ask("go") == "woken"
     assert not any(judged.stuck.values())
+
+
+def test_nothing_is_said_of_waits_that_are_not_followed() -> None:
+    """Who waits for a semaphore of a file descriptor is woken by what has it, which may be stuck."""
+    with GoProcess([build("blocked", NEWEST)]) as process:
+        judged = Judged.of(process)
+    waits = judged.snapshot.waits
+    assert waits is not None
+    kinds = waits.objects.kind[waits.waits.object]
+    for kind, looked_at in (("semaphore", False), ("fd", True)):
+        goroutines = waits.waits.goroutine[kinds == KINDS.index(kind)].tolist()
+        assert goroutines
+        assert {each in judged.stuck for each in goroutines} == {looked_at}
 
 
 @pytest.mark.parametrize("limit", ["_MAX_RECORDS", "_MAX_IN_A_SPAN"])

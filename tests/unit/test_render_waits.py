@@ -12,10 +12,11 @@ from rich.text import Text
 
 from spyglass.analysis.wait_verdicts import verdicts
 from spyglass.analysis.wait_view import WaitView, wait_view
+from spyglass.analysis.wait_words import wait_phrase
 from spyglass.export.snapshot_file import save
 from spyglass.render.view_options import View
 from spyglass.render.waits_view import render_chains, render_objects, render_waits
-from spyglass.wait_graph import Connection, WaitGraph
+from spyglass.wait_graph import OPERATIONS, Connection, WaitGraph
 from tests.command import piped
 from tests.snapshots import Row, frame, make_snapshot
 from tests.unit.test_waits_document import POOL, ROWS, taken, viewed
@@ -255,6 +256,29 @@ def test_states_in_words() -> None:
     assert "    1  accept    0.0.0.0:80" in text
     chain = lines(of(make_graph(things[-1:]), [Row(8)]), render_chains)
     assert "waits for a connection to 0.0.0.0:80 (fd 3), deadline in 5s" in chain[1]
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        ([], ", deadline in 5s"),
+        ([(9, "accept")], ", deadline in 5s"),
+        ([(9, "write")], ", deadline in 5s of this wait or another one on it"),
+    ],
+)
+def test_reads_and_writes_have_a_deadline_each(others: list[tuple[int, str]], words: str) -> None:
+    connection = Connection("socket:tcp", "10.0.0.1:80", "10.0.3.7:5432", "ESTABLISHED")
+    state = {"fd": 3, "deadline_in_ns": 5 * 10**9}
+    waits = Thing("fd", [(8, "read"), *others], connection=connection, state=state)
+    graph = make_graph([Thing("mutex", [(7, "lock")]), waits])
+    assert wait_phrase(graph, 1, OPERATIONS.index("read")).endswith(f"(fd 3){words}")
+
+
+def test_a_socket_without_a_peer_is_no_peer_of_itself() -> None:
+    connection = Connection("socket:udp", "127.0.0.1:53")
+    graph = make_graph([Thing("fd", [(8, "read")], connection=connection, state={"fd": 3})])
+    said = "a read from a socket bound to 127.0.0.1:53 (fd 3), no deadline"
+    assert wait_phrase(graph, 0, OPERATIONS.index("read")) == said
 
 
 # As users run it, with files.

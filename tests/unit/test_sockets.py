@@ -40,8 +40,12 @@ def parsed(table: sockets._Table, text: str, path: Path) -> Connection | None:
             Connection("socket:tcp", "0.0.0.0:80", None, "LISTEN", None, None),
         ),
         (
-            line("0" * 24 + "01000000:0050", "0" * 32 + ":0000", "02"),
-            Connection("socket:tcp", "[::1]:80", None, "SYN_SENT", 0, 0),
+            line("0" * 24 + "01000000:0050", "0" * 32 + ":0000", "02", "00000001:00000000"),
+            Connection("socket:tcp", "[::1]:80", None, "SYN_SENT", None, None),
+        ),
+        (
+            line("0100007F:1F90", "0703000A:1538", "08", "00000000:00000001"),
+            Connection("socket:tcp", "127.0.0.1:8080", "10.0.3.7:5432", "CLOSE_WAIT", None, None),
         ),
         (
             line(

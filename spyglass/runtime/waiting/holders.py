@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from spyglass.columns import combined, numbered
+from spyglass.columns import among, combined, numbered
 from spyglass.errors import SpyglassError
 from spyglass.model import NONE
 from spyglass.runtime.waiting.contended import Contended, code_addresses
@@ -75,6 +75,7 @@ def find_holders(population: Population, resolved: Resolved) -> FoundHolders:
     gone, is_sure = _released_to_wait(population, resolved, contended, evidence)
     lost[evidence.row[gone & ~is_sure]] = True
     evidence = _agreeing(evidence.select(~gone), waits)
+    _doubt_own_groups(resolved, evidence)
     there = _is_there(population, frames, stacks, evidence)
     lost[evidence.row[~there]] = True
     evidence = _one_each(evidence.select(there))
@@ -142,6 +143,17 @@ def _released_to_wait(
     unknown = released[evidence.row] == 0
     gone = waits[evidence.row] & (unknown | (behind < np.uint64(LOCKER_REACH)))
     return gone & (evidence.mode != _DONE), ~unknown & (behind == 0)
+
+
+def _doubt_own_groups(resolved: Resolved, evidence: Evidence) -> None:
+    """A goroutine that waits for a WaitGroup, and will call its Done, may add to it before that."""
+    count = len(evidence)
+    key = combined(
+        np.concatenate([evidence.row, resolved.row]),
+        np.concatenate([evidence.object, resolved.waits.object.astype(np.int64)]),
+    )
+    own = among(key[:count], key[count:]) & (evidence.mode == _DONE) & (evidence.grade > 0)
+    evidence.grade[own] = np.maximum(evidence.grade[own], SOME_PATHS)
 
 
 def _lockers(runtime: Runtime, interfaces: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -33,6 +33,7 @@ __all__ = ["find_stuck"]
 
 #: What can be waited for in vain; goroutines that wait for anything else are alive.
 _BLOCKING = ("channel", "mutex", "rwmutex", "waitgroup", "cond", "once", "nothing")
+_WAKING = ("fd", "timer", "runtime")
 _NOTHING = KINDS.index("nothing")
 _MAIN = 1
 _MAX_LOCK_BYTES = 64
@@ -76,9 +77,11 @@ def find_stuck(
 
 
 def _waking(population: Population, resolved: Resolved, blocked: Blocked) -> Stuck:
-    """The goroutines that wait for what is alive by itself: IO, timers, events of the runtime."""
+    """The goroutines that wait for what is alive by itself: IO, timers, events of the runtime. Others that are not `blocked`
+    were not understood, or are left out by the rule."""
     wakes = np.zeros(len(population.nodes), np.bool_)
-    wakes[resolved.row] = True
+    kind = resolved.objects.kind[resolved.waits.object]
+    wakes[resolved.row[np.isin(kind, [KINDS.index(name) for name in _WAKING])]] = True
     wakes[blocked.rows] = False
     rows = np.flatnonzero(wakes)
     known: Stuck = Stuck.of(len(rows), goroutine=population.goroutines.id[rows])
