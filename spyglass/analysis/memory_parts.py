@@ -16,7 +16,15 @@ from spyglass.words.states import state_at
 if TYPE_CHECKING:
     from spyglass.model import Frame, Snapshot
 
-__all__ = ["PART_WORDS", "ShownPart", "StackGroup", "live_bytes", "shown_parts", "stack_groups"]
+__all__ = [
+    "PART_WORDS",
+    "ObjectShares",
+    "ShownPart",
+    "StackGroup",
+    "object_shares",
+    "shown_parts",
+    "stack_groups",
+]
 
 #: The parts in words, in the order in which they are shown.
 PART_WORDS: dict[Part, str] = {
@@ -54,37 +62,67 @@ class StackGroup:
     where: Frame | None
 
 
-def live_bytes(account: MemoryAccount) -> int | None:
-    """How much of the resident objects the last collection found alive, at most; None if it is not known.
+@dataclass(frozen=True, slots=True)
+class ObjectShares:
+    """Resident objects in bytes: that the last collection found `live`, that were `allocated` since, and that are garbage, but
+    not `unswept` yet (the runtime frees spans one by one, before it allocates from them: ``runtime/mgcsweep.go``)."""
 
-    Which pages they are on is not known: their share of the heap is taken.
+    live: int
+    allocated: int
+    unswept: int
+
+
+def object_shares(account: MemoryAccount) -> ObjectShares | None:
+    """What the resident objects are; None if it is not known.
+
+    Which pages they are on is not known: their shares of all objects are taken.
     """
     live, now = account.go.heap_live_bytes, account.go.heap_now_bytes
     if live is None or not now:
         return None
-    return round(account.part("go_heap_objects") * min(live / now, 1))
+    resident = account.part("go_heap_objects")
+    every = max(now, account.go.classes.get("heap/objects") or 0, resident)
+    alive = round(resident * min(live, now) / every)
+    allocated = round(resident * max(now - live, 0) / every)
+    return ObjectShares(alive, allocated, max(resident - alive - allocated, 0))
 
 
 def shown_parts(account: MemoryAccount) -> list[ShownPart]:
-    """The parts that are not empty. Objects are told apart by whether the last collection found them alive, and free heap
+    """The parts that are not empty. Objects are told apart by what the last collection found of them, and free heap
     by whether the kernel may take it."""
     found: list[ShownPart] = []
     known = {each.part: each for each in account.resident if each.bytes}
     for name, words in PART_WORDS.items():
-        part, live = known.get(name), live_bytes(account)
+        part = known.get(name)
         if part is None:
             continue
-        rest, doubtful = part.bytes, part.doubtful_bytes
-        if name == "go_heap_objects" and live is not None:
-            found.append(ShownPart("Go heap: live at the last collection", live, doubtful))
-            words, rest, doubtful = "Go heap: allocated since", rest - live, 0
+        shares = object_shares(account) if name == "go_heap_objects" else None
+        if shares is not None:
+            found += _shown_objects(shares, part.doubtful_bytes)
+            continue
+        rest = part.bytes
         if part.lazy_free_bytes:
             rest -= part.lazy_free_bytes
             lazy = "Go heap: freed, the kernel may take it" if name == "go_heap_free" else words
             found.append(ShownPart(f"{lazy} (LazyFree)", part.lazy_free_bytes))
         if rest:
-            found.append(ShownPart(words, rest, doubtful))
+            found.append(ShownPart(words, rest, part.doubtful_bytes))
     return found
+
+
+def _shown_objects(shares: ObjectShares, doubtful_bytes: int) -> list[ShownPart]:
+    """The objects; what is doubtful of them is said of the largest share."""
+    rows = [
+        (shares.live, "Go heap: live at the last collection"),
+        (shares.allocated, "Go heap: allocated since"),
+        (shares.unswept, "Go heap: garbage, not swept yet"),
+    ]
+    largest = max(rows)
+    return [
+        ShownPart(words, size, doubtful_bytes if (size, words) == largest else 0)
+        for size, words in rows
+        if size
+    ]
 
 
 def stack_groups(snapshot: Snapshot) -> list[StackGroup]:

@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from spyglass import cli
-from spyglass.analysis.memory_parts import live_bytes, shown_parts
+from spyglass.analysis.memory_parts import ObjectShares, object_shares, shown_parts
 from spyglass.analysis.memory_view import MemoryView, memory_view
 from spyglass.export.memory_document import write_memory
 from spyglass.export.snapshot_file import save
@@ -82,13 +82,36 @@ def test_free_heap_that_the_kernel_may_take_is_apart() -> None:
 def test_objects_are_told_apart_by_what_the_last_collection_found() -> None:
     go = GoMemory({}, heap_live_bytes=50 * MIB, heap_now_bytes=200 * MIB, heap_goal_bytes=None)
     made = account(part("go_heap_objects", 100), go=go)
-    assert live_bytes(made) == 25 * MIB
+    assert object_shares(made) == ObjectShares(25 * MIB, 75 * MIB, 0)
     assert [each.bytes // MIB for each in shown_parts(made)] == [25, 75]
     (finding,) = view(made).findings
     assert (finding.kind, finding.severity) == ("memory-garbage", "warning")
     assert (
         "75 % is objects allocated since the last collection; there will be none" in finding.title
     )
+
+
+@pytest.mark.parametrize(("resident", "every"), [(300, 300), (300, None), (300, 200), (150, 300)])
+def test_garbage_that_is_not_swept_is_neither_live_nor_new(
+    resident: int, every: int | None
+) -> None:
+    """Of `every` MiB of objects 30 are live, and 60 in all were not found dead."""
+    classes = {} if every is None else {"heap/objects": every * MIB}
+    go = GoMemory(
+        classes, heap_live_bytes=30 * MIB, heap_now_bytes=60 * MIB, heap_goal_bytes=120 * MIB
+    )
+    objects = replace(part("go_heap_objects", resident), doubtful_bytes=MIB)
+    made = account(objects, go=go)
+    shown = {
+        each.words: (each.bytes * 10 // resident // MIB, each.doubtful_bytes)
+        for each in shown_parts(made)
+    }
+    assert shown == {
+        "Go heap: live at the last collection": (1, 0),
+        "Go heap: allocated since": (1, 0),
+        "Go heap: garbage, not swept yet": (8, MIB),
+    }
+    assert kinds(made) == ["memory-unswept"]
 
 
 def test_collections_that_take_much_are_found() -> None:

@@ -14,7 +14,7 @@ from spyglass.analysis.findings.thresholds import (
     PART_SHARE,
     THRASH_SHARE,
 )
-from spyglass.analysis.memory_parts import live_bytes, stack_groups
+from spyglass.analysis.memory_parts import ObjectShares, object_shares, stack_groups
 from spyglass.memory_account import GoMemory, MemoryAccount, Part
 from spyglass.model import RECENT_GC_SECONDS
 from spyglass.words.units import UNKNOWN, count, plural, size
@@ -112,6 +112,15 @@ def _garbage(findable: Findable, account: MemoryAccount) -> Finding:
     )
 
 
+def _unswept(findable: Findable, account: MemoryAccount) -> Finding:
+    return Finding(
+        kind="memory-unswept",
+        severity="info",
+        title="is garbage of the Go heap that is not swept yet: Go frees it before it allocates from there, or before the "
+        "next collection",
+    )
+
+
 def _kept(findable: Findable, account: MemoryAccount) -> Finding:
     released = account.go.classes.get("heap/released")
     return Finding(
@@ -200,9 +209,8 @@ def _largest(account: MemoryAccount, part: Part) -> str:
     return ""
 
 
-def _garbage_bytes(account: MemoryAccount) -> int:
-    live = live_bytes(account)
-    return 0 if live is None else account.part("go_heap_objects") - live
+def _objects(account: MemoryAccount) -> ObjectShares:
+    return object_shares(account) or ObjectShares(0, 0, 0)
 
 
 def _lazy_bytes(account: MemoryAccount) -> int:
@@ -212,8 +220,9 @@ def _lazy_bytes(account: MemoryAccount) -> int:
 Measure = Callable[[MemoryAccount], int]
 #: What is measured of an account, and what is said of it if it is much.
 _PARTS: tuple[tuple[Measure, Callable[[Findable, MemoryAccount], Finding]], ...] = (
-    (lambda account: live_bytes(account) or 0, _live),
-    (_garbage_bytes, _garbage),
+    (lambda account: _objects(account).live, _live),
+    (lambda account: _objects(account).allocated, _garbage),
+    (lambda account: _objects(account).unswept, _unswept),
     (lambda account: account.part("go_heap_free") - _lazy_bytes(account), _kept),
     (_lazy_bytes, _lazy),
     (lambda account: account.part("go_heap_unused"), _fragmented),
