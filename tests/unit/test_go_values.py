@@ -107,6 +107,37 @@ def test_elements_of_no_size_and_very_long_slices_are_cut() -> None:
     assert (len(found.elements), found.cut, found.length) == (32, True, 1 << 40)
 
 
+class Moving(ImageMemory):
+    """Memory in which the program writes the words `writes`, one set at `BASE` before each of the next reads of a text."""
+
+    def __init__(self, raw: bytes, *writes: tuple[int, int]) -> None:
+        super().__init__({BASE: raw})
+        self._writes = list(writes)
+
+    def read(self, address: int, size: int) -> bytes:
+        if address != BASE and self._writes:
+            words = struct.pack("<2Q", *self._writes.pop(0))
+            self.place(BASE, words + self.segments[BASE][16:])
+        return super().read(address, size)
+
+
+@pytest.mark.parametrize(("changes", "expected"), [(0, "short"), (1, "another"), (9, None)])
+def test_a_text_is_of_one_moment(changes: int, expected: str | None) -> None:
+    """Pointer and length of a string are written one after the other."""
+    texts = [(BASE + 64, 5), (BASE + 72, 7)]
+    raw = (
+        struct.pack("<2Q", *texts[0]).ljust(64, b"\0")
+        + b"short".ljust(8, b"!")
+        + b"another".ljust(8)
+    )
+    memory = Moving(raw.ljust(256, b"\0"), *(texts[(at + 1) % 2] for at in range(changes)))
+    runtime = SimpleNamespace(memory=memory, functions=None)
+    found = Decoder(cast(Any, runtime), None, Limits()).value(STRING, BASE)
+    assert (found.text, found.problem) == (
+        expected, None if expected else "it changed while it was read",
+    )  # fmt: skip
+
+
 def test_pointers_in_circles_end() -> None:
     pointer = ValueType("main.P", "pointer", 8, element=lambda: pointer)
     found = read(pointer, BASE, limits=Limits(depth=20))

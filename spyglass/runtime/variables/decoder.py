@@ -9,6 +9,7 @@ from __future__ import annotations
 from codecs import utf_8_decode
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from struct import unpack
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,10 @@ _MAX_NESTING = 64
 #: ``itab``: the descriptor of the dynamic type is its second word.
 _ITAB_TYPE = 8
 _MAX_LENGTH = 1 << 47
+#: Kinds of values that a program does not write at once: a length beside a pointer, a type beside what is of it.
+_OF_SEVERAL_WORDS = ("string", "slice", "interface")
+_TRIES = 4
+_Reader = Callable[[ValueType, bytes, int], Value]
 
 
 class Decoder:
@@ -45,7 +50,7 @@ class Decoder:
         #: What the value that is decoded is in: addresses and names of types that pointers led to.
         self._above: list[tuple[int, str]] = []
         self._nesting = 0
-        self._readers: dict[str, Callable[[ValueType, bytes, int], Value]] = {
+        self._readers: dict[str, _Reader] = {
             "string": self._string, "slice": self._slice, "array": self._array, "map": self._map,
             "pointer": self._pointer, "interface": self._interface, "struct": self._struct,
             "func": self._func, "chan": self._chan, "unsafe.Pointer": self._address,
@@ -83,11 +88,26 @@ class Decoder:
             return Value(kind.name, kind.kind, problem="unknown kind of type")
         self._nesting += 1
         try:
+            if kind.kind in _OF_SEVERAL_WORDS:
+                reader = partial(self._of_one_moment, reader)
             return reader(kind, raw, address)
         except (SpyglassError, RecursionError) as error:
             return _failed(kind, error)
         finally:
             self._nesting -= 1
+
+    def _of_one_moment(self, reader: _Reader, kind: ValueType, raw: bytes, address: int) -> Value:
+        """What `reader` reads: the words at `address`, one of which says what the other one is, are the same before and
+        after."""
+        for _ in range(_TRIES):
+            try:
+                value = reader(kind, raw, address)
+            except SpyglassError as error:
+                value = _failed(kind, error)
+            before, raw = raw, self._read(address, len(raw))
+            if raw == before:
+                return value
+        return Value(kind.name, kind.kind, problem="it changed while it was read")
 
     def _string(self, kind: ValueType, raw: bytes, _address: int) -> Value:
         pointer, length = unpack("<QQ", raw)
