@@ -114,6 +114,16 @@ def test_pauses_are_in_the_right_order(process: GoProcess) -> None:
         assert list(gc.pause_ends_ns) == sorted(gc.pause_ends_ns, reverse=True)
 
 
+@in_milestones
+def test_little_memory_that_is_not_gos_is_in_doubt_at_least(minor: str) -> None:
+    """Without names of mappings the kernel does not say that 3 MiB are not the runtime's."""
+    with places(minor) as process:
+        process.ask("anon 3")
+        account = account_of(process)
+    own = next(each for each in account.resident if each.part == "go_metadata")
+    assert own.doubtful_bytes + account.part("c") >= 3 * MIB
+
+
 #: A command, the part that it fills, and the finding about it.
 PLACES: list[tuple[str, Part, str]] = [
     (f"live {SIZE}", "go_heap_objects", "memory-live"),
