@@ -113,13 +113,13 @@ def read_residency(target: Target, runtime: Runtime, system_bytes: int | None) -
     sums = heap if heap is not None else _undivided(inside)
     rows = [(_part_of(each, known), each) for each in mapped if not _overlaps(each, known.arenas)]
     are_named = any(each.mapping.path.startswith(_GO_NAME) for _, each in rows)
-    found = rows
     if not _has_c(runtime) and not are_named:
         rows = _with_own(rows, system_bytes)
     for part, each in rows:
         _add(sums, part, each.resident_bytes, each.lazy_free_bytes)
-    if not are_named:
-        sums.setdefault("go_metadata", _Sum()).doubtful += _doubtful_bytes(runtime, found, rows)
+    if not are_named:  # a mapping of others may be joined to each of them
+        own = sum(each.resident_bytes for part, each in rows if part == "go_metadata")
+        sums.setdefault("go_metadata", _Sum()).doubtful = own
     _keep_within(sums, system_bytes)
     return Residency(
         parts=tuple(_resident_part(part, sums[part]) for part in PARTS if part in sums),
@@ -297,21 +297,6 @@ def _with_own(
     if system_bytes is None or own > system_bytes:
         return rows
     return [("go_metadata" if part == "c" else part, each) for part, each in rows]
-
-
-def _doubtful_bytes(
-    runtime: Runtime,
-    found: list[tuple[Part, MappedMemory]],
-    rows: list[tuple[Part, MappedMemory]],
-) -> int:
-    """How much of the runtime's own part in `rows` may be others', where the kernel does not name mappings: what was not `found`
-    to be the runtime's; in a program with C all of it, with which mappings of C may be joined."""
-    has_c = _has_c(runtime)
-    return sum(
-        each.resident_bytes
-        for (before, _), (part, each) in zip(found, rows, strict=True)
-        if part == "go_metadata" and (has_c or before != part)
-    )
 
 
 def _keep_within(sums: dict[Part, _Sum], system_bytes: int | None) -> None:
