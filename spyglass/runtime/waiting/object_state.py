@@ -100,12 +100,19 @@ class StateReader:
         types = type_names(self._runtime, elements)
         numbers = _numbers(self.names, [_of_channel(text) for text in types])
         timed = np.array([text == "time.Time" for text in types], np.bool_)[which]
+        due = self._dues(objects.address, rows, timed & (capacity == 1))
+        if "timer" in (
+            rows.dtype.names or ()
+        ):  # what is in there, no code sees (``chanlen``, ``chancap``)
+            length, capacity = (
+                np.where(rows["timer"] != 0, 0, each) for each in (length, capacity)
+            )
         return {
             "length": np.where(ok, length, UNKNOWN),
             "capacity": np.where(ok, capacity, UNKNOWN),
             "closed": np.where(ok, rows["closed"] != 0, -1),
             "type": numbers[which],
-            "due_in_ns": self._dues(objects.address, rows, timed & (capacity == 1)),
+            "due_in_ns": due,
         }
 
     def _dues(
