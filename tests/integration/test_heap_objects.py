@@ -296,6 +296,27 @@ def test_the_process_can_be_stopped_and_the_heap_that_is_read_bounded(named: GoP
         assert (done.exit_code, "require --retain" in done.output) == (2, True)
 
 
+def test_nothing_is_garbage_for_sure_while_finalizers_run(minor: str) -> None:
+    """The object is in the queue of finalizers, behind one that waits."""
+    with start("finalizing", minor) as process:
+        address = process.ready_line.split()[2]
+        with spyglass.attach(process.pid) as inspector:
+            found = inspector.retention(address, stop=True)
+        shown = piped("memory", str(process.pid), "--retain", address, "--stop")
+    assert (found.objects, found.reached, found.calls_back) == (1, 0, True)
+    assert "1: garbage, or queued finalizers or cleanups refer to them" in shown.stdout
+
+
+def test_objects_without_pointers_have_no_type(named: GoProcess, minor: str) -> None:
+    if not keeps_types(minor):
+        pytest.skip("types of objects are not known")
+    with (
+        spyglass.attach(named.pid) as inspector,
+        pytest.raises(MissingInfo, match=r"main\.block has no pointers"),
+    ):
+        inspector.retention("main.block")
+
+
 def test_objects_of_a_type_are_grouped_by_their_roots(named: GoProcess, minor: str) -> None:
     with spyglass.attach(named.pid) as inspector:
         if not keeps_types(minor):

@@ -137,6 +137,16 @@ def test_what_is_too_much_is_cut(process: GoProcess) -> None:
     assert (name.text, name.length) == (None, 4)
 
 
+def test_texts_that_are_not_utf8_show_their_bytes(process: GoProcess) -> None:
+    with spyglass.attach(process.pid) as program:
+        value = one(program, "main.invalid")
+        shown = one(program, "main.keys")
+    assert (value.text, value.escaped, value.length) == (r"a\\\xff", True, 3)
+    ((key, _),) = shown.entries
+    assert key.target is not None
+    assert (key.target.text, key.target.escaped) == ("one", False)
+
+
 def test_variables_are_listed_with_types(process: GoProcess) -> None:
     with spyglass.attach(process.pid) as program:
         names = {each.name: each for each in program.variable_names(r"^main\.")}
@@ -155,6 +165,8 @@ def test_a_stripped_program_is_read_by_address_and_type(stripped: GoProcess) -> 
         number = one(program, counter, type_name="int")
         entries = one(program, many, EVERYTHING, type_name="map[int]string")
         pair = one(program, counter, type_name="[1]*[2]uint8")
+        with pytest.raises(SpyglassError, match=r"2 different types .* are called main\.twin"):
+            program.variables(counter, type_name="main.twin")
         with pytest.raises(SpyglassError, match="no symbols"):
             program.variables("main.counter")
         with pytest.raises(SpyglassError, match=r"what is at 0x.* is not known"):
