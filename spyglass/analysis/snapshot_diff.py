@@ -40,8 +40,8 @@ class Growth:
     """A group of goroutines with one stack, or one creator, over all snapshots.
 
     `counts`: their number in each snapshot. `created` and `exited`: how many are only in the last
-    snapshot, and only in the first; `stuck`: how many are in both at the same stack;
-    `longest_stuck_ns`: the longest time that one of these is known to be stuck. None: ids cannot be
+    snapshot, and only in the first; `stuck`: how many are in both at the same stack, and known not to have
+    moved; `longest_stuck_ns`: the longest time that one of these is known to be stuck. None: ids cannot be
     compared. `never`: how many in the last snapshot can never be woken (`spyglass.analysis.wait_verdicts`,
     `stuck`); None: the heap was not marked then. `snapshot` and `row` are where one of the group is found.
     """
@@ -246,10 +246,11 @@ class _Fates:
         before_ids: NDArray[np.uint64],
         ids: NDArray[np.uint64],
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Which of `places` did not move in between, as far as is known, and for how long at least.
+        """Which of `places` are known not to have moved in between, and for how long at least.
 
         The runtime forgets how long a goroutine has waited when it runs (`execute`), and the next
-        garbage collection records it again. So a goroutine whose recorded time is later has moved.
+        garbage collection records it again. So one whose recorded time is later, or gone, has moved;
+        of one without such a time in the first snapshot nothing is known, unless it has waited since before.
         """
         first, last = compared.snapshots[0], compared.snapshots[-1]
         elapsed_ns = _between_ns(first, last)
@@ -258,11 +259,12 @@ class _Fates:
         before_ns = np.minimum(first.goroutines.printed_ns[earlier], _AGES_NS)
         now_ns = np.minimum(last.goroutines.printed_ns[later], _AGES_NS)
         slack_ns = min(_SLACK_NS + first.took_ns + last.took_ns, _AGES_NS)
-        known = (before_ns >= 0) & (now_ns >= 0)
-        moved = known & (now_ns < before_ns + elapsed_ns - slack_ns)
+        kept = (now_ns >= 0) & (now_ns >= before_ns + elapsed_ns - slack_ns)
+        waiting_ns = last.goroutines.waiting_ns[later]
+        stuck = np.where(before_ns >= 0, kept, waiting_ns >= elapsed_ns)
         waited_ns = np.maximum(np.minimum(first.goroutines.waiting_ns[earlier], _AGES_NS), 0)
-        stuck_ns = np.maximum(waited_ns + elapsed_ns, last.goroutines.waiting_ns[later])
-        return places[~moved], stuck_ns[~moved]
+        stuck_ns = np.maximum(waited_ns + elapsed_ns, waiting_ns)
+        return places[stuck], stuck_ns[stuck]
 
 
 def _places(ids: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.int64]:

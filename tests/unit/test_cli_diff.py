@@ -60,7 +60,9 @@ def saved(tmp_path: Path) -> Save:
     ) -> str:
         when = TAKEN_AT + timedelta(minutes=minutes)
         path = tmp_path / name
-        save(make_snapshot(rows(leaked, served), taken_at=when, **changes), path)
+        waited_ns = int(minutes * 60 * 10**9)
+        found = [replace(row, waiting_ns=waited_ns) for row in rows(leaked, served)]
+        save(make_snapshot(found, taken_at=when, **changes), path)
         return str(path)
 
     return write

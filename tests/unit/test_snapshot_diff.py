@@ -29,6 +29,8 @@ from tests.wait_graphs import graph
 
 SECOND_NS = 1_000_000_000
 MINUTE = timedelta(minutes=1)
+#: Waits since `TAKEN_AT`.
+SINCE_THEN = -1.0
 
 MAIN = frame("main.main", line=30)
 WORK, ASK = frame("main.work", line=15), frame("main.ask", line=8)
@@ -39,9 +41,13 @@ PANIC = frame("runtime.gopanic", "/go/src/runtime/panic.go", 884)
 
 
 def waiting(
-    goid: int, *stack: Frame, creator: Frame | None = MAIN, wait: float | None = None, **others: Any
+    goid: int,
+    *stack: Frame,
+    creator: Frame | None = MAIN,
+    wait: float | None = SINCE_THEN,
+    **others: Any,
 ) -> Row:
-    """A goroutine that waits at `stack`."""
+    """A goroutine that waits at `stack`, for `wait` seconds; None: that is not known."""
     where = next((each for each in stack if not each.hidden), None)
     return Row(
         goid, wait_reason="select", stack=stack or None, where=where, start=WORK, creator=creator,
@@ -51,6 +57,13 @@ def waiting(
 
 def at(minutes: float, rows: Sequence[Row], **changes: object) -> Snapshot:
     """A snapshot taken so many minutes later."""
+    since_then = int(SINCE_THEN * SECOND_NS)
+    rows = [
+        replace(row, waiting_ns=int(minutes * 60 * SECOND_NS))
+        if row.waiting_ns == since_then
+        else row
+        for row in rows
+    ]
     return make_snapshot(rows, taken_at=TAKEN_AT + minutes * MINUTE, **changes)
 
 
@@ -219,9 +232,21 @@ def stuck(one: Row, other: Row, minutes: float = 2) -> list[float]:
 def test_for_how_long() -> None:
     assert stuck(waiting(1, SEND), waiting(1, SEND)) == [120]
     assert stuck(waiting(1, SEND, wait=600), waiting(1, SEND, wait=720)) == [720]
-    assert stuck(waiting(1, SEND, wait=600), waiting(1, SEND)) == [720]
-    assert stuck(waiting(1, SEND), waiting(1, SEND, wait=500)) == [500]
-    assert stuck(waiting(1, SEND), waiting(1, SEND, wait=5)) == [120]  # a GC saw it only now
+    assert stuck(waiting(1, SEND, wait=None), waiting(1, SEND, wait=500)) == [500]
+
+
+def test_of_whom_no_wait_was_recorded_it_is_not_known() -> None:
+    assert stuck(waiting(1, SEND, wait=None), waiting(1, SEND, wait=None)) == []
+    assert (
+        stuck(waiting(1, SEND, wait=None), waiting(1, SEND, wait=5)) == []
+    )  # may have moved before
+    no_bound = waiting(1, SEND, wait=None, printed_ns=500 * SECOND_NS)
+    assert stuck(waiting(1, SEND, wait=None), no_bound) == []
+    assert stuck(waiting(1, SEND), replace(no_bound, printed_ns=120 * SECOND_NS)) == [120]
+
+
+def test_whose_recorded_wait_is_gone_has_moved() -> None:
+    assert stuck(waiting(1, SEND, wait=600), waiting(1, SEND, wait=None)) == []
 
 
 def test_who_waits_since_later_has_moved() -> None:
@@ -237,7 +262,7 @@ def test_who_works_is_not_stuck(status: str) -> None:
 
 
 def test_of_whom_it_is_not_known_where_is_not_stuck() -> None:
-    began = Row(1, wait_reason="select", start=WORK)
+    began = waiting(1)
     assert stuck(began, began) == []
     assert stuck(replace(began, start=None), replace(began, start=None)) == []
     assert stuck(replace(began, where=SEND), replace(began, where=SEND)) == [120]
