@@ -23,14 +23,14 @@ import numpy as np
 
 from spyglass.columns import numbered
 from spyglass.errors import SpyglassError, TargetError
-from spyglass.model import NONE, STATUSES, Frame, Goroutines, Problem
+from spyglass.model import NONE, STATUSES, Goroutines, Problem
 from spyglass.profile import Account, Mode, Profile
 from spyglass.runtime.goroutines.consistency import Quality
 from spyglass.runtime.goroutines.decode import RUNNING, WAITING, g_pointers
 from spyglass.runtime.goroutines.goroutine_reader import Reader
 from spyglass.runtime.goroutines.wait_reasons import named_reasons
 from spyglass.runtime.recording.cpu import CpuRecording
-from spyglass.runtime.recording.merging import merged, on_goroutines
+from spyglass.runtime.recording.merging import NO_STACK, merged, on_goroutines
 from spyglass.runtime.recording.rows import Rows
 from spyglass.runtime.recording.session import Recording
 from spyglass.runtime.scheduler.thread_registers import Threads
@@ -53,8 +53,8 @@ _VERY_MANY, _PART = 100_000, 20_000
 _MAX_KNOWN = 1 << 17
 #: Samples of running goroutines in a second of processor time.
 _SAMPLES_HZ = 99
-#: The frame of a goroutine whose stack could not be read, or was of several moments.
-_NO_STACK = Frame("[stack not known]", None, None, 0)
+#: Goroutines that ran, and whose times are kept apart.
+_MAX_RAN = 1 << 16
 
 
 class _Places:
@@ -109,8 +109,13 @@ class WallRecording(Recording):
         self._places = _Places(0)
         self._words: dict[str, int] = {}
         self._doubts: Counter[str] = Counter()
-        self._readings = self._samples = self._ran = 0
-        self._running_ns = 0.0
+        self._readings = self._samples = 0
+        #: The goids that the last reading found running, and for how long each ran; `NONE`: others.
+        self._ran: list[int] = []
+        self._running_ns: Counter[int] = Counter()
+        #: Goids of the runtime's own goroutines, and of those that also call the program's functions.
+        self._system: set[int] = set()
+        self._calling_back: set[int] = set()
         self._next = time.monotonic()
         self._last_ns = self._began_ns
 
@@ -143,7 +148,11 @@ class WallRecording(Recording):
     def _with_running(self, profile: Profile, sampled: Profile | None) -> Profile:
         """`profile` with the samples of what ran, and what it knows of goroutines."""
         if sampled is not None:
-            profile = merged(profile, sampled, on_goroutines(sampled), self._running_ns)
+            rows = on_goroutines(sampled)
+            if not self._options.system:
+                system = np.array([*(self._system - self._calling_back)], np.int64)
+                rows &= ~np.isin(sampled.samples.goroutine, system)
+            profile = merged(profile, sampled, rows, self._running_ns)
         counts, is_known = profile.samples.count, profile.samples.goroutine != NONE
         known, unknown = int(counts[is_known].sum()), int(counts[~is_known].sum())
         account = replace(profile.account, goroutine_known=known, goroutine_unknown=unknown)
@@ -216,7 +225,9 @@ class WallRecording(Recording):
             self._read_part(pointers, elapsed_ns)
             return
         again = self._reader.again(pointers)
-        moved = np.flatnonzero(~(self._unmoved(pointers, again.signatures) & again.ok))
+        # Of those that run nothing is known but that: what they stand for is counted by each reading.
+        unmoved = self._unmoved(pointers, again.signatures) & again.ok & ~again.runs
+        moved = np.flatnonzero(~unmoved)
         self._signatures, self._pointers = again.signatures, pointers
         self._count(moved[self._places.count[moved] > 0])
         self._places.row[moved] = NONE
@@ -224,11 +235,17 @@ class WallRecording(Recording):
         order = np.argsort(pointers[moved])
         at = moved[order[np.searchsorted(pointers[moved][order], read.pointers)]]
         self._places.row[at] = self._rows_of(read, again.runs[at])
-        self._running_ns += self._ran * elapsed_ns
+        self._add_running(self._ran, elapsed_ns)
         counted = self._places.row[:, 0] != NONE
         self._places.count[counted] += 1
         self._places.value_ns[counted] += elapsed_ns
         self._samples += int(counted.sum())
+
+    def _add_running(self, goids: list[int], ns: float) -> None:
+        """Add `ns` to the time that each of `goids` ran for."""
+        for goid in goids:
+            is_kept = goid in self._running_ns or len(self._running_ns) < _MAX_RAN
+            self._running_ns[goid if is_kept else NONE] += round(ns)
 
     def _unmoved(
         self, pointers: NDArray[np.uint64], signatures: NDArray[np.uint64]
@@ -257,7 +274,7 @@ class WallRecording(Recording):
         rows = rows[rows[:, 0] != NONE]
         rows[:, 1] = NONE
         weight = len(pointers) / _PART
-        self._running_ns += self._ran * elapsed_ns * weight
+        self._add_running([NONE] * len(self._ran), elapsed_ns * weight)
         self._add(rows, 1, elapsed_ns * weight)
         self._samples += len(rows)
 
@@ -270,13 +287,15 @@ class WallRecording(Recording):
         rows[:, 1] = goroutines.id.astype(np.int64)
         rows[:, 2] = np.maximum(goroutines.labels, NONE)
         rows[:, 3] = self._state_numbers(goroutines)
-        rows[ran, 0] = self._stacks.of_frames([_NO_STACK])
+        rows[ran, 0] = self._stacks.of_frames([NO_STACK])
         rows[ran, 3] = self._words.setdefault(STATUSES[RUNNING], len(self._words))
         late = (goroutines.status == RUNNING) & ~ran  # it waited, and runs now: where is not known
-        rows[late, 0] = self._stacks.of_frames([_NO_STACK])
+        rows[late, 0] = self._stacks.of_frames([NO_STACK])
         rows[late, 3] = self._words.setdefault(STATUSES[WAITING], len(self._words))
         left_out = goroutines.system & (not self._options.system)
-        self._ran = int((ran & ~left_out).sum())
+        self._ran = rows[ran & ~left_out, 1].tolist()
+        self._system.update(rows[goroutines.system, 1].tolist())
+        self._calling_back |= self._system.intersection(rows[~goroutines.system, 1].tolist())
         if self.mode == "offcpu" or self._cpu is not None:
             left_out = left_out | ran
         rows[left_out, 0] = NONE
@@ -289,7 +308,7 @@ class WallRecording(Recording):
         numbers = np.empty(len(nodes), np.int64)
         some = nodes[known]
         numbers[known] = self._stacks.of_nodes(self._reader.tree, some, [()] * len(some))
-        numbers[~known] = self._stacks.of_frames([_NO_STACK])
+        numbers[~known] = self._stacks.of_frames([NO_STACK])
         return numbers[which]
 
     def _state_numbers(self, goroutines: Goroutines) -> NDArray[np.int64]:
