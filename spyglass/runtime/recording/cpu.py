@@ -16,9 +16,11 @@ from spyglass import procfs
 from spyglass.memory.allocator import return_freed_memory
 from spyglass.model import NONE, UNREAD, Problem
 from spyglass.profile import Account, Mode, Profile
+from spyglass.runtime.recording.merging import stacks_with
 from spyglass.runtime.recording.native_frames import Native, NativeFrames
 from spyglass.runtime.recording.rows import Rows, Stacks
 from spyglass.runtime.recording.sampled_stacks import (
+    DO,
     GOROUTINE,
     STATES,
     SampledStacks,
@@ -30,7 +32,7 @@ from spyglass.threads.kernel_symbols import KernelSymbols
 from spyglass.threads.recorder import ThreadRecorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from numpy.typing import NDArray
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from spyglass.runtime.stacks.stack_tree import StackTree
     from spyglass.targets import Target
 
-__all__ = ["CpuRecording"]
+__all__ = ["CpuRecording", "without_doubtful_labels"]
 
 _FOLD_SECONDS = 1.0
 #: Samples are folded earlier when there are this many: that takes 1 ms, and rings are not read meanwhile.
@@ -79,6 +81,8 @@ class CpuRecording(Recording):
         self._noted: list[Noted] = []
         self._next_fold = time.monotonic() + _FOLD_SECONDS
         self._samples = self._cut = self._known = self._unknown = self._unread = 0
+        #: Goroutines that changed their labels other than by calling ``pprof.Do``: when, is not known.
+        self._relabelled: set[int] = set()
         self._witness.owners.list_all()
         self._recorder = ThreadRecorder(target.pid, rate_hz, native)
         self._before, self._before_ns = Account(), 0
@@ -154,8 +158,16 @@ class CpuRecording(Recording):
         self._known += 1
         if noted.labels == UNREAD:
             self._unread += 1
-        has_labels = (same_calls or noted.kept_labels) and walks.same_labelling[row]
+        in_do = bool(walks.in_do[row])
+        if noted.lived and not noted.kept_labels and not in_do:
+            self._relabelled.add(noted.goid)
+        # ``SetGoroutineLabels`` leaves nothing on the stack.
+        same_labels = noted.kept_labels or (same_calls and in_do)
+        has_labels = same_labels and walks.same_labelling[row]
         return noted.goid, max(noted.labels, NONE) if has_labels else NONE
+
+    def _profile(self, until_ns: int, account: Account) -> Profile:
+        return without_doubtful_labels(super()._profile(until_ns, account), self._relabelled)
 
     def _problems(self) -> list[Problem]:
         problems, recorder = super()._problems(), self._recorder
@@ -199,6 +211,16 @@ class CpuRecording(Recording):
         is_go = self._witness.is_go
         frames = NativeFrames(self._native, self._runtime, is_go)
         return SampledStacks(self._new_tree(), self._runtime, frames, is_go)
+
+
+def without_doubtful_labels(profile: Profile, relabelled: Collection[int]) -> Profile:
+    """`profile` without labels of samples of the goroutines `relabelled` that are not in ``pprof.Do``."""
+    samples = profile.samples
+    do = [at for at, frame in enumerate(profile.frames) if frame.function == DO]
+    in_do = stacks_with(profile, do)[samples.stack]
+    doubtful = np.isin(samples.goroutine, np.array([*relabelled], np.int64)) & ~in_do
+    labels = np.where(doubtful, np.int32(NONE), samples.labels)
+    return replace(profile, samples=replace(samples, labels=labels))
 
 
 def _since(before: Account, now: Account) -> Account:

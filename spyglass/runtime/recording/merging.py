@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from spyglass.columns import numbered
 from spyglass.model import NONE, Frame
 from spyglass.profile import Profile, Samples
 
-__all__ = ["NO_STACK", "merged", "on_goroutines"]
+__all__ = ["NO_STACK", "merged", "on_goroutines", "stacks_with"]
 
 #: The frame of a goroutine whose stack could not be read, or was of several moments.
 NO_STACK = Frame("[stack not known]", None, None, 0)
@@ -35,12 +35,18 @@ def on_goroutines(profile: Profile) -> NDArray[np.bool_]:
     running = [number for number, word in enumerate(profile.states) if word == _RUNNING]
     names = [frame.function for frame in profile.frames]
     calls = [at for at, name in enumerate(names) if name in _SYSTEM_CALLS or _OF_CGO in name]
-    in_call = np.isin(profile.stack_frames, np.array(calls, np.int64))
-    ends = np.concatenate([[0], np.cumsum(in_call)])
-    calling = ends[profile.stack_offsets[1:]] > ends[profile.stack_offsets[:-1]]
+    calling = stacks_with(profile, calls)
     samples = profile.samples
     has_owner = (samples.goroutine != NONE) | np.isin(samples.state, running)
     found: NDArray[np.bool_] = has_owner & ~calling[samples.stack]
+    return found
+
+
+def stacks_with(profile: Profile, frames: Sequence[int]) -> NDArray[np.bool_]:
+    """Which stacks of `profile` have one of `frames`."""
+    is_one = np.isin(profile.stack_frames, np.array(frames, np.int64))
+    ends = np.concatenate([[0], np.cumsum(is_one)])
+    found: NDArray[np.bool_] = ends[profile.stack_offsets[1:]] > ends[profile.stack_offsets[:-1]]
     return found
 
 

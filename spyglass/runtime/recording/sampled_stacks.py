@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from spyglass.runtime.context import Runtime
     from spyglass.runtime.recording.native_frames import NativeFrames
 
-__all__ = ["GOROUTINE", "IN_C", "STATES", "SYSTEM", "SampledStacks", "Walks"]
+__all__ = ["DO", "GOROUTINE", "IN_C", "STATES", "SYSTEM", "SampledStacks", "Walks"]
 
 #: What a sample is on: a goroutine's stack, one of the system's, or code that is not Go's.
 STATES = ("running", "g0", "C")
 GOROUTINE, SYSTEM, IN_C = range(len(STATES))
 #: These change the labels of the goroutine that calls them (``runtime/pprof/runtime.go``).
-_LABELLING = frozenset({"runtime/pprof.Do", "runtime/pprof.SetGoroutineLabels"})
+DO = "runtime/pprof.Do"
+_LABELLING = frozenset({DO, "runtime/pprof.SetGoroutineLabels"})
 #: Go's own profiles do not have it (``runtime/cgocall.go: cgocall``).
 _SWITCH_TO_C = "runtime.asmcgocall"
 _NO_BYTES = 1 << 62
@@ -47,7 +48,7 @@ class _Path(NamedTuple):
     be of the same calls (`_same_from`), and where the outermost function but ``runtime.goexit`` begins;
     where the innermost frame that changes labels begins (`_NO_BYTES` if there is
     none); its outermost pc, and the name of its outermost function. The second function's return address is in
-    the word at `slot`, and is one of the pcs of that function, `pcs`."""
+    the word at `slot`, and is one of the pcs of that function, `pcs`. `in_do`: as `Walks`."""
 
     size: int
     same_from: int
@@ -58,6 +59,7 @@ class _Path(NamedTuple):
     slot: int = 0
     pcs: range = range(0)
     callers: tuple[int, ...] = ()
+    in_do: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,8 @@ class Walks:
 
     `same_start` (bool): the outermost function was still in the same call, with the same variables, when the goroutine
     was read; `same_calls`: the calls outside the innermost ones were still the same.
-    `same_labelling`: at least those that set its labels were.
+    `same_labelling`: at least those that set its labels were. `in_do` (bool): called by ``pprof.Do``, which sets
+    labels for as long as it runs.
     """
 
     node: NDArray[np.int64]
@@ -79,6 +82,7 @@ class Walks:
     same_start: NDArray[np.bool_]
     same_calls: NDArray[np.bool_]
     same_labelling: NDArray[np.bool_]
+    in_do: NDArray[np.bool_]
 
 
 class SampledStacks:
@@ -130,7 +134,8 @@ class SampledStacks:
             for row, each in enumerate(noted)
         ], np.bool_).reshape(-1, 3)  # fmt: skip
         same &= complete[:, None]
-        return Walks(node, inner, state, complete, called, *same.T)
+        in_do = np.array([self._path(each).in_do for each in node.tolist()], np.bool_)
+        return Walks(node, inner, state, complete, called, *same.T, in_do=in_do)
 
     def _same(self, noted: Noted, state: int, switched: int, node: int) -> tuple[bool, bool, bool]:
         """`Walks.same_start`, `same_calls` and `same_labelling` of a sample with the stack at `node`; `switched`: that
@@ -219,10 +224,12 @@ class SampledStacks:
             return _Path(0, 0, 0, 0, 0, "")
         code = self.tree.code
         begins, labelled, above = [0], _NO_BYTES, 0 if self._link else 8
+        in_do = False
         for frame in frames:
             if self._link and frame.entered & Entry.INJECTED_CALL:
                 begins[-1] += FAKED_FRAME_BYTES  # what the signal handler saved
             names = [code.frames[each].function for each in code.calls(frame.pc, frame.entered)]
+            in_do |= DO in names
             if labelled == _NO_BYTES and not _LABELLING.isdisjoint(names):
                 labelled = begins[-1]
             begins.append(begins[-1] + 8 * frame.words + above)
@@ -236,8 +243,8 @@ class SampledStacks:
             frame.pc for frame, begin in zip(frames, begins, strict=False) if begin > same_from
         )
         return _Path(
-            begins[-2], same_from, start, labelled, frames[-1].pc, outermost, slot, pcs, callers
-        )
+            begins[-2], same_from, start, labelled, frames[-1].pc, outermost, slot, pcs, callers, in_do
+        )  # fmt: skip
 
     def _pcs(self, pc: int) -> range:
         """The return addresses into the function at `pc`."""
