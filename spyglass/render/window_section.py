@@ -36,7 +36,9 @@ def window_lines(snapshot: Snapshot, width: int | None) -> Iterator[Text]:
         half, most = duration(window.run_wait_median_ns), duration(window.run_wait_p99_ns)
         facts.append(fact("waits for a P", f"50 % ≤{half}, 99 % ≤{most}"))
     if window.mutex_wait_ns:
-        facts.append(fact("lock waiters", f"{window.mutex_wait_ns / window.window_ns:.1f}"))
+        facts.append(
+            fact("lock waits that ended", f"about {duration(window.mutex_wait_ns)} in all")
+        )
     facts.append(fact("gc", count(window.gc_count)))
     if window.gc_count and window.gc_cpu_ns is not None and window.gc_span_ns:
         facts.append(fact("gc Ps", f"{window.gc_cpu_ns / window.gc_span_ns:.2f}"))

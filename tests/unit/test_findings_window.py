@@ -260,6 +260,16 @@ def test_locks_are_what_there_is_too_little_of(
     assert "lock-bound" not in kinds(watched(window, lockers(number), cores=cores, scheduler=ONE_P))
 
 
+def test_waits_that_ended_are_no_number_of_goroutines() -> None:
+    """A wait that began long before the window counts whole: 84 would wait on average, of 5."""
+    snapshot = watched(replace(WINDOW, mutex_wait_ns=168 * SECOND_NS), lockers(5), cores=1.0)
+    finding = next(each for each in findings(snapshot) if each.kind == "lock-bound")
+    assert finding.title == (
+        "5 goroutines wait for locks while 1.00 of 4 cores are in use; most at main.ask; "
+        "waits that ended meanwhile took about 2m 48s in all"
+    )
+
+
 @pytest.mark.parametrize(
     ("waiting", "idle", "cores", "found"),
     [(20, 60, 0.02, True), (19, 0, 0.02, False), (20, 61, 0.02, False), (20, 60, 0.021, False)],

@@ -683,7 +683,7 @@ def test_what_was_watched_is_one_section() -> None:
     (watched,) = (line for line in lines.splitlines() if line.startswith("watched"))
     assert watched == (
         "watched    for 2s  scheduled 10/s  run queue 3.2 (most 17)  Ps idle 0.5  spinning 0.0  waits for a P 50 % ≤12us, "
-        "99 % ≤14ms  lock waiters 2.5  gc 3  gc Ps 0.40  waiting for a processor of the host 0.50 threads"
+        "99 % ≤14ms  lock waits that ended about 5s in all  gc 3  gc Ps 0.40  waiting for a processor of the host 0.50 threads"
     )
     assert "\ncalls      read of a pi\\x1bpe 1  C: ? 1\n" in lines
 

@@ -241,13 +241,17 @@ def _lock_bound(watched: _Watched) -> Iterator[Finding]:
     mean = None if window.mutex_wait_ns is None else window.mutex_wait_ns / window.window_ns
     if mean is not None and mean < LOCK_WAITERS:
         return
-    average = "" if mean is None else f" ({mean:.1f} on average)"
+    took = duration(
+        window.mutex_wait_ns
+    )  # each wait counts whole when it ends, if it began long before
+    ended = f"; waits that ended meanwhile took about {took} in all" if window.mutex_wait_ns else ""
     functions = _functions(places[:1])
     yield Finding(
         kind="lock-bound",
         severity="warning",
-        title=f"{count(waiting)} goroutines{average} wait for locks while {cores:.2f} of {could_use:g} cores are in use"
-        + (f"; most at {functions[0]}" if functions else ""),
+        title=f"{count(waiting)} goroutines wait for locks while {cores:.2f} of {could_use:g} cores are in use"
+        + (f"; most at {functions[0]}" if functions else "")
+        + ended,
         goroutines=waiting,
         examples=findable.examples(np.concatenate([place.rows for place in places])),
         functions=functions,
