@@ -25,7 +25,7 @@ from spyglass.escape import visible
 
 if TYPE_CHECKING:
     from spyglass.analysis.profile_filter import SampleFilter
-    from spyglass.profile import Profile
+    from spyglass.profile import Account, Profile
 
 __all__ = ["record"]
 
@@ -120,8 +120,15 @@ def record(
     save = None if not is_file else lambda profile: output.write(chosen(profile))
     profile, hindrances = record_target(target, options, save)
     _finish(chosen(profile), output, send)
-    for line in [_NOTHING] if hindrances == [] else hindrances or ():
+    for line in _hindrance_lines(hindrances, profile.account):
         click.echo(visible(line), err=True)
+
+
+def _hindrance_lines(hindrances: list[str] | None, account: Account) -> list[str]:
+    """`hindrances` (None: not known), or that there were none: not of a process that was stopped."""
+    if hindrances == [] and account.stopped_ns is None:
+        return [_NOTHING]
+    return hindrances or []
 
 
 def _check_arguments(

@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 from spyglass import cli
+from spyglass.cli.record import _hindrance_lines
 from spyglass.cli.recording import progress_text
 from spyglass.errors import NotGoProgram, PermissionDenied, ProcessChanged
 from spyglass.export.profile_reader import load_profile
 from spyglass.formats import EXPORTERS, exporter
 from spyglass.model import Snapshot
-from spyglass.profile import Profile
+from spyglass.profile import Account, Profile
 from tests.made_profiles import SHOP
 from tests.profiles import decoded
 
@@ -418,3 +419,18 @@ def test_the_progress_line() -> None:
     assert progress_text(few, 10) == "4 of 10 s  3 samples  lost 2"
     late = replace(now, coverage=None, behind_ns=3 * 10**9)
     assert progress_text(late, None) == "4 s  396 samples  lost 2  behind 3 s"
+
+
+@pytest.mark.parametrize(
+    ("hindrances", "stopped_ns", "lines"),
+    [
+        ([], None, ["nothing hindered goroutines from running"]),
+        ([], 1, []),
+        (["6 threads are in read"], 1, ["6 threads are in read"]),
+        (None, None, []),
+    ],
+)
+def test_of_a_process_that_was_stopped_it_is_not_said_that_nothing_hindered_it(
+    hindrances: list[str] | None, stopped_ns: int | None, lines: list[str]
+) -> None:
+    assert _hindrance_lines(hindrances, Account(stopped_ns=stopped_ns)) == lines
