@@ -166,7 +166,7 @@ class CpuUse:
     `used_ns` in the `window_ns` before the snapshot, `lifetime_ns` since the process started; both count
     all threads, ended ones too. `processors`: on how many it may run (sched_getaffinity(2));
     `limit_cores`: the quota of its control group. `samples`: what running threads were doing meanwhile, the
-    most frequent first.
+    most frequent first: of `sampled_threads`, which used `sampled_ns` of `used_ns`.
     """
 
     window_ns: int | None
@@ -176,6 +176,8 @@ class CpuUse:
     limit_cores: float | None
     throttling: Throttling | None = None
     samples: tuple[CpuSample, ...] = ()
+    sampled_threads: int | None = None
+    sampled_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

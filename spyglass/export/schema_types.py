@@ -140,6 +140,8 @@ class CpuUse(Struct, frozen=True):
     limit_cores: Cores | None
     throttling: Throttling | None = None
     samples: list[CpuSample] = field(default_factory=list)
+    sampled_threads: KnownCount = None
+    sampled_ns: KnownCount = None
 
 
 class WindowProcessor(Struct, frozen=True):

@@ -28,6 +28,8 @@ class CpuSampler:
 
     def __init__(self, tids: Sequence[int]) -> None:
         self._events: list[Event] = []
+        #: The threads that are, or were, sampled.
+        self.tids: list[int] = []
         try:
             architecture = own_architecture()
         except UnsupportedProgram:
@@ -37,6 +39,7 @@ class CpuSampler:
             event = _open(architecture, tid, period_ns)
             if event is not None:
                 self._events.append(event)
+                self.tids.append(tid)
 
     def __len__(self) -> int:
         """The number of threads that are sampled."""

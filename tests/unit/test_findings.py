@@ -191,8 +191,9 @@ def test_old_requests(seconds: int, found: int) -> None:
 
 
 def cpu(used: float, *samples: CpuSample, **more: object) -> CpuUse:
-    fields = {"processors": 4, "limit_cores": None} | more
-    return CpuUse(SECOND_NS, round(used * SECOND_NS), None, samples=samples, **fields)  # type: ignore[arg-type]
+    used_ns = round(used * SECOND_NS)
+    fields = {"processors": 4, "limit_cores": None, "sampled_ns": used_ns} | more
+    return CpuUse(SECOND_NS, used_ns, None, samples=samples, **fields)  # type: ignore[arg-type]
 
 
 def busy(use: CpuUse) -> Snapshot:
@@ -216,6 +217,20 @@ def test_a_hot_function_is_named(others: int, severity: str) -> None:
     assert finding.title == (f"CPU 1.01 of 4 cores: {share} % in main.quote (9 of {total} samples)")
     assert finding.severity == severity
     assert finding.functions == (("main.quote",) if severity == "warning" else ())
+
+
+@pytest.mark.parametrize(
+    ("sampled_s", "of"),
+    [(0.899, " of 2 threads that used 899ms of 1s"), (0.9, ""), (None, "")],
+)
+def test_samples_of_some_threads_are_no_share_of_all(sampled_s: float | None, of: str) -> None:
+    sampled_ns = None if sampled_s is None else round(sampled_s * SECOND_NS)
+    use = cpu(
+        1.0, QUOTE_SAMPLES, CpuSample(None, "g0", 2), sampled_threads=2, sampled_ns=sampled_ns
+    )
+    finding = only(busy(use))
+    assert finding.title == f"CPU 1.00 of 4 cores: 81 % in main.quote (9 of 11 samples{of})"
+    assert finding.severity == ("warning" if sampled_s == 0.9 else "info")
 
 
 def test_few_samples_say_nothing_about_shares() -> None:

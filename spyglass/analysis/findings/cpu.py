@@ -12,12 +12,13 @@ from spyglass.analysis.findings.thresholds import (
     HOT_SHARE,
     MIN_SAMPLES,
     MIN_WINDOW_NS,
+    SAMPLED_SHARE,
     SATURATED_SHARE,
     THROTTLED_CRITICAL_SHARE,
     THROTTLED_SHARE,
 )
 from spyglass.model import CpuUse, Snapshot, Throttling
-from spyglass.words.units import count, duration
+from spyglass.words.units import count, duration, plural
 
 __all__ = [
     "available_cores", "cpu_findings", "cpu_text", "lifetime_text", "sampled_code", "used_cores",
@@ -102,8 +103,14 @@ def _hottest(snapshot: Snapshot, use: CpuUse) -> tuple[str, str | None]:
     if total < MIN_SAMPLES:
         return "", None
     (name, is_users), number = places.most_common(1)[0]
-    share = f"{100 * number // total} % in {name} ({count(number)} of {count(total)} samples)"
-    return share, name if is_users and number >= HOT_SHARE * total else None
+    is_hot = is_users and number >= HOT_SHARE * total
+    of, most = f"{count(number)} of {count(total)} samples", False
+    if use.sampled_ns is not None and use.used_ns is not None:
+        most = use.sampled_ns >= SAMPLED_SHARE * use.used_ns
+        if not most:
+            used = f"{duration(use.sampled_ns)} of {duration(use.used_ns)}"
+            of += f" of {plural(use.sampled_threads or 0, 'thread')} that used {used}"
+    return f"{100 * number // total} % in {name} ({of})", name if is_hot and most else None
 
 
 def _throttled(findable: Findable, throttling: Throttling) -> Iterator[Finding]:

@@ -43,6 +43,7 @@ __all__ = [
     "RUNNABLE_PER_P",
     "RUN_WAIT_MEAN_NS",
     "RUN_WAIT_P99_NS",
+    "SAMPLED_SHARE",
     "SATURATED_SHARE",
     "SPINNING_MS",
     "SPINNING_SHARE",
@@ -65,6 +66,8 @@ SATURATED_SHARE = 0.9
 #: Share of samples in one function that makes it the place to look at. In a server that does its work
 #: the samples are in many.
 HOT_SHARE = 0.8
+#: Threads that were sampled used so much of the processor time: else samples are no share of it.
+SAMPLED_SHARE = 0.9
 #: Samples below which shares are not stated, and the shortest window for a rate: with 10 ms ticks and
 #: a window of 50 ms an error of a fifth is left.
 MIN_SAMPLES = 10

@@ -69,6 +69,8 @@ class CpuWatch:
     ) -> tuple[CpuUse, list[Thread]]:
         """What was used since the start, with `samples`; and `threads` with their times."""
         before, now = self._start, self._now if self._is_stopped else self._cpu.read()
+        recent = now.threads_since(before)
+        sampled = self._sampler.tids
         use = CpuUse(
             window_ns=now.at_ns - before.at_ns,
             used_ns=max(now.process_ns - before.process_ns, 0),
@@ -77,8 +79,9 @@ class CpuWatch:
             limit_cores=now.quota.cores if now.quota else None,
             throttling=_throttling(before.quota, now.quota),
             samples=samples,
+            sampled_threads=len(sampled),
+            sampled_ns=sum(recent.get(tid, 0) for tid in sampled),
         )
-        recent = now.threads_since(before)
         return use, [
             replace(
                 thread, cpu_ns=now.threads_ns.get(thread.tid), recent_cpu_ns=recent.get(thread.tid)
