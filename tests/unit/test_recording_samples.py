@@ -377,3 +377,27 @@ def test_words_may_seldom_be_equal() -> None:
     assert distinctions.tell(CALLERS, FIRST, FIRST)
     assert distinctions.tell(CALLERS, FIRST, FIRST)
     assert not distinctions.tell(CALLERS, FIRST, FIRST)
+
+
+def deep(*frame: int | None) -> bytes:
+    """A stack of 64 frames with these words, None for the address of the word two frames further out."""
+    content = [
+        BASE + 8 * (at + 2 * len(frame)) if word is None else word
+        for at, word in enumerate(frame * 64)
+    ]
+    return struct.pack(f"<{len(content)}Q", *content)
+
+
+def test_of_a_deep_stack_the_rest_is_that_of_now_if_half_of_the_copy_proves_it() -> None:
+    distinct = struct.pack("<256Q", *range(256))
+    assert compared(distinct) == distinct
+    for repeating in (deep(0x101, 5, None, 7), deep(0x101, 5, 6, 7)):
+        assert compared(repeating) == repeating[:512]
+
+
+def compared(stack: bytes) -> bytes:
+    """The stack of a sample as far as it is known; its copy ends after 512 bytes."""
+    witness = object.__new__(Witness)
+    witness._memory = ImageMemory({BASE: stack})
+    registers = Registers(tid=TID, pc=0x30, sp=BASE, bp=0, g=0x2000, stack=stack[:512])
+    return witness._compared(registers, BASE + len(stack))[0]

@@ -166,7 +166,10 @@ class Witness:
         except (MemoryFault, BadDataError):
             return copy, b"", high
         equal = equal_from(copy[:size], now[:size])
-        if size < len(now) and equal <= size // 2:  # the callers beyond the copy are the same too
+        half = size // 16 * 8
+        is_deep = size < len(now) and equal <= half
+        if is_deep and not _repeats(copy[half:size], sp + half, high):
+            # The callers beyond the copy are the same too.
             return copy[:size] + now[size:], now[:size], sp + equal
         return copy, now[:size], sp + equal
 
@@ -182,6 +185,16 @@ def _proven(before: Seen | None, now: Seen) -> tuple[bool, bool, bool]:
         return False, False, False
     settled = (before.low, before.high) == (now.low, now.high)
     return True, settled, before.labels == now.labels
+
+
+def _repeats(stack: bytes, address: int, high: int) -> bool:
+    """Whether the part of a stack at `address` is of a function that calls itself with the same words again and
+    again: at another depth it would be the same. Addresses of the stack, which ends at `high`, count as distances."""
+    words = np.frombuffer(stack, np.uint64)
+    places = np.uint64(address) + np.arange(len(words), dtype=np.uint64) * np.uint64(8)
+    inside = (words >= np.uint64(address)) & (words < np.uint64(high))
+    content = np.where(inside, words - places, words).tobytes()
+    return content.find(content[: len(content) // 2], 8) >= 0
 
 
 def equal_from(copy: bytes, now: bytes) -> int:
