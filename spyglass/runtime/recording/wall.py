@@ -295,7 +295,9 @@ class WallRecording(Recording):
         left_out = goroutines.system & (not self._options.system)
         self._ran = rows[ran & ~left_out, 1].tolist()
         self._system.update(rows[goroutines.system, 1].tolist())
-        self._calling_back |= self._system.intersection(rows[~goroutines.system, 1].tolist())
+        others = rows[~goroutines.system, 1]
+        is_back = np.isin(others, np.fromiter(self._system, np.int64, len(self._system)))
+        self._calling_back.update(others[is_back].tolist())
         if self.mode == "offcpu" or self._cpu is not None:
             left_out = left_out | ran
         rows[left_out, 0] = NONE
