@@ -121,7 +121,8 @@ def test_samples_of_running_threads_are_where_the_program_spends_its_time() -> N
         )
         assert total >= MIN_SAMPLES
         assert own >= 0.8 * total
-        full = replace(snapshot.cpu, used_ns=snapshot.cpu.window_ns)  # of a host that is not busy
+        window_ns = snapshot.cpu.window_ns  # of a host that is not busy
+        full = replace(snapshot.cpu, used_ns=window_ns, sampled_ns=window_ns)
         finding = by_kind(replace(snapshot, cpu=full))["cpu"]
         assert finding.functions[0] in names
         assert f"of {total} samples" in finding.title
