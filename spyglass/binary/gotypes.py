@@ -13,6 +13,7 @@ plain since Go 1.19, before it was doubled and the lowest bit said that the fiel
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
@@ -106,9 +107,14 @@ class GoTypes:
 
     def _structs_of(self, path: str, begin: str) -> dict[str, int]:
         """The named structs of the package `path` whose names begin with `begin`: the offsets of their
-        descriptors."""
+        descriptors. A type within a function has the name of the package's own of that name: which is which is not
+        known, so neither is there."""
         ours = self._begin_with(self._names, f"*{begin}".encode())
-        return dict(self._of_package(path, self._named[ours], self._names[ours]))
+        if len(ours) > _MAX_STRUCTS:  # another of the same name may be behind them
+            return {}
+        found = list(self._of_package(path, self._named[ours], self._names[ours]))
+        times = Counter(name for name, _ in found)
+        return {name: offset for name, offset in found if times[name] == 1}
 
     def struct_of(self, path: str, name: str) -> Type | None:
         """The struct type `name` ("server.Pool") of the package `path` ("example.com/server"), None if it is
@@ -117,13 +123,13 @@ class GoTypes:
         return self._type(self._base + offset) if offset is not None else None
 
     def _begin_with(self, names: NDArray[np.uint32], text: bytes) -> NDArray[np.int64]:
-        """Which of the names at offsets `names` begin with `text`; at most `_MAX_STRUCTS`."""
+        """Which of the names at offsets `names` begin with `text`; at most one more than `_MAX_STRUCTS`."""
         begins = names.astype(np.int64) + (3 if self._two_byte_lengths else 2)
         inside = np.flatnonzero(begins <= len(self._data) - len(text))
         letters = np.frombuffer(self._data, np.uint8)
         at = begins[inside, None] + np.arange(len(text))
         same = (letters[at] == np.frombuffer(text, np.uint8)).all(axis=1)
-        ours: NDArray[np.int64] = inside[same][:_MAX_STRUCTS]
+        ours: NDArray[np.int64] = inside[same][: _MAX_STRUCTS + 1]
         return ours
 
     def _of_package(

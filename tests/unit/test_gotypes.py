@@ -163,6 +163,22 @@ def test_a_type_of_another_package_of_that_name_is_not_taken(
         types.struct("runtime.p")
 
 
+@VERSIONS
+def test_of_two_types_of_a_name_none_is_taken(old_names: bool, old_offsets: bool) -> None:
+    """Types within functions are called as the package's own."""
+    writer = DescriptorWriter(old_names, old_offsets)
+    word = writer.type(UINTPTR, 8, "uintptr")
+    write_runtime(writer)
+    writer.struct("main.pool", 8, ("free", 0, word), package="main")
+    writer.struct("main.queue", 8, ("n", 0, word), package="main")
+    writer.struct("main.pool", 16, ("state", 0, word), ("closed", 8, word), package="main")
+    writer.struct("main.pool", 16, ("a", 0, word), ("b", 8, word), package="example.com/main")
+    types = read(writer.data)
+    assert types.struct_of("main", "main.pool") is None
+    assert types.struct_of("main", "main.queue") is not None
+    assert types.struct_of("example.com/main", "main.pool") is not None
+
+
 def test_a_pointer_type_of_that_name_is_not_taken() -> None:
     writer = DescriptorWriter(False, False)
     write_runtime(writer)
