@@ -41,14 +41,15 @@ TYPE_HEADER = Struct("<QQIBBBBQQiI")
 #: Behind it in ``StructType``: package path, and the fields as pointer, length, capacity.
 _STRUCT = Struct("<QQQQ")
 _FIELD = Struct("<QQQ")
-#: ``ArrayType``: element, slice type, length.
+#: ``ArrayType``: element, slice type, length. ``PtrType``: what it refers to.
 _ARRAY_TAIL = Struct("<QQQ")
+_POINTER_TAIL = Struct("<Q")
 KIND_MASK = 31
 #: In the pairs of words that a descriptor is made of: which pair's second word holds flags and kind,
 #: what in it says that this is a struct (kind 25) whose name has a star too many (flag 2: it is that of
 #: its pointer type, as for all that have names), and which pair's first word is the offset of the name.
 _MARKS_ROW, _MARKS, _NAMED_STRUCT, _NAME_ROW = 2, 0x1F000002, 0x19000002, 5
-_ARRAY, _INTERFACE, _SLICE, _STRING, _STRUCT_KIND = 17, 20, 23, 24, 25
+_ARRAY, _CHANNEL, _INTERFACE, _POINTER, _SLICE, _STRING, _STRUCT_KIND = 17, 18, 20, 22, 23, 24, 25
 _SCALARS = {
     1: "u1", 2: "i8", 3: "i1", 4: "i2", 5: "i4", 6: "i8", 7: "u8", 8: "u1", 9: "u2", 10: "u4", 11: "u8",
     12: "u8", 13: "f4", 14: "f8", 18: "u8", 19: "u8", 21: "u8", 22: "u8", 26: "u8",
@@ -174,8 +175,11 @@ class GoTypes:
         header = self._header(offset)
         if header.size > MAX_TYPE_BYTES:
             raise BadDataError(f"implausible size of a type, {header.size} bytes")
+        if header.kind == _POINTER:
+            target = self._pointers(_POINTER_TAIL, offset + TYPE_HEADER.size)[0]
+            return Type(header.size, _SCALARS[_POINTER], target=lambda: self._type(target))
         if header.kind in _SCALARS:
-            return Type(header.size, _SCALARS[header.kind])
+            return Type(header.size, _SCALARS[header.kind], is_channel=header.kind == _CHANNEL)
         if header.kind == _STRUCT_KIND:
             return Type(header.size, members=dict(self._members(offset, header.size)))
         if header.kind == _ARRAY:

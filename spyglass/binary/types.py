@@ -26,13 +26,16 @@ class Type:
     """A type of `size` bytes.
 
     `scalar` is numpy's code of a number or pointer ("i4", "u8", "f8"; Go's bool is "u1"), or empty.
-    `members` are those of a struct, by name. `element` gives the element type of an array.
+    `members` are those of a struct, by name. `element` gives the element type of an array, `target` what a pointer
+    refers to, and `is_channel` says that this is a channel, where the description is Go's own.
     """
 
     size: int
     scalar: str = ""
     members: Mapping[str, Member] = field(default_factory=dict)
     element: Callable[[], Type] | None = None
+    target: Callable[[], Type] | None = None
+    is_channel: bool = False
 
 
 @dataclass(frozen=True)

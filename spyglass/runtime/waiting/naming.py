@@ -43,9 +43,7 @@ _MAX_FRAMES = 24
 _MAX_NODES = 1 << 16
 _MAX_METHODS = 4
 _MAX_STRUCT_BYTES = 1 << 12
-#: Bytes of what is a field by itself, by its kind (package sync; the most of all versions).
-_SIZES = {"mutex": 8, "rwmutex": 24, "waitgroup": 16, "once": 12, "cond": 56, "semaphore": 16}
-_POINTED = ("channel", "cond", "mutex", "rwmutex", "waitgroup", "once")
+_NAMED = ("channel", "mutex", "rwmutex", "waitgroup", "once", "cond", "semaphore")
 #: Instead of the number of a name: goroutines know the object by different ones.
 _DISPUTED = -2
 
@@ -84,7 +82,7 @@ def name_objects(
 def _wanted(resolved: Resolved) -> NDArray[np.int64]:
     """The objects to name: those with an address that have most waiters."""
     objects = resolved.objects
-    named = np.isin(objects.kind, [KINDS.index(kind) for kind in (*_SIZES, "channel")])
+    named = np.isin(objects.kind, [KINDS.index(kind) for kind in _NAMED])
     waiters = np.bincount(resolved.waits.object, minlength=len(objects))
     rows = np.flatnonzero(named & (objects.address != 0) & (objects.name == NONE))
     order = np.argsort(-waiters[rows], kind="stable")
@@ -215,7 +213,7 @@ class _FieldFinder:
         offsets = addresses - pointers
         inside = (pointers != 0) & (offsets < np.uint64(size))
         for rows, offset, kind in _alike(np.flatnonzero(inside), offsets, kinds):
-            name = receiver.field_at(offset, _SIZES.get(kind, 0)) if kind != "channel" else None
+            name = receiver.field_at(offset, self._types.of_kind(kind))
             if name is not None:
                 yield rows, name
         others = np.flatnonzero((pointers != 0) & ~inside & (pointers & np.uint64(7) == 0))
@@ -227,7 +225,11 @@ class _FieldFinder:
         once = same.sum(axis=1) == 1
         offsets[others] = 8 * same.argmax(axis=1).astype(np.uint64)
         for rows, offset, kind in _alike(others[once], offsets, kinds):
-            name = receiver.pointer_at(offset) if kind in _POINTED else None
+            name = (
+                receiver.channel_at(offset)
+                if kind == "channel"
+                else receiver.pointer_at(offset, self._types.of_kind(kind))
+            )
             if name is not None:
                 yield rows, name
 
