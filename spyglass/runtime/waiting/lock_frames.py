@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from spyglass.binary.open_defers import DeferForm, OpenDefer, open_defers
+from spyglass.binary.stack_maps import StackMaps
 from spyglass.columns import numbered
 from spyglass.errors import SpyglassError
 from spyglass.runtime.discovery.layouts import GoVersion
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from spyglass.binary.lock_facts import CallFacts
     from spyglass.binary.pclntab import Function
+    from spyglass.binary.stack_maps import FrameMap
     from spyglass.memory.base import Memory
     from spyglass.runtime.context import Runtime
     from spyglass.runtime.discovery.layouts import Layouts
@@ -110,6 +112,8 @@ class LockStacks:
         self.data = _data(runtime)
         self.calls: list[LockCall] = []
         self.methods: dict[int, tuple[Method, ...]] = {}
+        self._maps = StackMaps(code.functions, code.trees, self.link)
+        self._live: dict[int, FrameMap | None] = {}
         self._numbers: dict[tuple[int, int], int] = {}
         self._plans: dict[int, tuple[_Planned, ...] | None] = {}
 
@@ -147,6 +151,12 @@ class LockStacks:
         if call.entered & Entry.INJECTED_CALL:
             return None
         return self.code.flow_so_far(call.function).calls.get(call.pc)
+
+    def live_words(self, function: Function, pc: int) -> FrameMap | None:
+        """Which words of the frame of `function` are live at its call that returns to `pc`; None if that is not known."""
+        if pc not in self._live:
+            self._live[pc] = self._maps.at(function, pc)
+        return self._live[pc]
 
     def faked_words(self, frame: PathFrame) -> int:
         """How many words a signal handler left below `frame` when it faked its last call."""

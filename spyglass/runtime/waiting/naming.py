@@ -24,6 +24,7 @@ from spyglass.wait_graph import KINDS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from spyglass.binary.lock_facts import Place
     from spyglass.binary.pclntab import Function
     from spyglass.runtime.waiting.objects import Resolved
     from spyglass.runtime.waiting.population import Population
@@ -156,9 +157,14 @@ class _FieldFinder:
         """Some of `objects`, and their name, as the goroutines `rows`, whose stacks end at `node`, know them."""
         sp = self._sp[rows]
         for slot, function, receiver, pc in self._known_methods(node):
-            pointer = self._receivers(function, pc, sp + np.uint64(8 * slot))
+            place = self._stacks.code.arguments(function, pc).get(0)
+            if place is None:
+                continue
+            base = sp + np.uint64(8 * slot)
+            pointer = addresses_of(self._memory, place, Roots.of(len(base), frame=base))
+            is_live = self._is_live(function, pc, place)
             left = np.ones(len(objects), np.bool_)
-            for at, name in self._in_receivers(receiver, pointer, objects):
+            for at, name in self._in_receivers(receiver, pointer, objects, is_live):
                 yield objects[at], name
                 left[at] = False
             objects, sp = objects[left], sp[left]
@@ -194,20 +200,23 @@ class _FieldFinder:
                 return
             slot += 0 if self._stacks.link else 1
 
-    def _receivers(
-        self, function: Function, pc: int, base: NDArray[np.uint64]
-    ) -> NDArray[np.uint64]:
-        """The receivers in the frames of `function` at `base`; 0 where they are not found."""
-        code = self._stacks.code
-        place = code.arguments(function, pc).get(0)
-        if place is None:
-            return np.zeros(len(base), np.uint64)
-        return addresses_of(self._memory, place, Roots.of(len(base), frame=base))
+    def _is_live(self, function: Function, pc: int, place: Place) -> bool:
+        """Whether what is at `place` is in use behind `pc`. Else its memory may be free by now, and have become something
+        else; so if it is not known."""
+        if place.root != "frame" or len(place.steps) != 2:
+            return False
+        frame = self._stacks.live_words(function, pc)
+        return frame is not None and frame.size + place.steps[0] // 8 in frame.live
 
     def _in_receivers(
-        self, receiver: Receiver, pointers: NDArray[np.uint64], objects: NDArray[np.int64]
+        self,
+        receiver: Receiver,
+        pointers: NDArray[np.uint64],
+        objects: NDArray[np.int64],
+        is_live: bool,
     ) -> Iterator[tuple[NDArray[np.int64], str]]:
-        """Which of `objects` are in, or referred to by, the structs at `pointers`, and their name."""
+        """Which of `objects` are in the structs at `pointers`, or if these are live, referred to by them, and their
+        name. What goroutines wait on is live, and so is what it is in."""
         kinds, addresses = self._objects.kind[objects], self._objects.address[objects]
         size = receiver.type.size
         offsets = addresses - pointers
@@ -218,7 +227,7 @@ class _FieldFinder:
                 yield rows, name
         others = np.flatnonzero((pointers != 0) & ~inside & (pointers & np.uint64(7) == 0))
         words = min(size, _MAX_STRUCT_BYTES) // 8
-        if not len(others) or not words:
+        if not is_live or not len(others) or not words:
             return
         gathered = self._memory.gather(pointers[others], 8 * words)
         same = (gathered.words(words) == addresses[others][:, None]) & gathered.ok[:, None]
