@@ -26,7 +26,7 @@ from spyglass.runtime.context import Runtime
 from spyglass.runtime.goroutines.decode import g_pointers, last_known_ns
 from spyglass.runtime.goroutines.goroutine_reader import Reader
 from spyglass.runtime.goroutines.wait_reasons import named_reasons
-from spyglass.runtime.goroutines.waits import lower_bounds
+from spyglass.runtime.goroutines.waits import with_lower_bounds
 from spyglass.runtime.heap import memstats
 from spyglass.runtime.scheduler import sched
 from spyglass.runtime.scheduler.thread_ids import ids_by_stacks
@@ -150,9 +150,6 @@ class SnapshotBuilder:
             read = reader.read(pointers, wanted.tops_only)
             goroutines, nodes = read.columns, read.node
             del pointers  # what is not used later is not to be in memory with the waits
-            goroutines = replace(
-                goroutines, waiting_ns=lower_bounds(goroutines.printed_ns, now_ns, ends_ns)
-            )
             _mark_torn(self._runtime, goroutines, process.torn)
         found, threads = registers.found, scheduler.threads
         if wanted.thread_stacks:
@@ -170,6 +167,7 @@ class SnapshotBuilder:
                 goroutines, m=_m_ids(goroutines.m, scheduler.ms), stack=distinct_stacks.column
             )
             reasons, goroutines = named_reasons(self._runtime, goroutines)
+            goroutines = with_lower_bounds(goroutines, reasons, self._tree.code, now_ns, ends_ns)
             read.columns = goroutines
         moment = Moment(now_ns, found, held is not None or process.stopped, process.moved)
         waits = self._waits(read, (goroutines, reasons), moment, wanted)

@@ -33,7 +33,8 @@ class Sightings:
     It is the same wait if id, wait reason, location and the count of stops are the same. The time is that from
     the second such tick to the last but one: what is wrong by chance at one tick does not count. But a goroutine
     that stops exactly 256 times from each tick to the next would be taken for one that waits: so this is what was
-    seen, and no lower bound of a wait. Versions of Go without the count (1.16 and older) have no sightings.
+    seen, and no lower bound of a wait. Versions of Go without the count (1.16 and older) have no sightings, nor have
+    coroutines that wait for their turn: switching to them counts nothing (``runtime/coro.go: coroswitch_m``).
     """
 
     def __init__(self) -> None:
@@ -76,7 +77,9 @@ class Sightings:
         pcs = np.array([*(frame.pc for frame in snapshot.frames), 0], np.uint64)
         reasons = [known.setdefault(each, len(known) + 1) for each in snapshot.wait_reasons]
         reason = np.array([*reasons, 0], np.uint64)[g.wait_reason]
-        waits = _WAITS[g.status] & _TRUSTED[g.quality] & (g.stops != NONE)
+        turns = [each.removesuffix(" (durable)") == "coroutine" for each in snapshot.wait_reasons]
+        in_turn = np.array([*turns, False], np.bool_)[g.wait_reason]
+        waits = ~in_turn & _WAITS[g.status] & _TRUSTED[g.quality] & (g.stops != NONE)
         states = reason << np.uint64(16) | g.stops.astype(np.uint16)
         return np.stack([pcs[g.where], np.where(waits, states, _NO_WAIT)])
 

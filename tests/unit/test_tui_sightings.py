@@ -58,6 +58,11 @@ def test_without_a_count_of_stops_nothing_is_seen() -> None:
     assert seen(*[[Row(7, wait_reason="select", where=A)]] * 9) == [NONE]
 
 
+@pytest.mark.parametrize("reason", ["coroutine", "coroutine (durable)"])
+def test_a_coroutine_that_waits_for_its_turn_is_not_seen(reason: str) -> None:
+    assert seen(*[[Row(7, wait_reason=reason, where=A, stops=200)]] * 9) == [NONE]
+
+
 def test_goroutines_are_told_apart_by_their_ids() -> None:
     others = [Row(n, "running", where=B, stops=n % 256) for n in (90, 3, 50)]
     ticks = [[WAITS, *others], [*others, WAITS], [WAITS], [others[0], WAITS, others[1]]]

@@ -5,25 +5,49 @@ Go's own number is no bound. When a garbage collection finds a goroutine waiting
 *before* (``mgc.go: gcMark``, the only place that sets it): a goroutine that began to wait a second before
 a collection is said to have waited since the one before it, minutes ago. What is certain: it waited
 when it was found, and that was before the end of the collection that found it, the next one after ``waitsince``.
+
+Of coroutines (``iter.Pull``, since Go 1.23) nothing is certain: a goroutine that another one switches to runs without
+``execute``, which forgets ``waitsince`` (``coro.go: coroswitch_m``), so its next wait may have that of an earlier one.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spyglass.columns import distinct, numbered
+from spyglass.columns import among, distinct, numbered
 from spyglass.model import NONE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-__all__ = ["lower_bounds"]
+    from spyglass.model import Goroutines
+    from spyglass.runtime.stacks.symbolizer import Symbolizer
 
+__all__ = ["lower_bounds", "with_lower_bounds"]
+
+#: Where a coroutine begins, and the reason of the wait for its turn.
+_COROUTINE, _TURN = "runtime.corostart", "coroutine"
 #: A collection ends so long after its mark termination began, at most: the world is stopped in between. Where
 #: nothing in the ring is as near, clocks were set, or it has been overwritten.
 _MARK_TERMINATION_NS = 500_000_000
+
+
+def with_lower_bounds(
+    goroutines: Goroutines,
+    reasons: Sequence[str],
+    code: Symbolizer,
+    now_ns: int | None,
+    ends_ns: NDArray[np.int64],
+) -> Goroutines:
+    """`goroutines` with the column `waiting_ns`; `reasons` are the names of their wait reasons."""
+    bounds = lower_bounds(goroutines.printed_ns, now_ns, ends_ns)
+    bounds[_take_turns(goroutines, reasons, code)] = NONE
+    return replace(goroutines, waiting_ns=bounds)
 
 
 def lower_bounds(
@@ -41,6 +65,20 @@ def lower_bounds(
     found = np.minimum(_next_end(since, ends_ns), _next_noted(since))
     bounds = np.where((since >= 0) & (found <= now_ns), now_ns - found, NONE)
     return bounds.astype(np.int64)[which]
+
+
+def _take_turns(
+    goroutines: Goroutines, reasons: Sequence[str], code: Symbolizer
+) -> NDArray[np.bool_]:
+    """Which goroutines are coroutines or have made one that is there still, or wait for one: others may have switched to
+    them. A goroutine that used one which has ended, or which another goroutine made, is not known by anything."""
+    starts, which = numbered(goroutines.start)
+    begins = [start >= 0 and code.frames[start].function == _COROUTINE for start in starts.tolist()]
+    are = np.array(begins, np.bool_)[which]
+    turns = [text.removesuffix(" (durable)") == _TURN for text in reasons]
+    waits: NDArray[np.bool_] = np.array([*turns, False], np.bool_)[goroutines.wait_reason]
+    makers = goroutines.creator_id[are & (goroutines.creator_id > 0)].astype(np.uint64)
+    return are | waits | among(goroutines.id, makers)
 
 
 _NEVER = np.iinfo(np.int64).max
