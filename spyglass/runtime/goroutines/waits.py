@@ -72,9 +72,8 @@ def _take_turns(
 ) -> NDArray[np.bool_]:
     """Which goroutines are coroutines or have made one that is there still, or wait for one: others may have switched to
     them. A goroutine that used one which has ended, or which another goroutine made, is not known by anything."""
-    starts, which = numbered(goroutines.start)
-    begins = [start >= 0 and code.frames[start].function == _COROUTINE for start in starts.tolist()]
-    are = np.array(begins, np.bool_)[which]
+    begins = [at for at, frame in enumerate(code.frames) if frame.function == _COROUTINE]
+    are = np.isin(goroutines.start, begins)
     turns = [text.removesuffix(" (durable)") == _TURN for text in reasons]
     waits: NDArray[np.bool_] = np.array([*turns, False], np.bool_)[goroutines.wait_reason]
     makers = goroutines.creator_id[are & (goroutines.creator_id > 0)].astype(np.uint64)
