@@ -79,7 +79,7 @@ def find_holders(population: Population, resolved: Resolved) -> FoundHolders:
     there = _is_there(population, frames, stacks, evidence)
     lost[evidence.row[~there]] = True
     evidence = _one_each(evidence.select(there))
-    still = population.still()
+    still = population.still() & ~population.takes_turns
     evidence = evidence.select(still[evidence.row])
     released, unknown = released_as_lockers(population, stacks, contended, evidence)
     evidence.grade[unknown] = SOME_PATHS

@@ -134,6 +134,14 @@ class Population(NamedTuple):
         )
         return waits
 
+    @property
+    def takes_turns(self) -> NDArray[np.bool_]:
+        """Which goroutines wait for their turn as coroutines while the program runs: they may have run since, however
+        still they are. Nothing counts that (``runtime/coro.go: coroswitch_m``)."""
+        if self.moment.exact:
+            return np.zeros(len(self.pointers), np.bool_)
+        return self.waits_for("coroutine")
+
     def waits_for(self, *reasons: str) -> NDArray[np.bool_]:
         """Which goroutines wait for one of these reasons, as Go's traceback names them; with or without
         " (durable)" (``synctest``)."""

@@ -130,7 +130,8 @@ class Roots:
     def _parked(self) -> NDArray[np.intp]:
         """Goroutines of the population that have not run since, whose live words are known."""
         population = self.population
-        parked = population.still() & among(population.goroutines.status, _PARKED)
+        parked = population.still() & ~population.takes_turns
+        parked &= among(population.goroutines.status, _PARKED)
         return np.flatnonzero(parked & (population.nodes > 0))
 
     def _planned(
