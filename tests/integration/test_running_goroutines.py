@@ -81,7 +81,10 @@ def test_a_stopped_program_is_read_as_one_moment(spinning: GoProcess) -> None:
 def test_every_thread_says_what_it_runs(spinning: GoProcess, stop: bool) -> None:
     with spyglass.attach(spinning.pid) as inspector:
         snapshot = inspector.snapshot(stop=stop, thread_stacks=True)
+    # What a goroutine was doing when its thread turned to others: it called the scheduler, or was preempted where its
+    # function looks for more stack (``stack.go: newstack``).
     outermost = {"runtime.mstart", "runtime.mcall", "runtime.goexit", "runtime.rt0_go"}
+    outermost.add("runtime.morestack")
     seen = [thread for thread in snapshot.threads if thread.stack]
     assert len(seen) >= len(snapshot.threads) - 2  # a thread may be between two things
     for thread in seen:
