@@ -345,38 +345,22 @@ def test_the_end_of_a_stack_is_that_of_another_goroutine_there() -> None:
     assert ends.note(0x2000, 10, b"ten") == b"8"
 
 
-def words(*content: int) -> bytes:
-    """A stack's end: 0x101 and 0x102 are the return addresses of its callers."""
-    return struct.pack(f"<{len(content)}Q", *content)
-
-
-CALLERS = (0x101, 0x102)
-FIRST, NEXT = words(0x101, 5, 0x102, 6), words(0x101, 5, 0x102, 7)
-
-
 def test_words_that_two_goroutines_had_tell_nothing_from_then_on() -> None:
     distinctions = Distinctions()
-    assert distinctions.tell(CALLERS, FIRST, words(9, 9) + NEXT)
-    assert not distinctions.tell(CALLERS, FIRST, words(9, 9) + FIRST)
-    assert not distinctions.tell(CALLERS, FIRST, NEXT)
-    assert distinctions.tell((0x101,), FIRST, NEXT)
+    assert distinctions.tell((1, 2), b"words", b"")
+    assert distinctions.tell((1, 2), b"words", b"other words of a larger stack.")
+    assert not distinctions.tell((1, 2), b"words", b"a larger stack with words")
+    assert not distinctions.tell((1, 2), b"words", b"other")
+    assert distinctions.tell((1, 3), b"words", b"other")
 
 
-def test_words_that_were_never_compared_with_those_of_the_same_callers_tell_nothing() -> None:
+def test_words_may_seldom_be_equal_and_a_smaller_stack_tells_only_if_it_differs() -> None:
     distinctions = Distinctions()
-    assert not distinctions.tell(CALLERS, FIRST, b"")
-    assert not distinctions.tell(CALLERS, FIRST, words(0x101, 8, 0x103, 9))
-    assert not distinctions.tell(CALLERS, FIRST, NEXT[16:])
-    assert not distinctions.tell(CALLERS, b"", NEXT)
-    assert distinctions.tell(CALLERS, FIRST, NEXT)
-
-
-def test_words_may_seldom_be_equal() -> None:
-    distinctions = Distinctions()
-    assert all(distinctions.tell(CALLERS, FIRST, NEXT) for _ in range(200))
-    assert distinctions.tell(CALLERS, FIRST, FIRST)
-    assert distinctions.tell(CALLERS, FIRST, FIRST)
-    assert not distinctions.tell(CALLERS, FIRST, FIRST)
+    assert all(distinctions.tell((1,), b"words", b"other") for _ in range(200))
+    assert distinctions.tell((1,), b"words", b"words")
+    assert distinctions.tell((1,), b"words", b"words")
+    assert not distinctions.tell((1,), b"words", b"words")
+    assert all(distinctions.tell((2,), b"words", b"ds") for _ in range(5))
 
 
 def deep(*frame: int | None) -> bytes:

@@ -2,14 +2,12 @@
 
 A goroutine that is begun in the same way as the one before on its stack, and calls the same functions, may have the same
 words in the frames of its callers: these prove nothing then. Which do is learned from goroutines that were seen one after
-the other on one stack, with the same callers: others differ in their return addresses at least, which tells nothing of the rest.
+the other on one stack.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
 
 __all__ = ["Distinctions", "StackEnds"]
 
@@ -54,22 +52,14 @@ class Distinctions:
         self._pairs: dict[tuple[int, ...], _Pairs] = {}
 
     def tell(self, callers: tuple[int, ...], words: bytes, other: bytes) -> bool:
-        """Whether the frames of `callers`, pcs that are among `words` as return addresses, are known to tell
-        goroutines apart; their `words` and the end of the stack of the goroutine before (`other`) add to that."""
+        """Whether the frames of `callers` tell goroutines apart as far as is known; their `words` and the end of the
+        stack of the goroutine before (`other`) add to that."""
         words = words[-_END_BYTES:]
         pairs = self._pairs.get(callers)
         if pairs is None:
             pairs = self._pairs[callers] = _Pairs()
-        other = other[len(other) - len(words) :] if len(other) >= len(words) else b""
-        if len(other) >= 8 and _same_callers(callers, words, other):
-            pairs.different += words != other
-            pairs.equal += words == other
-        return pairs.equal * _RARELY <= pairs.different > 0
-
-
-def _same_callers(callers: tuple[int, ...], words: bytes, other: bytes) -> bool:
-    """Whether `other` has the same return addresses as `words`, which has those of `callers`."""
-    size = len(words) & ~7
-    ours, others = (np.frombuffer(each[-size:], np.uint64) for each in (words, other))
-    returns = np.isin(ours, np.array(callers, np.uint64))
-    return bool((ours[returns] == others[returns]).all())
+        if count := min(len(words), len(other)):
+            differ = words[-count:] != other[-count:]
+            pairs.different += differ
+            pairs.equal += not differ and count == len(words)
+        return pairs.equal * _RARELY <= pairs.different
