@@ -16,6 +16,7 @@ from spyglass.binary.value_types import Field, ValueType, basic_type
 from spyglass.go_value import Limits, Variable
 from spyglass.render.value_view import render_variables
 from spyglass.render.view_options import View
+from spyglass.runtime.discovery.layouts import Layouts
 from spyglass.runtime.heap.buckets import (
     BLOCK,
     MEMORY,
@@ -130,7 +131,9 @@ def _read_value(data: bytes) -> None:
     memory = ImageMemory({BASE: data, TYPES_BASE: types})
     functions = SimpleNamespace(at=lambda _pc: None)
     descriptors = ValueDescriptors(memory, TYPES_BASE, TYPES_BASE + len(types))
-    runtime = cast(Any, SimpleNamespace(memory=memory, functions=functions))
+    channel = np.dtype({"names": ["timer"], "formats": ["<u8"], "offsets": [32], "itemsize": 96})
+    layouts = Layouts("test", {"hchan": channel})
+    runtime = cast(Any, SimpleNamespace(memory=memory, functions=functions, layouts=layouts))
     value = Decoder(runtime, descriptors, Limits()).value(_NODE, BASE)
     shown = Variable("main.x", BASE, value)
     for line in render_variables([shown], View()):

@@ -135,7 +135,8 @@ class SampledStacks:
         ], np.bool_).reshape(-1, 3)  # fmt: skip
         same &= complete[:, None]
         in_do = np.array([self._path(each).in_do for each in node.tolist()], np.bool_)
-        return Walks(node, inner, state, complete, called, *same.T, in_do=in_do)
+        start, calls, labelling = same.T
+        return Walks(node, inner, state, complete, called, start, calls, labelling, in_do)
 
     def _same(self, noted: Noted, state: int, switched: int, node: int) -> tuple[bool, bool, bool]:
         """`Walks.same_start`, `same_calls` and `same_labelling` of a sample with the stack at `node`; `switched`: that
