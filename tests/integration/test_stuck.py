@@ -169,7 +169,9 @@ def test_goroutines_that_wait_are_all_looked_at(program: GoProcess) -> None:
 
 
 @pytest.mark.parametrize("flavour", [Flavour.EXE, Flavour.STRIPPED_PIE])
-@pytest.mark.parametrize("number", range(PROGRAMS))
+@pytest.mark.parametrize(
+    "number", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, PROGRAMS))]
+)
 def test_verdicts_are_those_of_gos_own_profile(number: int, flavour: Flavour) -> None:
     """By goroutine id, in the same process; it is asked afterwards, because asking changes statuses."""
     with GoProcess([build("leaks", NEWEST, flavour)]) as process:

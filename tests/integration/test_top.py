@@ -220,7 +220,9 @@ def contended() -> Iterator[GoProcess]:
         ("spin", "% in main.spin"),
         ("mutex", "in sync.(*Mutex).Lock called by main.report"),
         ("leak", "of goroutines are in chan send at main.quote"),
-        ("pool", "of goroutines are in chan send at main.order"),
+        pytest.param(
+            "pool", "of goroutines are in chan send at main.order", marks=pytest.mark.slow
+        ),
         ("calm", "nothing unusual"),
     ],
 )

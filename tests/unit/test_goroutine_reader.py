@@ -323,7 +323,9 @@ def test_what_is_called_stable_or_moved_is_of_one_moment(seed: int, rarely: int)
     assert len(seen.problems) == len(unsure) or len(unsure) > 3
 
 
-@pytest.mark.parametrize("version", ["go1.13", "go1.15", COUNTING])
+@pytest.mark.parametrize(
+    "version", ["go1.13", pytest.param("go1.15", marks=pytest.mark.slow), COUNTING]
+)
 def test_one_move_at_any_moment_is_never_mixed_with_what_was_before(version: str) -> None:
     """Also without a count of stops: then both readings of a stack must agree."""
     alike = replace(STATES[1], reason=STATES[0].reason)
