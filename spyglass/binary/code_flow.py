@@ -52,8 +52,8 @@ _MAX_INSTRUCTIONS = 1 << 14
 _MAX_VISITS = 6
 _MAX_STEPS = 1 << 17
 _MAX_DEREFERENCES = 3
-#: No function or variable is below it.
-_LEAST_ADDRESS = 1 << 12
+#: No function or variable is outside of these addresses.
+_ADDRESSES = range(1 << 12, 1 << 63)
 
 
 def analyse(code: Code) -> FlowResult:
@@ -231,7 +231,7 @@ class _Flow:
             state.values[first] = value
 
     def _give(self, value: Value | None) -> None:
-        if value is not None and value.base == NUMBER and value.offset >= _LEAST_ADDRESS:
+        if value is not None and value.base == NUMBER and value.offset in _ADDRESSES:
             self._given.add(value.offset)
 
     def _swap(self, state: State, each: Instruction) -> None:

@@ -17,9 +17,9 @@ import numpy as np
 
 from spyglass.binary.gotypes import KIND_MASK, TYPE_HEADER, GoTypes
 from spyglass.binary.value_types import KINDS, Field, ValueType, basic_type
-from spyglass.errors import BadDataError, MissingInfo
+from spyglass.errors import BadDataError, MissingInfo, SpyglassError
 
-__all__ = ["AmbiguousType", "ValueDescriptors"]
+__all__ = ["ValueDescriptors"]
 
 #: ``TFlagExtraStar``: the name begins with a star that is not its own.
 _EXTRA_STAR = 2
@@ -33,10 +33,6 @@ _MAX_NAME_HITS = 256
 #: Composite types that are made of others here, because the program may have no descriptor of them.
 _ARRAY = re.compile(r"\[(\d{1,9})\](.+)", re.DOTALL)
 _MAX_DEPTH = 16
-
-
-class AmbiguousType(BadDataError):
-    """A name that several types have."""
 
 
 class ValueDescriptors(GoTypes):
@@ -124,10 +120,10 @@ class ValueDescriptors(GoTypes):
         return ValueType(name, "array", length * inner.size, element=lambda: inner, length=length)
 
     def _described(self, name: str) -> ValueType | None:
-        """The type of `all_named`, None if there is none. Raises `AmbiguousType` if there are several."""
+        """The type of `all_named`, None if there is none. Raises `SpyglassError` if there are several."""
         found = {each.origin: each for each in self.all_named(name)}
         if len(found) > 1:
-            raise AmbiguousType(
+            raise SpyglassError(
                 f"{len(found)} different types of the program are called {name}",
                 "where there is debug information, the whole import path tells them apart: "
                 "--type example.com/app/config.Config",

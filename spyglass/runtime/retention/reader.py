@@ -61,7 +61,7 @@ class Retained(NamedTuple):
     chains: tuple[Chain, ...]
     chain_count: int
     complete: bool
-    calls_back: bool
+    calls_back: bool = False
 
 
 def read_retained(target: Target, population: Population, wanted: str, budget: Budget) -> Retained:
@@ -137,7 +137,6 @@ class _Chains:
         return Retained(
             len(objects.numbers), objects.bytes, objects.possible, len(reached),
             tuple(self._chain(*chain) for chain in chains[:_MAX_CHAINS]), len(chains), complete,
-            calls_back=False,
         )  # fmt: skip
 
     def _by_head(self, reached: NDArray[np.uint32]) -> list[tuple[Head, NDArray[np.uint32]]]:

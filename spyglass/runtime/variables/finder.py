@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from spyglass.binary.value_descriptors import AmbiguousType, ValueDescriptors
+from spyglass.binary.value_descriptors import ValueDescriptors
 from spyglass.errors import BadDataError, MissingInfo, SpyglassError, TargetError
 from spyglass.go_value import Limits, Variable, VariableName
 from spyglass.runtime.variables.decoder import Decoder
@@ -88,8 +88,6 @@ class VariableFinder:
         if self._descriptors is not None:
             try:
                 return self._descriptors.named(name)
-            except AmbiguousType:
-                raise
             except (MissingInfo, BadDataError):
                 if self._dwarf is None:
                     raise
