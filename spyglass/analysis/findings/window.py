@@ -241,9 +241,8 @@ def _lock_bound(watched: _Watched) -> Iterator[Finding]:
     mean = None if window.mutex_wait_ns is None else window.mutex_wait_ns / window.window_ns
     if mean is not None and mean < LOCK_WAITERS:
         return
-    took = duration(
-        window.mutex_wait_ns
-    )  # each wait counts whole when it ends, if it began long before
+    # Each wait counts whole when it ends, if it began long before.
+    took = duration(window.mutex_wait_ns)
     ended = f"; waits that ended meanwhile took about {took} in all" if window.mutex_wait_ns else ""
     functions = _functions(places[:1])
     yield Finding(

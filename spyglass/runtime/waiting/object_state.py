@@ -101,9 +101,8 @@ class StateReader:
         numbers = _numbers(self.names, [_of_channel(text) for text in types])
         timed = np.array([text == "time.Time" for text in types], np.bool_)[which]
         due = self._dues(objects.address, rows, timed & (capacity == 1))
-        if "timer" in (
-            rows.dtype.names or ()
-        ):  # what is in there, no code sees (``chanlen``, ``chancap``)
+        if "timer" in (rows.dtype.names or ()):
+            # What is in the buffer, no code sees (runtime/chan.go: ``chanlen``, ``chancap``).
             length, capacity = (
                 np.where(rows["timer"] != 0, 0, each) for each in (length, capacity)
             )
